@@ -1,2 +1,31 @@
-//! Skeleton.
+//! All of Bale's assembly and every system register it touches, for AArch64 at EL2 with `HCR_EL2.E2H` = 0.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`entry`] | first instructions of the boot core and of each further core |
+//! | [`vectors`] | exception vectors, the trap frame, and whom they call |
+//! | [`context`] | a task's saved registers and the switch between two tasks |
+//! | [`vcpu`] | into a guest and out of it; the EL1 state that is switched with it |
+//! | [`mmu`] | EL2 stage 1 on and off, stage 2 registers, TLB and cache maintenance |
+//! | [`mask`] | interrupts masked for a scope, core identity |
+//! | [`timer`] | the generic timer's counter and the EL2 physical timer |
+//! | [`copy`] | `memcpy` and its kin: the only users of SIMD registers at EL2 |
+//! | [`counter`] | exact instruction counts from the PMU |
+//!
+//! References: Arm ARM is DDI 0487 (sections named where a register is written).
+//!
+//! SIMD at EL2: the target is soft-float, so compiled code never touches q0-q31 and a guest's SIMD state stays
+//! live in the registers across exits. The routines of [`copy`] use q0-q3 and put them back; the interrupt frame
+//! holds q0-q3, so a preempted copy finds its registers again.
 #![no_std]
+#![cfg(target_arch = "aarch64")]
+
+pub mod context;
+pub mod copy;
+pub mod counter;
+pub mod entry;
+pub mod mask;
+pub mod mmu;
+pub mod timer;
+pub mod vcpu;
+pub mod vectors;

@@ -1,0 +1,185 @@
+//! EL2 stage 1 on, the registers of stage 2, TLB and cache maintenance (DDI 0487, D8 and D7.5).
+
+use core::arch::asm;
+
+use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, Readable};
+
+/// `MAIR_EL2`: attribute 0 is Device-nGnRE, attribute 1 is Normal, write-back, read and write allocate.
+pub const MEMORY_ATTRIBUTES: u64 = 0xff04;
+/// Attribute index of device memory.
+pub const DEVICE: usize = 0;
+/// Attribute index of normal memory.
+pub const NORMAL: usize = 1;
+
+/// `SCTLR_EL2`: RES1 bits, plus MMU (M), data cache (C), instruction cache (I), stack alignment (SA).
+pub const SYSTEM_CONTROL: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 12 | 1 << 3;
+
+/// `TCR_EL2` for 48-bit addresses and 4 KiB pages, walks cached and inner shareable, as many physical address bits
+/// as the core has.
+pub fn translation_control() -> u64 {
+    const RES1: u64 = 1 << 31 | 1 << 23;
+    const T0SZ: u64 = 64 - 48;
+    const WALKS: u64 = 1 << 8 | 1 << 10 | 3 << 12;
+    RES1 | T0SZ | WALKS | physical_address_range().min(5) << 16
+}
+
+/// `ID_AA64MMFR0_EL1.PARange`, as encoded.
+pub fn physical_address_range() -> u64 {
+    ID_AA64MMFR0_EL1.read(ID_AA64MMFR0_EL1::PARange)
+}
+
+unsafe extern "C" {
+    fn bale_mmu_switch(tables: u64, translation_control: u64, memory_attributes: u64, system_control: u64);
+}
+
+core::arch::global_asm!(
+    r#"
+    .section .text.mmu, "ax"
+    .balign 64
+    .global bale_mmu_switch
+bale_mmu_switch:
+    // Off while the tables change: the old and the new may differ in block size, which needs break before make.
+    mrs     x4, sctlr_el2
+    bic     x4, x4, #1
+    dsb     sy
+    msr     sctlr_el2, x4
+    isb
+    msr     mair_el2, x2
+    msr     tcr_el2, x1
+    msr     ttbr0_el2, x0
+    isb
+    tlbi    alle2
+    ic      iallu
+    dsb     sy
+    isb
+    msr     sctlr_el2, x3
+    isb
+    ret
+    "#
+);
+
+/// Switches EL2 to the tables at `tables`, with [`SYSTEM_CONTROL`].
+///
+/// # Safety
+/// The tables map the running code, the stack and all data in use at the addresses they have now, and stay alive.
+/// Interrupts are masked.
+pub unsafe fn switch_tables(tables: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { bale_mmu_switch(tables, translation_control(), MEMORY_ATTRIBUTES, SYSTEM_CONTROL) };
+}
+
+/// Cleans and invalidates the data cache over a range, to the point of coherency.
+pub fn clean_invalidate(address: u64, length: usize) {
+    let line = data_cache_line();
+    let end = address + length as u64;
+    let mut at = address & !(line - 1);
+    while at < end {
+        // SAFETY: maintenance by address changes no value.
+        unsafe { asm!("dc civac, {0}", in(reg) at, options(nostack, preserves_flags)) };
+        at += line;
+    }
+    // SAFETY: waits for the maintenance.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+}
+
+/// Makes instructions written to a range visible to every core's fetches.
+pub fn publish_code(address: u64, length: usize) {
+    clean_invalidate(address, length);
+    // SAFETY: invalidating instruction caches changes no value.
+    unsafe { asm!("ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) };
+}
+
+/// Bytes in the smallest data cache line (`CTR_EL0.DminLine`).
+fn data_cache_line() -> u64 {
+    let ctr: u64;
+    // SAFETY: reads an identification register.
+    unsafe { asm!("mrs {0}, ctr_el0", out(reg) ctr, options(nomem, nostack, preserves_flags)) };
+    4 << ((ctr >> 16) & 0xf)
+}
+
+/// `HCR_EL2` while no guest is loaded: interrupts come to EL2, EL1 is AArch64.
+pub const HOST_CONTROL: u64 = 1 << 31 | 1 << 5 | 1 << 4 | 1 << 3;
+
+/// `HCR_EL2` with a guest: stage 2 on (VM), set/way operations and translation of its tables bound (SWIO, PTW,
+/// FB, BSU), interrupts and aborts to EL2, SMC, identification, implementation-defined and auxiliary registers and
+/// set/way maintenance trapped (TSC, TID3, TIDCP, TACR, TSW, TLOR), WFI trapped (TWI).
+pub const GUEST_CONTROL: u64 = 0x8_807c_063f | 1 << 13;
+
+/// Brings this core's EL2 controls from whatever the firmware left to known values. All are written whole.
+///
+/// `CPTR_EL2` leaves SIMD open and traps SVE, SME, AMU and trace; `MDCR_EL2` hides the PMU and debug registers
+/// from guests and keeps all event counters at EL2; `CNTHCTL_EL2` lets EL1 read the physical counter only.
+pub fn initialise_controls() {
+    // SAFETY: EL2's own controls; no guest is loaded.
+    unsafe { asm!("msr hcr_el2, {0}", in(reg) HOST_CONTROL, options(nostack, preserves_flags)) };
+    // SAFETY: as above.
+    unsafe { asm!("msr cptr_el2, {0}", in(reg) 0x4010_33ffu64, options(nostack, preserves_flags)) };
+    let counters: u64;
+    // SAFETY: reads an identification register.
+    unsafe { asm!("mrs {0}, pmcr_el0", out(reg) counters, options(nomem, nostack, preserves_flags)) };
+    // TPM, TPMCR, TDRA, TDOSA, TDA; HPMN = all counters.
+    let debug = 1u64 << 6 | 1 << 5 | 1 << 11 | 1 << 10 | 1 << 9 | ((counters >> 11) & 0x1f);
+    // SAFETY: as above.
+    unsafe { asm!("msr mdcr_el2, {0}", in(reg) debug, options(nostack, preserves_flags)) };
+    // SAFETY: as above.
+    unsafe { asm!("msr cnthctl_el2, {0}", in(reg) 1u64, options(nostack, preserves_flags)) };
+    // SAFETY: as above.
+    unsafe { asm!("msr cntvoff_el2, xzr", "msr hstr_el2, xzr", "isb", options(nostack, preserves_flags)) };
+}
+
+/// Loads a guest's machine: its stage 2 tables and the traps that guard EL2 from it.
+///
+/// # Safety
+/// `vttbr` names tables that stay alive while the guest may run, `vtcr` describes them. Interrupts are masked.
+pub unsafe fn load_stage2(vtcr: u64, vttbr: u64) {
+    // SAFETY: the caller's promise. The barrier separates the new VMID from any later TLB maintenance.
+    unsafe {
+        asm!("msr vtcr_el2, {0}", "msr vttbr_el2, {1}", "msr hcr_el2, {2}", "isb",
+            in(reg) vtcr, in(reg) vttbr, in(reg) GUEST_CONTROL, options(nostack, preserves_flags));
+    }
+}
+
+/// Leaves guests behind: stage 2 off.
+pub fn unload_stage2() {
+    // SAFETY: no guest runs on this core until `load_stage2`.
+    unsafe { asm!("msr hcr_el2, {0}", "msr vttbr_el2, xzr", "isb", in(reg) HOST_CONTROL, options(nostack, preserves_flags)) };
+}
+
+/// Drops every cached translation of the virtual machine whose `VTTBR_EL2` is loaded on this core, on all cores.
+pub fn invalidate_current_guest() {
+    // SAFETY: TLB maintenance changes no translation.
+    unsafe { asm!("dsb ishst", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
+}
+
+/// Drops cached translations of one page of guest-physical memory, of the machine that is loaded on this core.
+pub fn invalidate_ipa(ipa: u64) {
+    // SAFETY: TLB maintenance changes no translation. Stage 2 entries go first, then the combined ones.
+    unsafe {
+        asm!("dsb ishst", "tlbi ipas2e1is, {0}", "dsb ish", "tlbi vmalle1is", "dsb ish", "isb",
+            in(reg) ipa >> 12, options(nostack, preserves_flags));
+    }
+}
+
+/// Syndrome of the last exception to EL2.
+pub fn syndrome() -> u64 {
+    let value: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {0}, esr_el2", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Faulting virtual address of the last abort to EL2.
+pub fn fault_address() -> u64 {
+    let value: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {0}, far_el2", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// `HPFAR_EL2`: the faulting page of a stage 2 abort.
+pub fn fault_page() -> u64 {
+    let value: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {0}, hpfar_el2", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}

@@ -1,0 +1,36 @@
+//! The generic timer: the counter that all cores share, and this core's EL2 physical timer (DDI 0487, D12).
+
+use core::arch::asm;
+
+use aarch64_cpu::registers::{CNTFRQ_EL0, Readable};
+
+/// Ticks a second.
+#[inline]
+pub fn frequency() -> u64 {
+    CNTFRQ_EL0.get()
+}
+
+/// The physical counter. The `isb` keeps the read from running ahead of what it is meant to time.
+#[inline(always)]
+pub fn now() -> u64 {
+    let ticks: u64;
+    // SAFETY: reads a counter.
+    unsafe { asm!("isb", "mrs {0}, cntpct_el0", out(reg) ticks, options(nostack, preserves_flags)) };
+    ticks
+}
+
+/// Raises the EL2 physical timer's interrupt once the counter reaches `deadline`.
+///
+/// The compare value is 64 bits wide, so no deadline is too far: the 32-bit `TVAL` view would reach 2.1 s at 1 GHz.
+pub fn arm(deadline: u64) {
+    // SAFETY: the timer belongs to EL2 alone.
+    unsafe { asm!("msr cnthp_cval_el2, {0}", in(reg) deadline, options(nostack, preserves_flags)) };
+    // SAFETY: as above; enable, not masked.
+    unsafe { asm!("msr cnthp_ctl_el2, {0}", "isb", in(reg) 1u64, options(nostack, preserves_flags)) };
+}
+
+/// Turns the EL2 physical timer off: its interrupt line falls.
+pub fn disarm() {
+    // SAFETY: the timer belongs to EL2 alone.
+    unsafe { asm!("msr cnthp_ctl_el2, xzr", "isb", options(nostack, preserves_flags)) };
+}

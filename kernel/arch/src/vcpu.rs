@@ -1,0 +1,300 @@
+//! Into a guest and out of it, and the EL1 state that is switched with a virtual CPU.
+//!
+//! [`enter`] runs the guest until the next exception to EL2 and returns what kind it was; the general registers are
+//! in the [`Registers`] block by then, everything else is still in the system registers. [`SystemState`] and
+//! [`SimdState`] are moved only when another virtual CPU takes the core.
+
+use core::arch::{asm, global_asm};
+use core::mem::offset_of;
+
+use crate::vectors::VCPU_OFFSET;
+
+/// General registers of a virtual CPU, and where it goes on.
+#[repr(C, align(64))]
+#[derive(Debug, Clone, Default)]
+pub struct Registers {
+    /// x0 to x30.
+    pub x: [u64; 31],
+    /// Host stack pointer while the guest runs.
+    host_stack: u64,
+    /// Guest program counter (`ELR_EL2`).
+    pub pc: u64,
+    /// Guest processor state (`SPSR_EL2`).
+    pub pstate: u64,
+}
+
+const _: () = assert!(offset_of!(Registers, host_stack) == 248);
+const _: () = assert!(offset_of!(Registers, pc) == 256);
+
+/// Why the guest stopped running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// A synchronous exception: `ESR_EL2` says what.
+    Synchronous,
+    /// A physical interrupt waits; it is taken as soon as the host unmasks.
+    Interrupt,
+    /// An SError for the host.
+    SError,
+}
+
+unsafe extern "C" {
+    fn bale_guest_enter(registers: *mut Registers) -> u64;
+}
+
+global_asm!(
+    r#"
+    .section .text.vcpu, "ax"
+    .global bale_guest_enter
+bale_guest_enter:
+    sub     sp, sp, #96
+    stp     x19, x20, [sp]
+    stp     x21, x22, [sp, #16]
+    stp     x23, x24, [sp, #32]
+    stp     x25, x26, [sp, #48]
+    stp     x27, x28, [sp, #64]
+    stp     x29, x30, [sp, #80]
+    mov     x9, sp
+    str     x9, [x0, #248]
+    mrs     x9, tpidr_el2
+    str     x0, [x9, #{vcpu}]
+    ldp     x10, x11, [x0, #256]
+    msr     elr_el2, x10
+    msr     spsr_el2, x11
+    ldp     x2, x3, [x0, #16]
+    ldp     x4, x5, [x0, #32]
+    ldp     x6, x7, [x0, #48]
+    ldp     x8, x9, [x0, #64]
+    ldp     x10, x11, [x0, #80]
+    ldp     x12, x13, [x0, #96]
+    ldp     x14, x15, [x0, #112]
+    ldp     x16, x17, [x0, #128]
+    ldp     x18, x19, [x0, #144]
+    ldp     x20, x21, [x0, #160]
+    ldp     x22, x23, [x0, #176]
+    ldp     x24, x25, [x0, #192]
+    ldp     x26, x27, [x0, #208]
+    ldp     x28, x29, [x0, #224]
+    ldr     x30, [x0, #240]
+    ldp     x0, x1, [x0]
+    eret
+    dsb     nsh                     // no speculation past the return
+    isb
+
+    .global bale_guest_exit
+bale_guest_exit:
+    // The vector pushed x0 and x1 and put the kind of exit into x1.
+    mrs     x0, tpidr_el2
+    ldr     x0, [x0, #{vcpu}]
+    stp     x2, x3, [x0, #16]
+    ldp     x2, x3, [sp], #16
+    stp     x2, x3, [x0]
+    stp     x4, x5, [x0, #32]
+    stp     x6, x7, [x0, #48]
+    stp     x8, x9, [x0, #64]
+    stp     x10, x11, [x0, #80]
+    stp     x12, x13, [x0, #96]
+    stp     x14, x15, [x0, #112]
+    stp     x16, x17, [x0, #128]
+    stp     x18, x19, [x0, #144]
+    stp     x20, x21, [x0, #160]
+    stp     x22, x23, [x0, #176]
+    stp     x24, x25, [x0, #192]
+    stp     x26, x27, [x0, #208]
+    stp     x28, x29, [x0, #224]
+    str     x30, [x0, #240]
+    mrs     x10, elr_el2
+    mrs     x11, spsr_el2
+    stp     x10, x11, [x0, #256]
+    ldp     x19, x20, [sp]
+    ldp     x21, x22, [sp, #16]
+    ldp     x23, x24, [sp, #32]
+    ldp     x25, x26, [sp, #48]
+    ldp     x27, x28, [sp, #64]
+    ldp     x29, x30, [sp, #80]
+    add     sp, sp, #96
+    mov     x0, x1
+    ret
+    "#,
+    vcpu = const VCPU_OFFSET,
+);
+
+/// Runs the guest until its next exception to EL2.
+///
+/// # Safety
+/// Interrupts are masked on this core, stage 2 and the controls of EL2 are those of this guest's machine, and its
+/// [`SystemState`] is loaded.
+pub unsafe fn enter(registers: &mut Registers) -> Exit {
+    // SAFETY: the caller's promise; `registers` is exclusively ours until the guest is left.
+    match unsafe { bale_guest_enter(registers) } {
+        0 => Exit::Synchronous,
+        1 => Exit::Interrupt,
+        _ => Exit::SError,
+    }
+}
+
+macro_rules! system_state {
+    ($($field:ident = $register:literal, $what:literal;)*) => {
+        /// The EL1 and EL0 system registers that belong to a virtual CPU.
+        #[derive(Debug, Clone, Default)]
+        pub struct SystemState {
+            $(#[doc = $what] pub $field: u64,)*
+        }
+
+        impl SystemState {
+            /// Reads the registers of this core into the block.
+            pub fn save(&mut self) {
+                $(
+                    // SAFETY: reads a register that has no effect on EL2.
+                    unsafe { asm!(concat!("mrs {0}, ", $register), out(reg) self.$field, options(nomem, nostack, preserves_flags)) };
+                )*
+            }
+
+            /// Writes the block into this core's registers.
+            pub fn load(&self) {
+                $(
+                    // SAFETY: EL2 runs with E2H = 0 and uses none of these registers.
+                    unsafe { asm!(concat!("msr ", $register, ", {0}"), in(reg) self.$field, options(nomem, nostack, preserves_flags)) };
+                )*
+                // SAFETY: makes the writes above effective before the guest is entered.
+                unsafe { asm!("isb", options(nomem, nostack, preserves_flags)) };
+            }
+        }
+    };
+}
+
+system_state! {
+    sctlr = "sctlr_el1", "System control.";
+    ttbr0 = "ttbr0_el1", "Translation table base 0.";
+    ttbr1 = "ttbr1_el1", "Translation table base 1.";
+    tcr = "tcr_el1", "Translation control.";
+    mair = "mair_el1", "Memory attributes.";
+    amair = "amair_el1", "Auxiliary memory attributes.";
+    vbar = "vbar_el1", "Vector base.";
+    elr = "elr_el1", "Exception link.";
+    spsr = "spsr_el1", "Saved processor state.";
+    esr = "esr_el1", "Syndrome.";
+    far = "far_el1", "Fault address.";
+    par = "par_el1", "Result of address translation.";
+    afsr0 = "afsr0_el1", "Auxiliary fault status 0.";
+    afsr1 = "afsr1_el1", "Auxiliary fault status 1.";
+    stack_el0 = "sp_el0", "Stack pointer of EL0.";
+    stack_el1 = "sp_el1", "Stack pointer of EL1.";
+    tpidr_el0 = "tpidr_el0", "Thread pointer.";
+    tpidrro_el0 = "tpidrro_el0", "Read-only thread pointer.";
+    tpidr_el1 = "tpidr_el1", "Kernel thread pointer.";
+    contextidr = "contextidr_el1", "Context id.";
+    cpacr = "cpacr_el1", "Access control of SIMD and others.";
+    cntkctl = "cntkctl_el1", "Counter access from EL0.";
+    timer_control = "cntv_ctl_el0", "Virtual timer control.";
+    timer_compare = "cntv_cval_el0", "Virtual timer compare value.";
+    csselr = "csselr_el1", "Cache size selection.";
+    mdscr = "mdscr_el1", "Debug control.";
+    identity = "vpidr_el2", "What MIDR_EL1 reads as.";
+    affinity = "vmpidr_el2", "What MPIDR_EL1 reads as.";
+}
+
+impl SystemState {
+    /// A processor just out of reset: MMU off, nothing left over from anybody. Dangling translation registers of
+    /// an earlier owner have hung cores through speculative walks, so every one of them is written.
+    pub fn reset(affinity: u64) -> Self {
+        let identity: u64;
+        // SAFETY: reads the core's identity.
+        unsafe { asm!("mrs {0}, midr_el1", out(reg) identity, options(nomem, nostack, preserves_flags)) };
+        Self {
+            sctlr: 0x30d0_0800, // RES1 bits; MMU and caches off
+            tcr: 1 << 7 | 1 << 23, // EPD0, EPD1: no walks until the guest sets up its own
+            identity,
+            affinity: affinity | 1 << 31,
+            ..Self::default()
+        }
+    }
+}
+
+/// The SIMD and floating-point registers of a virtual CPU.
+#[repr(C, align(16))]
+#[derive(Debug, Clone)]
+pub struct SimdState {
+    q: [u128; 32],
+    fpcr: u64,
+    fpsr: u64,
+}
+
+impl SimdState {
+    /// All zero, as nobody's leftovers.
+    pub const fn zero() -> Self {
+        Self { q: [0; 32], fpcr: 0, fpsr: 0 }
+    }
+
+    /// Reads the registers of this core into the block.
+    pub fn save(&mut self) {
+        // SAFETY: the pointer is to 528 bytes of our own.
+        unsafe { bale_simd_save(self) };
+    }
+
+    /// Writes the block into this core's registers.
+    pub fn load(&self) {
+        // SAFETY: as in `save`; compiled code of EL2 holds nothing in these registers.
+        unsafe { bale_simd_load(self) };
+    }
+}
+
+unsafe extern "C" {
+    fn bale_simd_save(state: *mut SimdState);
+    fn bale_simd_load(state: *const SimdState);
+}
+
+global_asm!(
+    r#"
+    .arch_extension fp
+    .arch_extension simd
+    .section .text.simd, "ax"
+    .global bale_simd_save
+bale_simd_save:
+    stp     q0, q1, [x0]
+    stp     q2, q3, [x0, #32]
+    stp     q4, q5, [x0, #64]
+    stp     q6, q7, [x0, #96]
+    stp     q8, q9, [x0, #128]
+    stp     q10, q11, [x0, #160]
+    stp     q12, q13, [x0, #192]
+    stp     q14, q15, [x0, #224]
+    stp     q16, q17, [x0, #256]
+    stp     q18, q19, [x0, #288]
+    stp     q20, q21, [x0, #320]
+    stp     q22, q23, [x0, #352]
+    stp     q24, q25, [x0, #384]
+    stp     q26, q27, [x0, #416]
+    stp     q28, q29, [x0, #448]
+    stp     q30, q31, [x0, #480]
+    mrs     x1, fpcr
+    mrs     x2, fpsr
+    add     x0, x0, #512
+    stp     x1, x2, [x0]
+    ret
+    .global bale_simd_load
+bale_simd_load:
+    ldp     q0, q1, [x0]
+    ldp     q2, q3, [x0, #32]
+    ldp     q4, q5, [x0, #64]
+    ldp     q6, q7, [x0, #96]
+    ldp     q8, q9, [x0, #128]
+    ldp     q10, q11, [x0, #160]
+    ldp     q12, q13, [x0, #192]
+    ldp     q14, q15, [x0, #224]
+    ldp     q16, q17, [x0, #256]
+    ldp     q18, q19, [x0, #288]
+    ldp     q20, q21, [x0, #320]
+    ldp     q22, q23, [x0, #352]
+    ldp     q24, q25, [x0, #384]
+    ldp     q26, q27, [x0, #416]
+    ldp     q28, q29, [x0, #448]
+    ldp     q30, q31, [x0, #480]
+    add     x0, x0, #512
+    ldp     x1, x2, [x0]
+    msr     fpcr, x1
+    msr     fpsr, x2
+    ret
+    .arch_extension nosimd
+    .arch_extension nofp
+    "#
+);

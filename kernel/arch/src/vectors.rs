@@ -1,0 +1,221 @@
+//! Exception vectors of EL2, the trap frame, and whom they call.
+//!
+//! Four functions are expected from the kernel, by symbol:
+//! - `bale_exception(frame, kind)`: an exception taken from EL2 itself that is not an interrupt. Returns to go on.
+//! - `bale_interrupt(frame)`: IRQ or FIQ taken from EL2. It may switch tasks before it returns.
+//! - `bale_boot`, `bale_secondary`: see [`crate::entry`].
+//!
+//! Exceptions from a guest do not come here: they return from [`crate::vcpu::enter`].
+//!
+//! Stacks are [`STACK_SIZE`] bytes, aligned to it, and their lowest page is not mapped. A synchronous exception
+//! whose frame would touch that page is a stack overflow: it continues on the core's emergency stack, found at
+//! offset [`EMERGENCY_STACK_OFFSET`] of the block that `TPIDR_EL2` points to.
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+/// Bytes of one stack, its guard page included.
+pub const STACK_SIZE: usize = 32 * 1024;
+/// Bytes of the unmapped page at the low end of a stack.
+pub const GUARD_SIZE: usize = 4096;
+/// Where the per-core block holds the top of its emergency stack.
+pub const EMERGENCY_STACK_OFFSET: usize = 0;
+/// Where the per-core block holds the address of the guest context that runs.
+pub const VCPU_OFFSET: usize = 8;
+
+/// Registers at the moment of an exception from EL2.
+#[repr(C, align(16))]
+#[derive(Debug, Clone)]
+pub struct TrapFrame {
+    /// x0 to x30.
+    pub registers: [u64; 31],
+    /// sp before the exception.
+    pub stack: u64,
+    /// `ELR_EL2`: where it happened, and where it returns to.
+    pub elr: u64,
+    /// `SPSR_EL2`.
+    pub spsr: u64,
+    /// q0 to q3; only the interrupt path saves them.
+    pub simd: [u128; 4],
+}
+
+const _: () = assert!(size_of::<TrapFrame>() == 336);
+const _: () = assert!(offset_of!(TrapFrame, stack) == 248);
+const _: () = assert!(offset_of!(TrapFrame, elr) == 256);
+const _: () = assert!(offset_of!(TrapFrame, simd) == 272);
+const _: () = assert!(STACK_SIZE == 0x8000 && GUARD_SIZE == 0x1000, "the overflow test below looks at bits 12 to 14");
+
+/// Which vector was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Kind {
+    /// Synchronous: `ESR_EL2` says what.
+    Synchronous = 0,
+    /// SError: an external abort that came late.
+    SError = 1,
+    /// A vector that Bale never uses (SP_EL0 at EL2, or AArch32 below).
+    Unused = 2,
+    /// Synchronous, with the stack pointer in or below its guard page.
+    StackOverflow = 3,
+}
+
+impl Kind {
+    /// From the number that the vectors pass.
+    pub fn from_raw(raw: u64) -> Self {
+        match raw {
+            0 => Self::Synchronous,
+            1 => Self::SError,
+            3 => Self::StackOverflow,
+            _ => Self::Unused,
+        }
+    }
+}
+
+global_asm!(
+    r#"
+    .macro save_registers
+    stp     x0, x1, [sp]
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x19, [sp, #144]
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    stp     x28, x29, [sp, #224]
+    mrs     x10, elr_el2
+    mrs     x11, spsr_el2
+    add     x9, sp, #336
+    stp     x30, x9, [sp, #240]
+    stp     x10, x11, [sp, #256]
+    .endm
+
+    .macro restore_registers
+    ldp     x10, x11, [sp, #256]
+    msr     elr_el2, x10
+    msr     spsr_el2, x11
+    ldp     x2, x3, [sp, #16]
+    ldp     x4, x5, [sp, #32]
+    ldp     x6, x7, [sp, #48]
+    ldp     x8, x9, [sp, #64]
+    ldp     x10, x11, [sp, #80]
+    ldp     x12, x13, [sp, #96]
+    ldp     x14, x15, [sp, #112]
+    ldp     x16, x17, [sp, #128]
+    ldp     x18, x19, [sp, #144]
+    ldp     x20, x21, [sp, #160]
+    ldp     x22, x23, [sp, #176]
+    ldp     x24, x25, [sp, #192]
+    ldp     x26, x27, [sp, #208]
+    ldp     x28, x29, [sp, #224]
+    ldr     x30, [sp, #240]
+    ldp     x0, x1, [sp]
+    add     sp, sp, #336
+    eret
+    .endm
+
+    .macro exception_vector kind
+    .balign 128
+    sub     sp, sp, #336
+    // Swap-free test of the stack pointer: sp = sp + x0, x0 = the new sp, and back again.
+    add     sp, sp, x0
+    sub     x0, sp, x0
+    tbnz    x0, #14, 1f
+    tbnz    x0, #13, 1f
+    tbnz    x0, #12, 1f
+    b       bale_stack_overflow
+1:  sub     x0, sp, x0
+    sub     sp, sp, x0
+    stp     x0, x1, [sp]
+    mov     x1, #\kind
+    b       bale_exception_entry
+    .endm
+
+    .macro interrupt_vector
+    .balign 128
+    sub     sp, sp, #336
+    b       bale_interrupt_entry
+    .endm
+
+    .macro guest_vector kind
+    .balign 128
+    stp     x0, x1, [sp, #-16]!
+    mov     x1, #\kind
+    b       bale_guest_exit
+    .endm
+
+    .section .text.vectors, "ax"
+    .balign 2048
+    .global bale_vectors
+bale_vectors:
+    exception_vector 2              // EL2 with SP_EL0: never used
+    exception_vector 2
+    exception_vector 2
+    exception_vector 2
+    exception_vector 0              // EL2 with SP_EL2
+    interrupt_vector
+    interrupt_vector
+    exception_vector 1
+    guest_vector 0                  // a guest in AArch64 state
+    guest_vector 1
+    guest_vector 1
+    guest_vector 2
+    exception_vector 2              // AArch32: no guest is given it
+    exception_vector 2
+    exception_vector 2
+    exception_vector 2
+
+bale_exception_entry:
+    str     x1, [sp, #272]          // the kind; the SIMD slots are free on this path
+    ldr     x1, [sp, #8]
+    save_registers
+    mov     x0, sp
+    ldr     x1, [sp, #272]
+    mov     x29, sp
+    bl      bale_exception
+    restore_registers
+
+bale_stack_overflow:
+    // Fatal: TPIDRRO_EL0 is a guest's, but no guest goes on from here.
+    sub     x0, sp, x0
+    sub     sp, sp, x0
+    msr     tpidrro_el0, x0
+    mov     x0, sp
+    msr     tpidr_el0, x0
+    mrs     x0, tpidr_el2
+    ldr     x0, [x0, #{emergency}]
+    sub     x0, x0, #336
+    mov     sp, x0
+    mrs     x0, tpidrro_el0
+    save_registers
+    mrs     x0, tpidr_el0
+    add     x0, x0, #336
+    str     x0, [sp, #248]
+    mov     x0, sp
+    mov     x1, #3
+    bl      bale_exception
+8:  wfi
+    b       8b
+
+bale_interrupt_entry:
+    save_registers
+    .arch_extension fp
+    .arch_extension simd
+    stp     q0, q1, [sp, #272]
+    stp     q2, q3, [sp, #304]
+    mov     x0, sp
+    bl      bale_interrupt
+    ldp     q0, q1, [sp, #272]
+    ldp     q2, q3, [sp, #304]
+    .arch_extension nosimd
+    .arch_extension nofp
+    restore_registers
+    "#,
+    emergency = const EMERGENCY_STACK_OFFSET,
+);
