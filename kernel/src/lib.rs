@@ -1,2 +1,42 @@
-//! Skeleton.
+//! Bale's kernel: what needs both the hardware of `bale-arch` and the logic of `bale-core`, `bale-swap`, `zsmalloc`.
+//!
+//! Bottom up:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`board`], [`early`] | a board's page of facts; a voice before memory management is up |
+//! | [`boot`] | the boot core's road from the first Rust line to the shell, and each further core's |
+//! | [`memory`] | frames, the map of EL2, stacks with guard pages |
+//! | [`sync`], [`cores`] | the lock that masks interrupts; the per-core block |
+//! | [`interrupts`], [`clock`] | GICv3, handlers, software-generated interrupts; time and wake-ups |
+//! | [`task`] | tasks with priorities, run queues per core, preemption, park and unpark |
+//! | [`console`], [`log`], [`fault`] | the UART, defmt, panics and exceptions |
+//! | [`pool`], [`drain`] | the kernel under `zsmalloc`, and the tasks that give memory back |
+//! | [`vm`] | virtual machines: memory, virtual CPU, hypercalls, their swap device |
+//! | [`bundle`], [`shell`], [`selftest`], [`bench`] | the boot bundle; commands; tests on the target; counts |
+//!
+//! Lock order, outermost first: virtual machine list, a machine, slot (bit lock), zsmalloc class, task, run queue or
+//! timer queue, frames, console. Every [`sync::Lock`] masks interrupts while it is held, so none is held across a
+//! copy of a page, a codec, or a wait.
 #![no_std]
+#![cfg(target_arch = "aarch64")]
+
+pub mod bench;
+pub mod board;
+pub mod boot;
+pub mod bundle;
+pub mod clock;
+pub mod console;
+pub mod cores;
+pub mod drain;
+pub mod early;
+pub mod fault;
+pub mod interrupts;
+pub mod log;
+pub mod memory;
+pub mod pool;
+pub mod selftest;
+pub mod shell;
+pub mod sync;
+pub mod task;
+pub mod vm;

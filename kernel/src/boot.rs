@@ -1,0 +1,321 @@
+//! The road from the first Rust line to the shell, for the boot core and for each further core.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use bale_arch::entry::{SecondaryBoot, bale_secondary_entry, image_base};
+use bale_arch::{counter, mask, mmu};
+use bale_core::device_tree::{Conduit, Machine};
+use heapless::Vec;
+use spin::Once;
+
+use crate::board::Board;
+use crate::cores::MAX_CORES;
+use crate::interrupts::Controller;
+use crate::memory::{frames, image_sections, map};
+use crate::{
+    bundle, clock, console, cores, drain, early, fault, interrupts, log, pool, println, shell, task,
+};
+
+/// What the tables said, kept for the shell.
+static MACHINE: Once<Machine> = Once::new();
+static BOARD: Once<&'static Board> = Once::new();
+/// Instruction to reach PSCI: 0 unknown, 1 SMC, 2 HVC.
+static CONDUIT: AtomicU32 = AtomicU32::new(0);
+/// Ticks from the start of Rust to the shell's task.
+static BOOT_TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes of the device tree that are looked at, at most.
+const LARGEST_DEVICE_TREE: usize = 2 << 20;
+const DEVICE_TREE_MAGIC: u32 = 0xd00d_feed;
+
+/// The boot core entered at another exception level.
+pub fn wrong_exception_level(board: &Board, level: u64) -> ! {
+    match level {
+        3 => early::stop(
+            board,
+            &["entered at EL3; Bale runs at EL2. Start it without secure=on, or as an arm64 Image, which QEMU enters at EL2."],
+            false,
+        ),
+        _ => early::stop(
+            board,
+            &["entered at EL1; Bale is a hypervisor and needs EL2. Under QEMU add -M virt,virtualization=on."],
+            true,
+        ),
+    }
+}
+
+/// The boot core, at EL2 with the MMU off.
+pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
+    clock::start();
+    mmu::initialise_controls();
+    let device_tree = check_device_tree(board, device_tree);
+    // SAFETY: first and only use, on the boot core; the magic number says that there is memory at the device tree.
+    unsafe { early::map(board, image_base(), device_tree.0) };
+    // SAFETY: the early map covers the device tree's gigabyte, and its size was checked.
+    let bytes = unsafe { core::slice::from_raw_parts(device_tree.0 as *const u8, device_tree.1) };
+    let machine = match Machine::from_dtb(bytes) {
+        Ok(machine) => machine,
+        Err(error) => stop(board, format_args!("{error}")),
+    };
+    CONDUIT.store(if machine.psci == Conduit::Smc { 1 } else { 2 }, Ordering::Relaxed);
+    BOARD.call_once(|| board);
+    let machine = MACHINE.call_once(|| machine);
+
+    let total: u64 = machine.memory.iter().map(|range| range.size).sum();
+    if total < board.least_memory {
+        let (found, least) = (total >> 20, board.least_memory >> 20);
+        stop(board, format_args!("{found} MiB of memory; Bale needs at least {least} MiB (QEMU: -m 128M)"));
+    }
+    enable_map(board, machine);
+
+    let affinities = core_order(machine);
+    cores::name(&affinities);
+    cores::claim(0);
+    // SAFETY: the tables name a PL011 here, mapped as device memory by `enable_map`.
+    unsafe { console::initialise(machine.uart.base) };
+    add_memory(machine, device_tree);
+    start_interrupts(board, machine);
+    task::adopt_idle(cores::this_unpinned());
+    counter::start();
+    cores::set_online();
+    mask::unmask_serror();
+    mask::unmask();
+    start_further_cores();
+
+    if let Err(error) = bundle::find(machine) {
+        stop(board, format_args!("the boot bundle (initrd): {error}"));
+    }
+    if let Err(error) = pool::initialise() {
+        stop(board, format_args!("the pool could not be made: {error:?}"));
+    }
+    drain::start();
+    let arguments = machine.bootargs.as_str();
+    log::set_streaming(arguments.split_whitespace().any(|word| word == "log=defmt"));
+    start_task("log", task::LOG, log::task);
+    BOOT_TICKS.store(clock::uptime_us(), Ordering::Relaxed);
+    defmt::info!("{} cores online after {=u64} us", cores::online() as u32, clock::uptime_us());
+    console::enable_input();
+    start_task("shell", task::SHELL, shell::task);
+    task::idle()
+}
+
+/// A further core, on its idle task's stack with the final map on.
+pub fn further_core(index: u64) -> ! {
+    mmu::initialise_controls();
+    cores::claim(index as usize);
+    let Some(machine) = MACHINE.get() else { mask::halt() };
+    if let Err(error) = interrupts::initialise_core(&[machine.timer.hypervisor_physical]) {
+        println!("bale: core {index} stays off: {error:?}");
+        mask::halt();
+    }
+    task::adopt_idle(cores::this_unpinned());
+    counter::start();
+    cores::set_online();
+    mask::unmask_serror();
+    task::idle()
+}
+
+fn start_task(name: &'static str, priority: u8, entry: extern "C" fn(u64) -> !) {
+    assert!(task::spawn(name, 0, priority, entry, 0).is_ok(), "no room for the {name} task");
+}
+
+/// Address and length of the device tree, or a stop that says that there is none.
+fn check_device_tree(board: &Board, address: u64) -> (u64, usize) {
+    let none = "no device tree: x0 must hold its address (QEMU: start the flat Image with -kernel)";
+    if address == 0 || address % 8 != 0 {
+        early::stop(board, &[none], false);
+    }
+    // SAFETY: an aligned word; with the MMU off a wrong address reads as whatever the bus answers.
+    let magic = unsafe { (address as *const u32).read_volatile() };
+    // SAFETY: as above.
+    let size = unsafe { (address as *const u32).add(1).read_volatile() };
+    let size = u32::from_be(size) as usize;
+    if u32::from_be(magic) != DEVICE_TREE_MAGIC || size > LARGEST_DEVICE_TREE {
+        early::stop(board, &[none], false);
+    }
+    (address, size)
+}
+
+fn stop(board: &Board, reason: core::fmt::Arguments<'_>) -> ! {
+    let mut text: heapless::String<256> = heapless::String::new();
+    // A longer text is cut, which is better than none.
+    let _ = core::fmt::write(&mut text, reason);
+    early::stop(board, &[&text], CONDUIT.load(Ordering::Relaxed) == 2)
+}
+
+fn enable_map(board: &Board, machine: &Machine) {
+    let memory: Vec<map::Range, 16> =
+        machine.memory.iter().map(|range| map::Range { start: range.base, end: range.base + range.size }).collect();
+    let mut devices: Vec<map::Range, 16> = Vec::new();
+    let mut device = |start: u64, size: u64| {
+        if devices.push(map::Range { start, end: start + size }).is_err() {
+            stop(board, format_args!("the device tree names more device ranges than the map holds"));
+        }
+    };
+    device(machine.uart.base, 0x1000);
+    device(machine.gic.distributor.base, machine.gic.distributor.size);
+    for region in &machine.gic.redistributors {
+        device(region.base, region.size);
+    }
+    // SAFETY: on the boot core, once; the ranges are what the tables say.
+    if let Err(error) = unsafe { map::enable(&memory, &devices) } {
+        stop(board, format_args!("the memory map of the device tree cannot be mapped: {error}"));
+    }
+}
+
+/// Affinities in the order of core indexes: the boot core first, then as the tables list them.
+fn core_order(machine: &Machine) -> Vec<u64, MAX_CORES> {
+    let mut order = Vec::new();
+    // Cores beyond MAX_CORES stay off; `cores` says how many the tables name.
+    let _ = order.push(mask::affinity());
+    for cpu in machine.cpus.iter().filter(|cpu| cpu.affinity != mask::affinity()) {
+        let _ = order.push(cpu.affinity);
+    }
+    order
+}
+
+/// Gives the frame allocator all memory that is not the image, the device tree, the bundle, or reserved.
+fn add_memory(machine: &Machine, device_tree: (u64, usize)) {
+    let image_end = image_sections()[4].end;
+    let mut taken: Vec<(u64, u64), 24> = Vec::new();
+    let mut take = |start: u64, end: u64| {
+        assert!(taken.push((start & !0xfff, end.next_multiple_of(4096))).is_ok(), "more reserved ranges than fit");
+    };
+    take(image_base(), image_end);
+    take(device_tree.0, device_tree.0 + device_tree.1 as u64);
+    if let Some(initrd) = &machine.initrd {
+        take(initrd.base, initrd.base + initrd.size);
+    }
+    for range in &machine.reserved {
+        take(range.base, range.base + range.size);
+    }
+    taken.sort_unstable();
+    for memory in &machine.memory {
+        let mut at = memory.base;
+        let end = memory.base + memory.size;
+        for &(start, stop) in &taken {
+            if stop <= at || start >= end {
+                continue;
+            }
+            if start > at {
+                // SAFETY: between two ranges that are taken, inside memory.
+                assert!(unsafe { frames::add(at, start) }, "more memory ranges than fit");
+            }
+            at = at.max(stop);
+        }
+        if at < end {
+            // SAFETY: as above.
+            assert!(unsafe { frames::add(at, end) }, "more memory ranges than fit");
+        }
+    }
+}
+
+fn start_interrupts(board: &Board, machine: &Machine) {
+    let controller = Controller {
+        distributor: machine.gic.distributor.base,
+        redistributors: machine.gic.redistributors.iter().map(|region| region.base).collect(),
+    };
+    let timer = machine.timer.hypervisor_physical;
+    let uart = machine.uart.interrupt;
+    interrupts::initialise(
+        controller,
+        &[
+            (interrupts::RESCHEDULE, "reschedule", task::on_reschedule),
+            (interrupts::DRAIN, "drain", drain::on_interrupt),
+            (interrupts::STOP, "stop", fault::on_stop),
+            (timer, "timer", task::on_timer),
+            (uart, "uart", console::on_interrupt),
+        ],
+    );
+    let ready = interrupts::initialise_core(&[timer])
+        .and_then(|()| interrupts::enable_shared(uart, mask::affinity()));
+    if let Err(error) = ready {
+        stop(board, format_args!("the GIC at {:#x} cannot be used: {error:?}", machine.gic.distributor.base));
+    }
+}
+
+/// Starts every other core by PSCI's CPU_ON and waits for those that were accepted.
+fn start_further_cores() {
+    static BLOCKS: Once<Vec<SecondaryBoot, MAX_CORES>> = Once::new();
+    let blocks = BLOCKS.call_once(|| {
+        (0..cores::all().len())
+            .map(|index| SecondaryBoot {
+                tables: map::root(),
+                translation_control: mmu::translation_control(),
+                memory_attributes: mmu::MEMORY_ATTRIBUTES,
+                system_control: mmu::SYSTEM_CONTROL,
+                stack_top: task::idle_stack(index),
+                argument: index as u64,
+            })
+            .collect()
+    });
+    // The new cores read their block with caches off.
+    mmu::clean_invalidate(blocks.as_ptr() as u64, size_of_val(blocks.as_slice()));
+    let mut started: Vec<usize, MAX_CORES> = Vec::new();
+    for (index, core) in cores::all().iter().enumerate().skip(1) {
+        let entry = bale_secondary_entry as *const () as u64;
+        let block = core::ptr::from_ref(&blocks[index]) as u64;
+        match cpu_on(core.affinity(), entry, block) {
+            Ok(()) => drop(started.push(index)),
+            Err(error) => println!("bale: core {index} ({:#x}) stays off: PSCI says {error}", core.affinity()),
+        }
+    }
+    let deadline = clock::now() + clock::from_us(2_000_000);
+    for index in started {
+        while !cores::all()[index].online() {
+            if clock::now() > deadline {
+                println!("bale: core {index} was started and did not come up within two seconds");
+                break;
+            }
+            core::hint::spin_loop();
+        }
+    }
+}
+
+fn cpu_on(affinity: u64, entry: u64, context: u64) -> Result<(), smccc::psci::error::Error> {
+    match CONDUIT.load(Ordering::Relaxed) {
+        2 => smccc::psci::cpu_on::<smccc::Hvc>(affinity, entry, context),
+        _ => smccc::psci::cpu_on::<smccc::Smc>(affinity, entry, context),
+    }
+}
+
+/// Turns the machine off.
+pub fn power_off() -> ! {
+    console::drain_output();
+    // Both return only on failure, and then there is nothing left but to halt.
+    let _ = match CONDUIT.load(Ordering::Relaxed) {
+        2 => smccc::psci::system_off::<smccc::Hvc>(),
+        _ => smccc::psci::system_off::<smccc::Smc>(),
+    };
+    mask::halt()
+}
+
+/// Starts the machine anew.
+pub fn reset() -> ! {
+    console::drain_output();
+    let _ = match CONDUIT.load(Ordering::Relaxed) {
+        2 => smccc::psci::system_reset::<smccc::Hvc>(),
+        _ => smccc::psci::system_reset::<smccc::Smc>(),
+    };
+    mask::halt()
+}
+
+/// What the tables said.
+pub fn machine() -> Option<&'static Machine> {
+    MACHINE.get()
+}
+
+/// The board's page.
+pub fn board_name() -> &'static str {
+    BOARD.get().map_or("unknown board", |board| board.name)
+}
+
+/// Microseconds from the first Rust line to the start of the shell's task.
+pub fn boot_us() -> u64 {
+    BOOT_TICKS.load(Ordering::Relaxed)
+}
+
+/// Words of the boot arguments.
+pub fn has_argument(word: &str) -> bool {
+    machine().is_some_and(|machine| machine.bootargs.split_whitespace().any(|argument| argument == word))
+}

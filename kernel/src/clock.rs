@@ -1,0 +1,34 @@
+//! Time, and waking tasks at a time.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use bale_arch::timer;
+
+/// Ticks of the counter at boot: log timestamps and uptime start here.
+static START: AtomicU64 = AtomicU64::new(0);
+
+/// Takes the moment of boot.
+pub fn start() {
+    START.store(timer::now(), Ordering::Relaxed);
+}
+
+/// Ticks now.
+#[inline]
+pub fn now() -> u64 {
+    timer::now()
+}
+
+/// Microseconds since boot.
+pub fn uptime_us() -> u64 {
+    to_us(now().saturating_sub(START.load(Ordering::Relaxed)))
+}
+
+/// Ticks in so many microseconds.
+pub fn from_us(us: u64) -> u64 {
+    (u128::from(us) * u128::from(timer::frequency()) / 1_000_000) as u64
+}
+
+/// Microseconds in so many ticks.
+pub fn to_us(ticks: u64) -> u64 {
+    (u128::from(ticks) * 1_000_000 / u128::from(timer::frequency().max(1))) as u64
+}

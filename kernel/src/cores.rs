@@ -1,0 +1,136 @@
+//! The per-core block, and which cores there are.
+
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+
+use bale_arch::mask::{self, Masked};
+use bale_arch::vectors::{EMERGENCY_STACK_OFFSET, VCPU_OFFSET};
+
+use crate::memory::stacks;
+
+/// Cores that Bale uses at most; further ones stay off.
+pub const MAX_CORES: usize = 16;
+
+/// What one core owns. The first two words are read by the vectors.
+#[repr(C, align(256))]
+#[derive(Debug)]
+pub struct Core {
+    emergency_stack: AtomicU64,
+    vcpu: AtomicU64,
+    index: AtomicUsize,
+    affinity: AtomicU64,
+    online: AtomicBool,
+    /// Index of the running task.
+    pub current_task: AtomicU16,
+    /// Priority of the running task.
+    pub current_priority: AtomicU8,
+    /// A task that outranks the running one became ready: switch at the end of the interrupt.
+    pub reschedule: AtomicBool,
+    /// Depth of interrupt handling: 0 in tasks.
+    pub in_interrupt: AtomicBool,
+    /// Task whose stack may be reused once this core has left it, plus one; 0 for none.
+    pub departed_task: AtomicU16,
+    /// Interrupts taken.
+    pub interrupts: AtomicU64,
+    /// Task switches.
+    pub switches: AtomicU64,
+    /// Ticks spent in the idle task.
+    pub idle_ticks: AtomicU64,
+}
+
+const _: () = assert!(core::mem::offset_of!(Core, emergency_stack) == EMERGENCY_STACK_OFFSET);
+const _: () = assert!(core::mem::offset_of!(Core, vcpu) == VCPU_OFFSET);
+
+impl Core {
+    const fn new() -> Self {
+        Self {
+            emergency_stack: AtomicU64::new(0),
+            vcpu: AtomicU64::new(0),
+            index: AtomicUsize::new(0),
+            affinity: AtomicU64::new(0),
+            online: AtomicBool::new(false),
+            current_task: AtomicU16::new(0),
+            current_priority: AtomicU8::new(0),
+            reschedule: AtomicBool::new(false),
+            in_interrupt: AtomicBool::new(false),
+            departed_task: AtomicU16::new(0),
+            interrupts: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
+            idle_ticks: AtomicU64::new(0),
+        }
+    }
+
+    /// Position among the cores, from 0.
+    pub fn index(&self) -> usize {
+        self.index.load(Ordering::Relaxed)
+    }
+
+    /// Affinity fields of the core's MPIDR.
+    pub fn affinity(&self) -> u64 {
+        self.affinity.load(Ordering::Relaxed)
+    }
+
+    /// Whether the core has come up.
+    pub fn online(&self) -> bool {
+        // Acquire: with the release in `set_online`, what the core set up before is visible.
+        self.online.load(Ordering::Acquire)
+    }
+}
+
+static CORES: [Core; MAX_CORES] = [const { Core::new() }; MAX_CORES];
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Adds one to a counter that only its own core writes, with interrupts masked or from one context alone: a load
+/// and a store, no atomic read-modify-write.
+pub fn count(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
+/// Names the cores there are, in the order of their indexes. Once, on the boot core.
+pub fn name(affinities: &[u64]) {
+    for (index, (core, affinity)) in CORES.iter().zip(affinities).enumerate() {
+        core.index.store(index, Ordering::Relaxed);
+        core.affinity.store(*affinity, Ordering::Relaxed);
+        core.emergency_stack.store(stacks::emergency_top(index), Ordering::Relaxed);
+    }
+    COUNT.store(affinities.len().min(MAX_CORES), Ordering::Release);
+}
+
+/// Makes this core the one with this index. Before anything asks for [`this`].
+pub fn claim(index: usize) {
+    mask::set_core_pointer(ptr::from_ref(&CORES[index]) as u64);
+}
+
+/// This core has everything it needs. Partner: [`Core::online`].
+pub fn set_online() {
+    this_unpinned().online.store(true, Ordering::Release);
+}
+
+/// This core's block. The guard proves that the caller stays on it.
+pub fn this(_pinned: &Masked) -> &'static Core {
+    this_unpinned()
+}
+
+/// This core's block, for code that cannot be moved anyway: tasks are pinned to their core.
+#[inline(always)]
+pub fn this_unpinned() -> &'static Core {
+    // SAFETY: `claim` put the address of an element of CORES there before any of this ran.
+    unsafe { &*(mask::core_pointer() as *const Core) }
+}
+
+/// Whether this core has claimed its block: false only in the first moments of boot.
+pub fn claimed() -> bool {
+    mask::core_pointer() >= (&raw const CORES) as u64
+        && mask::core_pointer() < (&raw const CORES) as u64 + size_of_val(&CORES) as u64
+}
+
+/// All cores that were named, online or not.
+pub fn all() -> &'static [Core] {
+    // Acquire: with the release in `name`, the named blocks are visible.
+    &CORES[..COUNT.load(Ordering::Acquire)]
+}
+
+/// How many cores are online.
+pub fn online() -> usize {
+    all().iter().filter(|core| core.online()).count()
+}

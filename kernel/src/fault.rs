@@ -1,0 +1,195 @@
+//! Panics and exceptions from EL2: say what happened, stop the other cores, turn the machine off.
+//!
+//! Every line is plain text. Backtrace lines read `#N +0xOFFSET`, relative to the image, so that `cargo bale` can
+//! name function and line from the ELF wherever the image was loaded.
+
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bale_arch::vectors::{Kind, TrapFrame};
+use bale_arch::{entry, mask, mmu};
+use bale_core::exception::Syndrome;
+
+use crate::memory::{self, stacks};
+use crate::{boot, clock, console, cores, interrupts, log, println, task};
+
+/// A core is reporting; others that fault meanwhile just stop.
+static REPORTING: AtomicBool = AtomicBool::new(false);
+/// Where a probe may fault, and where it goes on then: see [`probe`].
+static PROBE_RETURN: AtomicU64 = AtomicU64::new(0);
+/// What the probe's fault was.
+static PROBE_SYNDROME: AtomicU64 = AtomicU64::new(0);
+
+/// From the vectors: an exception from EL2 that is not an interrupt.
+#[unsafe(no_mangle)]
+extern "C" fn bale_exception(frame: &mut TrapFrame, kind: u64) {
+    let syndrome = mmu::syndrome();
+    // Partner: `probe`, on this same core.
+    let resume = PROBE_RETURN.swap(0, Ordering::Relaxed);
+    if resume != 0 && Kind::from_raw(kind) == Kind::Synchronous {
+        PROBE_SYNDROME.store(syndrome, Ordering::Relaxed);
+        frame.elr = resume;
+        return;
+    }
+    begin_report();
+    match Kind::from_raw(kind) {
+        Kind::Synchronous => println!("bale: exception on {}: {}", Here, Syndrome::new(syndrome)),
+        Kind::SError => println!("bale: SError on {}: {}", Here, Syndrome::new(syndrome)),
+        Kind::Unused => println!("bale: exception through an unused vector on {}: {}", Here, Syndrome::new(syndrome)),
+        Kind::StackOverflow => {
+            let owner = stacks::guard_owner(mmu::fault_address()).or_else(|| stacks::guard_owner(frame.stack));
+            let name = owner.map_or("?", task::name_of);
+            println!("bale: stack overflow on {}: the stack of task {name} is full", Here);
+        }
+    }
+    println!("  ESR {syndrome:#x}  FAR {:#x}  ELR {:#x}  SPSR {:#x}", mmu::fault_address(), frame.elr, frame.spsr);
+    registers(frame);
+    backtrace(Some(frame.elr), frame.registers[29]);
+    finish_report("a fault in the hypervisor")
+}
+
+/// Reads a word that may not be there: the syndrome of the fault, if there was one. For tests of the map.
+pub fn probe(address: u64) -> Result<u64, u64> {
+    let masked = mask::Masked::new();
+    PROBE_SYNDROME.store(0, Ordering::Relaxed);
+    let value: u64;
+    // SAFETY: a load has no effect beside its value; if it faults, the handler goes on behind it.
+    unsafe {
+        core::arch::asm!(
+            "adr {resume}, 2f", "str {resume}, [{slot}]", "mov {value}, #0", "ldr {value}, [{address}]", "2: str xzr, [{slot}]",
+            resume = out(reg) _, slot = in(reg) PROBE_RETURN.as_ptr(), value = out(reg) value, address = in(reg) address,
+            options(nostack));
+    }
+    drop(masked);
+    match PROBE_SYNDROME.load(Ordering::Relaxed) {
+        0 => Ok(value),
+        syndrome => Err(syndrome),
+    }
+}
+
+/// Writes a zero byte to a place that may not be writable: the syndrome of the fault, if there was one.
+///
+/// # Safety
+/// If the place can be written, nobody minds a zero there.
+pub unsafe fn probe_write(address: u64) -> Result<(), u64> {
+    let masked = mask::Masked::new();
+    PROBE_SYNDROME.store(0, Ordering::Relaxed);
+    // SAFETY: the caller's promise; if it faults, the handler goes on behind it.
+    unsafe {
+        core::arch::asm!(
+            "adr {resume}, 2f", "str {resume}, [{slot}]", "strb wzr, [{address}]", "2: str xzr, [{slot}]",
+            resume = out(reg) _, slot = in(reg) PROBE_RETURN.as_ptr(), address = in(reg) address,
+            options(nostack));
+    }
+    drop(masked);
+    match PROBE_SYNDROME.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        syndrome => Err(syndrome),
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    begin_report();
+    println!("bale: panic on {Here}: {}", info.message());
+    if let Some(location) = info.location() {
+        println!("  at {}:{}", location.file(), location.line());
+    }
+    let (frame_pointer, stack, link): (u64, u64, u64);
+    // SAFETY: reads registers.
+    unsafe {
+        core::arch::asm!("mov {0}, x29", "mov {1}, sp", "mov {2}, x30",
+            out(reg) frame_pointer, out(reg) stack, out(reg) link, options(nomem, nostack, preserves_flags));
+    }
+    println!("  fp {frame_pointer:#x}  sp {stack:#x}  lr {link:#x}  uptime {} us", clock::uptime_us());
+    backtrace(None, frame_pointer);
+    finish_report("a panic in the hypervisor")
+}
+
+/// The core and task that run.
+struct Here;
+
+impl core::fmt::Display for Here {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        if !cores::claimed() {
+            return f.write_str("the boot core");
+        }
+        let core = cores::this_unpinned();
+        let task = usize::from(core.current_task.load(Ordering::Relaxed));
+        write!(f, "core {} (task {task})", core.index())
+    }
+}
+
+/// One core reports; it stops the others first.
+fn begin_report() {
+    mask::mask_all();
+    if REPORTING.swap(true, Ordering::AcqRel) {
+        mask::halt();
+    }
+    if cores::claimed() {
+        interrupts::stop_others();
+        let until = clock::now() + clock::from_us(20_000);
+        while clock::now() < until {
+            core::hint::spin_loop();
+        }
+    }
+    // SAFETY: the other cores were told to stop and had twenty milliseconds for it.
+    unsafe { console::seize() };
+    log::send_waiting();
+}
+
+/// Where the interrupt that stops this core leads.
+pub fn on_stop() {
+    mask::halt()
+}
+
+fn registers(frame: &TrapFrame) {
+    for (row, values) in frame.registers.chunks(4).enumerate() {
+        for (column, value) in values.iter().enumerate() {
+            crate::print!("  x{:<2} {value:016x}", row * 4 + column);
+        }
+        println!();
+    }
+    println!("  sp  {:016x}", frame.stack);
+}
+
+/// Follows the chain of frame records (return address above saved x29) as long as it stays on one stack.
+fn backtrace(at: Option<u64>, mut frame_pointer: u64) {
+    let base = entry::image_base();
+    let [text, ..] = memory::image_sections();
+    let mut depth = 0;
+    let mut line = |address: u64| {
+        if (text.start..text.end).contains(&address) {
+            println!("  #{depth} +{:#x}", address - base);
+        } else {
+            println!("  #{depth} {address:#x}");
+        }
+        depth += 1;
+    };
+    if let Some(at) = at {
+        line(at);
+    }
+    let Some((low, high)) = stacks::bounds_of(frame_pointer) else { return };
+    for _ in 0..32 {
+        if frame_pointer < low || frame_pointer > high - 16 || frame_pointer % 8 != 0 {
+            break;
+        }
+        // SAFETY: inside the mapped part of a stack and aligned, checked above.
+        let next = unsafe { *(frame_pointer as *const u64) };
+        // SAFETY: as above.
+        let link = unsafe { *((frame_pointer + 8) as *const u64) };
+        if link == 0 {
+            break;
+        }
+        line(link - 4);
+        if next <= frame_pointer {
+            break;
+        }
+        frame_pointer = next;
+    }
+}
+
+fn finish_report(what: &str) -> ! {
+    println!("bale: stopped: {what}");
+    boot::power_off()
+}

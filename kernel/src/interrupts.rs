@@ -1,0 +1,196 @@
+//! GICv3: setting it up, dispatching what it delivers, raising software-generated interrupts (IHI 0069).
+//!
+//! A handler runs on the interrupted task's stack with interrupts masked, and is short: it hands over to a task by
+//! [`crate::task::unpark`]. The switch happens on the way out.
+//!
+//! Only SGIs 0 to 7 are used: firmware keeps some of 8 to 15 for the secure side.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::gicv3::{
+    GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator, SgiTarget, SgiTargetGroup,
+};
+use arm_gic::{IntId, InterruptGroup, Trigger, UniqueMmioPointer};
+use bale_arch::mask;
+use bale_arch::vectors::TrapFrame;
+use heapless::Vec;
+use spin::Once;
+
+use crate::cores::{self, MAX_CORES};
+use crate::sync::Lock;
+use crate::task;
+
+/// SGI: look at the run queue.
+pub const RESCHEDULE: u32 = 0;
+/// SGI: this core's ring wants its drain task.
+pub const DRAIN: u32 = 1;
+/// SGI: stop for good.
+pub const STOP: u32 = 2;
+
+/// An interrupt that somebody handles.
+pub struct Source {
+    /// GIC interrupt number.
+    pub id: u32,
+    /// As `irq` prints it.
+    pub name: &'static str,
+    handler: fn(),
+    taken: [AtomicU64; MAX_CORES],
+}
+
+impl Source {
+    /// How often it was taken, by core.
+    pub fn taken(&self) -> impl Iterator<Item = u64> {
+        self.taken.iter().map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+/// What was asked for and cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InterruptError {
+    /// The redistributor frames are neither GICv3's nor GICv4's.
+    RedistributorLayout,
+    /// No redistributor has this core's affinity.
+    NoRedistributor,
+    /// The GIC has no such interrupt.
+    NoSuchInterrupt,
+}
+
+/// A distributor and the regions of redistributors, as the tables name them.
+#[derive(Debug, Clone)]
+pub struct Controller {
+    /// Address of the distributor.
+    pub distributor: u64,
+    /// Addresses of the redistributor regions.
+    pub redistributors: Vec<u64, 8>,
+}
+
+static CONTROLLER: Once<Controller> = Once::new();
+static SOURCES: Once<Vec<Source, 16>> = Once::new();
+static DISTRIBUTOR: Lock<()> = Lock::new(());
+/// Interrupts that nobody had asked for.
+static UNKNOWN: AtomicU64 = AtomicU64::new(0);
+
+/// Names the controller and every interrupt that will be handled. Once, on the boot core, before any is enabled.
+pub fn initialise(controller: Controller, sources: &[(u32, &'static str, fn())]) {
+    let mut table = Vec::new();
+    for &(id, name, handler) in sources {
+        let source = Source { id, name, handler, taken: [const { AtomicU64::new(0) }; MAX_CORES] };
+        assert!(table.push(source).is_ok(), "more interrupt sources than the table holds");
+    }
+    SOURCES.call_once(|| table);
+    let controller = CONTROLLER.call_once(|| controller);
+    with_distributor(controller, |distributor| distributor.configure_default_settings());
+}
+
+fn with_distributor<R>(controller: &Controller, f: impl FnOnce(&mut GicDistributor<'_>) -> R) -> R {
+    let _exclusive = DISTRIBUTOR.lock();
+    let registers = NonNull::new(controller.distributor as *mut Gicd).unwrap_or(NonNull::dangling());
+    // SAFETY: the tables name a distributor here, the map has it as device memory, and the lock makes us the only user.
+    let pointer = unsafe { UniqueMmioPointer::new(registers) };
+    f(&mut GicDistributor::new(pointer))
+}
+
+fn with_redistributor<R>(f: impl FnOnce(&mut GicRedistributor<'_>) -> R) -> Result<R, InterruptError> {
+    let controller = CONTROLLER.get().ok_or(InterruptError::NoRedistributor)?;
+    for region in &controller.redistributors {
+        let base = NonNull::new(*region as *mut GicrSgi).ok_or(InterruptError::NoRedistributor)?;
+        // SAFETY: the tables name a region of redistributors here. Each core uses only the frame with its own
+        // affinity; of the others only GICR_TYPER is read.
+        let frames = unsafe { GicRedistributorIterator::new(base) };
+        for mut frame in frames.map_err(|_| InterruptError::RedistributorLayout)? {
+            if frame.typer().core_mpidr() == mask::affinity() {
+                return Ok(f(&mut frame));
+            }
+        }
+    }
+    Err(InterruptError::NoRedistributor)
+}
+
+/// Sets up this core's redistributor and CPU interface; SGIs and the named PPIs are enabled.
+///
+/// # Errors
+/// See [`InterruptError`].
+pub fn initialise_core(private: &[u32]) -> Result<(), InterruptError> {
+    with_redistributor(|redistributor| {
+        // An error here says that firmware has woken it already.
+        let _ = redistributor.mark_core_awake();
+        redistributor.configure_default_settings();
+        for &id in private.iter().chain(&[RESCHEDULE, DRAIN, STOP]) {
+            let id = IntId::try_from(id).map_err(|_| InterruptError::NoSuchInterrupt)?;
+            redistributor.enable_interrupt(id, true).map_err(|_| InterruptError::NoSuchInterrupt)?;
+        }
+        Ok(())
+    })??;
+    GicCpuInterface::enable_system_register_el2(true);
+    GicCpuInterface::set_priority_mask(0xff);
+    GicCpuInterface::enable_group1(true);
+    Ok(())
+}
+
+/// Enables a shared peripheral interrupt, level-triggered, delivered to the core with this affinity.
+///
+/// # Errors
+/// The GIC has no such interrupt.
+pub fn enable_shared(id: u32, affinity: u64) -> Result<(), InterruptError> {
+    let controller = CONTROLLER.get().ok_or(InterruptError::NoSuchInterrupt)?;
+    let id = IntId::try_from(id).map_err(|_| InterruptError::NoSuchInterrupt)?;
+    with_distributor(controller, |distributor| {
+        distributor.set_trigger(id, Trigger::Level)?;
+        distributor.set_routing(id, Some(affinity))?;
+        distributor.enable_interrupt(id, true)
+    })
+    .map_err(|_| InterruptError::NoSuchInterrupt)
+}
+
+/// Raises SGI `id` on the core with this index.
+pub fn raise(core: usize, id: u32) {
+    let affinity = cores::all()[core].affinity();
+    let level = |shift: u32| (affinity >> shift) as u8;
+    // The target list holds 16 values of affinity level 0; a range selector would be needed beyond.
+    let target_list = 1u16 << (level(0) & 15);
+    let target =
+        SgiTarget::List { affinity3: level(32), affinity2: level(16), affinity1: level(8), target_list };
+    if let Ok(id) = IntId::try_from(id) {
+        // What was stored before the interrupt must be visible to its handler.
+        aarch64_cpu::asm::barrier::dsb(aarch64_cpu::asm::barrier::ISHST);
+        let _ = GicCpuInterface::send_sgi(id, target, SgiTargetGroup::CurrentGroup1);
+    }
+}
+
+/// Stops every other core.
+pub fn stop_others() {
+    if let Ok(id) = IntId::try_from(STOP) {
+        let _ = GicCpuInterface::send_sgi(id, SgiTarget::All, SgiTargetGroup::CurrentGroup1);
+    }
+}
+
+/// The interrupts that are handled, and how many came that are not.
+pub fn sources() -> (&'static [Source], u64) {
+    (SOURCES.get().map_or(&[], |sources| sources.as_slice()), UNKNOWN.load(Ordering::Relaxed))
+}
+
+/// From the vectors: an interrupt was taken from EL2, on the stack of the task it interrupted.
+#[unsafe(no_mangle)]
+extern "C" fn bale_interrupt(_frame: &mut TrapFrame) {
+    let core = cores::this_unpinned();
+    core.in_interrupt.store(true, Ordering::Relaxed);
+    let sources = SOURCES.get().map_or(&[][..], |sources| sources.as_slice());
+    while let Some(id) = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1) {
+        cores::count(&core.interrupts);
+        let number = u32::from(id);
+        match sources.iter().find(|source| source.id == number) {
+            Some(source) => {
+                cores::count(&source.taken[core.index()]);
+                (source.handler)();
+            }
+            None => {
+                UNKNOWN.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        GicCpuInterface::end_interrupt(id, InterruptGroup::Group1);
+    }
+    core.in_interrupt.store(false, Ordering::Relaxed);
+    task::preempt_if_asked();
+}

@@ -1,0 +1,110 @@
+//! The map of EL2: the identity, W^X, with a hole below every stack.
+//!
+//! Tables come from a fixed pool in `.bss`: the map is built while only the image's gigabyte is reachable, and it
+//! does not change after the other cores have started.
+
+use core::cell::UnsafeCell;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use aarch64_paging::MapError;
+use aarch64_paging::descriptor::{El23Attributes, PhysicalAddress};
+use aarch64_paging::paging::{Constraints, El2, MemoryRegion, PageTable, RootTable, Translation};
+use bale_arch::mmu;
+
+use super::{PAGE_SIZE, image_sections, stacks};
+
+/// Tables in the pool: root, one per 512 GiB, per GiB and per 2 MiB that is not mapped in whole blocks.
+const TABLES: usize = 48;
+
+#[repr(C, align(4096))]
+struct Pool(UnsafeCell<[[u8; PAGE_SIZE]; TABLES]>);
+
+// SAFETY: used by the boot core alone, while it builds the map; only read by the MMU afterwards.
+unsafe impl Sync for Pool {}
+
+static POOL: Pool = Pool(UnsafeCell::new([[0; PAGE_SIZE]; TABLES]));
+static ROOT: AtomicU64 = AtomicU64::new(0);
+
+struct FromPool {
+    used: usize,
+}
+
+impl Translation<El23Attributes> for FromPool {
+    fn allocate_table(&mut self) -> (NonNull<PageTable<El23Attributes>>, PhysicalAddress) {
+        assert!(self.used < TABLES, "the EL2 map needs more than {TABLES} tables: memory is too scattered");
+        let address = POOL.0.get() as usize + self.used * PAGE_SIZE;
+        self.used += 1;
+        let table = NonNull::new(address as *mut PageTable<El23Attributes>).unwrap_or(NonNull::dangling());
+        (table, PhysicalAddress(address))
+    }
+
+    unsafe fn deallocate_table(&mut self, _table: NonNull<PageTable<El23Attributes>>) {
+        // Happens when a later range replaces a whole table; the pool is sized for the tables that were ever made.
+    }
+
+    fn physical_to_virtual(&self, address: PhysicalAddress) -> NonNull<PageTable<El23Attributes>> {
+        NonNull::new(address.0 as *mut PageTable<El23Attributes>).unwrap_or(NonNull::dangling())
+    }
+}
+
+/// A range to be mapped.
+#[derive(Debug, Clone, Copy)]
+pub struct Range {
+    /// First byte.
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+}
+
+/// Builds the map from memory and device ranges, and turns it on.
+///
+/// # Errors
+/// A range that the tables cannot hold, such as one beyond 48 bits.
+///
+/// # Safety
+/// On the boot core, once, with interrupts masked; the ranges are memory and devices as named.
+pub unsafe fn enable(memory: &[Range], devices: &[Range]) -> Result<(), MapError> {
+    const BASE: El23Attributes =
+        El23Attributes::VALID.union(El23Attributes::ACCESSED).union(El23Attributes::USER_RES1);
+    const NORMAL: El23Attributes =
+        BASE.union(El23Attributes::ATTRIBUTE_INDEX_1).union(El23Attributes::INNER_SHAREABLE);
+    const DEVICE: El23Attributes = BASE.union(El23Attributes::ATTRIBUTE_INDEX_0).union(El23Attributes::XN);
+    const DATA: El23Attributes = NORMAL.union(El23Attributes::XN);
+    const CONSTANT: El23Attributes = DATA.union(El23Attributes::READ_ONLY);
+    const CODE: El23Attributes = NORMAL.union(El23Attributes::READ_ONLY);
+
+    let mut table: RootTable<El2, FromPool> = RootTable::new(FromPool { used: 0 }, 0, El2);
+    let mut map = |start: u64, end: u64, attributes| {
+        let region = MemoryRegion::new(start as usize, end as usize);
+        table.map_range(&region, PhysicalAddress(start as usize), attributes, Constraints::empty())
+    };
+    for range in memory {
+        map(range.start, range.end, DATA)?;
+    }
+    for range in devices {
+        map(range.start, range.end, DEVICE)?;
+    }
+    for section in image_sections() {
+        let attributes = match section.name {
+            "text" => CODE,
+            "rodata" => CONSTANT,
+            _ => DATA,
+        };
+        map(section.start, section.end, attributes)?;
+    }
+    for (start, length) in stacks::guards() {
+        map(start, start + length as u64, El23Attributes::empty())?;
+    }
+    let root = table.to_physical().0 as u64;
+    ROOT.store(root, Ordering::Release);
+    core::mem::forget(table);
+    // SAFETY: image, stack and data are mapped at the addresses they have; the pool is static.
+    unsafe { mmu::switch_tables(root) };
+    Ok(())
+}
+
+/// Root of the map, for a further core.
+pub fn root() -> u64 {
+    ROOT.load(Ordering::Acquire)
+}

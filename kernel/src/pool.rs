@@ -1,0 +1,79 @@
+//! The kernel under `zsmalloc`: frames, cores, interrupts and time for the one pool that all guests share.
+
+use bale_arch::mask::Masked;
+use spin::Once;
+use zsmalloc::{Config, Error, PinnedCore, Platform, Pool};
+
+use crate::memory::frames;
+use crate::{clock, cores, interrupts};
+
+/// What the pool asks of the kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Kernel;
+
+/// Interrupts masked on this core: neither interrupted nor moved.
+pub struct Pinned(#[expect(dead_code, reason = "held for its drop")] Masked);
+
+// SAFETY: while interrupts are masked the caller stays on this core, and nothing else runs on it.
+unsafe impl PinnedCore for Pinned {
+    #[inline(always)]
+    fn core(&self) -> usize {
+        cores::this_unpinned().index()
+    }
+}
+
+// SAFETY: frames are owned tokens of mapped memory; the core index is the caller's own while it is pinned.
+unsafe impl Platform for Kernel {
+    type Pinned<'a> = Pinned;
+
+    #[inline(always)]
+    fn pin(&self) -> Pinned {
+        Pinned(Masked::new())
+    }
+
+    fn cores(&self) -> usize {
+        cores::all().len()
+    }
+
+    fn wake_drain(&self, core: usize) {
+        interrupts::raise(core, interrupts::DRAIN);
+    }
+
+    fn now(&self) -> u64 {
+        clock::now()
+    }
+
+    fn allocate_frame(&self) -> Option<zsmalloc::Frame> {
+        let frame = frames::allocate()?;
+        // SAFETY: the token is given up here, so the pool becomes the only owner of this mapped frame.
+        Some(unsafe { zsmalloc::Frame::from_number(frame.into_address() >> 12) })
+    }
+
+    fn release_frames(&self, frames: &mut dyn Iterator<Item = zsmalloc::Frame>) {
+        frames::release(frames.map(|frame| {
+            // SAFETY: the pool had the frame from `allocate_frame` and gives its token up here.
+            unsafe { frames::Frame::from_address(frame.into_number() << 12) }
+        }));
+    }
+}
+
+static POOL: Once<Pool<Kernel>> = Once::new();
+
+/// Makes the pool, its rings sized from cores and memory.
+///
+/// # Errors
+/// The pool's own: too little memory for its first frames.
+pub fn initialise() -> Result<(), Error> {
+    let bytes = frames::usage().total as u64 * 4096;
+    let pool = Pool::new(Kernel, Config::for_memory(cores::all().len(), bytes))?;
+    POOL.call_once(|| pool);
+    Ok(())
+}
+
+/// The pool.
+///
+/// # Panics
+/// Before [`initialise`].
+pub fn pool() -> &'static Pool<Kernel> {
+    POOL.get().expect("the pool is made during boot, before any guest")
+}
