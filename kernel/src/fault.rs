@@ -10,24 +10,38 @@ use bale_arch::vectors::{Kind, TrapFrame};
 use bale_arch::{entry, mask, mmu};
 use bale_core::exception::Syndrome;
 
+use crate::cores::MAX_CORES;
 use crate::memory::{self, stacks};
 use crate::{boot, clock, console, cores, interrupts, log, println, task};
 
 /// A core is reporting; others that fault meanwhile just stop.
 static REPORTING: AtomicBool = AtomicBool::new(false);
-/// Where a probe may fault, and where it goes on then: see [`probe`].
-static PROBE_RETURN: AtomicU64 = AtomicU64::new(0);
-/// What the probe's fault was.
-static PROBE_SYNDROME: AtomicU64 = AtomicU64::new(0);
+
+/// One core's probe: see [`probe`]. Only that core touches it.
+struct Probe {
+    /// Where to go on after a fault; 0 while no probe is under way.
+    resume: AtomicU64,
+    /// What the fault was; 0 for none.
+    syndrome: AtomicU64,
+}
+
+static PROBES: [Probe; MAX_CORES] =
+    [const { Probe { resume: AtomicU64::new(0), syndrome: AtomicU64::new(0) } }; MAX_CORES];
+
+/// The probe of the core that runs.
+fn this_probe() -> &'static Probe {
+    &PROBES[if cores::claimed() { cores::this_unpinned().index() } else { 0 }]
+}
 
 /// From the vectors: an exception from EL2 that is not an interrupt.
 #[unsafe(no_mangle)]
 extern "C" fn bale_exception(frame: &mut TrapFrame, kind: u64) {
     let syndrome = mmu::syndrome();
-    // Partner: `probe`, on this same core.
-    let resume = PROBE_RETURN.swap(0, Ordering::Relaxed);
+    let probe = this_probe();
+    let resume = probe.resume.load(Ordering::Relaxed);
     if resume != 0 && Kind::from_raw(kind) == Kind::Synchronous {
-        PROBE_SYNDROME.store(syndrome, Ordering::Relaxed);
+        probe.resume.store(0, Ordering::Relaxed);
+        probe.syndrome.store(syndrome, Ordering::Relaxed);
         frame.elr = resume;
         return;
     }
@@ -51,17 +65,18 @@ extern "C" fn bale_exception(frame: &mut TrapFrame, kind: u64) {
 /// Reads a word that may not be there: the syndrome of the fault, if there was one. For tests of the map.
 pub fn probe(address: u64) -> Result<u64, u64> {
     let masked = mask::Masked::new();
-    PROBE_SYNDROME.store(0, Ordering::Relaxed);
+    let probe = this_probe();
+    probe.syndrome.store(0, Ordering::Relaxed);
     let value: u64;
     // SAFETY: a load has no effect beside its value; if it faults, the handler goes on behind it.
     unsafe {
         core::arch::asm!(
             "adr {resume}, 2f", "str {resume}, [{slot}]", "mov {value}, #0", "ldr {value}, [{address}]", "2: str xzr, [{slot}]",
-            resume = out(reg) _, slot = in(reg) PROBE_RETURN.as_ptr(), value = out(reg) value, address = in(reg) address,
+            resume = out(reg) _, slot = in(reg) probe.resume.as_ptr(), value = out(reg) value, address = in(reg) address,
             options(nostack));
     }
     drop(masked);
-    match PROBE_SYNDROME.load(Ordering::Relaxed) {
+    match probe.syndrome.load(Ordering::Relaxed) {
         0 => Ok(value),
         syndrome => Err(syndrome),
     }
@@ -73,16 +88,35 @@ pub fn probe(address: u64) -> Result<u64, u64> {
 /// If the place can be written, nobody minds a zero there.
 pub unsafe fn probe_write(address: u64) -> Result<(), u64> {
     let masked = mask::Masked::new();
-    PROBE_SYNDROME.store(0, Ordering::Relaxed);
+    let probe = this_probe();
+    probe.syndrome.store(0, Ordering::Relaxed);
     // SAFETY: the caller's promise; if it faults, the handler goes on behind it.
     unsafe {
         core::arch::asm!(
             "adr {resume}, 2f", "str {resume}, [{slot}]", "strb wzr, [{address}]", "2: str xzr, [{slot}]",
-            resume = out(reg) _, slot = in(reg) PROBE_RETURN.as_ptr(), address = in(reg) address,
+            resume = out(reg) _, slot = in(reg) probe.resume.as_ptr(), address = in(reg) address,
             options(nostack));
     }
     drop(masked);
-    match PROBE_SYNDROME.load(Ordering::Relaxed) {
+    match probe.syndrome.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        syndrome => Err(syndrome),
+    }
+}
+
+/// Calls code at a place that may not be executable: the syndrome of the fault, if there was one.
+pub fn execute_probe(address: u64) -> Result<(), u64> {
+    let masked = mask::Masked::new();
+    let probe = this_probe();
+    probe.syndrome.store(0, Ordering::Relaxed);
+    // SAFETY: the place holds a `ret`; if the fetch faults, the handler goes on behind the call.
+    unsafe {
+        core::arch::asm!(
+            "adr {resume}, 2f", "str {resume}, [{slot}]", "blr {address}", "2: str xzr, [{slot}]",
+            resume = out(reg) _, slot = in(reg) probe.resume.as_ptr(), address = in(reg) address, out("x30") _);
+    }
+    drop(masked);
+    match probe.syndrome.load(Ordering::Relaxed) {
         0 => Ok(()),
         syndrome => Err(syndrome),
     }

@@ -1,2 +1,186 @@
-//! Skeleton.
+//! The interface between Bale and the small guests that know it: hypercalls, memory layout, start-up page.
+//!
+//! # Calls
+//!
+//! `HVC #0` with an SMCCC function identifier in w0 (Arm DEN 0028, vendor-specific hypervisor service, fast calls,
+//! 64-bit convention but for the two discovery calls). Arguments are in x1, x2, ...; the result is in x0, and x1 to
+//! x3 where a call says so. Other registers keep their values. PSCI (DEN 0022) is answered beside them.
+//!
+//! | call | arguments | result in x0 |
+//! |---|---|---|
+//! | [`VENDOR_UID`] | | x0 to x3: [`UID`] |
+//! | [`VENDOR_REVISION`] | | x0: [`REVISION_MAJOR`], x1: [`REVISION_MINOR`] |
+//! | [`SWAP_INFO`] | | x0: [`SUCCESS`], x1: slots, x2: slots that hold something |
+//! | [`SWAP_OUT`] | slot, IPA of a page | status: the page is stored, the caller may reuse it |
+//! | [`SWAP_IN`] | slot, IPA of a page | status: the page holds what was stored, zeroes if nothing was |
+//! | [`SWAP_FREE`] | first slot, count | status, x1: slots that held something |
+//! | [`CONSOLE_WRITE`] | IPA, length (at most [`CONSOLE_LIMIT`]) | status: the text is on the hypervisor's console |
+//! | [`REPORT`] | key ([`report`]), value | status: the hypervisor shows the figure with the guest |
+//! | [`EXIT`] | exit status, 0 for success | does not return: the guest is stopped and all it stored is released |
+//!
+//! A page is 4096 bytes at a 4096-aligned IPA inside the guest's memory; for [`SWAP_IN`] it must be writable.
+//! Anything else is refused with a status and changes nothing.
+//!
+//! # Memory of a small guest
+//!
+//! | IPA | what |
+//! |---|---|
+//! | [`RAM_BASE`] | [`RAM_SIZE`] bytes of RAM; the image is loaded at its start plus the image's text offset |
+//! | [`INFO_BASE`] | one read-only page with a [`GuestInfo`]; its address is in x0 at entry |
+//! | [`PAGES_BASE`] | the captured pages, read-only |
 #![no_std]
+#![forbid(unsafe_code)]
+
+/// Asks whose hypervisor this is (DEN 0028, 6.2).
+pub const VENDOR_UID: u32 = 0x8600_ff01;
+/// Asks for the revision of this interface.
+pub const VENDOR_REVISION: u32 = 0x8600_ff03;
+/// Size and use of the guest's swap device.
+pub const SWAP_INFO: u32 = 0xc600_0010;
+/// Stores a page.
+pub const SWAP_OUT: u32 = 0xc600_0011;
+/// Reads a page back; the slot keeps it.
+pub const SWAP_IN: u32 = 0xc600_0012;
+/// Releases a run of slots.
+pub const SWAP_FREE: u32 = 0xc600_0013;
+/// Prints text.
+pub const CONSOLE_WRITE: u32 = 0xc600_0020;
+/// Hands over a figure.
+pub const REPORT: u32 = 0xc600_0021;
+/// Ends the guest.
+pub const EXIT: u32 = 0xc600_0022;
+
+/// Bale's identity, as the four words of [`VENDOR_UID`]: 6b1d5b5e-3c43-4d5f-9a5e-62616c650001.
+pub const UID: [u32; 4] = [0x5e5b_1d6b, 0x5f4d_433c, 0x6162_5e9a, 0x0100_656c];
+/// A change of this number breaks guests.
+pub const REVISION_MAJOR: u64 = 1;
+/// A change of this number adds calls.
+pub const REVISION_MINOR: u64 = 0;
+
+/// Done.
+pub const SUCCESS: u64 = 0;
+/// No such function (the value that the SMCCC lays down).
+pub const NOT_SUPPORTED: u64 = u64::MAX;
+/// An argument is wrong: a misaligned or foreign address, a length beyond the limit, an unknown key.
+pub const INVALID_PARAMETER: u64 = -3i64 as u64;
+/// The device has no such slot.
+pub const NO_SUCH_SLOT: u64 = -16i64 as u64;
+/// There is no memory to store the page in; the page was not taken, the slot keeps what it had.
+pub const STORE_FULL: u64 = -17i64 as u64;
+/// What was stored cannot be read back.
+pub const STORE_CORRUPT: u64 = -18i64 as u64;
+
+/// Bytes that one [`CONSOLE_WRITE`] takes at most.
+pub const CONSOLE_LIMIT: u64 = 256;
+
+/// Keys of [`REPORT`].
+pub mod report {
+    /// Pages swapped out.
+    pub const PAGES_OUT: u64 = 1;
+    /// Pages read back and equal to the original, byte for byte.
+    pub const PAGES_EQUAL: u64 = 2;
+    /// Bytes that differed.
+    pub const BYTES_LOST: u64 = 3;
+    /// Checks of a test guest that held.
+    pub const CHECKS_PASSED: u64 = 4;
+    /// Number of the first check that did not hold.
+    pub const CHECK_FAILED: u64 = 5;
+    /// Number of keys; they start at 1.
+    pub const KEYS: usize = 5;
+}
+
+/// Where RAM starts, as on QEMU's `virt` machine.
+pub const RAM_BASE: u64 = 0x4000_0000;
+/// Bytes of RAM.
+pub const RAM_SIZE: u64 = 2 << 20;
+/// Where the start-up page is.
+pub const INFO_BASE: u64 = 0x0800_0000;
+/// Where the captured pages start.
+pub const PAGES_BASE: u64 = 0x1_0000_0000;
+
+/// What the guest is to do: see the guest's own page.
+pub mod mode {
+    /// Swap every page out and in again, verify, leave most of it stored.
+    pub const SWAP: u64 = 0;
+    /// Read outside of its memory.
+    pub const STRAY: u64 = 1;
+    /// Write to a read-only page.
+    pub const WRITE_READ_ONLY: u64 = 2;
+    /// Make calls with wrong arguments and check what comes back.
+    pub const HOSTILE: u64 = 3;
+    /// Execute an undefined instruction, and report that its own vector saw it.
+    pub const UNDEFINED: u64 = 4;
+    /// Never end.
+    pub const ENDLESS: u64 = 5;
+}
+
+/// First word of a [`GuestInfo`]: "BALEGST1" in memory.
+pub const INFO_MAGIC: u64 = u64::from_le_bytes(*b"BALEGST1");
+
+/// The start-up page.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuestInfo {
+    /// [`INFO_MAGIC`].
+    pub magic: u64,
+    /// One of [`mode`].
+    pub mode: u64,
+    /// Captured pages at [`PAGES_BASE`].
+    pub pages: u64,
+    /// Slots of the swap device.
+    pub slots: u64,
+    /// Bytes of RAM at [`RAM_BASE`].
+    pub ram_size: u64,
+    /// For choices that should differ from run to run.
+    pub seed: u64,
+}
+
+impl GuestInfo {
+    /// Bytes of the structure in its page.
+    pub const SIZE: usize = size_of::<Self>();
+
+    /// The structure as it lies in memory, little-endian.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        let words = [self.magic, self.mode, self.pages, self.slots, self.ram_size, self.seed];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_lie_in_the_vendor_hypervisor_range() {
+        for call in [VENDOR_UID, VENDOR_REVISION, SWAP_INFO, SWAP_OUT, SWAP_IN, SWAP_FREE, CONSOLE_WRITE, REPORT, EXIT] {
+            assert_eq!(call >> 31, 1, "{call:#x}: fast call");
+            assert_eq!(call >> 24 & 0x3f, 6, "{call:#x}: vendor-specific hypervisor service");
+            assert_eq!(call >> 16 & 0xff, 0, "{call:#x}: these bits must be zero");
+        }
+    }
+
+    #[test]
+    fn uid_is_the_one_of_the_text() {
+        let bytes: [u8; 16] = core::array::from_fn(|at| UID[at / 4].to_le_bytes()[at % 4]);
+        assert_eq!(u128::from_be_bytes(bytes), 0x6b1d5b5e_3c43_4d5f_9a5e_62616c650001);
+    }
+
+    #[test]
+    fn statuses_differ() {
+        let all = [SUCCESS, NOT_SUPPORTED, INVALID_PARAMETER, NO_SUCH_SLOT, STORE_FULL, STORE_CORRUPT];
+        for (at, status) in all.iter().enumerate() {
+            assert!(!all[..at].contains(status));
+        }
+    }
+
+    #[test]
+    fn info_is_laid_out_as_declared() {
+        let info = GuestInfo { magic: INFO_MAGIC, mode: 1, pages: 2, slots: 3, ram_size: 4, seed: 5 };
+        assert_eq!(&info.to_bytes()[..8], b"BALEGST1");
+        assert_eq!(info.to_bytes()[core::mem::offset_of!(GuestInfo, seed)], 5);
+    }
+}

@@ -225,6 +225,11 @@ impl SimdState {
         Self { q: [0; 32], fpcr: 0, fpsr: 0 }
     }
 
+    /// Whether both hold the same q0 to q31.
+    pub fn same_registers(&self, other: &Self) -> bool {
+        self.q == other.q
+    }
+
     /// Reads the registers of this core into the block.
     pub fn save(&mut self) {
         // SAFETY: the pointer is to 528 bytes of our own.

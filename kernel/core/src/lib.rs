@@ -1,2 +1,23 @@
-//! Skeleton.
-#![no_std]
+//! What Bale can decide without hardware. No unsafe code, no target; every module is tested on the host.
+//!
+//! | module | what it decides |
+//! |---|---|
+//! | [`device_tree`] | which memory, cores, interrupt controller, UART and timer a machine has |
+//! | [`exception`] | what a syndrome register says |
+//! | [`schedule`] | which task runs next, which wakes next |
+//! | [`stage2`] | translation tables of a virtual machine |
+//! | [`guest_image`] | whether a guest's kernel image can be started, and where |
+//! | [`psci`] | what a guest's firmware calls get for an answer |
+//! | [`shell`] | line editing, splitting a line into commands and words |
+//! | [`histogram`] | distributions without allocation |
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod device_tree;
+pub mod exception;
+pub mod guest_image;
+pub mod histogram;
+pub mod psci;
+pub mod schedule;
+pub mod shell;
+pub mod stage2;

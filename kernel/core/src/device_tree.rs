@@ -1,0 +1,359 @@
+//! What a machine has, read from its device tree (Devicetree Specification 0.4; bindings of Linux's
+//! Documentation/devicetree for GICv3, PL011, timer and PSCI).
+//!
+//! The bytes are not trusted: a tree that is broken or lacks something is an error that says what to do about it,
+//! and what does not fit into the fixed tables is an error too, never left out silently.
+
+use core::fmt;
+
+use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::{Node, Property, ToCellInt};
+use heapless::{String, Vec};
+
+/// Cores that the tables can hold.
+pub const MAX_CPUS: usize = 64;
+/// How deep nodes are searched.
+const MAX_DEPTH: usize = 8;
+
+/// A range of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// First byte.
+    pub base: u64,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+/// One core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cpu {
+    /// Affinity fields of its MPIDR.
+    pub affinity: u64,
+}
+
+/// A GICv3 or GICv4.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gic {
+    /// Registers of the distributor.
+    pub distributor: Range,
+    /// Regions of redistributors.
+    pub redistributors: Vec<Range, 4>,
+}
+
+/// A PL011.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uart {
+    /// Address of its registers.
+    pub base: u64,
+    /// GIC interrupt number.
+    pub interrupt: u32,
+}
+
+/// GIC interrupt numbers of the generic timer's parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timer {
+    /// EL1 physical timer.
+    pub physical: u32,
+    /// EL1 virtual timer, a guest's.
+    pub virtual_timer: u32,
+    /// EL2 physical timer, Bale's own.
+    pub hypervisor_physical: u32,
+}
+
+/// The instruction that reaches PSCI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conduit {
+    /// SMC: firmware at EL3.
+    Smc,
+    /// HVC: somebody at EL2 already.
+    Hvc,
+}
+
+/// What a machine has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Memory.
+    pub memory: Vec<Range, 8>,
+    /// Parts of memory that must be left alone.
+    pub reserved: Vec<Range, 16>,
+    /// Enabled cores, in the tree's order.
+    pub cpus: Vec<Cpu, MAX_CPUS>,
+    /// Interrupt controller.
+    pub gic: Gic,
+    /// Console.
+    pub uart: Uart,
+    /// Timer interrupts.
+    pub timer: Timer,
+    /// How to reach PSCI.
+    pub psci: Conduit,
+    /// Boot arguments.
+    pub bootargs: String<256>,
+    /// The boot bundle.
+    pub initrd: Option<Range>,
+}
+
+/// Why a tree does not describe a machine that Bale can start on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MachineError {
+    /// The bytes are no device tree.
+    Broken,
+    /// No usable memory.
+    NoMemory,
+    /// No core that PSCI can start.
+    NoCpus,
+    /// The interrupt controller is a GICv2.
+    GicV2,
+    /// No GICv3.
+    NoGic,
+    /// No PL011.
+    NoUart,
+    /// No generic timer with an EL2 interrupt.
+    NoTimer,
+    /// No PSCI node with a method.
+    NoPsci,
+    /// A property has a shape that its binding does not allow; its name.
+    Malformed(&'static str),
+    /// More of these than the tables hold; their name.
+    TooMany(&'static str),
+}
+
+impl fmt::Display for MachineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken => f.write_str("the device tree is broken"),
+            Self::NoMemory => f.write_str("the device tree names no memory"),
+            Self::NoCpus => f.write_str("the device tree names no core with enable-method psci"),
+            Self::GicV2 => {
+                f.write_str("the interrupt controller is a GICv2; Bale needs a GICv3 (QEMU: -M virt,gic-version=3)")
+            }
+            Self::NoGic => f.write_str("the device tree names no GICv3 (QEMU: -M virt,gic-version=3)"),
+            Self::NoUart => f.write_str("the device tree names no PL011 UART for the console"),
+            Self::NoTimer => f.write_str("the device tree names no armv8 timer with an EL2 interrupt"),
+            Self::NoPsci => f.write_str("the device tree names no PSCI (QEMU: without secure=on)"),
+            Self::Malformed(what) => write!(f, "the device tree's {what} is malformed"),
+            Self::TooMany(what) => write!(f, "the device tree names more {what} than Bale has room for"),
+        }
+    }
+}
+
+impl Machine {
+    /// Reads a flattened device tree.
+    ///
+    /// # Errors
+    /// See [`MachineError`].
+    pub fn from_dtb(bytes: &[u8]) -> Result<Self, MachineError> {
+        let tree = Fdt::new(bytes).map_err(|_| MachineError::Broken)?;
+        let root = tree.root();
+        let (bootargs, initrd) = chosen(root)?;
+        Ok(Self {
+            memory: memory(root)?,
+            reserved: reserved(tree)?,
+            cpus: cpus(root)?,
+            gic: gic(root)?,
+            uart: uart(root)?,
+            timer: timer(root)?,
+            psci: psci(root)?,
+            bootargs,
+            initrd,
+        })
+    }
+}
+
+/// First enabled node, depth first, that has this compatible string.
+fn find<'a>(node: FdtNode<'a>, compatible: &str, depth: usize) -> Option<FdtNode<'a>> {
+    if enabled(node) && node.compatible().is_some_and(|mut all| all.any(|one| one == compatible)) {
+        return Some(node);
+    }
+    if depth == MAX_DEPTH {
+        return None;
+    }
+    node.children().find_map(|child| find(child, compatible, depth + 1))
+}
+
+fn enabled(node: FdtNode<'_>) -> bool {
+    match node.property("status") {
+        None => true,
+        Some(status) => matches!(status.value_as::<&str>(), Ok("okay" | "ok")),
+    }
+}
+
+/// The `reg` property as ranges; a range that wraps around is malformed.
+fn ranges<'a>(
+    node: FdtNode<'a>,
+    what: &'static str,
+) -> Result<impl Iterator<Item = Result<Range, MachineError>> + 'a, MachineError> {
+    let registers = node.reg().map_err(|_| MachineError::Malformed(what))?;
+    let registers = registers.ok_or(MachineError::Malformed(what))?;
+    Ok(registers.map(move |one| {
+        let malformed = |_| MachineError::Malformed(what);
+        let base: u64 = one.address().map_err(malformed)?;
+        let size: u64 = one.size().map_err(malformed)?;
+        base.checked_add(size).ok_or(MachineError::Malformed(what))?;
+        Ok(Range { base, size })
+    }))
+}
+
+fn memory(root: FdtNode<'_>) -> Result<Vec<Range, 8>, MachineError> {
+    let mut all = Vec::new();
+    let is_memory = |node: &FdtNode<'_>| {
+        node.property("device_type").is_some_and(|kind| matches!(kind.value_as::<&str>(), Ok("memory")))
+    };
+    for node in root.children().filter(is_memory).filter(|node| enabled(*node)) {
+        for range in ranges(node, "memory")? {
+            let range = range?;
+            if range.size > 0 {
+                all.push(range).map_err(|_| MachineError::TooMany("memory ranges"))?;
+            }
+        }
+    }
+    if all.is_empty() {
+        return Err(MachineError::NoMemory);
+    }
+    all.sort_unstable_by_key(|range| range.base);
+    if all.windows(2).any(|pair| pair[0].base + pair[0].size > pair[1].base) {
+        return Err(MachineError::Malformed("memory"));
+    }
+    Ok(all)
+}
+
+fn reserved(tree: Fdt<'_>) -> Result<Vec<Range, 16>, MachineError> {
+    const TOO_MANY: MachineError = MachineError::TooMany("reserved ranges");
+    let mut all = Vec::new();
+    for reservation in tree.memory_reservations() {
+        let range = Range { base: reservation.address(), size: reservation.size() };
+        range.base.checked_add(range.size).ok_or(MachineError::Malformed("memory reservation"))?;
+        all.push(range).map_err(|_| TOO_MANY)?;
+    }
+    if let Some(parent) = tree.root().child("reserved-memory") {
+        for node in parent.children().filter(|node| enabled(*node) && node.property("reg").is_some()) {
+            for range in ranges(node, "reserved-memory")? {
+                all.push(range?).map_err(|_| TOO_MANY)?;
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn cpus(root: FdtNode<'_>) -> Result<Vec<Cpu, MAX_CPUS>, MachineError> {
+    let mut all: Vec<Cpu, MAX_CPUS> = Vec::new();
+    let parent = root.child("cpus").ok_or(MachineError::NoCpus)?;
+    for node in parent.children().filter(|node| node.name_without_address() == "cpu" && enabled(*node)) {
+        let by_psci = node.property("enable-method").is_some_and(|method| matches!(method.value_as::<&str>(), Ok("psci")));
+        // The only core of a machine needs nobody to start it.
+        let alone = parent.children().filter(|node| node.name_without_address() == "cpu").count() == 1;
+        if !by_psci && !alone {
+            continue;
+        }
+        let affinity = ranges(node, "cpu reg")?.next().ok_or(MachineError::Malformed("cpu reg"))??.base;
+        if all.iter().any(|other| other.affinity == affinity) {
+            return Err(MachineError::Malformed("cpu reg"));
+        }
+        all.push(Cpu { affinity }).map_err(|_| MachineError::TooMany("cores"))?;
+    }
+    if all.is_empty() { Err(MachineError::NoCpus) } else { Ok(all) }
+}
+
+fn gic(root: FdtNode<'_>) -> Result<Gic, MachineError> {
+    let Some(node) = find(root, "arm,gic-v3", 0) else {
+        let old = ["arm,cortex-a15-gic", "arm,gic-400", "arm,cortex-a9-gic", "arm,cortex-a7-gic"];
+        let version2 = old.iter().any(|compatible| find(root, compatible, 0).is_some());
+        return Err(if version2 { MachineError::GicV2 } else { MachineError::NoGic });
+    };
+    let regions = match node.property("#redistributor-regions") {
+        None => 1,
+        Some(count) => count.value_as::<u32>().map_err(|_| MachineError::Malformed("#redistributor-regions"))?,
+    };
+    let mut registers = ranges(node, "GIC reg")?;
+    let distributor = registers.next().ok_or(MachineError::Malformed("GIC reg"))??;
+    let mut redistributors = Vec::new();
+    for _ in 0..regions {
+        let region = registers.next().ok_or(MachineError::Malformed("GIC reg"))??;
+        redistributors.push(region).map_err(|_| MachineError::TooMany("redistributor regions"))?;
+    }
+    if redistributors.is_empty() { Err(MachineError::Malformed("GIC reg")) } else { Ok(Gic { distributor, redistributors }) }
+}
+
+/// GIC interrupt number of the `index`th interrupt of a node with three-cell specifiers: kind, number, flags.
+fn interrupt(node: FdtNode<'_>, index: usize, what: &'static str) -> Result<u32, MachineError> {
+    let malformed = MachineError::Malformed(what);
+    let property = node.property("interrupts").ok_or(malformed)?;
+    let mut specifiers = property.as_prop_encoded_array([1, 1, 1]).map_err(|_| malformed)?;
+    let [kind, number, _flags] = specifiers.nth(index).ok_or(malformed)?;
+    let kind: u32 = kind.to_int().map_err(|_| malformed)?;
+    let number: u32 = number.to_int().map_err(|_| malformed)?;
+    match (kind, number) {
+        (0, 0..988) => Ok(32 + number),
+        (1, 0..16) => Ok(16 + number),
+        _ => Err(malformed),
+    }
+}
+
+fn uart(root: FdtNode<'_>) -> Result<Uart, MachineError> {
+    let named = stdout(root).filter(|node| {
+        node.compatible().is_some_and(|mut all| all.any(|one| one == "arm,pl011")) && enabled(*node)
+    });
+    let node = named.or_else(|| find(root, "arm,pl011", 0)).ok_or(MachineError::NoUart)?;
+    let registers = ranges(node, "UART reg")?.next().ok_or(MachineError::Malformed("UART reg"))??;
+    Ok(Uart { base: registers.base, interrupt: interrupt(node, 0, "UART interrupts")? })
+}
+
+/// The node that `/chosen/stdout-path` names, by path or alias; options behind a colon do not matter here.
+fn stdout(root: FdtNode<'_>) -> Option<FdtNode<'_>> {
+    let path = root.child("chosen")?.property("stdout-path")?.value_as::<&str>().ok()?;
+    let path = path.split(':').next()?;
+    if path.starts_with('/') {
+        return walk(root, path);
+    }
+    walk(root, root.child("aliases")?.property(path)?.value_as::<&str>().ok()?)
+}
+
+fn walk<'a>(root: FdtNode<'a>, path: &str) -> Option<FdtNode<'a>> {
+    path.split('/').filter(|part| !part.is_empty()).try_fold(root, |node, part| node.child(part))
+}
+
+fn timer(root: FdtNode<'_>) -> Result<Timer, MachineError> {
+    let node = find(root, "arm,armv8-timer", 0).ok_or(MachineError::NoTimer)?;
+    let one = |index| interrupt(node, index, "timer interrupts");
+    Ok(Timer { physical: one(1)?, virtual_timer: one(2)?, hypervisor_physical: one(3)? })
+}
+
+fn psci(root: FdtNode<'_>) -> Result<Conduit, MachineError> {
+    let node = ["arm,psci-1.0", "arm,psci-0.2"].iter().find_map(|compatible| find(root, compatible, 0));
+    let method = node.ok_or(MachineError::NoPsci)?.property("method").ok_or(MachineError::NoPsci)?;
+    match method.value_as::<&str>() {
+        Ok("smc") => Ok(Conduit::Smc),
+        Ok("hvc") => Ok(Conduit::Hvc),
+        _ => Err(MachineError::Malformed("PSCI method")),
+    }
+}
+
+type Chosen = (String<256>, Option<Range>);
+
+fn chosen(root: FdtNode<'_>) -> Result<Chosen, MachineError> {
+    let mut bootargs = String::new();
+    let Some(node) = root.child("chosen") else { return Ok((bootargs, None)) };
+    if let Some(property) = node.property("bootargs") {
+        let text = property.value_as::<&str>().map_err(|_| MachineError::Malformed("bootargs"))?;
+        bootargs.push_str(text).map_err(|_| MachineError::TooMany("bytes of bootargs"))?;
+    }
+    // One or two cells, whichever the loader wrote.
+    let address = |name| -> Result<Option<u64>, MachineError> {
+        let Some(property) = node.property(name) else { return Ok(None) };
+        match property.value() {
+            [a, b, c, d] => Ok(Some(u64::from(u32::from_be_bytes([*a, *b, *c, *d])))),
+            value => value
+                .try_into()
+                .map(|bytes| Some(u64::from_be_bytes(bytes)))
+                .map_err(|_| MachineError::Malformed("linux,initrd-start or -end")),
+        }
+    };
+    let initrd = match (address("linux,initrd-start")?, address("linux,initrd-end")?) {
+        (Some(base), Some(end)) if base < end => Some(Range { base, size: end - base }),
+        (Some(base), Some(end)) if base > end => return Err(MachineError::Malformed("linux,initrd-start or -end")),
+        _ => None,
+    };
+    Ok((bootargs, initrd))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! The scheduler's queues: which task runs next on a core, and which wakes next.
+//!
+//! Both are plain values over task indexes; who locks them and when is the kernel's business.
+
+/// Priorities: 0 runs last.
+pub const PRIORITIES: usize = 32;
+/// End of a list.
+const NONE: u16 = u16::MAX;
+
+/// Ready tasks of one core: a first-in-first-out list for each priority, all in O(1) but [`ReadyQueue::remove`].
+///
+/// # Invariants
+/// Bit `p` of `occupied` is set exactly when list `p` is not empty. A task is in at most one list.
+#[derive(Debug)]
+pub struct ReadyQueue<const TASKS: usize> {
+    occupied: u32,
+    head: [u16; PRIORITIES],
+    tail: [u16; PRIORITIES],
+    next: [u16; TASKS],
+}
+
+impl<const TASKS: usize> ReadyQueue<TASKS> {
+    /// No task is ready.
+    pub const fn new() -> Self {
+        Self { occupied: 0, head: [NONE; PRIORITIES], tail: [NONE; PRIORITIES], next: [NONE; TASKS] }
+    }
+
+    /// Appends a task that is in no list.
+    pub fn push(&mut self, task: u16, priority: u8) {
+        let list = usize::from(priority) % PRIORITIES;
+        self.next[usize::from(task)] = NONE;
+        if self.occupied & (1 << list) == 0 {
+            self.head[list] = task;
+            self.occupied |= 1 << list;
+        } else {
+            self.next[usize::from(self.tail[list])] = task;
+        }
+        self.tail[list] = task;
+    }
+
+    /// Priority of the task that [`ReadyQueue::pop`] would return.
+    pub fn highest(&self) -> Option<u8> {
+        self.occupied.checked_ilog2().map(|list| list as u8)
+    }
+
+    /// Takes the first task of the highest priority.
+    pub fn pop(&mut self) -> Option<u16> {
+        let list = usize::from(self.highest()?);
+        let task = self.head[list];
+        self.head[list] = self.next[usize::from(task)];
+        if self.head[list] == NONE {
+            self.occupied &= !(1 << list);
+        }
+        Some(task)
+    }
+
+    /// Takes a task out of the list of this priority; false if it is not there. Linear in the list's length.
+    pub fn remove(&mut self, task: u16, priority: u8) -> bool {
+        let list = usize::from(priority) % PRIORITIES;
+        if self.occupied & (1 << list) == 0 {
+            return false;
+        }
+        if self.head[list] == task {
+            self.head[list] = self.next[usize::from(task)];
+            if self.head[list] == NONE {
+                self.occupied &= !(1 << list);
+            }
+            return true;
+        }
+        let mut before = self.head[list];
+        while self.next[usize::from(before)] != NONE {
+            if self.next[usize::from(before)] == task {
+                self.next[usize::from(before)] = self.next[usize::from(task)];
+                if self.tail[list] == task {
+                    self.tail[list] = before;
+                }
+                return true;
+            }
+            before = self.next[usize::from(before)];
+        }
+        false
+    }
+}
+
+impl<const TASKS: usize> Default for ReadyQueue<TASKS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Deadlines of one core's sleeping tasks, the nearest first. Insertion is linear in the number of sleepers.
+#[derive(Debug)]
+pub struct TimerQueue<const TASKS: usize> {
+    /// Sorted by deadline, latest first, so that taking the nearest is a pop.
+    entries: heapless::Vec<(u64, u16), TASKS>,
+}
+
+impl<const TASKS: usize> TimerQueue<TASKS> {
+    /// Nobody sleeps.
+    pub const fn new() -> Self {
+        Self { entries: heapless::Vec::new() }
+    }
+
+    /// Notes that `task` wants to wake at `deadline`; an earlier wish of the same task is replaced.
+    pub fn insert(&mut self, deadline: u64, task: u16) {
+        self.remove(task);
+        let at = self.entries.partition_point(|(other, _)| *other > deadline);
+        // A task has one entry at most, so there is room for every task.
+        let _ = self.entries.insert(at, (deadline, task));
+    }
+
+    /// Forgets a task's wish; false if it had none.
+    pub fn remove(&mut self, task: u16) -> bool {
+        match self.entries.iter().position(|(_, other)| *other == task) {
+            Some(at) => {
+                self.entries.remove(at);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The nearest deadline.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.entries.last().map(|(deadline, _)| *deadline)
+    }
+
+    /// Takes a task whose deadline has come.
+    pub fn pop_due(&mut self, now: u64) -> Option<u16> {
+        if self.next_deadline()? > now {
+            return None;
+        }
+        self.entries.pop().map(|(_, task)| task)
+    }
+}
+
+impl<const TASKS: usize> Default for TimerQueue<TASKS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    const TASKS: usize = 12;
+
+    proptest! {
+        /// Against one list a priority, whatever the order of calls.
+        #[test]
+        fn ready_queue_keeps_order(calls in proptest::collection::vec((0u8..3, 0u16..TASKS as u16, 0u8..32), 0..200)) {
+            let mut queue = ReadyQueue::<TASKS>::new();
+            let mut model: Vec<VecDeque<u16>> = vec![VecDeque::new(); PRIORITIES];
+            for (call, task, priority) in calls {
+                let queued = model.iter().position(|list| list.contains(&task));
+                match call {
+                    0 if queued.is_none() => {
+                        queue.push(task, priority);
+                        model[usize::from(priority)].push_back(task);
+                    }
+                    1 => {
+                        let expected = model.iter_mut().rev().find_map(VecDeque::pop_front);
+                        prop_assert_eq!(queue.pop(), expected);
+                    }
+                    _ => {
+                        let priority = queued.unwrap_or(usize::from(priority));
+                        prop_assert_eq!(queue.remove(task, priority as u8), queued.is_some());
+                        model[priority].retain(|other| *other != task);
+                    }
+                }
+                let highest = model.iter().rposition(|list| !list.is_empty());
+                prop_assert_eq!(queue.highest().map(usize::from), highest);
+            }
+        }
+
+        /// Tasks come out in the order of their last deadline, none early, none twice.
+        #[test]
+        fn timers_wake_in_order(wishes in proptest::collection::vec((0u64..1000, 0u16..TASKS as u16), 0..60), now in 0u64..1000) {
+            let mut queue = TimerQueue::<TASKS>::new();
+            let mut last = [None; TASKS];
+            for (deadline, task) in wishes {
+                queue.insert(deadline, task);
+                last[usize::from(task)] = Some(deadline);
+            }
+            let mut before = 0;
+            while let Some(task) = queue.pop_due(now) {
+                let deadline = last[usize::from(task)].take().expect("woken once");
+                prop_assert!(before <= deadline && deadline <= now);
+                before = deadline;
+            }
+            prop_assert_eq!(queue.next_deadline(), last.iter().flatten().min().copied());
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Tests that run on the target: `selftest --list`, `selftest`, `selftest NAME...`.
+//!
+//! Each ends with a line `test NAME ... ok` or `test NAME ... FAILED: why`; the host counts those lines, one
+//! machine a test, each with its own time limit.
+
+mod copying;
+mod deferring;
+mod guests;
+mod mapping;
+mod scheduling;
+
+use core::fmt;
+
+use heapless::String;
+
+use crate::println;
+
+/// Why a test failed, in one line.
+pub struct Failure(String<160>);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+type Verdict = Result<(), Failure>;
+
+fn failure(why: fmt::Arguments<'_>) -> Failure {
+    let mut text = String::new();
+    // A longer reason is cut.
+    let _ = fmt::write(&mut text, why);
+    Failure(text)
+}
+
+/// Fails the test with a formatted reason unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($reason:tt)*) => {
+        if !$condition {
+            return Err($crate::selftest::failure(format_args!($($reason)*)));
+        }
+    };
+}
+use ensure;
+
+/// A test: its name, and what it does.
+struct Test {
+    name: &'static str,
+    run: fn() -> Verdict,
+}
+
+macro_rules! tests {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        &[$(Test { name: concat!(stringify!($module), "::", stringify!($name)), run: $module::$name }),*]
+    };
+}
+
+static TESTS: &[Test] = tests![
+    mapping::code_is_not_writable,
+    mapping::constants_are_not_writable,
+    mapping::data_is_not_executable,
+    mapping::guard_pages_fault,
+    mapping::nothing_at_zero,
+    copying::copy_matches_reference,
+    copying::overlapping_moves,
+    copying::set_and_compare,
+    copying::simd_registers_survive,
+    scheduling::higher_priority_preempts,
+    scheduling::equals_share_a_core,
+    scheduling::sleepers_wake_in_order,
+    scheduling::no_wake_up_is_lost,
+    scheduling::every_core_takes_interrupts,
+    scheduling::stacks_are_reused,
+    deferring::all_comes_back,
+    deferring::part_filled_ring_drains_by_itself,
+    deferring::burst_beyond_the_ring,
+    deferring::free_on_another_core,
+    deferring::stale_handle_is_an_error,
+    guests::swaps_and_verifies,
+    guests::exit_releases_everything,
+    guests::stray_access_stops_the_guest_only,
+    guests::write_to_read_only_page,
+    guests::hostile_hypercalls,
+    guests::undefined_instruction,
+    guests::endless_loop_is_killed,
+    guests::two_guests_at_once,
+];
+
+/// Names of all tests, one a line.
+pub fn list() {
+    for test in TESTS {
+        println!("{}", test.name);
+    }
+}
+
+/// Runs the tests with these names, or all; whether every one of them passed. An unknown name is an error.
+///
+/// # Errors
+/// The name that no test has.
+pub fn run<'a>(names: &[&'a str]) -> Result<bool, &'a str> {
+    if let Some(unknown) = names.iter().find(|name| !TESTS.iter().any(|test| test.name == **name)) {
+        return Err(unknown);
+    }
+    let mut failed = 0;
+    let mut passed = 0;
+    for test in TESTS.iter().filter(|test| names.is_empty() || names.contains(&test.name)) {
+        match (test.run)() {
+            Ok(()) => {
+                passed += 1;
+                println!("test {} ... ok", test.name);
+            }
+            Err(why) => {
+                failed += 1;
+                println!("test {} ... FAILED: {why}", test.name);
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0)
+}

@@ -1,0 +1,171 @@
+//! Priorities, preemption, wake-ups, interrupts on every core.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::{Verdict, ensure};
+use crate::sync::Lock;
+use crate::task::{self, TaskId};
+use crate::{clock, cores, interrupts};
+
+/// Waits until `condition` holds, for ten seconds at most.
+pub(super) fn eventually(condition: impl Fn() -> bool) -> bool {
+    let deadline = clock::now() + clock::from_us(10_000_000);
+    while !condition() {
+        if clock::now() > deadline {
+            return false;
+        }
+        task::sleep_until(clock::now() + clock::from_us(500));
+    }
+    true
+}
+
+static ORDER: Lock<heapless::Vec<u64, 16>> = Lock::new(heapless::Vec::new());
+static COUNT: AtomicU32 = AtomicU32::new(0);
+static SPIN: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
+extern "C" fn note(value: u64) -> ! {
+    let _ = ORDER.lock().push(value);
+    COUNT.fetch_add(1, Ordering::Release);
+    task::exit()
+}
+
+pub(super) fn higher_priority_preempts() -> Verdict {
+    ORDER.lock().clear();
+    COUNT.store(0, Ordering::Relaxed);
+    let core = cores::this_unpinned().index();
+    // Lower than this task: they run once it waits, the most urgent first; higher: at once.
+    for (value, priority) in [(1, task::LOG), (2, task::VCPU), (3, task::DRAIN), (4, task::DRAIN_URGENT)] {
+        ensure!(task::spawn("note", core, priority, note, value).is_ok(), "no task");
+        let ran = ORDER.lock().contains(&value);
+        ensure!(ran == (priority > task::SHELL), "task {value} of priority {priority}: ran at spawn is {ran}");
+    }
+    ensure!(eventually(|| COUNT.load(Ordering::Acquire) == 4), "not all ran");
+    ensure!(ORDER.lock().as_slice() == [4, 3, 2, 1], "order {:?}", ORDER.lock().as_slice());
+    Ok(())
+}
+
+extern "C" fn spinner(index: u64) -> ! {
+    let counter = &SPIN[index as usize];
+    while counter.load(Ordering::Relaxed) != u64::MAX {
+        let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| {
+            (value != u64::MAX).then(|| value + 1)
+        });
+    }
+    COUNT.fetch_add(1, Ordering::Release);
+    task::exit()
+}
+
+pub(super) fn equals_share_a_core() -> Verdict {
+    COUNT.store(0, Ordering::Relaxed);
+    let core = cores::all().len() - 1;
+    for index in 0..2u64 {
+        SPIN[index as usize].store(0, Ordering::Relaxed);
+        ensure!(task::spawn("spinner", core, task::LOG, spinner, index).is_ok(), "no task");
+    }
+    let both = eventually(|| SPIN.iter().all(|counter| counter.load(Ordering::Relaxed) > 0));
+    for counter in &SPIN {
+        counter.store(u64::MAX, Ordering::Relaxed);
+    }
+    ensure!(eventually(|| COUNT.load(Ordering::Acquire) == 2), "a spinner did not stop");
+    ensure!(both, "one of two equals never ran");
+    Ok(())
+}
+
+extern "C" fn sleeper(milliseconds: u64) -> ! {
+    let deadline = clock::now() + clock::from_us(milliseconds * 1_000);
+    task::sleep_until(deadline);
+    if clock::now() >= deadline {
+        let _ = ORDER.lock().push(milliseconds);
+    }
+    COUNT.fetch_add(1, Ordering::Release);
+    task::exit()
+}
+
+pub(super) fn sleepers_wake_in_order() -> Verdict {
+    ORDER.lock().clear();
+    COUNT.store(0, Ordering::Relaxed);
+    let core = cores::all().len() - 1;
+    for milliseconds in [400, 100, 300, 200] {
+        ensure!(task::spawn("sleeper", core, task::DRAIN_URGENT, sleeper, milliseconds).is_ok(), "no task");
+    }
+    ensure!(eventually(|| COUNT.load(Ordering::Acquire) == 4), "not all woke");
+    ensure!(ORDER.lock().as_slice() == [100, 200, 300, 400], "order {:?}", ORDER.lock().as_slice());
+    Ok(())
+}
+
+/// Turns that two tasks on different cores hand each other, by park and unpark.
+const TURNS: u64 = 10_000;
+static TURN: AtomicU64 = AtomicU64::new(0);
+static PLAYERS: Lock<[Option<TaskId>; 2]> = Lock::new([None; 2]);
+
+extern "C" fn player(me: u64) -> ! {
+    PLAYERS.lock()[me as usize] = Some(task::current());
+    COUNT.fetch_add(1, Ordering::Release);
+    let other = loop {
+        if let Some(other) = PLAYERS.lock()[1 - me as usize] {
+            break other;
+        }
+        task::sleep_until(clock::now() + clock::from_us(100));
+    };
+    loop {
+        // Acquire: with the other player's release, so each turn follows the one before.
+        let turn = TURN.load(Ordering::Acquire);
+        if turn >= TURNS {
+            task::unpark(other);
+            break;
+        }
+        if turn % 2 == me {
+            TURN.store(turn + 1, Ordering::Release);
+            task::unpark(other);
+        } else {
+            task::park();
+        }
+    }
+    COUNT.fetch_add(1, Ordering::Release);
+    task::exit()
+}
+
+pub(super) fn no_wake_up_is_lost() -> Verdict {
+    COUNT.store(0, Ordering::Relaxed);
+    TURN.store(0, Ordering::Relaxed);
+    *PLAYERS.lock() = [None; 2];
+    let last = cores::all().len() - 1;
+    ensure!(task::spawn("player", last, task::DRAIN, player, 0).is_ok(), "no task");
+    ensure!(task::spawn("player", last / 2, task::DRAIN, player, 1).is_ok(), "no task");
+    let mut seen = 0;
+    // Ten seconds without any progress is a lost wake-up.
+    while COUNT.load(Ordering::Acquire) < 4 {
+        ensure!(
+            eventually(|| TURN.load(Ordering::Relaxed) > seen || COUNT.load(Ordering::Acquire) == 4),
+            "stuck at turn {} of {TURNS}",
+            TURN.load(Ordering::Relaxed)
+        );
+        seen = TURN.load(Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+pub(super) fn every_core_takes_interrupts() -> Verdict {
+    let (sources, _) = interrupts::sources();
+    let Some(source) = sources.iter().find(|source| source.id == interrupts::RESCHEDULE) else {
+        return Err(super::failure(format_args!("no reschedule interrupt")));
+    };
+    for core in cores::all().iter().filter(|core| core.online()) {
+        let taken = || source.taken().nth(core.index()).unwrap_or(0);
+        let before = taken();
+        interrupts::raise(core.index(), interrupts::RESCHEDULE);
+        ensure!(eventually(|| taken() > before), "core {} took no interrupt", core.index());
+    }
+    Ok(())
+}
+
+pub(super) fn stacks_are_reused() -> Verdict {
+    for round in 0..4 * task::MAX_TASKS as u32 {
+        COUNT.store(0, Ordering::Relaxed);
+        ORDER.lock().clear();
+        let core = round as usize % cores::all().len();
+        ensure!(task::spawn("note", core, task::DRAIN_URGENT, note, 0).is_ok(), "no task in round {round}");
+        ensure!(eventually(|| COUNT.load(Ordering::Acquire) == 1), "round {round} did not run");
+    }
+    Ok(())
+}
