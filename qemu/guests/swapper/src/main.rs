@@ -1,3 +1,63 @@
-//! Skeleton.
+//! The first guest: a small program at EL1 that swaps real pages through Bale's hypercalls.
+//!
+//! What it does is chosen by [`GuestInfo::mode`]; each mode ends with [`call::exit`], but for the one that never
+//! ends and those that are stopped for what they do.
 #![no_std]
 #![no_main]
+
+mod call;
+mod entry;
+mod hostile;
+mod swap;
+
+use bale_abi::{GuestInfo, INFO_BASE, INFO_MAGIC, PAGES_BASE, mode};
+
+/// Status of a guest that was started with a page it does not understand.
+const BAD_INFO: u64 = 100;
+/// Status of a guest that was not stopped for what it did.
+const NOT_STOPPED: u64 = 101;
+
+/// First Rust line: MMU and caches are on, `info` is what x0 held at entry.
+#[unsafe(no_mangle)]
+extern "C" fn guest_main(info: *const GuestInfo) -> ! {
+    if info as u64 != INFO_BASE {
+        call::exit(BAD_INFO);
+    }
+    // SAFETY: the hypervisor maps the start-up page here, read-only.
+    let info = unsafe { info.read_volatile() };
+    if info.magic != INFO_MAGIC {
+        call::exit(BAD_INFO);
+    }
+    match info.mode {
+        mode::SWAP => swap::run(&info),
+        mode::STRAY => {
+            call::print("guest: reading outside of my memory\n");
+            // SAFETY: it is the point of this mode that there is nothing: the hypervisor stops the guest here.
+            let _ = unsafe { ((PAGES_BASE + (1 << 32)) as *const u64).read_volatile() };
+            call::exit(NOT_STOPPED)
+        }
+        mode::WRITE_READ_ONLY => {
+            call::print("guest: writing to a page that is mine to read\n");
+            // SAFETY: it is the point of this mode that stage 2 refuses it.
+            unsafe { (PAGES_BASE as *mut u64).write_volatile(0) };
+            call::exit(NOT_STOPPED)
+        }
+        mode::HOSTILE => hostile::run(&info),
+        mode::UNDEFINED => {
+            entry::expect_undefined();
+            // SAFETY: permanently undefined; the vector skips it.
+            unsafe { core::arch::asm!("udf #0") };
+            call::exit(if entry::saw_undefined() { 0 } else { NOT_STOPPED })
+        }
+        mode::ENDLESS => loop {
+            core::hint::spin_loop();
+        },
+        _ => call::exit(BAD_INFO),
+    }
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    call::print("guest: panic\n");
+    call::exit(102)
+}

@@ -1,0 +1,82 @@
+//! Calls with wrong arguments, and what must come back; each check has a number that is reported when it fails.
+
+use bale_abi::{
+    CONSOLE_LIMIT, CONSOLE_WRITE, GuestInfo, INFO_BASE, INVALID_PARAMETER, NOT_SUPPORTED, NO_SUCH_SLOT, PAGES_BASE,
+    RAM_BASE, REPORT, REVISION_MAJOR, SUCCESS, SWAP_FREE, SWAP_IN, SWAP_OUT, UID, VENDOR_REVISION, VENDOR_UID, report,
+};
+
+use crate::call::{self, Page};
+use crate::entry::Static;
+
+static PAGE: Static<Page> = Static::new(Page([0; 4096]));
+
+struct Checks {
+    done: u64,
+}
+
+impl Checks {
+    fn expect(&mut self, function: u64, arguments: [u64; 3], status: u64) {
+        self.done += 1;
+        if call::raw(function, arguments)[0] != status {
+            let _ = call::report(report::CHECK_FAILED, self.done);
+            call::exit(1);
+        }
+    }
+}
+
+pub(crate) fn run(info: &GuestInfo) -> ! {
+    let page = PAGE.borrow();
+    let good = core::ptr::from_mut(page) as u64;
+    let (slots, beyond) = (info.slots, RAM_BASE + info.ram_size);
+    let mut checks = Checks { done: 0 };
+    let bad_addresses = [
+        0,
+        good + 1,
+        good + 2048,
+        beyond,
+        beyond - 1,
+        PAGES_BASE + info.pages * 4096,
+        0x0800_0000 - 4096,
+        1 << 39,
+        1 << 40,
+        u64::MAX & !0xfff,
+        u64::MAX,
+    ];
+    for function in [SWAP_OUT, SWAP_IN].map(u64::from) {
+        for slot in [slots, slots + 1, 1 << 32, u64::MAX] {
+            checks.expect(function, [slot, good, 0], NO_SUCH_SLOT);
+        }
+        for address in bad_addresses {
+            checks.expect(function, [0, address, 0], INVALID_PARAMETER);
+        }
+    }
+    // Read-only memory can be stored from and not be read into.
+    for address in [INFO_BASE, PAGES_BASE] {
+        checks.expect(SWAP_OUT.into(), [1, address, 0], SUCCESS);
+        checks.expect(SWAP_IN.into(), [1, address, 0], INVALID_PARAMETER);
+    }
+    for (first, count) in [(slots, 1), (0, slots + 1), (slots - 1, 2), (1, u64::MAX), (u64::MAX, u64::MAX), (u64::MAX, 1)] {
+        checks.expect(SWAP_FREE.into(), [first, count, 0], NO_SUCH_SLOT);
+    }
+    checks.expect(SWAP_FREE.into(), [0, slots, 0], SUCCESS);
+    checks.expect(SWAP_FREE.into(), [0, 0, 0], SUCCESS);
+    for (address, length) in [(good, CONSOLE_LIMIT + 1), (beyond, 1), (beyond - 1, 2), (u64::MAX, 2), (0, 1), (good, u64::MAX)] {
+        checks.expect(CONSOLE_WRITE.into(), [address, length, 0], INVALID_PARAMETER);
+    }
+    for key in [0, report::KEYS as u64 + 1, u64::MAX] {
+        checks.expect(REPORT.into(), [key, 1, 0], INVALID_PARAMETER);
+    }
+    // Functions that nobody has: other owners, neighbours of ours, SMCCC queries of things not offered.
+    for function in [0, 1, 0x8000_7fff, 0x8400_00ff, 0xc200_000b, 0xc600_000f, 0xc600_0023, 0xc700_0000, 0xffff_ffff] {
+        checks.expect(function, [good, good, good], NOT_SUPPORTED);
+    }
+    let uid = call::raw(VENDOR_UID.into(), [0; 3]);
+    let revision = call::raw(VENDOR_REVISION.into(), [0; 3]);
+    checks.done += 2;
+    if uid != UID.map(u64::from) || revision[0] != REVISION_MAJOR {
+        let _ = call::report(report::CHECK_FAILED, checks.done);
+        call::exit(1);
+    }
+    let _ = call::report(report::CHECKS_PASSED, checks.done);
+    call::exit(0)
+}
