@@ -1,2 +1,42 @@
-//! Skeleton.
+//! A zsmalloc for kernels: a dense pool for compressed pages, whose frees are put off through per-core rings.
+//!
+//! Ranked principles: nothing is lost or freed twice; memory comes back within a bound; the releasing path does next to nothing; the pool is dense,
+//! also when small; no heap, no target-specific code.
 #![no_std]
+
+mod cell;
+#[cfg(not(zs_loom))]
+mod class;
+#[cfg(not(zs_loom))]
+mod compact;
+mod config;
+mod deferred;
+mod error;
+mod handle;
+#[cfg(not(zs_loom))]
+mod memory;
+mod platform;
+#[cfg(not(zs_loom))]
+mod pool;
+mod size_class;
+#[cfg(not(zs_loom))]
+mod stats;
+#[cfg(not(zs_loom))]
+mod store;
+mod sync;
+#[cfg(not(zs_loom))]
+mod zspage;
+
+#[cfg(not(zs_loom))]
+pub use compact::CompactReport;
+pub use config::{Config, Rung};
+#[cfg(not(zs_loom))]
+pub use deferred::drain::{DrainReport, HOLD};
+pub use error::Error;
+pub use handle::{HANDLE_BITS, Handle};
+pub use platform::{Frame, PAGE_SIZE, PinnedCore, Platform};
+#[cfg(not(zs_loom))]
+pub use pool::{MAX_CORES, ObjectView, Pool, Teardown};
+pub use size_class::{CLASSES, MAX_CHAIN, chain, class_of, class_size, objects_in};
+#[cfg(not(zs_loom))]
+pub use stats::{ClassStats, Stats};

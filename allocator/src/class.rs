@@ -1,0 +1,338 @@
+//! A size class: its zspages by fullness, its free cells, and what it counts. All of it is guarded by the class's lock.
+//!
+//! Fullness groups go by the number of free objects: none, 1, 2-3, 4-7, and so on to 128-255. That costs one
+//! count of leading zeros, needs no division, and keeps an almost empty zspage from moving between lists at each free.
+
+use crate::{
+    cell::Refused,
+    error::Error,
+    handle::Key,
+    platform::Platform,
+    size_class::class_size,
+    store::{NO_CELL, NO_CHUNK, Store},
+    zspage::{NO_ZSPAGE, TOUCHED, Use, VICTIM, location, parts},
+};
+
+/// Full zspages.
+const FULL: usize = 0;
+/// Fullest group that has a free object.
+pub(crate) const FIRST_PARTIAL: usize = 1;
+/// Emptiest group.
+pub(crate) const LAST_PARTIAL: usize = 8;
+/// Zspages that compaction empties.
+pub(crate) const VICTIMS: usize = 9;
+pub(crate) const LISTS: usize = 10;
+const PARTIAL: u32 = (1 << (LAST_PARTIAL + 1)) - (1 << FIRST_PARTIAL);
+
+/// The group of a zspage by what is free in it.
+#[inline]
+pub(crate) const fn group(usage: Use) -> usize {
+    (u32::BITS - usage.free().leading_zeros()) as usize
+}
+
+/// Empty zspages on their way out, linked through their descriptors.
+pub(crate) struct Leaving {
+    pub(crate) first: u32,
+}
+
+impl Leaving {
+    pub(crate) const fn none() -> Self {
+        Self { first: NO_ZSPAGE }
+    }
+
+    #[inline]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first == NO_ZSPAGE
+    }
+}
+
+/// State of a class.
+pub(crate) struct Class {
+    index: u8,
+    /// Bit `i`: list `i` is not empty.
+    lists_used: u32,
+    lists: [u32; LISTS],
+    free_cell: u32,
+    pub(crate) chunks: u32,
+    pub(crate) objects: u32,
+    pub(crate) zspages: u32,
+    pub(crate) pages: u32,
+    /// Objects that the zspages could hold.
+    pub(crate) capacity: u32,
+    /// Chunk at which compaction goes on; `NO_CHUNK` if none is under way.
+    pub(crate) sweep: u32,
+    /// Times that the lock was taken for a batch of deferred frees.
+    pub(crate) batches: u64,
+    /// Objects moved by compaction.
+    pub(crate) moved: u64,
+    /// Pages that compaction gave back.
+    pub(crate) compacted: u64,
+}
+
+/// A zspage for which a batch owes a fullness update.
+#[derive(Clone, Copy)]
+pub(crate) struct Touched {
+    unit: u32,
+    list: usize,
+}
+
+impl Touched {
+    pub(crate) const NONE: Self = Self { unit: NO_ZSPAGE, list: 0 };
+}
+
+impl Class {
+    pub(crate) const fn new(index: u8) -> Self {
+        Self {
+            index,
+            lists_used: 0,
+            lists: [NO_ZSPAGE; LISTS],
+            free_cell: NO_CELL,
+            chunks: NO_CHUNK,
+            objects: 0,
+            zspages: 0,
+            pages: 0,
+            capacity: 0,
+            sweep: NO_CHUNK,
+            batches: 0,
+            moved: 0,
+            compacted: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        class_size(usize::from(self.index))
+    }
+
+    /// Whether an object could be taken but for a cell.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.lists_used & PARTIAL != 0
+    }
+
+    #[inline]
+    pub(crate) fn has_cell(&self) -> bool {
+        self.free_cell != NO_CELL
+    }
+
+    /// Joins a fresh chunk, whose cells are free and linked from `first` on.
+    pub(crate) fn add_chunk<P: Platform>(&mut self, store: &Store<P>, chunk: u32, first: u32) {
+        store.join_chunk(chunk, self.chunks, self.free_cell);
+        self.chunks = chunk;
+        self.free_cell = first;
+    }
+
+    /// Joins an empty zspage.
+    pub(crate) fn add_zspage<P: Platform>(&mut self, store: &Store<P>, unit: u32) {
+        let descriptor = store.descriptor(unit);
+        self.zspages += 1;
+        #[expect(clippy::cast_possible_truncation, reason = "at most 16")]
+        let pages = descriptor.pages() as u32;
+        self.pages += pages;
+        self.capacity += descriptor.usage().capacity();
+        self.link(store, unit, group(descriptor.usage()));
+    }
+
+    /// Takes an object out of the fullest zspage, with a cell for it: the cell's number and generation. The location is the object's own.
+    #[inline]
+    pub(crate) fn take<P: Platform>(&mut self, store: &Store<P>) -> Option<(u32, u8)> {
+        let cell = self.free_cell;
+        if cell == NO_CELL {
+            return None;
+        }
+        let at = self.take_slot(store)?;
+        let place = store.cell(cell);
+        self.free_cell = place.next_free();
+        self.objects += 1;
+        Some((cell, place.publish(at)))
+    }
+
+    /// Takes an object's room without a cell: for a move.
+    #[inline]
+    pub(crate) fn take_slot<P: Platform>(&mut self, store: &Store<P>) -> Option<u32> {
+        let lists = self.lists_used & PARTIAL;
+        if lists == 0 {
+            return None;
+        }
+        let list = lists.trailing_zeros() as usize;
+        let unit = self.lists[list];
+        let descriptor = store.descriptor(unit);
+        let object = descriptor.take(&store.platform, self.size());
+        let now = group(descriptor.usage());
+        if now != list {
+            self.unlink(store, unit, list);
+            self.link(store, unit, now);
+        }
+        Some(location(unit, object))
+    }
+
+    /// Frees one object; its zspage joins `leaving` if it is empty now.
+    #[inline]
+    pub(crate) fn free<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        key: Key,
+        leaving: &mut Leaving,
+    ) -> Result<(), Error> {
+        let at = self.detach(store, key)?;
+        self.put_slot(store, at, leaving);
+        Ok(())
+    }
+
+    /// Frees one object of a batch; its zspage's list is set right by [`Class::settle`].
+    #[inline]
+    pub(crate) fn free_noted<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        key: Key,
+        touched: &mut [Touched],
+        count: &mut usize,
+    ) -> Result<(), Error> {
+        let (unit, object) = parts(self.detach(store, key)?);
+        let descriptor = store.descriptor(unit);
+        let flags = descriptor.flags();
+        if flags & TOUCHED == 0
+            && let Some(note) = touched.get_mut(*count)
+        {
+            let list = if flags & VICTIM != 0 { VICTIMS } else { group(descriptor.usage()) };
+            *note = Touched { unit, list };
+            *count += 1;
+            descriptor.set_flag(TOUCHED, true);
+        }
+        descriptor.put(&store.platform, self.size(), object);
+        Ok(())
+    }
+
+    /// The one fullness update for each zspage of a batch.
+    pub(crate) fn settle<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        touched: &[Touched],
+        leaving: &mut Leaving,
+    ) {
+        for note in touched {
+            let descriptor = store.descriptor(note.unit);
+            descriptor.set_flag(TOUCHED, false);
+            self.relist(store, note.unit, note.list, descriptor.usage(), leaving);
+        }
+    }
+
+    /// Gives up the object's cell.
+    #[inline]
+    fn detach<P: Platform>(&mut self, store: &Store<P>, key: Key) -> Result<u32, Error> {
+        let cell = store.cell_of(key.cell(), self.index)?;
+        let at = cell.lock(key.generation()).map_err(|refused| match refused {
+            Refused::Stale => Error::StaleHandle,
+            Refused::Busy => Error::Busy,
+        })?;
+        cell.retire(key.generation(), self.free_cell);
+        self.free_cell = key.cell();
+        self.objects -= 1;
+        Ok(at)
+    }
+
+    /// Gives up an object's room.
+    #[inline]
+    pub(crate) fn put_slot<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
+        let (unit, object) = parts(at);
+        let descriptor = store.descriptor(unit);
+        let list = if descriptor.flags() & VICTIM != 0 { VICTIMS } else { group(descriptor.usage()) };
+        let usage = descriptor.put(&store.platform, self.size(), object);
+        self.relist(store, unit, list, usage, leaving);
+    }
+
+    #[inline]
+    fn relist<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        unit: u32,
+        list: usize,
+        usage: Use,
+        leaving: &mut Leaving,
+    ) {
+        if usage.in_use() == 0 {
+            self.unlink(store, unit, list);
+            self.forget(store, unit, usage);
+            store.descriptor(unit).set_next(leaving.first);
+            leaving.first = unit;
+            return;
+        }
+        let now = group(usage);
+        if list != VICTIMS && now != list {
+            self.unlink(store, unit, list);
+            self.link(store, unit, now);
+        }
+    }
+
+    fn forget<P: Platform>(&mut self, store: &Store<P>, unit: u32, usage: Use) {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 16")]
+        let pages = store.descriptor(unit).pages() as u32;
+        self.zspages -= 1;
+        self.pages -= pages;
+        self.capacity -= usage.capacity();
+    }
+
+    /// First zspage of a list.
+    pub(crate) fn first(&self, list: usize) -> u32 {
+        self.lists[list]
+    }
+
+    /// Takes a zspage out of every count and list: for teardown.
+    pub(crate) fn pop_any<P: Platform>(&mut self, store: &Store<P>) -> Option<u32> {
+        let list = (0..LISTS).find(|&list| self.lists[list] != NO_ZSPAGE)?;
+        let unit = self.lists[list];
+        self.unlink(store, unit, list);
+        self.forget(store, unit, store.descriptor(unit).usage());
+        Some(unit)
+    }
+
+    /// Moves a zspage to the victims' list.
+    pub(crate) fn condemn<P: Platform>(&mut self, store: &Store<P>, unit: u32) {
+        let descriptor = store.descriptor(unit);
+        self.unlink(store, unit, group(descriptor.usage()));
+        descriptor.set_flag(VICTIM, true);
+        self.link(store, unit, VICTIMS);
+    }
+
+    /// Puts what is left on the victims' list back among the others.
+    pub(crate) fn reprieve<P: Platform>(&mut self, store: &Store<P>) {
+        while self.lists[VICTIMS] != NO_ZSPAGE {
+            let unit = self.lists[VICTIMS];
+            let descriptor = store.descriptor(unit);
+            self.unlink(store, unit, VICTIMS);
+            descriptor.set_flag(VICTIM, false);
+            self.link(store, unit, group(descriptor.usage()));
+        }
+    }
+
+    fn link<P: Platform>(&mut self, store: &Store<P>, unit: u32, list: usize) {
+        let first = self.lists[list];
+        let descriptor = store.descriptor(unit);
+        descriptor.set_next(first);
+        descriptor.set_previous(NO_ZSPAGE);
+        if first != NO_ZSPAGE {
+            store.descriptor(first).set_previous(unit);
+        }
+        self.lists[list] = unit;
+        self.lists_used |= 1 << list;
+    }
+
+    fn unlink<P: Platform>(&mut self, store: &Store<P>, unit: u32, list: usize) {
+        let descriptor = store.descriptor(unit);
+        let (previous, next) = (descriptor.previous(), descriptor.next());
+        if next != NO_ZSPAGE {
+            store.descriptor(next).set_previous(previous);
+        }
+        if previous != NO_ZSPAGE {
+            store.descriptor(previous).set_next(next);
+            return;
+        }
+        self.lists[list] = next;
+        if next == NO_ZSPAGE {
+            self.lists_used &= !(1 << list);
+        }
+    }
+}
+
+const _: () = assert!(FULL == group(Use(0)) && group(Use(255 << 24)) == LAST_PARTIAL);
+const _: () = assert!(size_of::<crate::sync::Lock<Class>>() <= 128);

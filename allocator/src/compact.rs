@@ -1,0 +1,241 @@
+//! Compaction: the emptiest zspages of a class are emptied into the others, beside everything else that goes on.
+//!
+//! There is no way back from an object to its handle, since a header in each object would cost more memory than it saves. Instead the victims are
+//! chosen first, and one sweep over the class's cells moves what lies on them: no new object comes to lie on a victim, so one
+//! sweep is enough. A move locks the object's cell, so readers of other objects never notice; an object that is being read stays, and
+//! its zspage is put back. The class lock is not held while bytes are copied.
+
+use crate::{
+    cell::{Cell, LOCKED},
+    class::{Class, FIRST_PARTIAL, LAST_PARTIAL, Leaving, VICTIMS},
+    platform::Platform,
+    pool::Pool,
+    size_class::CLASSES,
+    store::NO_CHUNK,
+    sync::Ordering,
+    zspage::{NO_ZSPAGE, VICTIM, parts},
+};
+
+/// Most objects that are moved in one go, with interrupts masked: 64 KiB of copies at the most.
+const MOVES: usize = 16;
+/// Most zspages that are chosen under one hold of the class lock.
+const CHOICES: usize = 64;
+
+/// What a step of compaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompactReport {
+    /// Objects moved.
+    pub moved: usize,
+    /// Pages given back.
+    pub pages: usize,
+    /// Every class was gone through since compaction last began. `false`: there is more to do, or somebody else is doing it.
+    pub complete: bool,
+}
+
+struct Move<'a> {
+    cell: Cell<'a>,
+    from: u32,
+    to: u32,
+}
+
+/// What the victims hold and could hold.
+#[derive(Default)]
+struct Plan {
+    objects: u32,
+    free: u32,
+}
+
+impl<P: Platform> Pool<P> {
+    /// Goes on with compaction until about `budget` cells were looked at. A second caller at the same time returns at once.
+    pub fn compact(&self, budget: usize) -> CompactReport {
+        let mut report = CompactReport::default();
+        let Some(mut cursor) = self.compaction.try_lock() else { return report };
+        let mut left = budget;
+        while left > 0 {
+            if *cursor >= CLASSES {
+                *cursor = 0;
+                report.complete = true;
+                break;
+            }
+            if self.compact_class(*cursor, &mut left, &mut report) {
+                *cursor += 1;
+            }
+        }
+        report
+    }
+
+    /// Pages that compaction could give back, as things are: a shrinker's count.
+    pub fn compactable_pages(&self) -> usize {
+        let of = |index| {
+            let pinned = self.store.platform.pin();
+            let class = self.class(index).lock(&pinned);
+            let (free, zspages) = (class.capacity - class.objects, class.zspages.max(1));
+            (free / (class.capacity / zspages).max(1) * (class.pages / zspages)) as usize
+        };
+        (0..CLASSES).map(of).sum()
+    }
+
+    /// `true` when the class is done.
+    fn compact_class(&self, index: usize, left: &mut usize, report: &mut CompactReport) -> bool {
+        if !self.choose(index, left) {
+            return true;
+        }
+        while *left > 0 {
+            let mut moves: [Option<Move<'_>>; MOVES] = [const { None }; MOVES];
+            let mut leaving = Leaving::none();
+            let done;
+            {
+                let pinned = self.store.platform.pin();
+                let size = {
+                    let mut class = self.class(index).lock(&pinned);
+                    done = self.gather(&mut class, &mut moves, left);
+                    class.size()
+                };
+                for step in moves.iter().flatten() {
+                    self.copy(size, step.from, step.to);
+                    step.cell.unlock(step.to);
+                }
+                let mut class = self.class(index).lock(&pinned);
+                let pages = class.pages;
+                for step in moves.iter().flatten() {
+                    class.put_slot(&self.store, step.from, &mut leaving);
+                    class.moved += 1;
+                    report.moved += 1;
+                }
+                class.compacted += u64::from(pages - class.pages);
+                if done {
+                    class.reprieve(&self.store);
+                }
+            }
+            if !leaving.is_empty() {
+                report.pages += self.release_now(leaving);
+            }
+            if done {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Chooses victims, unless a sweep is under way. `false`: there is nothing to be gained.
+    fn choose(&self, index: usize, left: &mut usize) -> bool {
+        let mut plan = Plan::default();
+        loop {
+            let pinned = self.store.platform.pin();
+            let mut class = self.class(index).lock(&pinned);
+            *left = left.saturating_sub(1);
+            if class.sweep != NO_CHUNK {
+                return true;
+            }
+            if self.choose_some(&mut class, &mut plan) {
+                continue;
+            }
+            if class.first(VICTIMS) == NO_ZSPAGE {
+                return false;
+            }
+            class.sweep = class.chunks;
+            return true;
+        }
+    }
+
+    /// `true` if there may be more to choose.
+    fn choose_some(&self, class: &mut Class, plan: &mut Plan) -> bool {
+        for _ in 0..CHOICES {
+            let emptiest = (FIRST_PARTIAL..=LAST_PARTIAL).rev().find(|&list| class.first(list) != NO_ZSPAGE);
+            let Some(list) = emptiest else { return false };
+            let unit = class.first(list);
+            let usage = self.store.descriptor(unit).usage();
+            let (objects, free) = (plan.objects + usage.in_use(), plan.free + usage.free());
+            if (class.capacity - class.objects).saturating_sub(free) < objects {
+                return false;
+            }
+            (plan.objects, plan.free) = (objects, free);
+            class.condemn(&self.store, unit);
+        }
+        true
+    }
+
+    /// Locks objects that lie on victims and finds room for them. `true` when the sweep has ended.
+    fn gather<'a>(&'a self, class: &mut Class, moves: &mut [Option<Move<'a>>], left: &mut usize) -> bool {
+        let mut places = moves.iter_mut();
+        while class.first(VICTIMS) != NO_ZSPAGE && class.sweep != NO_CHUNK {
+            let (cells, next) = self.store.chunk_cells(class.sweep);
+            for cell in cells {
+                // Relaxed: only a locked cell's location is used.
+                let seen = cell.word.load(Ordering::Relaxed);
+                if seen & LOCKED != 0 || self.store.descriptor(parts(seen).0).flags() & VICTIM == 0 {
+                    continue;
+                }
+                let Ok(from) = cell.try_lock() else { continue };
+                let Some(place) = places.next() else {
+                    // The same chunk again next time: what moved lies on victims no more.
+                    cell.unlock(from);
+                    return false;
+                };
+                let Some(to) = class.take_slot(&self.store) else {
+                    cell.unlock(from);
+                    class.sweep = NO_CHUNK;
+                    return true;
+                };
+                *place = Some(Move { cell, from, to });
+            }
+            *left = left.saturating_sub(crate::store::CHUNK_CELLS as usize);
+            class.sweep = next;
+            if *left == 0 {
+                break;
+            }
+        }
+        if class.sweep == NO_CHUNK || class.first(VICTIMS) == NO_ZSPAGE {
+            class.sweep = NO_CHUNK;
+            return true;
+        }
+        false
+    }
+
+    fn copy(&self, size: usize, from: u32, to: u32) {
+        let ((from_unit, from_object), (to_unit, to_object)) = (parts(from), parts(to));
+        // SAFETY: the object's cell is locked by the caller, at this location.
+        let from =
+            unsafe { self.store.descriptor(from_unit).object(&self.store.platform, size, from_object) };
+        // SAFETY: the room was taken by the caller and nobody knows of it.
+        let to = unsafe { self.store.descriptor(to_unit).object(&self.store.platform, size, to_object) };
+        copy_parts((from.0, from.1), to);
+    }
+}
+
+/// Copies two runs into two others of the same length in all.
+fn copy_parts(from: (&[u8], &[u8]), to: (&mut [u8], &mut [u8])) {
+    let (head, tail) = from;
+    let (to_head, to_tail) = to;
+    if head.len() <= to_head.len() {
+        let (first, rest) = to_head.split_at_mut(head.len());
+        first.copy_from_slice(head);
+        let (end, over) = tail.split_at(rest.len());
+        rest.copy_from_slice(end);
+        to_tail.copy_from_slice(over);
+    } else {
+        let (first, rest) = head.split_at(to_head.len());
+        to_head.copy_from_slice(first);
+        let (start, end) = to_tail.split_at_mut(rest.len());
+        start.copy_from_slice(rest);
+        end.copy_from_slice(tail);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::copy_parts;
+
+    #[test]
+    fn every_pair_of_splits() {
+        let bytes: [u8; 16] = core::array::from_fn(|index| u8::try_from(index).expect("small"));
+        for from in 0..=16 {
+            for to in 0..=16 {
+                let mut copy = [0xff; 16];
+                let (head, tail) = copy.split_at_mut(to);
+                copy_parts(bytes.split_at(from), (head, tail));
+                assert_eq!(copy, bytes);
+            }
+        }
+    }
+}

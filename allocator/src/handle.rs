@@ -1,0 +1,126 @@
+//! The word that names an object: cell, generation, class and pool.
+//!
+//! | bits | content |
+//! |---|---|
+//! | 0..25 | cell: chunk (19 bits) and slot in it (6 bits) |
+//! | 25..33 | generation of the cell |
+//! | 33..41 | size class |
+//! | 41..47 | tag of the pool, never zero |
+//! | 47..64 | zero: the holder may keep a length and flags there |
+//!
+//! The location is not in the handle, since objects move; the class is, so that a free finds its lock without a lookup.
+
+use core::num::NonZeroU64;
+
+pub(crate) const CELL_BITS: u32 = 25;
+const GENERATION_SHIFT: u32 = CELL_BITS;
+const CLASS_SHIFT: u32 = 33;
+const TAG_SHIFT: u32 = 41;
+/// Bits of a raw handle that may be set.
+pub const HANDLE_BITS: u32 = 47;
+/// Tags of pools are 1 to this.
+pub(crate) const MAX_TAG: u8 = 63;
+
+const _: () = assert!(TAG_SHIFT + 6 == HANDLE_BITS);
+
+/// The right to one object. It cannot be copied; freeing uses it up.
+///
+/// A handle that is dropped leaks its object until the pool is closed. One that was duplicated through [`Handle::into_raw`] is never a
+/// danger to memory: the second use is answered with an error for as long as the cell's generation (8 bits) has not come round.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a dropped handle leaks its object until the pool is closed"]
+pub struct Handle(NonZeroU64);
+
+impl Handle {
+    #[inline]
+    pub(crate) const fn new(cell: u32, generation: u8, class: u8, tag: u8) -> Option<Self> {
+        let word = cell as u64
+            | (generation as u64) << GENERATION_SHIFT
+            | (class as u64) << CLASS_SHIFT
+            | (tag as u64) << TAG_SHIFT;
+        match NonZeroU64::new(word) {
+            Some(word) => Some(Self(word)),
+            None => None,
+        }
+    }
+
+    /// The word to keep in a slot; bits 47 and up are zero.
+    #[inline]
+    pub const fn into_raw(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The handle of a kept word; `None` if it cannot be one. Any word is safe: a wrong one is refused where it is used.
+    #[inline]
+    pub const fn from_raw(raw: u64) -> Option<Self> {
+        if raw >> HANDLE_BITS != 0 {
+            return None;
+        }
+        match NonZeroU64::new(raw) {
+            Some(word) => Some(Self(word)),
+            None => None,
+        }
+    }
+
+    /// Index of the size class, for [`crate::Pool::class_stats`].
+    #[inline]
+    pub fn class(&self) -> usize {
+        usize::from(self.key().class())
+    }
+
+    #[inline]
+    pub(crate) const fn key(&self) -> Key {
+        Key(self.0.get())
+    }
+}
+
+/// A handle's fields without its right.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key(pub(crate) u64);
+
+#[expect(clippy::cast_possible_truncation, reason = "each field is cut out by its width")]
+impl Key {
+    #[inline]
+    pub(crate) const fn cell(self) -> u32 {
+        (self.0 & ((1 << CELL_BITS) - 1)) as u32
+    }
+
+    #[inline]
+    pub(crate) const fn generation(self) -> u8 {
+        (self.0 >> GENERATION_SHIFT) as u8
+    }
+
+    #[inline]
+    pub(crate) const fn class(self) -> u8 {
+        (self.0 >> CLASS_SHIFT) as u8
+    }
+
+    #[inline]
+    pub(crate) const fn tag(self) -> u8 {
+        (self.0 >> TAG_SHIFT) as u8 & MAX_TAG
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_come_back() {
+        let handle = Handle::new((1 << CELL_BITS) - 1, 0xa5, 254, 63).expect("tag is set");
+        let key = handle.key();
+        assert_eq!(
+            (key.cell(), key.generation(), key.class(), key.tag()),
+            ((1 << CELL_BITS) - 1, 0xa5, 254, 63)
+        );
+        let raw = handle.into_raw();
+        assert!(raw >> HANDLE_BITS == 0);
+        assert_eq!(Handle::from_raw(raw).expect("a handle").key().0, raw);
+    }
+
+    #[test]
+    fn words_that_cannot_be_handles() {
+        assert!(Handle::from_raw(0).is_none());
+        assert!(Handle::from_raw(1 << HANDLE_BITS).is_none());
+    }
+}

@@ -1,0 +1,85 @@
+//! What the pool asks of the kernel around it: frames, pinned cores, an interrupt, a clock.
+
+/// Size of a frame in bytes.
+pub const PAGE_SIZE: usize = 4096;
+
+/// The sole right to one 4 KiB frame of memory, named by its number.
+///
+/// # Invariants
+/// No two values with one number exist at a time, and nobody else uses that frame's bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame(u32);
+
+impl Frame {
+    /// Takes over frame `number`.
+    ///
+    /// # Safety
+    /// The caller owns the frame, gives up every use of its bytes, and makes no second token of it.
+    pub const unsafe fn from_number(number: u32) -> Self {
+        // INVARIANT: the caller gives up its right to the frame.
+        Self(number)
+    }
+
+    /// The frame's number; [`Platform::address`] turns it into a pointer.
+    pub const fn number(&self) -> u32 {
+        self.0
+    }
+
+    /// Gives up the token; its holder now owns the frame by number alone.
+    pub const fn into_number(self) -> u32 {
+        self.0
+    }
+}
+
+/// The kernel under the pool.
+///
+/// # Safety
+/// An implementor promises:
+/// - while a [`Platform::Pinned`] lives, the code that took it is neither interrupted nor moved to another core;
+/// - [`Platform::address`] gives one fixed, page-aligned address for a frame's number, at which 4096 initialised bytes can be read and written
+///   from every core as long as the frame's token has not been given back;
+/// - [`Platform::allocate_frame`] gives only frames that nobody else uses.
+pub unsafe trait Platform: Sync {
+    /// Proof that the running code cannot be interrupted or moved.
+    type Pinned<'a>: PinnedCore
+    where
+        Self: 'a;
+
+    /// Masks interrupts of this core until the value is dropped. May nest.
+    fn pin(&self) -> Self::Pinned<'_>;
+
+    /// Number of cores that may use the pool; a core's number is less than it.
+    fn cores(&self) -> usize;
+
+    /// Raises the drain interrupt for the ring of `core`; its handler wakes the drain task.
+    fn wake_drain(&self, core: usize);
+
+    /// A clock that never goes back, in ticks of the platform's choice.
+    fn now(&self) -> u64;
+
+    /// A free frame with any content, or `None` if there is none. Called without a lock held.
+    fn allocate_frame(&self) -> Option<Frame>;
+
+    /// Takes frames back in bulk. Called without a lock held (but on the first rung of [`crate::Rung`]); takes every item.
+    fn release_frames(&self, frames: &mut dyn Iterator<Item = Frame>);
+
+    /// Where a frame lies; by default memory is mapped to itself from address 0 on.
+    #[inline]
+    fn address(&self, number: u32) -> *mut u8 {
+        core::ptr::with_exposed_provenance_mut(number as usize * PAGE_SIZE)
+    }
+}
+
+/// A core from which the running code cannot be taken.
+///
+/// # Safety
+/// While the value lives, no other code runs on [`PinnedCore::core`] and this code runs nowhere else.
+pub unsafe trait PinnedCore {
+    /// Number of the core, less than [`Platform::cores`].
+    fn core(&self) -> usize;
+
+    /// Whether this is an interrupt handler: a handler never drains, even if its ring is full.
+    fn in_interrupt(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,245 @@
+//! The pool: making one, allocation, free, and the end.
+//!
+//! # Lock order
+//! ring token (only tried) -> class lock -> arena lock. Class and arena locks are held with interrupts masked, for a bounded number of steps, and never across a
+//! copy or a call of the platform (but on the first rung, whose point that is). Two class locks are never held together.
+
+mod deferred;
+mod growth;
+mod object;
+mod teardown;
+
+use core::ptr::NonNull;
+
+use crate::{
+    class::{Class, Leaving},
+    config::{Config, Rung},
+    deferred::{
+        frames::{self, CoreRing},
+        ring::Shape,
+    },
+    error::Error,
+    handle::{Handle, Key, MAX_TAG},
+    memory::{Overlay, adopt},
+    platform::{PAGE_SIZE, Platform},
+    size_class::{CLASSES, MAX_CHAIN},
+    store::Store,
+    sync::{AtomicUsize, Lock, Ordering, next_tag},
+};
+
+pub use object::ObjectView;
+pub use teardown::Teardown;
+
+const CLASSES_IN_FRAME: usize = PAGE_SIZE / 128;
+const CLASS_FRAMES: usize = CLASSES.div_ceil(CLASSES_IN_FRAME);
+
+#[repr(C, align(128))]
+struct ClassSlot(Lock<Class>);
+
+#[repr(transparent)]
+struct ClassFrame([ClassSlot; CLASSES_IN_FRAME]);
+
+// SAFETY: a page of locks around plain numbers; zeros are an open lock and numbers, which are replaced before use.
+unsafe impl Overlay for ClassFrame {}
+
+/// Entries of the table of rings: the most cores that a pool can serve.
+pub const MAX_CORES: usize = PAGE_SIZE / size_of::<usize>();
+
+/// Rings by core; entries of cores that do not exist repeat the first.
+type RingTable = [NonNull<CoreRing>; MAX_CORES];
+
+/// A compressed-object pool over the frames of a [`Platform`].
+///
+/// It is small enough for a static; everything that grows lies in frames.
+///
+/// # Invariants
+/// Once `new` has returned, `classes` and `rings` point at filled frames of this pool, which stay until it is closed.
+pub struct Pool<P: Platform> {
+    pub(crate) store: Store<P>,
+    pub(crate) config: Config,
+    pub(crate) tag: u8,
+    classes: [NonNull<ClassFrame>; CLASS_FRAMES],
+    rings: NonNull<RingTable>,
+    pub(crate) pages: AtomicUsize,
+    /// Handles that were refused when they were freed synchronously on the deferred path.
+    refused: AtomicUsize,
+    /// Where the next step of compaction begins.
+    pub(crate) compaction: Lock<usize>,
+    /// Empty zspages that wait for the drain, on the rung that defers their release only.
+    parked: Lock<Leaving>,
+    /// Frames of `classes` and `rings`, each one more than it is.
+    numbers: [u32; CLASS_FRAMES + 1],
+    made_rings: usize,
+}
+
+// SAFETY: the pointers lead to frames that the pool owns, filled with locks and atomics; the platform may be used from every core.
+unsafe impl<P: Platform + Send> Send for Pool<P> {}
+// SAFETY: as above; everything behind the pointers is synchronised by itself.
+unsafe impl<P: Platform> Sync for Pool<P> {}
+
+impl<P: Platform> Pool<P> {
+    /// Makes a pool: its class table and rings at once, everything else as it grows.
+    ///
+    /// # Errors
+    /// [`Error::BadConfig`] for a shape that cannot be; [`Error::OutOfMemory`] if the frames ran out, after all went back.
+    pub fn new(platform: P, config: Config) -> Result<Self, Error> {
+        check(&config, platform.cores())?;
+        // From here on dropping the pool gives back what it has.
+        let mut pool = Self {
+            store: Store::new(platform),
+            config,
+            tag: next_tag(MAX_TAG),
+            classes: [NonNull::dangling(); CLASS_FRAMES],
+            rings: NonNull::dangling(),
+            pages: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            compaction: Lock::new(0),
+            parked: Lock::new(Leaving::none()),
+            numbers: [0; CLASS_FRAMES + 1],
+            made_rings: 0,
+        };
+        pool.make_classes()?;
+        pool.make_rings()?;
+        Ok(pool)
+    }
+
+    fn make_classes(&mut self) -> Result<(), Error> {
+        for place in 0..CLASS_FRAMES {
+            let frame = self.store.platform.allocate_frame().ok_or(Error::OutOfMemory)?;
+            let (number, table) = adopt::<ClassFrame, P>(&self.store.platform, frame);
+            self.numbers[place] = number + 1;
+            self.classes[place] = table;
+        }
+        for index in 0..CLASSES {
+            if let (Some(mut class), Ok(name)) = (self.class(index).try_lock(), u8::try_from(index)) {
+                *class = Class::new(name);
+            }
+        }
+        Ok(())
+    }
+
+    fn make_rings(&mut self) -> Result<(), Error> {
+        let frame = self.store.platform.allocate_frame().ok_or(Error::OutOfMemory)?;
+        let number = frame.into_number();
+        self.numbers[CLASS_FRAMES] = number + 1;
+        let Some(table) = NonNull::new(self.store.platform.address(number).cast::<RingTable>()) else {
+            return Err(Error::BadConfig);
+        };
+        self.rings = table;
+        let capacity = self.config.ring_capacity as u64;
+        let shape =
+            Shape { capacity, reserve: 64.min(capacity / 4), watermark: self.config.watermark.max(1) as u64 };
+        let first = frames::create(&self.store.platform, shape)?;
+        // SAFETY: the table's frame is ours alone so far, and holds just such an array.
+        unsafe { table.write([first; MAX_CORES]) };
+        self.made_rings = 1;
+        for core in 1..self.queues() {
+            let ring = frames::create(&self.store.platform, shape)?;
+            // SAFETY: nobody else uses the table yet.
+            let table = unsafe { self.rings.as_mut() };
+            table[core] = ring;
+            self.made_rings += 1;
+        }
+        Ok(())
+    }
+
+    /// Rings that the shape asks for: one that is never used where nothing is queued, so that a push needs no test.
+    fn queues(&self) -> usize {
+        if self.defers() { self.store.platform.cores() } else { 1 }
+    }
+
+    /// Whether handles are queued at all.
+    pub(crate) fn defers(&self) -> bool {
+        self.config.ring_capacity != 0 && self.config.rung >= Rung::DeferredRuns
+    }
+
+    /// Class `index`, which is less than [`CLASSES`].
+    #[inline]
+    pub(crate) fn class(&self, index: usize) -> &Lock<Class> {
+        let frame = self.classes[index / CLASSES_IN_FRAME];
+        // SAFETY: by the invariant.
+        let frame = unsafe { frame.as_ref() };
+        &frame.0[index % CLASSES_IN_FRAME].0
+    }
+
+    /// The ring of `core`.
+    #[inline(always)]
+    pub(crate) fn ring(&self, core: usize) -> &CoreRing {
+        // SAFETY: by the invariant.
+        let table = unsafe { self.rings.as_ref() };
+        let ring = table[core % MAX_CORES];
+        // SAFETY: every entry points at a ring of this pool.
+        unsafe { ring.as_ref() }
+    }
+
+    /// The rings that are used.
+    pub(crate) fn used_rings(&self) -> impl Iterator<Item = &CoreRing> {
+        (0..if self.defers() { self.made_rings } else { 0 }).map(|core| self.ring(core))
+    }
+
+    /// The platform that the pool was made with.
+    pub fn platform(&self) -> &P {
+        &self.store.platform
+    }
+
+    /// The shape that the pool was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Frames of the class table and the table of rings, and of the ring that stands in where nothing is queued.
+    pub(crate) fn fixed_frames(&self) -> usize {
+        CLASS_FRAMES + 1 + usize::from(!self.defers())
+    }
+
+    pub(crate) fn refused_synchronously(&self) -> u64 {
+        // Relaxed: a statistic.
+        self.refused.load(Ordering::Relaxed) as u64
+    }
+
+    /// Pages that zspages hold now.
+    pub fn pages(&self) -> usize {
+        // Relaxed: a statistic.
+        self.pages.load(Ordering::Relaxed)
+    }
+
+    /// Frees an object at once.
+    ///
+    /// # Errors
+    /// [`Error::StaleHandle`] if it was freed before, [`Error::ForeignHandle`] if it was never this pool's, [`Error::Busy`] if a view of it is open
+    /// through another copy of the handle.
+    #[inline]
+    pub fn free(&self, handle: Handle) -> Result<(), Error> {
+        self.free_key(handle.key())
+    }
+
+    #[inline]
+    pub(crate) fn free_key(&self, key: Key) -> Result<(), Error> {
+        let class = usize::from(key.class());
+        if key.tag() != self.tag || class >= CLASSES {
+            return Err(Error::ForeignHandle);
+        }
+        let mut leaving = Leaving::none();
+        {
+            let pinned = self.store.platform.pin();
+            let mut class = self.class(class).lock(&pinned);
+            class.free(&self.store, key, &mut leaving)?;
+            if self.config.rung == Rung::SynchronousInside && !leaving.is_empty() {
+                self.release(core::mem::replace(&mut leaving, Leaving::none()));
+            }
+        }
+        if !leaving.is_empty() {
+            self.release(leaving);
+        }
+        Ok(())
+    }
+}
+
+fn check(config: &Config, cores: usize) -> Result<(), Error> {
+    let rings = config.ring_capacity == 0
+        || config.ring_capacity.is_power_of_two()
+            && (128..=frames::MOST_CAPACITY).contains(&config.ring_capacity)
+            && (1..=config.ring_capacity / 2).contains(&config.watermark);
+    let shape = (1..=MAX_CHAIN).contains(&config.chain) && (1..=MAX_CORES).contains(&cores);
+    if rings && shape { Ok(()) } else { Err(Error::BadConfig) }
+}

@@ -1,0 +1,121 @@
+//! The deferred free, as the pool's users see it.
+
+use crate::{
+    deferred::{
+        drain::{DrainReport, HELP},
+        ring::{By, Pushed},
+    },
+    handle::{Handle, Key},
+    platform::{PinnedCore, Platform},
+    pool::Pool,
+    sync::Ordering,
+};
+
+impl<P: Platform> Pool<P> {
+    /// Hands an object over to be freed soon. Legal in a task with interrupts masked and in an interrupt handler.
+    ///
+    /// No lock, no atomic read-modify-write, no fence but where the watermark is crossed. A handle that turns out to be
+    /// stale is counted by the drain.
+    #[inline]
+    pub fn free_deferred(&self, pinned: &P::Pinned<'_>, handle: Handle) {
+        let word = handle.into_raw();
+        if !self.ring(pinned.core()).push(word) {
+            self.free_deferred_slow(pinned, word);
+        }
+    }
+
+    /// Hands many objects over, with one publish for each cache line of eight.
+    #[inline]
+    pub fn free_deferred_many(&self, pinned: &P::Pinned<'_>, handles: impl IntoIterator<Item = Handle>) {
+        let mut words = handles.into_iter().map(Handle::into_raw);
+        let ring = self.ring(pinned.core());
+        loop {
+            ring.push_run(&mut words);
+            // The run ended at a stop, or there are no more words.
+            match words.next() {
+                Some(word) => self.free_deferred_slow(pinned, word),
+                None => return,
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_deferred_slow(&self, pinned: &P::Pinned<'_>, word: u64) {
+        if !self.defers() {
+            return self.free_counted(word);
+        }
+        let core = pinned.core();
+        let ring = self.ring(core);
+        let helps = self.config.rung == crate::Rung::DeferredHelp;
+        loop {
+            // A producer that can help leaves the reserve to those who cannot.
+            let mut pushed = ring.push_slow(word, false);
+            if pushed == Pushed::Full {
+                if helps && !pinned.in_interrupt() && self.drain_ring(ring, HELP, By::Helper).freed != 0 {
+                    continue;
+                }
+                pushed = ring.push_slow(word, helps);
+            }
+            match pushed {
+                Pushed::Stored => {}
+                Pushed::Wake => self.store.platform.wake_drain(core),
+                Pushed::Full => {
+                    ring.count_synchronous();
+                    self.free_counted(word);
+                }
+            }
+            return;
+        }
+    }
+
+    fn free_counted(&self, word: u64) {
+        if self.free_key(Key(word)).is_err() {
+            // Relaxed: a count of misuse, off every fast path.
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// One step of the drain task of `core`: frees up to `budget` handles. Several tasks may drain, on any rings; where one is at
+    /// a ring already, the step does nothing.
+    pub fn drain(&self, core: usize, budget: usize) -> DrainReport {
+        self.release_parked();
+        if !self.defers() {
+            return DrainReport::default();
+        }
+        self.drain_ring(self.ring(core), budget, By::Task)
+    }
+
+    /// Empties every ring that nobody else is at; how many handles and parked pages that were. For a moment of need; not in an interrupt handler.
+    pub fn flush(&self) -> usize {
+        let parked = self.release_parked();
+        parked
+            + self.used_rings().map(|ring| self.drain_ring(ring, usize::MAX, By::Flush).freed).sum::<usize>()
+    }
+
+    /// The drain task of `core` says that it is about to sleep. `false` if it must not, since the watermark was passed meanwhile; after `true`
+    /// the next push that passes the watermark raises the interrupt.
+    pub fn prepare_sleep(&self, core: usize) -> bool {
+        !self.defers() || self.ring(core).prepare_sleep()
+    }
+
+    /// Whether the timer of `core` is to wake its drain task: something has been pending for `age` ticks of [`Platform::now`], give or take
+    /// one period of that timer. To be called from the timer of that very core.
+    pub fn needs_drain(&self, core: usize, now: u64, age: u64) -> bool {
+        self.defers() && self.ring(core).is_overdue(now, age)
+    }
+
+    /// Age of the oldest pending handle of `core` as [`Pool::needs_drain`] saw it, in ticks; `None` if nothing is pending or none was seen.
+    pub fn oldest_pending(&self, core: usize) -> Option<u64> {
+        let since = self.defers().then(|| self.ring(core).oldest())??;
+        Some(self.store.platform.now().saturating_sub(since))
+    }
+
+    /// Handles pending in the ring of `core`.
+    pub fn pending(&self, core: usize) -> usize {
+        if !self.defers() {
+            return 0;
+        }
+        usize::try_from(self.ring(core).pending().1).unwrap_or(usize::MAX)
+    }
+}

@@ -1,0 +1,68 @@
+//! The end of a pool: every ring drained, every frame back.
+
+use crate::{
+    class::Leaving,
+    deferred::frames,
+    platform::{Frame, Platform},
+    pool::Pool,
+    size_class::CLASSES,
+};
+
+/// What a pool still held when it was closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Teardown {
+    /// Handles that were pending in the rings, freed as the first step.
+    pub drained: usize,
+    /// Objects that nobody had freed.
+    pub live: usize,
+    /// Pages of zspages that held them.
+    pub pages: usize,
+}
+
+impl<P: Platform> Pool<P> {
+    /// Ends the pool: drains every ring, then gives every frame back. Nobody can be using it, since it is taken by value.
+    pub fn close(mut self) -> Teardown {
+        self.tear_down()
+    }
+
+    fn tear_down(&mut self) -> Teardown {
+        let mut report = Teardown::default();
+        let complete = self.numbers.iter().all(|&number| number != 0);
+        if complete && self.made_rings != 0 {
+            report.drained = self.flush();
+            for index in 0..CLASSES {
+                let Some(mut class) = self.class(index).try_lock() else { continue };
+                report.live += class.objects as usize;
+                let mut leaving = Leaving::none();
+                while let Some(unit) = class.pop_any(&self.store) {
+                    self.store.descriptor(unit).set_next(leaving.first);
+                    leaving.first = unit;
+                }
+                drop(class);
+                report.pages += self.release_now(leaving);
+            }
+        }
+        for core in 0..core::mem::take(&mut self.made_rings) {
+            // SAFETY: the first entries of the table were written, one for each ring made.
+            let ring = unsafe { self.rings.cast().add(core).read() };
+            // SAFETY: made by `create`, and `&mut self` says that nobody uses it.
+            unsafe { frames::destroy(&self.store.platform, ring) };
+        }
+        for number in &mut self.numbers {
+            if let Some(number) = core::mem::take(number).checked_sub(1) {
+                // SAFETY: the pool took this frame, and forgets it here.
+                self.store
+                    .platform
+                    .release_frames(&mut core::iter::once(unsafe { Frame::from_number(number) }));
+            }
+        }
+        self.store.dismantle();
+        report
+    }
+}
+
+impl<P: Platform> Drop for Pool<P> {
+    fn drop(&mut self) {
+        self.tear_down();
+    }
+}

@@ -1,0 +1,101 @@
+//! Size classes: every 16 bytes from 32 to 4096, and how many pages a zspage of each takes.
+//!
+//! There is no header in an object, so an object of 4096 bytes has a class like any other (one page, one object).
+
+use crate::platform::PAGE_SIZE;
+
+/// Number of size classes.
+pub const CLASSES: usize = 255;
+const STEP: usize = 16;
+const SMALLEST: usize = 32;
+/// Longest chain of pages in a zspage.
+pub const MAX_CHAIN: usize = 16;
+/// An object's index in its zspage has 8 bits, of which the last value means "none".
+pub(crate) const MAX_OBJECTS: usize = 255;
+
+/// Size in bytes of the objects of class `index`.
+pub const fn class_size(index: usize) -> usize {
+    SMALLEST + index * STEP
+}
+
+/// The class in which an object of `size` bytes (1 to 4096) lies.
+#[inline]
+pub const fn class_of(size: usize) -> usize {
+    if size <= SMALLEST { 0 } else { (size - SMALLEST).div_ceil(STEP) }
+}
+
+/// Objects of class `index` in `pages` pages.
+#[inline]
+pub const fn objects_in(index: usize, pages: usize) -> usize {
+    pages * PAGE_SIZE / class_size(index)
+}
+
+const fn chain_of(index: usize, most: usize) -> usize {
+    let mut best = 1;
+    let mut pages = 2;
+    while pages <= most {
+        let objects = objects_in(index, pages);
+        if objects > MAX_OBJECTS {
+            break;
+        }
+        // Compared as objects per page, without division.
+        if objects * best > objects_in(index, best) * pages {
+            best = pages;
+        }
+        pages += 1;
+    }
+    best
+}
+
+/// Least wasteful chain for each class and each bound on its length.
+static CHAINS: [[u8; CLASSES]; MAX_CHAIN] = {
+    let mut table = [[1; CLASSES]; MAX_CHAIN];
+    let mut most = 0;
+    while most < MAX_CHAIN {
+        let mut index = 0;
+        while index < CLASSES {
+            let chain = chain_of(index, most + 1);
+            assert!(objects_in(index, chain) <= MAX_OBJECTS);
+            assert!(chain <= MAX_CHAIN);
+            #[expect(clippy::cast_possible_truncation, reason = "at most 16, asserted above")]
+            {
+                table[most][index] = chain as u8;
+            }
+            index += 1;
+        }
+        most += 1;
+    }
+    table
+};
+
+/// Pages of the least wasteful zspage of class `index` among those of at most `most` pages.
+pub fn chain(index: usize, most: usize) -> usize {
+    usize::from(CHAINS[most.clamp(1, MAX_CHAIN) - 1][index])
+}
+
+const _: () = assert!(class_size(CLASSES - 1) == PAGE_SIZE);
+const _: () = assert!(class_of(PAGE_SIZE) == CLASSES - 1);
+const _: () = assert!(objects_in(0, 1) <= MAX_OBJECTS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_fits_its_class_and_no_smaller_one() {
+        for size in 1..=PAGE_SIZE {
+            let class = class_of(size);
+            assert!(class_size(class) >= size);
+            assert!(class == 0 || class_size(class - 1) < size);
+        }
+    }
+
+    #[test]
+    fn chains_of_sixteen_lose_little() {
+        for index in 0..CLASSES {
+            let pages = chain(index, MAX_CHAIN);
+            let lost = pages * PAGE_SIZE - objects_in(index, pages) * class_size(index);
+            assert!(lost * 16 <= pages * PAGE_SIZE, "class {index} loses {lost} of {pages} pages");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The only file that names atomics: a model checker takes their place under the cfg `zs_loom`.
+
+#![allow(clippy::disallowed_types, reason = "this is the file that may name them")]
+
+#[cfg(not(zs_loom))]
+pub(crate) use core::sync::atomic::{
+    AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
+#[cfg(zs_loom)]
+pub(crate) use loom::sync::atomic::{
+    AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
+
+/// Tells the core that it waits for another one.
+#[inline]
+pub(crate) fn relax() {
+    #[cfg(not(zs_loom))]
+    core::hint::spin_loop();
+    #[cfg(zs_loom)]
+    loom::thread::yield_now();
+}
+
+#[cfg(not(zs_loom))]
+use crate::platform::PinnedCore;
+
+/// A spin lock that is only waited for with interrupts masked. It is not fair on purpose: behind a first-in-first-out lock the slow cores of
+/// an unlike cluster hold up the fast ones.
+#[cfg(not(zs_loom))]
+pub(crate) struct Lock<T>(spin::mutex::SpinMutex<T>);
+/// The model checker's lock in place of the spin lock.
+#[cfg(zs_loom)]
+pub(crate) struct Lock<T>(loom::sync::Mutex<T>);
+
+/// Access to what a [`Lock`] guards.
+#[cfg(not(zs_loom))]
+pub(crate) type Guard<'a, T> = spin::mutex::SpinMutexGuard<'a, T>;
+#[cfg(zs_loom)]
+pub(crate) type Guard<'a, T> = loom::sync::MutexGuard<'a, T>;
+
+impl<T> Lock<T> {
+    #[cfg(not(zs_loom))]
+    pub(crate) const fn new(value: T) -> Self {
+        Self(spin::mutex::SpinMutex::new(value))
+    }
+
+    #[cfg(zs_loom)]
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
+    /// Waits for the lock. The borrow of the pinned core keeps interrupts masked for as long as the guard lives.
+    #[cfg(not(zs_loom))]
+    #[inline]
+    pub(crate) fn lock<'a>(&'a self, _pinned: &'a impl PinnedCore) -> Guard<'a, T> {
+        self.0.lock()
+    }
+
+    /// Takes the lock if it is free. Needs no masking, since nobody waits for a lock that is only tried.
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        #[cfg(not(zs_loom))]
+        return self.0.try_lock();
+        #[cfg(zs_loom)]
+        return self.0.try_lock().ok();
+    }
+
+    #[cfg(not(zs_loom))]
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut()
+    }
+}
+
+/// A tag for a new pool, 1 to `most` and then round.
+#[cfg(not(zs_loom))]
+pub(crate) fn next_tag(most: u8) -> u8 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Relaxed: only the number matters.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) % u32::from(most);
+    u8::try_from(number).unwrap_or(0) + 1
+}

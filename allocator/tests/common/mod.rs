@@ -1,0 +1,121 @@
+//! A platform on the host: an arena of frames, a thread-local core, and a switch that makes the frame source refuse.
+
+use std::{
+    alloc::{Layout, alloc_zeroed, dealloc},
+    cell::Cell,
+    marker::PhantomData,
+    sync::{
+        Mutex,
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use zsmalloc::{Frame, PAGE_SIZE, PinnedCore, Platform};
+
+thread_local! {
+    static CORE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Says which core the calling thread is.
+#[allow(dead_code, reason = "not every test has threads")]
+pub(crate) fn set_core(core: usize) {
+    CORE.set(core);
+}
+
+pub struct Host {
+    arena: *mut u8,
+    frames: usize,
+    free: Mutex<Vec<u32>>,
+    cores: usize,
+    pub interrupts: AtomicUsize,
+    /// Frame requests until one is refused; negative: never.
+    pub refuse_after: AtomicI64,
+    pub clock: AtomicU64,
+}
+
+unsafe impl Send for Host {}
+unsafe impl Sync for Host {}
+
+impl Host {
+    pub fn new(frames: usize, cores: usize) -> Self {
+        let arena = unsafe { alloc_zeroed(Self::layout(frames)) };
+        assert!(!arena.is_null());
+        let free = (0..u32::try_from(frames).expect("few frames")).rev().collect();
+        Self {
+            arena,
+            frames,
+            free: Mutex::new(free),
+            cores,
+            interrupts: AtomicUsize::new(0),
+            refuse_after: AtomicI64::new(-1),
+            clock: AtomicU64::new(0),
+        }
+    }
+
+    fn layout(frames: usize) -> Layout {
+        Layout::from_size_align(frames * PAGE_SIZE, PAGE_SIZE).expect("a layout")
+    }
+
+    pub fn used(&self) -> usize {
+        self.frames - self.free.lock().expect("no panic").len()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        unsafe { dealloc(self.arena, Self::layout(self.frames)) };
+    }
+}
+
+pub struct Pinned<'a>(PhantomData<(&'a Host, *const ())>);
+
+unsafe impl PinnedCore for Pinned<'_> {
+    fn core(&self) -> usize {
+        CORE.get()
+    }
+}
+
+unsafe impl Platform for &Host {
+    type Pinned<'a>
+        = Pinned<'a>
+    where
+        Self: 'a;
+
+    fn pin(&self) -> Pinned<'_> {
+        Pinned(PhantomData)
+    }
+
+    fn cores(&self) -> usize {
+        self.cores
+    }
+
+    fn wake_drain(&self, _core: usize) {
+        self.interrupts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    fn allocate_frame(&self) -> Option<Frame> {
+        let left = self.refuse_after.load(Ordering::Relaxed);
+        if left == 0 {
+            return None;
+        }
+        if left > 0 {
+            self.refuse_after.store(left - 1, Ordering::Relaxed);
+        }
+        let number = self.free.lock().expect("no panic").pop()?;
+        Some(unsafe { Frame::from_number(number) })
+    }
+
+    fn release_frames(&self, frames: &mut dyn Iterator<Item = Frame>) {
+        let mut free = self.free.lock().expect("no panic");
+        free.extend(frames.map(Frame::into_number));
+    }
+
+    fn address(&self, number: u32) -> *mut u8 {
+        assert!((number as usize) < self.frames);
+        self.arena.wrapping_add(number as usize * PAGE_SIZE)
+    }
+}
