@@ -1,5 +1,7 @@
 //! Memory: frames, the map of EL2, stacks.
 
+use core::sync::atomic::AtomicU64;
+
 pub mod frames;
 pub mod map;
 pub mod stacks;
@@ -40,4 +42,45 @@ pub fn image_sections() -> [Section; 5] {
         section("bss", at(&raw const __bss_start), at(&raw const __bss_end)),
         section("stacks", at(&raw const __stacks_start), at(&raw const __stacks_end)),
     ]
+}
+
+/// Memory that is handed out in typed pieces, once and for good: workspaces whose size is known at boot only.
+#[derive(Debug)]
+pub struct Arena(&'static mut [u8]);
+
+impl Arena {
+    /// `bytes` of zeroed memory from the frames; `None` if no range of unused memory is long enough.
+    pub fn new(bytes: usize) -> Option<Self> {
+        frames::allocate_static(bytes.div_ceil(PAGE_SIZE)).map(Self)
+    }
+
+    /// Room for one `T`, and the place where it goes; `None` once the arena is used up.
+    pub fn place<T: 'static>(&mut self, value: T) -> Option<&'static mut T> {
+        let room = self.take(align_of::<T>(), size_of::<T>())?;
+        let place = room.as_mut_ptr().cast::<T>();
+        // SAFETY: `take` gave out aligned room for one T that nobody else has.
+        unsafe { place.write(value) };
+        // SAFETY: just initialised, and ours for good.
+        Some(unsafe { &mut *place })
+    }
+
+    /// Room for `count` words, all zero.
+    pub fn words(&mut self, count: usize) -> Option<&'static mut [AtomicU64]> {
+        let room = self.take(align_of::<AtomicU64>(), count.checked_mul(size_of::<AtomicU64>())?)?;
+        let first = room.as_mut_ptr().cast::<AtomicU64>();
+        // SAFETY: aligned room for `count` words, zeroed, which is a valid value of each, and ours for good.
+        Some(unsafe { core::slice::from_raw_parts_mut(first, count) })
+    }
+
+    fn take(&mut self, align: usize, size: usize) -> Option<&'static mut [u8]> {
+        let rest = core::mem::take(&mut self.0);
+        let skip = rest.as_ptr().align_offset(align);
+        if skip.checked_add(size).is_none_or(|end| end > rest.len()) {
+            self.0 = rest;
+            return None;
+        }
+        let (room, rest) = rest.split_at_mut(skip).1.split_at_mut(size);
+        self.0 = rest;
+        Some(room)
+    }
 }

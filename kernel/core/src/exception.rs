@@ -121,6 +121,11 @@ impl Syndrome {
         }
     }
 
+    /// Whether a data abort was on a write (WnR, bit 6).
+    pub const fn is_write(self) -> bool {
+        self.0 >> 6 & 1 == 1
+    }
+
     /// Whether an abort happened on a walk of the guest's own tables (S1PTW, bit 7).
     pub const fn on_guest_table_walk(self) -> bool {
         self.0 >> 7 & 1 == 1
@@ -130,7 +135,7 @@ impl Syndrome {
         (self.0 >> 24 & 1 == 1).then(|| MemoryAccess {
             size: 1 << (self.0 >> 22 & 3),
             register: (self.0 >> 16 & 31) as u8,
-            write: self.0 >> 6 & 1 == 1,
+            write: self.is_write(),
             sign_extend: self.0 >> 21 & 1 == 1,
             wide: self.0 >> 15 & 1 == 1,
         })
@@ -197,7 +202,7 @@ impl fmt::Display for Syndrome {
         match self.class() {
             0x20 | 0x21 => write!(f, ", {}", self.fault()),
             0x24 | 0x25 => {
-                let verb = if self.0 >> 6 & 1 == 1 { "write" } else { "read" };
+                let verb = if self.is_write() { "write" } else { "read" };
                 write!(f, " on a {verb}, {}", self.fault())
             }
             0x15..=0x17 | 0x3c => write!(f, " #{}", self.immediate()),

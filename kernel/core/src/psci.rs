@@ -1,1 +1,142 @@
-//! To be written.
+//! What a guest's firmware calls get for an answer: PSCI 1.1 (Arm DEN 0022) and SMCCC 1.1 (DEN 0028).
+//!
+//! HVC and SMC are answered alike, and nothing is ever passed on to the firmware. Identifiers are those of the two
+//! documents' tables of functions.
+
+/// PSCI_VERSION.
+pub const VERSION: u32 = 0x8400_0000;
+/// CPU_SUSPEND, 32-bit and 64-bit.
+pub const CPU_SUSPEND: [u32; 2] = [0x8400_0001, 0xc400_0001];
+/// CPU_OFF.
+pub const CPU_OFF: u32 = 0x8400_0002;
+/// CPU_ON, 32-bit and 64-bit.
+pub const CPU_ON: [u32; 2] = [0x8400_0003, 0xc400_0003];
+/// AFFINITY_INFO, 32-bit and 64-bit.
+pub const AFFINITY_INFO: [u32; 2] = [0x8400_0004, 0xc400_0004];
+/// MIGRATE_INFO_TYPE.
+pub const MIGRATE_INFO_TYPE: u32 = 0x8400_0006;
+/// SYSTEM_OFF.
+pub const SYSTEM_OFF: u32 = 0x8400_0008;
+/// SYSTEM_RESET.
+pub const SYSTEM_RESET: u32 = 0x8400_0009;
+/// PSCI_FEATURES.
+pub const FEATURES: u32 = 0x8400_000a;
+/// SMCCC_VERSION.
+pub const SMCCC_VERSION: u32 = 0x8000_0000;
+/// SMCCC_ARCH_FEATURES.
+pub const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
+
+/// NOT_SUPPORTED.
+pub const NOT_SUPPORTED: u64 = -1i64 as u64;
+/// INVALID_PARAMETERS.
+pub const INVALID_PARAMETERS: u64 = -2i64 as u64;
+/// PSCI 1.1.
+const PSCI_1_1: u64 = 1 << 16 | 1;
+/// SMCCC 1.1.
+const SMCCC_1_1: u64 = 1 << 16 | 1;
+/// MIGRATE_INFO_TYPE: no trusted OS that would have to be migrated.
+const NO_MIGRATION: u64 = 2;
+
+/// What is to be done for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// This value in x0.
+    Value(u64),
+    /// No such function.
+    NotSupported,
+    /// Wait for an interrupt, then 0 in x0.
+    Suspend,
+    /// The calling core goes off.
+    CpuOff,
+    /// Another core goes on: its affinity, entry point and the value of its x0. Whoever knows the cores answers.
+    CpuOn {
+        /// Affinity fields of the core's MPIDR.
+        target: u64,
+        /// Address of the first instruction.
+        entry: u64,
+        /// Value of x0 there.
+        context: u64,
+    },
+    /// Is that core on? Affinity and lowest affinity level. Whoever knows the cores answers.
+    AffinityInfo {
+        /// Affinity fields of the core's MPIDR.
+        target: u64,
+        /// Lowest affinity level that counts.
+        level: u64,
+    },
+    /// The machine goes off.
+    SystemOff,
+    /// The machine starts anew.
+    SystemReset,
+}
+
+/// Answers a call with its function identifier (x0) and arguments (x1 to x3).
+pub fn answer(function: u64, arguments: [u64; 3]) -> Answer {
+    // The identifier is w0 (DEN 0028, 2.5); a 32-bit call's arguments are w1 to w3.
+    let function = function as u32;
+    let wide = function >> 30 & 1 == 1;
+    let [x1, x2, x3] = if wide { arguments } else { arguments.map(|argument| argument & 0xffff_ffff) };
+    match function {
+        VERSION => Answer::Value(PSCI_1_1),
+        MIGRATE_INFO_TYPE => Answer::Value(NO_MIGRATION),
+        FEATURES => Answer::Value(if is_offered(x1 as u32) { 0 } else { NOT_SUPPORTED }),
+        SMCCC_VERSION => Answer::Value(SMCCC_1_1),
+        SMCCC_ARCH_FEATURES => {
+            let offered = matches!(x1 as u32, SMCCC_VERSION | SMCCC_ARCH_FEATURES);
+            Answer::Value(if offered { 0 } else { NOT_SUPPORTED })
+        }
+        CPU_OFF => Answer::CpuOff,
+        SYSTEM_OFF => Answer::SystemOff,
+        SYSTEM_RESET => Answer::SystemReset,
+        function if CPU_SUSPEND.contains(&function) => Answer::Suspend,
+        function if CPU_ON.contains(&function) => Answer::CpuOn { target: x1, entry: x2, context: x3 },
+        function if AFFINITY_INFO.contains(&function) => Answer::AffinityInfo { target: x1, level: x2 },
+        _ => Answer::NotSupported,
+    }
+}
+
+/// Whether a guest may count on a function.
+fn is_offered(function: u32) -> bool {
+    matches!(
+        function,
+        VERSION | CPU_OFF | MIGRATE_INFO_TYPE | SYSTEM_OFF | SYSTEM_RESET | FEATURES | SMCCC_VERSION
+    ) || [CPU_SUSPEND, CPU_ON, AFFINITY_INFO].iter().any(|pair| pair.contains(&function))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_linux_asks_at_boot() {
+        assert_eq!(answer(0x8400_0000, [0; 3]), Answer::Value(0x1_0001));
+        assert_eq!(answer(0x8400_0006, [0; 3]), Answer::Value(2));
+        assert_eq!(answer(0x8400_000a, [0x8000_0000, 0, 0]), Answer::Value(0));
+        assert_eq!(answer(0x8400_000a, [0xc400_0001, 0, 0]), Answer::Value(0));
+        assert_eq!(answer(0x8400_000a, [0xc400_000e, 0, 0]), Answer::Value(NOT_SUPPORTED));
+        assert_eq!(answer(0x8000_0001, [0x8000_8000, 0, 0]), Answer::Value(NOT_SUPPORTED));
+        let on = Answer::CpuOn { target: 1, entry: 0x4020_0000, context: 7 };
+        assert_eq!(answer(0xc400_0003, [1, 0x4020_0000, 7]), on);
+        assert_eq!(answer(0x8400_0008, [0; 3]), Answer::SystemOff);
+    }
+
+    #[test]
+    fn upper_halves_do_not_count() {
+        assert_eq!(answer(0xffff_ffff_8400_0000, [0; 3]), Answer::Value(0x1_0001));
+        let info = Answer::AffinityInfo { target: 1, level: 0 };
+        assert_eq!(answer(0x8400_0004, [1 << 40 | 1, 1 << 32, 0]), info);
+    }
+
+    /// Every identifier of the standard and architecture ranges: what FEATURES offers is answered, all else refused.
+    #[test]
+    fn features_and_answers_agree() {
+        for base in [0x8400_0000u32, 0xc400_0000, 0x8000_0000, 0xc000_0000, 0x8600_0000, 0xc600_0000, 0] {
+            for function in base..base + 0x1_0000 {
+                let supported = answer(function.into(), [0; 3]) != Answer::NotSupported;
+                let offered = answer(FEATURES.into(), [function.into(), 0, 0]) == Answer::Value(0);
+                // ARCH_FEATURES is found through SMCCC_VERSION.
+                assert_eq!(supported, offered || function == SMCCC_ARCH_FEATURES, "{function:#x}");
+            }
+        }
+    }
+}
