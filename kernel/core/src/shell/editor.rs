@@ -1,0 +1,336 @@
+//! Line editing: bytes from a serial terminal in, events out, echo to a writer.
+//!
+//! Keys: cursor keys, Home, End, Delete (VT100 and xterm sequences), Ctrl-A E B F, Backspace, Ctrl-K U W L, up and
+//! down or Ctrl-P N for history, Tab, Ctrl-C, Ctrl-D. Only printable ASCII enters the line.
+
+use core::fmt::Write;
+
+use heapless::{Deque, String};
+
+/// What a byte led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Nothing that concerns the caller.
+    None,
+    /// Enter: [`LineEditor::line`] is complete.
+    Line,
+    /// Enter, but more was typed than a line holds: it must not be run.
+    TooLong,
+    /// Ctrl-C: the line was thrown away.
+    Interrupt,
+    /// Ctrl-D on an empty line.
+    EndOfFile,
+    /// Tab: [`LineEditor::complete`] wants candidates.
+    Complete,
+}
+
+/// Where an escape sequence stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Escape {
+    None,
+    /// ESC.
+    Started,
+    /// ESC [ or ESC O, and the number so far.
+    Parameters(u8),
+}
+
+/// A line being edited: at most `LINE` bytes, and the last `HISTORY` lines.
+#[derive(Debug)]
+pub struct LineEditor<const LINE: usize, const HISTORY: usize> {
+    prompt: &'static str,
+    echo: bool,
+    line: String<LINE>,
+    cursor: usize,
+    /// Bytes that did not fit.
+    refused: usize,
+    /// Enter was seen: the next byte starts a new line.
+    finished: bool,
+    /// The last Enter was a carriage return: a line feed right after belongs to it.
+    after_return: bool,
+    escape: Escape,
+    history: Deque<String<LINE>, HISTORY>,
+    /// Steps back in the history; 0 is the line being typed, which waits in `draft`.
+    recalled: usize,
+    draft: String<LINE>,
+}
+
+impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
+    /// An empty line. Without `echo` nothing is written back, as for a script.
+    pub fn new(prompt: &'static str, echo: bool) -> Self {
+        Self {
+            prompt,
+            echo,
+            line: String::new(),
+            cursor: 0,
+            refused: 0,
+            finished: false,
+            after_return: false,
+            escape: Escape::None,
+            history: Deque::new(),
+            recalled: 0,
+            draft: String::new(),
+        }
+    }
+
+    /// What was typed.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// Bytes of the line that did not fit into it.
+    pub fn refused(&self) -> usize {
+        self.refused
+    }
+
+    /// Lines typed before, the oldest first.
+    pub fn history(&self) -> impl Iterator<Item = &str> {
+        self.history.iter().map(String::as_str)
+    }
+
+    /// Takes a byte from the terminal.
+    pub fn feed(&mut self, byte: u8, out: &mut dyn Write) -> Event {
+        if self.finished {
+            self.finished = false;
+            self.clear();
+            if byte == b'\n' && self.after_return {
+                self.after_return = false;
+                return Event::None;
+            }
+        }
+        self.after_return = false;
+        match self.escape {
+            Escape::None => self.plain(byte, out),
+            Escape::Started => {
+                let sequence = matches!(byte, b'[' | b'O');
+                self.escape = if sequence { Escape::Parameters(0) } else { Escape::None };
+                // An escape that leads nowhere must not swallow Enter or Ctrl-C.
+                if !sequence && byte < b' ' { self.plain(byte, out) } else { Event::None }
+            }
+            Escape::Parameters(number) => match byte {
+                b'0'..=b'9' => {
+                    self.escape = Escape::Parameters(number.wrapping_mul(10).wrapping_add(byte - b'0'));
+                    Event::None
+                }
+                b';' => {
+                    self.escape = Escape::Parameters(0);
+                    Event::None
+                }
+                0..b' ' => {
+                    self.escape = Escape::None;
+                    self.plain(byte, out)
+                }
+                _ => {
+                    self.escape = Escape::None;
+                    self.sequence(number, byte, out);
+                    Event::None
+                }
+            },
+        }
+    }
+
+    fn plain(&mut self, byte: u8, out: &mut dyn Write) -> Event {
+        const fn control(letter: u8) -> u8 {
+            letter & 0x1f
+        }
+        match byte {
+            b'\r' | b'\n' => {
+                self.after_return = byte == b'\r';
+                return self.enter(out);
+            }
+            0x1b => self.escape = Escape::Started,
+            b'\t' => return Event::Complete,
+            0x08 | 0x7f => self.backspace(out),
+            b' '..=b'~' => self.insert(byte, out),
+            _ if byte == control(b'C') => {
+                self.emit(out, "^C\n");
+                self.clear();
+                return Event::Interrupt;
+            }
+            _ if byte == control(b'D') => {
+                if self.line.is_empty() {
+                    return Event::EndOfFile;
+                }
+                self.delete(out);
+            }
+            _ if byte == control(b'A') => self.go_to(0, out),
+            _ if byte == control(b'E') => self.go_to(self.line.len(), out),
+            _ if byte == control(b'B') => self.go_to(self.cursor.saturating_sub(1), out),
+            _ if byte == control(b'F') => self.go_to(self.cursor + 1, out),
+            _ if byte == control(b'K') => self.replace(self.cursor, self.line.len(), out),
+            _ if byte == control(b'U') => self.replace(0, self.cursor, out),
+            _ if byte == control(b'W') => {
+                let before = &self.line[..self.cursor];
+                let start = before.trim_end().rfind(' ').map_or(0, |blank| blank + 1);
+                self.replace(start, self.cursor, out);
+            }
+            _ if byte == control(b'P') => self.recall(self.recalled + 1, out),
+            _ if byte == control(b'N') => self.recall(self.recalled.saturating_sub(1), out),
+            _ if byte == control(b'L') => {
+                self.emit(out, "\x1b[H\x1b[2J");
+                self.redraw(out);
+            }
+            _ => {}
+        }
+        Event::None
+    }
+
+    fn sequence(&mut self, number: u8, last: u8, out: &mut dyn Write) {
+        match (number, last) {
+            (_, b'A') => self.recall(self.recalled + 1, out),
+            (_, b'B') => self.recall(self.recalled.saturating_sub(1), out),
+            (_, b'C') => self.go_to(self.cursor + 1, out),
+            (_, b'D') => self.go_to(self.cursor.saturating_sub(1), out),
+            (_, b'H') | (1 | 7, b'~') => self.go_to(0, out),
+            (_, b'F') | (4 | 8, b'~') => self.go_to(self.line.len(), out),
+            (3, b'~') => self.delete(out),
+            _ => {}
+        }
+    }
+
+    fn enter(&mut self, out: &mut dyn Write) -> Event {
+        self.emit(out, "\n");
+        self.finished = true;
+        self.recalled = 0;
+        if self.refused > 0 {
+            return Event::TooLong;
+        }
+        let repeated = self.history.back().is_some_and(|last| *last == self.line);
+        if HISTORY > 0 && !self.line.trim().is_empty() && !repeated {
+            if self.history.is_full() {
+                self.history.pop_front();
+            }
+            // Room was made above.
+            let _ = self.history.push_back(self.line.clone());
+        }
+        Event::Line
+    }
+
+    /// Prints the prompt and what has been typed so far.
+    pub fn redraw(&self, out: &mut dyn Write) {
+        self.emit(out, self.prompt);
+        self.emit(out, if self.finished { "" } else { &self.line });
+        if !self.finished {
+            self.back(self.line.len() - self.cursor, out);
+        }
+    }
+
+    /// Completes the word before the cursor: as far as the candidates agree; a list if they do not.
+    pub fn complete<'a>(&mut self, candidates: impl Iterator<Item = &'a str> + Clone, out: &mut dyn Write) {
+        let start = self.line[..self.cursor].rfind([' ', ';']).map_or(0, |blank| blank + 1);
+        let word: String<LINE> = self.line[start..self.cursor].try_into().unwrap_or_default();
+        let fitting = candidates.filter(|candidate| candidate.starts_with(word.as_str()));
+        let Some(first) = fitting.clone().next() else { return };
+        let shared = fitting.clone().fold(first.len(), |shared, other| {
+            let same = first.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+            shared.min(same)
+        });
+        for byte in first.as_bytes()[word.len()..shared].iter().copied() {
+            self.insert(byte, out);
+        }
+        if fitting.clone().nth(1).is_none() {
+            self.insert(b' ', out);
+        } else if shared == word.len() {
+            self.emit(out, "\n");
+            for candidate in fitting {
+                self.emit(out, candidate);
+                self.emit(out, "  ");
+            }
+            self.emit(out, "\n");
+            self.redraw(out);
+        }
+    }
+
+    fn insert(&mut self, byte: u8, out: &mut dyn Write) {
+        if self.line.len() == LINE {
+            self.refused += 1;
+            return;
+        }
+        let tail: String<LINE> = self.line[self.cursor..].try_into().unwrap_or_default();
+        self.line.truncate(self.cursor);
+        // There is room for one more byte, checked above.
+        let _ = self.line.push(char::from(byte));
+        let _ = self.line.push_str(&tail);
+        self.emit(out, &self.line[self.cursor..]);
+        self.cursor += 1;
+        self.back(tail.len(), out);
+    }
+
+    fn backspace(&mut self, out: &mut dyn Write) {
+        if self.refused > 0 {
+            self.refused -= 1;
+        } else if self.cursor > 0 {
+            self.replace(self.cursor - 1, self.cursor, out);
+        }
+    }
+
+    fn delete(&mut self, out: &mut dyn Write) {
+        if self.cursor < self.line.len() {
+            self.replace(self.cursor, self.cursor + 1, out);
+        }
+    }
+
+    /// Cuts a range out, and shows the line without it.
+    fn replace(&mut self, start: usize, end: usize, out: &mut dyn Write) {
+        self.back(self.cursor - start.min(self.cursor), out);
+        let tail: String<LINE> = self.line[end..].try_into().unwrap_or_default();
+        self.line.truncate(start);
+        // It was longer before.
+        let _ = self.line.push_str(&tail);
+        self.cursor = start;
+        self.emit(out, &tail);
+        self.emit(out, "\x1b[K");
+        self.back(tail.len(), out);
+    }
+
+    fn go_to(&mut self, place: usize, out: &mut dyn Write) {
+        let place = place.min(self.line.len());
+        if place < self.cursor {
+            self.back(self.cursor - place, out);
+        } else {
+            self.emit(out, &self.line[self.cursor..place]);
+        }
+        self.cursor = place;
+    }
+
+    fn recall(&mut self, steps: usize, out: &mut dyn Write) {
+        if steps > self.history.len() || steps == self.recalled {
+            return;
+        }
+        if self.recalled == 0 {
+            self.draft = self.line.clone();
+        }
+        let wanted = match steps {
+            0 => self.draft.clone(),
+            _ => self.history.iter().rev().nth(steps - 1).cloned().unwrap_or_default(),
+        };
+        self.recalled = steps;
+        self.back(self.cursor, out);
+        self.line = wanted;
+        self.cursor = self.line.len();
+        self.emit(out, &self.line);
+        self.emit(out, "\x1b[K");
+    }
+
+    fn clear(&mut self) {
+        self.line.clear();
+        self.cursor = 0;
+        self.refused = 0;
+        self.recalled = 0;
+    }
+
+    fn back(&self, columns: usize, out: &mut dyn Write) {
+        for _ in 0..columns {
+            self.emit(out, "\x08");
+        }
+    }
+
+    /// Writes to the terminal, which cannot fail in a way that matters to the line.
+    fn emit(&self, out: &mut dyn Write, text: &str) {
+        if self.echo {
+            let _ = out.write_str(text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

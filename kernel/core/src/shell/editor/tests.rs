@@ -1,0 +1,160 @@
+//! Keys against expected lines, and random bytes against a terminal that is drawn from the echo.
+
+use super::*;
+use proptest::prelude::*;
+
+type Editor = LineEditor<32, 4>;
+
+fn type_in(editor: &mut Editor, bytes: &[u8]) -> (std::string::String, Event) {
+    let mut out = std::string::String::new();
+    let mut event = Event::None;
+    for &byte in bytes {
+        event = editor.feed(byte, &mut out);
+    }
+    (out, event)
+}
+
+fn edited(bytes: &[u8]) -> std::string::String {
+    let mut editor = Editor::new("> ", true);
+    let (_, event) = type_in(&mut editor, bytes);
+    assert_eq!(event, Event::Line);
+    editor.line().into()
+}
+
+#[test]
+fn keys() {
+    assert_eq!(edited(b"pool\r"), "pool");
+    assert_eq!(edited(b"pol\x1b[Do\r"), "pool");
+    assert_eq!(edited(b"ool\x01p\x05s\r"), "pools");
+    assert_eq!(edited(b"ool\x1b[Hp\x1b[Fs\r"), "pools");
+    assert_eq!(edited(b"abc\x7f\x08d\r"), "ad");
+    assert_eq!(edited(b"abc\x1b[D\x1b[D\x1b[3~\r"), "ac");
+    assert_eq!(edited(b"one two\x17three\r"), "one three");
+    assert_eq!(edited(b"one two\x15\r"), "");
+    assert_eq!(edited(b"one two\x01\x0b\r"), "");
+    assert_eq!(edited(b"a\x1bOCb\x1bODc\r"), "acb");
+    assert_eq!(edited(b"a\x1b[5~b\xff\x00\r"), "ab");
+}
+
+#[test]
+fn history_goes_back_and_forth() {
+    let mut editor = Editor::new("> ", true);
+    for line in ["one\r", "two\r", "two\r", " \r", "three\r"] {
+        type_in(&mut editor, line.as_bytes());
+    }
+    assert_eq!(editor.history().collect::<std::vec::Vec<_>>(), ["one", "two", "three"]);
+    type_in(&mut editor, b"dra\x1b[A\x1b[A");
+    assert_eq!(editor.line(), "two");
+    type_in(&mut editor, b"\x1b[A\x1b[A\x1b[A");
+    assert_eq!(editor.line(), "one");
+    type_in(&mut editor, b"\x0e\x0e\x0e");
+    assert_eq!(editor.line(), "dra");
+}
+
+#[test]
+fn both_line_ends_count_once() {
+    let mut editor = Editor::new("", false);
+    let mut lines = 0;
+    for &byte in b"a\r\nb\nc\r\r\n" {
+        lines += usize::from(editor.feed(byte, &mut std::string::String::new()) == Event::Line);
+    }
+    assert_eq!(lines, 4);
+}
+
+#[test]
+fn a_long_line_is_refused_whole() {
+    let mut editor = Editor::new("", true);
+    let (_, event) = type_in(&mut editor, &[b'x'; 40]);
+    assert_eq!(event, Event::None);
+    assert_eq!(editor.refused(), 8);
+    assert_eq!(type_in(&mut editor, b"\r").1, Event::TooLong);
+    assert_eq!(type_in(&mut editor, b"ok\r").1, Event::Line);
+    assert_eq!(editor.line(), "ok");
+}
+
+#[test]
+fn a_paste_of_ten_kilobytes() {
+    let mut editor = Editor::new("", true);
+    assert_eq!(type_in(&mut editor, &[b'y'; 10_240]).1, Event::None);
+    assert_eq!(type_in(&mut editor, b"\n").1, Event::TooLong);
+}
+
+#[test]
+fn control_keys() {
+    let mut editor = Editor::new("", true);
+    assert_eq!(type_in(&mut editor, b"abc\x03").1, Event::Interrupt);
+    assert_eq!(editor.line(), "");
+    assert_eq!(type_in(&mut editor, b"\x04").1, Event::EndOfFile);
+    assert_eq!(type_in(&mut editor, b"\x1b\x03").1, Event::Interrupt);
+}
+
+#[test]
+fn completion() {
+    let names = ["pool", "poweroff", "swap"];
+    let mut editor = Editor::new("> ", true);
+    let mut out = std::string::String::new();
+    type_in(&mut editor, b"sw");
+    editor.complete(names.iter().copied(), &mut out);
+    assert_eq!(editor.line(), "swap ");
+    type_in(&mut editor, b"\x15p");
+    editor.complete(names.iter().copied(), &mut out);
+    assert_eq!(editor.line(), "po");
+    out.clear();
+    editor.complete(names.iter().copied(), &mut out);
+    assert!(out.contains("pool  poweroff"), "{out:?}");
+    type_in(&mut editor, b"\x15zz");
+    editor.complete(names.iter().copied(), &mut out);
+    assert_eq!(editor.line(), "zz");
+}
+
+/// One line of a terminal: enough of it to see what the echo draws.
+#[derive(Default)]
+struct Screen {
+    cells: std::vec::Vec<char>,
+    column: usize,
+}
+
+impl Write for Screen {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let mut characters = text.chars();
+        while let Some(character) = characters.next() {
+            match character {
+                '\x08' => self.column -= 1,
+                '\n' => *self = Self::default(),
+                '\x1b' => match (characters.next(), characters.next()) {
+                    (Some('['), Some('K')) => self.cells.truncate(self.column),
+                    (Some('['), Some('H')) => *self = Self::default(),
+                    (Some('['), Some('2')) => drop(characters.next()),
+                    other => panic!("unknown sequence {other:?}"),
+                },
+                character => {
+                    if self.column == self.cells.len() {
+                        self.cells.push(character);
+                    } else {
+                        self.cells[self.column] = character;
+                    }
+                    self.column += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    /// Whatever comes over a bad line: no panic, and the terminal shows the line and the cursor as they are.
+    #[test]
+    fn screen_shows_the_line(bytes in proptest::collection::vec(prop_oneof![
+        3 => b' '..=b'~', 2 => 0u8..32, 1 => Just(0x7fu8), 1 => Just(0x1bu8), 1 => Just(b'['), 1 => any::<u8>()
+    ], 0..300)) {
+        let mut editor = Editor::new("", true);
+        let mut screen = Screen::default();
+        for byte in bytes {
+            let event = editor.feed(byte, &mut screen);
+            if event == Event::None {
+                prop_assert_eq!(screen.cells.iter().collect::<std::string::String>(), editor.line());
+                prop_assert_eq!(screen.column, editor.cursor);
+            }
+        }
+    }
+}
