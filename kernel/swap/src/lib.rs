@@ -1,2 +1,32 @@
-//! Skeleton.
+//! Compressed swap for guests: a table of slots for each device, its pages compressed in a `zsmalloc` pool that all devices share.
+//!
+//! Ranked principles: what a slot holds is never lost to a failure of the next operation; a guest's operations on one slot never wait
+//! for each other but where two read it; the releasing path does next to nothing; no heap, no unsafe code.
+//!
+//! Limits: pages of 4096 bytes; one codec, LZ4's block format; two reads of one slot at a time make the second wait, then fail with
+//! [`SwapError::Busy`] if the first was interrupted for long.
+//!
+//! | module | |
+//! |---|---|
+//! | `device` | write, read, release: the three roads of a page |
+//! | `slot` | the word of a slot, and who owns the object that it names |
+//! | `codec` | LZ4 with a core's working memory |
+//! | `same` | pages that are one word over and over |
+//! | `statistics` | counters without contention |
+//!
+//! # Working memory
+//! A [`Scratch`] serves one caller at a time; the kernel keeps one for each that can be inside of a device at once. A slot costs 8 bytes.
 #![no_std]
+#![forbid(unsafe_code)]
+
+mod codec;
+mod device;
+mod error;
+mod same;
+mod slot;
+mod statistics;
+
+pub use codec::Scratch;
+pub use device::{Device, PAGE_SIZE, Stored};
+pub use error::SwapError;
+pub use statistics::Statistics;

@@ -1,0 +1,180 @@
+//! The word of a slot.
+//!
+//! | bits | content |
+//! |---|---|
+//! | 0..47 | handle of the object; of a same-filled page the word that fills it |
+//! | 47..60 | length of the object, 1 to 4096; 4096 is a page stored as it is |
+//! | 62 | same-filled |
+//! | 63 | a reader uses the object |
+//!
+//! A word of zero is an empty slot.
+//!
+//! # Who owns the object
+//! The slot does. Whoever takes its word out by a swap owns the object from then on and frees it, unless the word says that a reader
+//! uses the object: then the reader finds its word gone when it is done, and frees it in the other's stead. So write and release
+//! never wait, and no lock is held over a copy or a codec. The word cannot come back meanwhile, since its handle is live.
+
+use core::{
+    hint::spin_loop,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use zsmalloc::{HANDLE_BITS, Handle};
+
+use crate::{device::PAGE_SIZE, error::SwapError};
+
+const LENGTH_SHIFT: u32 = HANDLE_BITS;
+const LENGTH_MASK: u64 = (1 << 13) - 1;
+const SAME: u64 = 1 << 62;
+const READING: u64 = 1 << 63;
+const _: () = assert!(LENGTH_SHIFT + 13 <= 62 && PAGE_SIZE as u64 <= LENGTH_MASK);
+
+/// How often a second reader looks again: far longer than a page takes to decompress.
+const PATIENCE: u32 = 1 << 16;
+
+/// What a slot holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Empty,
+    Same(u32),
+    Object(Handle, usize),
+}
+
+/// A word that was taken out of a slot, or is to be put in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Word(u64);
+
+impl Word {
+    pub(crate) const EMPTY: Self = Self(0);
+
+    pub(crate) fn same(word: u32) -> Self {
+        Self(SAME | u64::from(word))
+    }
+
+    pub(crate) fn object(handle: Handle, length: usize) -> Self {
+        debug_assert!((1..=PAGE_SIZE).contains(&length));
+        Self(handle.into_raw() | (length as u64) << LENGTH_SHIFT)
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn is_same(self) -> bool {
+        self.0 & SAME != 0
+    }
+
+    /// Length of the object; 0 if there is none.
+    #[expect(clippy::cast_possible_truncation, reason = "13 bits")]
+    pub(crate) fn length(self) -> usize {
+        if self.is_same() { 0 } else { (self.0 >> LENGTH_SHIFT & LENGTH_MASK) as usize }
+    }
+
+    /// What the word says, without regard to readers.
+    #[expect(clippy::cast_possible_truncation, reason = "the filling word is 32 bits")]
+    pub(crate) fn content(self) -> Content {
+        if self.is_same() {
+            return Content::Same(self.0 as u32);
+        }
+        match Handle::from_raw(self.0 & ((1 << HANDLE_BITS) - 1)) {
+            Some(handle) => Content::Object(handle, self.length()),
+            None => Content::Empty,
+        }
+    }
+
+    /// The object, if it is now the holder's of this word: not if a reader is still to free it.
+    pub(crate) fn into_owned(self) -> Option<Handle> {
+        match self.content() {
+            Content::Object(handle, _) if self.0 & READING == 0 => Some(handle),
+            _ => None,
+        }
+    }
+}
+
+/// The word as it is now; it may be gone in the next moment.
+pub(crate) fn peek(slot: &AtomicU64) -> Word {
+    // Relaxed: an estimate for the quota and a test for emptiness; no object is reached through it.
+    Word(slot.load(Ordering::Relaxed))
+}
+
+/// Puts a word in and takes the other out.
+#[inline]
+pub(crate) fn swap(slot: &AtomicU64, word: Word) -> Word {
+    // Release: the object was filled before; pairs with the acquire in `begin_read`. Acquire: pairs with the release in `end_read` and in an
+    // earlier swap, so that the object's free comes after its use.
+    Word(slot.swap(word.0, Ordering::AcqRel))
+}
+
+/// Marks the slot's object as being read. A slot without object is only looked at.
+#[inline]
+pub(crate) fn begin_read(slot: &AtomicU64) -> Result<Word, SwapError> {
+    for _ in 0..PATIENCE {
+        // Relaxed: confirmed by the exchange below, or carries its whole meaning in itself.
+        let word = slot.load(Ordering::Relaxed);
+        if Word(word).length() == 0 {
+            return Ok(Word(word));
+        }
+        if word & READING != 0 {
+            spin_loop();
+            continue;
+        }
+        // Acquire: pairs with the release in `swap`, behind which lie the object's bytes. Relaxed on failure: only tried again.
+        if slot.compare_exchange_weak(word, word | READING, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            return Ok(Word(word));
+        }
+    }
+    Err(SwapError::Busy)
+}
+
+/// Ends a read of `word`'s object. `false` if the slot holds something else by now: then the object is the reader's to free.
+#[inline]
+pub(crate) fn end_read(slot: &AtomicU64, word: Word) -> bool {
+    // Release: pairs with the acquire in `swap`: the object's free comes after these reads. Relaxed on failure: the object is ours, and the free
+    // orders itself.
+    slot.compare_exchange(word.0 | READING, word.0, Ordering::Release, Ordering::Relaxed).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handle() -> Handle {
+        Handle::from_raw((1 << HANDLE_BITS) - 1).expect("a handle's bits")
+    }
+
+    #[test]
+    fn words_keep_their_content() {
+        for length in [1, 2047, PAGE_SIZE] {
+            let word = Word::object(handle(), length);
+            assert_eq!(word.content(), Content::Object(handle(), length));
+            assert_eq!((word.length(), word.is_same(), word.is_empty()), (length, false, false));
+        }
+        for filling in [0, u32::MAX] {
+            let word = Word::same(filling);
+            assert_eq!(word.content(), Content::Same(filling));
+            assert_eq!((word.length(), word.is_empty(), word.into_owned()), (0, false, None));
+        }
+        assert_eq!(Word::EMPTY.content(), Content::Empty);
+    }
+
+    #[test]
+    fn an_object_that_is_read_is_left_to_the_reader() {
+        let slot = AtomicU64::new(0);
+        swap(&slot, Word::object(handle(), 9));
+        let read = begin_read(&slot).expect("nobody reads");
+        assert_eq!(begin_read(&slot).err(), Some(SwapError::Busy));
+        assert_eq!(swap(&slot, Word::same(3)).into_owned(), None);
+        assert!(!end_read(&slot, read));
+        assert_eq!(peek(&slot).content(), Content::Same(3));
+        assert_eq!(read.into_owned(), Some(handle()));
+    }
+
+    #[test]
+    fn an_object_that_was_read_stays_the_slots() {
+        let slot = AtomicU64::new(0);
+        swap(&slot, Word::object(handle(), 9));
+        let read = begin_read(&slot).expect("nobody reads");
+        assert!(end_read(&slot, read));
+        assert_eq!(swap(&slot, Word::EMPTY).into_owned(), Some(handle()));
+    }
+}

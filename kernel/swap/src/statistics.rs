@@ -1,0 +1,123 @@
+//! What a device counts.
+//!
+//! The counters of a core have one writer, with interrupts masked, so that counting takes no atomic read-modify-write; cores beyond the first
+//! sixteen share theirs, and pay for one. A snapshot is exact when the device is at rest.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use zsmalloc::{PinnedCore, Platform};
+
+const CORES: usize = 16;
+
+/// Figures of a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Slots that hold something.
+    pub stored: u64,
+    /// Of them, slots whose page is one word over and over: they have no object.
+    pub same_filled: u64,
+    /// Of them, slots whose page is stored as it is, since it does not compress.
+    pub raw: u64,
+    /// Bytes of the stored objects, each at its own length.
+    pub compressed_bytes: u64,
+    /// Pages written.
+    pub writes: u64,
+    /// Pages read, empty slots among them.
+    pub reads: u64,
+    /// Writes that were refused.
+    pub failed_writes: u64,
+    /// Reads that were refused.
+    pub failed_reads: u64,
+    /// Slots emptied by a release.
+    pub released: u64,
+    /// Objects that the pool did not know any more when they were to be freed: not 0 means that the table of slots was damaged.
+    pub lost: u64,
+}
+
+impl Statistics {
+    /// All zero.
+    pub const fn new() -> Self {
+        Self {
+            stored: 0,
+            same_filled: 0,
+            raw: 0,
+            compressed_bytes: 0,
+            writes: 0,
+            reads: 0,
+            failed_writes: 0,
+            failed_reads: 0,
+            released: 0,
+            lost: 0,
+        }
+    }
+}
+
+/// What is counted; the gauges go up and down and wrap in a core's own counters, only their sum has a meaning.
+#[derive(Clone, Copy)]
+#[repr(usize)]
+pub(crate) enum Event {
+    Stored,
+    Same,
+    Raw,
+    Bytes,
+    Writes,
+    Reads,
+    FailedWrites,
+    FailedReads,
+    Released,
+    Lost,
+}
+
+const EVENTS: usize = Event::Lost as usize + 1;
+
+#[repr(align(128))]
+struct PerCore([AtomicU64; EVENTS]);
+
+/// The counters of a device.
+pub(crate) struct Counters([PerCore; CORES]);
+
+impl Counters {
+    pub(crate) const fn new() -> Self {
+        Self([const { PerCore([const { AtomicU64::new(0) }; EVENTS]) }; CORES])
+    }
+
+    /// Adds to some counters of this core; amounts wrap, so a negative one is a two's complement.
+    #[inline]
+    pub(crate) fn add<P: Platform>(&self, platform: &P, amounts: &[(Event, u64)]) {
+        let pinned = platform.pin();
+        let counters = &self.0[pinned.core() % CORES].0;
+        let alone = platform.cores() <= CORES;
+        for &(event, amount) in amounts {
+            let counter = &counters[event as usize];
+            // Relaxed: statistics; nothing is reached through them. Without a second writer a load and a store lose nothing.
+            if alone {
+                counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+            } else {
+                counter.fetch_add(amount, Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Statistics {
+        // Relaxed: as in `add`.
+        let sum = |event: Event| {
+            self.0
+                .iter()
+                .fold(0u64, |sum, core| sum.wrapping_add(core.0[event as usize].load(Ordering::Relaxed)))
+        };
+        // A gauge whose fall was seen before its rise shows 0.
+        let gauge = |event| u64::try_from(sum(event).cast_signed()).unwrap_or(0);
+        Statistics {
+            stored: gauge(Event::Stored),
+            same_filled: gauge(Event::Same),
+            raw: gauge(Event::Raw),
+            compressed_bytes: gauge(Event::Bytes),
+            writes: sum(Event::Writes),
+            reads: sum(Event::Reads),
+            failed_writes: sum(Event::FailedWrites),
+            failed_reads: sum(Event::FailedReads),
+            released: sum(Event::Released),
+            lost: sum(Event::Lost),
+        }
+    }
+}
