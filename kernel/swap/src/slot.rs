@@ -65,7 +65,6 @@ impl Word {
     }
 
     /// Length of the object; 0 if there is none.
-    #[expect(clippy::cast_possible_truncation, reason = "13 bits")]
     pub(crate) fn length(self) -> usize {
         if self.is_same() { 0 } else { (self.0 >> LENGTH_SHIFT & LENGTH_MASK) as usize }
     }

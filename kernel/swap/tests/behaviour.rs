@@ -1,0 +1,219 @@
+//! What a device promises, one promise a test.
+
+mod common;
+
+use bale_swap::{Device, PAGE_SIZE, Scratch, Statistics, Stored, SwapError};
+use common::{Host, page, table};
+use zsmalloc::{Config, Handle, Pool};
+
+const POISON: [u8; PAGE_SIZE] = [0x5a; PAGE_SIZE];
+
+fn config() -> Config {
+    Config { ring_capacity: 512, watermark: 128, ..Config::default() }
+}
+
+fn content(device: &Device<'_, &Host>, slot: usize, scratch: &mut Scratch) -> [u8; PAGE_SIZE] {
+    let mut out = POISON;
+    device.read(slot, &mut out, scratch).expect("stored");
+    out
+}
+
+#[test]
+fn each_kind_of_page_comes_back() {
+    let host = Host::new(512, 1);
+    let pool = Pool::new(&host, config()).expect("memory");
+    let mut slots = table(32);
+    let device = Device::new(&pool, &mut slots, 64);
+    let mut scratch = Scratch::new();
+    assert_eq!(content(&device, 0, &mut scratch), [0; PAGE_SIZE], "never written");
+
+    assert_eq!(device.write(1, &[7; PAGE_SIZE], &mut scratch), Ok(Stored::Same));
+    assert_eq!(device.write(2, &page(2, 16), &mut scratch), Ok(Stored::Raw));
+    let mut bytes = PAGE_SIZE;
+    for noise in 0..13 {
+        let stored = device.write(3 + noise, &page(3, noise), &mut scratch);
+        let Ok(Stored::Compressed(length)) = stored else { panic!("noise {noise}: {stored:?}") };
+        bytes += length;
+    }
+    assert_eq!(content(&device, 1, &mut scratch), [7; PAGE_SIZE]);
+    assert_eq!(content(&device, 2, &mut scratch), page(2, 16));
+    for noise in 0..13 {
+        assert_eq!(content(&device, 3 + noise, &mut scratch), page(3, noise), "noise {noise}");
+    }
+    let expected = Statistics {
+        stored: 15,
+        same_filled: 1,
+        raw: 1,
+        compressed_bytes: bytes as u64,
+        writes: 15,
+        reads: 16,
+        ..Statistics::new()
+    };
+    assert_eq!(device.statistics(), expected);
+}
+
+#[test]
+fn objects_that_cross_pages_come_back() {
+    let host = Host::new(2048, 1);
+    let pool = Pool::new(&host, config()).expect("memory");
+    let mut slots = table(512);
+    let device = Device::new(&pool, &mut slots, 2048);
+    let mut scratch = Scratch::new();
+    let tag = |slot: usize| slot as u64 * 11 + 1;
+    for slot in 0..512 {
+        let stored = device.write(slot, &page(tag(slot), 8), &mut scratch).expect("memory");
+        assert!(matches!(stored, Stored::Compressed(length) if length > PAGE_SIZE / 2));
+    }
+    // More than half a page each, and yet denser than one to a page: some cross.
+    assert!(pool.stats().pages < 512);
+    for slot in 0..512 {
+        assert_eq!(content(&device, slot, &mut scratch), page(tag(slot), 8), "slot {slot}");
+    }
+}
+
+#[test]
+fn slots_beyond_the_table_are_refused() {
+    let host = Host::new(64, 1);
+    let pool = Pool::new(&host, config()).expect("memory");
+    let mut slots = table(4);
+    let device = Device::new(&pool, &mut slots, 64);
+    let (mut scratch, mut out) = (Scratch::new(), POISON);
+    for slot in [4, usize::MAX] {
+        assert_eq!(device.write(slot, &POISON, &mut scratch), Err(SwapError::NoSuchSlot));
+        assert_eq!(device.read(slot, &mut out, &mut scratch), Err(SwapError::NoSuchSlot));
+    }
+    device.write(3, &POISON, &mut scratch).expect("a same-filled page");
+    for (first, count) in [(0, 5), (4, 1), (5, 0), (1, usize::MAX), (usize::MAX, 1)] {
+        assert_eq!(device.release(first, count), Err(SwapError::NoSuchSlot), "{first} + {count}");
+    }
+    assert_eq!(device.release(4, 0), Ok(0));
+    assert_eq!(device.statistics().stored, 1);
+}
+
+#[test]
+fn a_release_goes_through_the_rings_and_empties_the_pool() {
+    let host = Host::new(1024, 1);
+    let pool = Pool::new(&host, config()).expect("memory");
+    let mut slots = table(300);
+    let device = Device::new(&pool, &mut slots, 1024);
+    let mut scratch = Scratch::new();
+    for slot in (0..300).step_by(3) {
+        device.write(slot, &page(slot as u64 + 1, 6), &mut scratch).expect("memory");
+    }
+    assert_eq!(device.release(0, 300), Ok(100));
+    assert_eq!(device.release(0, 300), Ok(0));
+    assert_eq!((pool.pending(0), pool.stats().objects), (100, 100), "put off");
+    assert_eq!(content(&device, 3, &mut scratch), [0; PAGE_SIZE]);
+    let after = device.statistics();
+    assert_eq!((after.stored, after.compressed_bytes, after.released, after.lost), (0, 0, 100, 0));
+    assert_eq!(pool.flush(), 100);
+    assert_eq!((pool.stats().objects, pool.pages()), (0, 0));
+}
+
+#[test]
+fn a_dropped_device_leaves_nothing() {
+    let host = Host::new(256, 1);
+    let pool = Pool::new(&host, config()).expect("memory");
+    let mut slots = table(8);
+    let device = Device::new(&pool, &mut slots, 64);
+    for slot in 0..8 {
+        device.write(slot, &page(slot as u64, 4), &mut Scratch::new()).expect("memory");
+    }
+    drop(device);
+    let end = pool.close();
+    assert_eq!((end.drained, end.live), (8, 0));
+    assert_eq!(host.used(), 0);
+}
+
+#[test]
+fn the_quota_holds_and_old_content_survives() {
+    let host = Host::new(256, 1);
+    let pool = Pool::new(&host, config()).expect("memory");
+    let mut slots = table(8);
+    let device = Device::new(&pool, &mut slots, 2);
+    let mut scratch = Scratch::new();
+    device.write(0, &page(1, 16), &mut scratch).expect("within the quota");
+    device.write(1, &page(2, 8), &mut scratch).expect("within the quota");
+    assert_eq!(device.write(1, &page(3, 16), &mut scratch), Ok(Stored::Raw), "to the last byte, in exchange");
+    assert_eq!(device.write(2, &page(4, 1), &mut scratch), Err(SwapError::QuotaReached));
+    assert_eq!(device.write(1, &page(5, 16), &mut scratch), Ok(Stored::Raw), "in exchange again");
+    assert_eq!(device.write(2, &POISON, &mut scratch), Ok(Stored::Same), "takes nothing");
+    assert_eq!(device.write(2, &page(6, 16), &mut scratch), Err(SwapError::QuotaReached));
+    assert_eq!(content(&device, 1, &mut scratch), page(5, 16));
+    assert_eq!(content(&device, 2, &mut scratch), POISON);
+    assert_eq!(device.statistics().failed_writes, 2);
+    assert_eq!(device.release(0, 1), Ok(1));
+    assert_eq!(device.write(3, &page(7, 16), &mut scratch), Ok(Stored::Raw));
+}
+
+#[test]
+fn a_full_pool_refuses_and_old_content_survives() {
+    let host = Host::new(256, 1);
+    let pool = Pool::new(&host, Config { page_limit: 16, ..config() }).expect("memory");
+    let mut slots = table(64);
+    let device = Device::new(&pool, &mut slots, 1024);
+    let mut scratch = Scratch::new();
+    let full = (0..64)
+        .find(|&slot| match device.write(slot, &page(slot as u64 + 1, 16), &mut scratch) {
+            Ok(stored) => {
+                assert_eq!(stored, Stored::Raw);
+                false
+            }
+            Err(error) => {
+                assert_eq!(error, SwapError::PoolFull);
+                true
+            }
+        })
+        .expect("sixteen pages are not enough");
+    assert_eq!(device.write(0, &page(99, 16), &mut scratch), Err(SwapError::PoolFull));
+    for slot in 0..full {
+        assert_eq!(content(&device, slot, &mut scratch), page(slot as u64 + 1, 16), "slot {slot}");
+    }
+    // Room that is only pending in a ring is found.
+    assert_eq!(device.release(0, full), Ok(full));
+    assert_eq!(device.write(0, &page(99, 16), &mut scratch), Ok(Stored::Raw));
+}
+
+#[test]
+fn an_overwritten_object_is_gone_at_once() {
+    let host = Host::new(256, 1);
+    let pool = Pool::new(&host, config()).expect("memory");
+    let mut slots = table(1);
+    let device = Device::new(&pool, &mut slots, 64);
+    let mut scratch = Scratch::new();
+    for tag in 0..200 {
+        device.write(0, &page(tag, usize::try_from(tag % 17).expect("small")), &mut scratch).expect("memory");
+        assert_eq!(pool.stats().objects, 1);
+    }
+    device.write(0, &[0; PAGE_SIZE], &mut scratch).expect("nothing to allocate");
+    assert_eq!((pool.stats().objects, pool.pending(0)), (0, 0));
+    assert_eq!((device.statistics().compressed_bytes, device.statistics().lost), (0, 0));
+}
+
+#[test]
+fn damaged_bytes_are_an_error() {
+    let host = Host::new(256, 1);
+    let pool = Pool::new(&host, config()).expect("memory");
+    let mut slots = table(1);
+    let device = Device::new(&pool, &mut slots, 64);
+    let mut scratch = Scratch::new();
+    let Ok(Stored::Compressed(length)) = device.write(0, &page(1, 3), &mut scratch) else {
+        panic!("it compresses")
+    };
+    // The pool refuses what is not a live handle, so the object can be found by trying those that lie near another one of its class.
+    let probe = pool.malloc(length).expect("memory").into_raw();
+    let mut damaged = 0;
+    for raw in probe - 64..probe {
+        for generation in 0..256 {
+            let raw = raw & !(0xff << 25) | generation << 25;
+            let Some(handle) = Handle::from_raw(raw) else { continue };
+            damaged += usize::from(pool.write(&handle, &vec![0xff; length]).is_ok());
+        }
+    }
+    assert!(damaged > 0, "the object was not found");
+    let mut out = POISON;
+    assert_eq!(device.read(0, &mut out, &mut scratch), Err(SwapError::Corrupt));
+    assert_eq!(device.statistics().failed_reads, 1);
+    assert_eq!(device.write(0, &page(2, 3), &mut scratch).map(|_| ()), Ok(()), "the slot can be used again");
+    assert_eq!(content(&device, 0, &mut scratch), page(2, 3));
+}

@@ -1,0 +1,105 @@
+//! Threads as cores over one device: each page that is read must be a whole one that was written to that slot.
+
+mod common;
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use bale_swap::{Device, PAGE_SIZE, Scratch, SwapError};
+use common::{Host, Random, page, set_core, table};
+use zsmalloc::{Config, Pool};
+
+const WORKERS: usize = 3;
+const STEPS: usize = 6_000;
+
+fn written(slot: usize, version: u64) -> [u8; PAGE_SIZE] {
+    let noise = usize::try_from(version % 17).expect("small");
+    page((slot as u64) << 32 | version << 1 | 1, noise)
+}
+
+fn check(slot: usize, out: &[u8; PAGE_SIZE]) {
+    let tag = u64::from_le_bytes(*out.first_chunk().expect("a page"));
+    if tag == 0 {
+        assert_eq!(out, &[0; PAGE_SIZE], "an empty slot reads as zeros");
+        return;
+    }
+    assert_eq!(tag >> 32, slot as u64, "another slot's page");
+    assert!(out == &written(slot, tag >> 1 & 0x7fff_ffff), "a torn page");
+}
+
+fn work(device: &Device<'_, &Host>, core: usize, slots: usize) {
+    set_core(core);
+    let mut scratch = Scratch::new();
+    let mut random = Random(core as u64 + 77);
+    let mut out = [0x5a; PAGE_SIZE];
+    for step in 0..STEPS {
+        let slot = random.below(slots);
+        match random.below(8) {
+            0..3 => {
+                let version = (step * WORKERS + core) as u64;
+                device.write(slot, &written(slot, version), &mut scratch).expect("memory");
+            }
+            3 => {
+                let count = random.below(slots - slot + 1);
+                device.release(slot, count.min(3)).expect("within the table");
+            }
+            _ => match device.read(slot, &mut out, &mut scratch) {
+                Ok(()) => check(slot, &out),
+                // The host may have stopped the other reader's thread.
+                Err(error) => assert_eq!(error, SwapError::Busy),
+            },
+        }
+    }
+}
+
+fn run(slots: usize) {
+    let host = Host::new(8192, WORKERS + 1);
+    let config = Config { ring_capacity: 128, watermark: 32, ..Config::default() };
+    let pool = Pool::new(&host, config).expect("memory");
+    let mut words = table(slots);
+    let device = Device::new(&pool, &mut words, usize::MAX);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|core| {
+                scope.spawn({
+                    let device = &device;
+                    move || work(device, core, slots)
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            set_core(WORKERS);
+            while !done.load(Ordering::Relaxed) {
+                for core in 0..WORKERS {
+                    pool.drain(core, 64);
+                }
+                pool.compact(64);
+                thread::yield_now();
+            }
+        });
+        let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        done.store(true, Ordering::Relaxed);
+        for result in results {
+            result.expect("a worker's checks hold");
+        }
+    });
+    let statistics = device.statistics();
+    assert_eq!(statistics.lost, 0);
+    assert_eq!(device.release(0, slots).map(|held| held as u64), Ok(statistics.stored));
+    let end = device.statistics();
+    assert_eq!((end.stored, end.same_filled, end.raw, end.compressed_bytes), (0, 0, 0, 0));
+    pool.flush();
+    let pool = pool.stats();
+    assert_eq!((pool.objects, pool.pages, pool.refused), (0, 0, 0));
+}
+
+#[test]
+fn on_two_slots() {
+    run(2);
+}
+
+#[test]
+fn on_many_slots() {
+    run(400);
+}
