@@ -1,1 +1,87 @@
 //! The drain: one task a core, woken by an interrupt, that gives back what was freed through that core's ring.
+//!
+//! A push that passes the watermark raises the drain interrupt of its core; the handler wakes the task. What stays
+//! below the watermark is fetched by the task's own timer, so every handle is freed within [`AGE_US`] and two
+//! periods of [`PERIOD_US`] of the last push, as long as the drain gets to run. Its priority rises once the ring is half full.
+
+use bale_arch::mask;
+use spin::Once;
+
+use crate::sync::Lock;
+use crate::task::{self, TaskId};
+use crate::{clock, cores, pool};
+
+/// Handles freed between two looks at priorities.
+const SLICE: usize = 1024;
+/// How often the task looks for what stays below the watermark.
+const PERIOD_US: u64 = 10_000;
+/// How long something may wait below the watermark.
+const AGE_US: u64 = 10_000;
+
+static TASKS: [Lock<Option<TaskId>>; cores::MAX_CORES] = [const { Lock::new(None) }; cores::MAX_CORES];
+static STARTED: Once<()> = Once::new();
+
+/// Starts a drain task on every core that is online.
+pub fn start() {
+    STARTED.call_once(|| {
+        for core in cores::all().iter().filter(|core| core.online()) {
+            let spawned = task::spawn("drain", core.index(), task::DRAIN, drain, core.index() as u64);
+            assert!(spawned.is_ok(), "no room for a drain task");
+            *TASKS[core.index()].lock() = spawned.ok();
+        }
+    });
+}
+
+/// The drain interrupt: this core's ring has passed its watermark.
+pub fn on_interrupt() {
+    let task = *TASKS[cores::this_unpinned().index()].lock();
+    if let Some(task) = task {
+        task::unpark(task);
+    }
+}
+
+/// A core's drain task.
+extern "C" fn drain(core: u64) -> ! {
+    let core = core as usize;
+    let pool = pool::pool();
+    let high_mark = pool.config().ring_capacity / 2;
+    let this = task::current();
+    debug_assert!(!mask::is_masked());
+    loop {
+        loop {
+            let report = pool.drain(core, SLICE);
+            let urgent = report.remaining > high_mark;
+            task::set_priority(this, if urgent { task::DRAIN_URGENT } else { task::DRAIN });
+            if report.remaining == 0 || report.freed == 0 {
+                break;
+            }
+            task::yield_now();
+        }
+        while pool.prepare_sleep(core) {
+            let woken_by_push = wait(core);
+            if woken_by_push || pool.needs_drain(core, clock::now(), clock::from_us(AGE_US)) {
+                break;
+            }
+        }
+    }
+}
+
+/// Sleeps until the interrupt or the end of the period; whether the ring has reached its watermark.
+fn wait(core: usize) -> bool {
+    task::park_until(clock::now() + clock::from_us(PERIOD_US));
+    pool::pool().pending(core) >= pool::pool().config().watermark
+}
+
+/// Waits until nothing is pending in any ring and no page is on its way back, for `limit_us` at most.
+pub fn wait_until_quiet(limit_us: u64) -> bool {
+    let deadline = clock::now() + clock::from_us(limit_us);
+    loop {
+        if pool::pool().stats().pending == 0 {
+            return true;
+        }
+        if clock::now() > deadline {
+            return false;
+        }
+        task::sleep_until(clock::now() + clock::from_us(500));
+    }
+}

@@ -30,6 +30,8 @@ pub const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
 pub const NOT_SUPPORTED: u64 = -1i64 as u64;
 /// INVALID_PARAMETERS.
 pub const INVALID_PARAMETERS: u64 = -2i64 as u64;
+/// AFFINITY_INFO: the core is on.
+pub const ON: u64 = 0;
 /// PSCI 1.1.
 const PSCI_1_1: u64 = 1 << 16 | 1;
 /// SMCCC 1.1.

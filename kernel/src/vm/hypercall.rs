@@ -103,8 +103,10 @@ fn firmware(cpu: &mut Vcpu) -> Option<Reason> {
             crate::task::yield_now();
         }
         Answer::Value(value) => cpu.registers.x[0] = value,
-        // One virtual CPU a machine: there is no other to turn on.
+        // One virtual CPU a machine, affinity 0: there is no other to turn on, and it is on itself.
         Answer::CpuOn { .. } => cpu.registers.x[0] = psci::INVALID_PARAMETERS,
+        Answer::AffinityInfo { target: 0, level: 0 } => cpu.registers.x[0] = psci::ON,
+        Answer::AffinityInfo { .. } => cpu.registers.x[0] = psci::INVALID_PARAMETERS,
         Answer::NotSupported => cpu.registers.x[0] = NOT_SUPPORTED,
     }
     None

@@ -1,0 +1,116 @@
+//! Guests: what they swap comes back, and what they do wrong stops them alone.
+
+use bale_abi::{mode, report};
+
+use super::scheduling::eventually;
+use super::{Failure, Verdict, ensure, failure};
+use crate::memory::frames;
+use crate::vm::{self, Reason, State, Summary};
+use crate::{cores, drain, pool};
+
+fn start(mode: u64, core: usize) -> Result<usize, Failure> {
+    vm::start("swapper", mode, core, 7).map_err(|error| failure(format_args!("{error}")))
+}
+
+fn run(mode: u64) -> Result<(Summary, Reason), Failure> {
+    ended(start(mode, cores::online() - 1)?)
+}
+
+fn ended(index: usize) -> Result<(Summary, Reason), Failure> {
+    match vm::wait(index) {
+        Some(summary) => match summary.state {
+            State::Ended(reason) => Ok((summary, reason)),
+            state => Err(failure(format_args!("it is {state:?}"))),
+        },
+        None => Err(failure(format_args!("it is gone"))),
+    }
+}
+
+fn figure(summary: &Summary, key: u64) -> u64 {
+    summary.figures[key as usize - 1]
+}
+
+fn nothing_left() -> Verdict {
+    ensure!(drain::wait_until_quiet(10_000_000), "the drain is not quiet");
+    let stats = pool::pool().stats();
+    ensure!((stats.objects, stats.pages) == (0, 0), "{} objects, {} pages left", stats.objects, stats.pages);
+    Ok(())
+}
+
+pub(super) fn swaps_and_verifies() -> Verdict {
+    let (summary, reason) = run(mode::SWAP)?;
+    ensure!(reason == Reason::Exited(0), "{reason}");
+    let (out, equal) = (figure(&summary, report::PAGES_OUT), figure(&summary, report::PAGES_EQUAL));
+    ensure!(out > 0 && out == equal, "{out} pages out, {equal} equal");
+    ensure!(figure(&summary, report::BYTES_LOST) == 0, "bytes were lost");
+    nothing_left()
+}
+
+pub(super) fn exit_releases_everything() -> Verdict {
+    // The first run makes the slot's workspace, which stays; after that every frame comes back.
+    let _ = run(mode::SWAP)?;
+    nothing_left()?;
+    let (free, metadata) = (frames::usage().free, pool::pool().stats().metadata_pages);
+    let enqueued = pool::pool().stats().enqueued;
+    let (summary, reason) = run(mode::SWAP)?;
+    ensure!(reason == Reason::Exited(0), "{reason}");
+    ensure!(summary.released > 0, "nothing was left for the exit to release");
+    nothing_left()?;
+    ensure!(pool::pool().stats().enqueued > enqueued, "the exit did not go through the rings");
+    let grown = pool::pool().stats().metadata_pages - metadata;
+    let lost = free as u64 - frames::usage().free as u64;
+    ensure!(lost <= grown, "{lost} frames did not come back, {grown} are metadata of the pool");
+    Ok(())
+}
+
+pub(super) fn stray_access_stops_the_guest_only() -> Verdict {
+    let (_, reason) = run(mode::STRAY)?;
+    ensure!(matches!(reason, Reason::StrayAccess(_, false)), "{reason}");
+    swaps_and_verifies()
+}
+
+pub(super) fn write_to_read_only_page() -> Verdict {
+    let (_, reason) = run(mode::WRITE_READ_ONLY)?;
+    ensure!(reason == Reason::ReadOnly(bale_abi::PAGES_BASE), "{reason}");
+    nothing_left()
+}
+
+pub(super) fn hostile_hypercalls() -> Verdict {
+    let (summary, reason) = run(mode::HOSTILE)?;
+    let failed = figure(&summary, report::CHECK_FAILED);
+    ensure!(failed == 0, "check {failed} of the guest did not hold");
+    ensure!(reason == Reason::Exited(0), "{reason}");
+    ensure!(figure(&summary, report::CHECKS_PASSED) > 40, "too few checks ran");
+    nothing_left()
+}
+
+pub(super) fn undefined_instruction() -> Verdict {
+    let (_, reason) = run(mode::UNDEFINED)?;
+    ensure!(reason == Reason::Exited(0), "{reason}");
+    nothing_left()
+}
+
+pub(super) fn endless_loop_is_killed() -> Verdict {
+    let index = start(mode::ENDLESS, cores::online() - 1)?;
+    ensure!(eventually(|| vm::summaries().any(|vm| vm.slot == index && vm.exits > 0)), "no interrupt reached it");
+    ensure!(vm::kill(index), "it does not run");
+    let (_, reason) = ended(index)?;
+    ensure!(reason == Reason::Killed, "{reason}");
+    nothing_left()
+}
+
+pub(super) fn two_guests_at_once() -> Verdict {
+    let last = cores::online() - 1;
+    // On one core, so that they take turns, and an endless one beside them.
+    let endless = start(mode::ENDLESS, last)?;
+    let pair = [start(mode::SWAP, last)?, start(mode::SWAP, last)?];
+    for index in pair {
+        let (summary, reason) = ended(index)?;
+        ensure!(reason == Reason::Exited(0), "vm {index}: {reason}");
+        ensure!(figure(&summary, report::BYTES_LOST) == 0, "vm {index} lost bytes");
+    }
+    ensure!(vm::kill(endless), "the endless one does not run");
+    let (_, reason) = ended(endless)?;
+    ensure!(reason == Reason::Killed, "{reason}");
+    nothing_left()
+}

@@ -1,0 +1,191 @@
+//! The shell on the UART: commands of one line, several behind one another with `;`.
+//!
+//! With the boot argument `exec` it serves a script: nothing is echoed, a line `\x1eREADY` comes before the first
+//! command is read, and a line `\x1eSTATUS n` after each line of commands, 0 when all of them succeeded.
+
+mod guest;
+mod machine;
+mod store;
+mod tools;
+
+use core::fmt::{self, Write as _};
+
+use bale_core::shell::{Event, LineEditor, commands, number, words};
+use heapless::String;
+
+use crate::console::{self, Text};
+use crate::{boot, cores, memory, print, println};
+
+const PROMPT: &str = "bale> ";
+const LONGEST_LINE: usize = 512;
+const HISTORY: usize = 16;
+
+/// Why a command failed, in one line.
+struct Failure(String<160>);
+
+type Outcome = Result<(), Failure>;
+
+fn fail<T>(why: fmt::Arguments<'_>) -> Result<T, Failure> {
+    let mut text = String::new();
+    // A longer reason is cut.
+    let _ = text.write_fmt(why);
+    Err(Failure(text))
+}
+
+/// The words behind a command's name.
+struct Arguments<'a> {
+    command: &'static str,
+    words: &'a [&'a str],
+}
+
+impl<'a> Arguments<'a> {
+    fn words(&self) -> &'a [&'a str] {
+        self.words
+    }
+
+    /// The command takes no arguments.
+    fn none(&self) -> Outcome {
+        match self.words {
+            [] => Ok(()),
+            [first, ..] => fail(format_args!("{} takes no argument, but got {first}", self.command)),
+        }
+    }
+
+    /// The number behind `--name`, or `default` without it.
+    fn option(&self, name: &str, default: u64) -> Result<u64, Failure> {
+        let Some(place) = self.words.iter().position(|word| *word == name) else { return Ok(default) };
+        match self.words.get(place + 1) {
+            None => fail(format_args!("{name} needs a number behind it")),
+            Some(word) => number(word).or_else(|error| fail(format_args!("{name} {word}: {error}"))),
+        }
+    }
+
+    /// Every word that starts with `--` is one of `known`; each takes a value.
+    fn only_options(&self, known: &[&str], from: usize) -> Outcome {
+        let mut rest = self.words.get(from..).unwrap_or(&[]);
+        while let [word, after @ ..] = rest {
+            if !known.contains(word) {
+                return fail(format_args!("{}: {word} is not known here; `help {}` tells", self.command, self.command));
+            }
+            rest = after.get(1..).unwrap_or(&[]);
+        }
+        Ok(())
+    }
+}
+
+struct Command {
+    name: &'static str,
+    usage: &'static str,
+    about: &'static str,
+    run: fn(&Arguments<'_>) -> Outcome,
+}
+
+macro_rules! commands {
+    ($($name:literal, $usage:literal, $about:literal => $run:path;)*) => {
+        &[$(Command { name: $name, usage: $usage, about: $about, run: $run }),*]
+    };
+}
+
+static COMMANDS: &[Command] = commands![
+    "help", "help [COMMAND]", "what there is, or how one command is used" => help;
+    "cores", "cores", "cores: state, interrupts, task switches, idle time" => machine::cores;
+    "irq", "irq", "interrupts: who handles them, how often each core took them" => machine::irq;
+    "tasks", "tasks", "tasks: core, priority, state" => machine::tasks;
+    "mem", "mem", "memory: the image's parts, ranges, free frames" => machine::mem;
+    "pool", "pool [classes]", "the compressed pool: objects, pages, metadata" => store::pool;
+    "swap", "swap", "swap devices of guests: what they hold" => store::swap;
+    "drain", "drain [flush]", "deferred frees: enqueued, drained, pending, interrupts" => store::drain;
+    "vm", "vm list | run | start | wait N | kill N  [--mode M] [--core C] [--seed S]", "virtual machines; modes: 0 swap, 1 stray read, 2 read-only write, 3 hostile calls, 4 undefined, 5 endless" => guest::vm;
+    "log", "log [stream on | stream off | dump]", "the defmt log: frames by core" => machine::log;
+    "selftest", "selftest [--list | NAME...]", "tests of the kernel on this machine" => tools::selftest;
+    "bench", "bench [list | NAME...]", "instruction counts of the hot paths" => tools::bench;
+    "crash", "crash panic | read | stack", "crash on purpose, to see the report" => tools::crash;
+    "reboot", "reboot", "start the machine anew" => tools::reboot;
+    "poweroff", "poweroff", "turn the machine off" => tools::poweroff;
+];
+
+fn help(arguments: &Arguments<'_>) -> Outcome {
+    match arguments.words() {
+        [] => {
+            for command in COMMANDS {
+                println!("  {:<10} {}", command.name, command.about);
+            }
+            println!("Several commands go on one line with `;` between them.");
+            Ok(())
+        }
+        [name] => match COMMANDS.iter().find(|command| command.name == *name) {
+            Some(command) => {
+                println!("usage: {}\n{}", command.usage, command.about);
+                Ok(())
+            }
+            None => fail(format_args!("there is no command {name}; `help` lists them")),
+        },
+        _ => fail(format_args!("help takes one command")),
+    }
+}
+
+/// Runs the commands of a line, up to the first that fails; whether all succeeded.
+fn run_line(line: &str) -> bool {
+    for command in commands(line) {
+        let words = match words(command) {
+            Ok(words) => words,
+            Err(error) => {
+                println!("error: {error}");
+                return false;
+            }
+        };
+        let Some((name, rest)) = words.split_first() else { continue };
+        let outcome = match COMMANDS.iter().find(|command| command.name == *name) {
+            Some(command) => (command.run)(&Arguments { command: command.name, words: rest }),
+            None => fail(format_args!("there is no command {name}; `help` lists them")),
+        };
+        if let Err(Failure(why)) = outcome {
+            println!("error: {why}");
+            return false;
+        }
+    }
+    true
+}
+
+/// The shell's task.
+pub extern "C" fn task(_argument: u64) -> ! {
+    let script = boot::has_argument("exec");
+    let mut editor: LineEditor<LONGEST_LINE, HISTORY> = LineEditor::new(PROMPT, !script);
+    greet();
+    if script {
+        println!("\x1eREADY");
+    } else {
+        if !boot::has_argument("noguest") {
+            guest::start_first();
+        }
+        print!("{PROMPT}");
+    }
+    loop {
+        let byte = console::read();
+        let succeeded = match editor.feed(byte, &mut Text) {
+            Event::None | Event::EndOfFile => continue,
+            Event::Complete => {
+                editor.complete(COMMANDS.iter().map(|command| command.name), &mut Text);
+                continue;
+            }
+            Event::Interrupt => false,
+            Event::TooLong => {
+                println!("error: the line is longer than {LONGEST_LINE} characters; nothing was run");
+                false
+            }
+            Event::Line => run_line(editor.line()),
+        };
+        if script {
+            println!("\x1eSTATUS {}", u8::from(!succeeded));
+        } else {
+            print!("{PROMPT}");
+        }
+    }
+}
+
+fn greet() {
+    let memory = memory::frames::usage().total / 256;
+    println!("Bale {} on {}: {} cores, {memory} MiB of memory, up after {} us.",
+        env!("CARGO_PKG_VERSION"), boot::board_name(), cores::online(), boot::boot_us());
+    println!("`help` lists the commands.");
+}

@@ -1,0 +1,148 @@
+//! `vm`: virtual machines.
+
+use bale_abi::{mode, report};
+
+use super::{Arguments, Failure, Outcome, fail};
+use crate::vm::{self, Reason, State, Summary};
+use crate::{bundle, clock, cores, drain, pool, print, println, task};
+
+/// The guest that the bundle holds.
+const GUEST: &str = "swapper";
+/// How long the drain may take to give everything back after a guest has ended.
+const QUIET_LIMIT_US: u64 = 10_000_000;
+
+pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
+    match arguments.words() {
+        [] | ["list"] => {
+            list();
+            Ok(())
+        }
+        ["start", ..] => {
+            println!("vm {} started", start(arguments)?);
+            Ok(())
+        }
+        ["run", ..] => {
+            let before = pool::pool().stats();
+            let index = start(arguments)?;
+            let Some(summary) = vm::wait(index) else { return fail(format_args!("vm {index} is gone")) };
+            show_run(&summary, before)
+        }
+        ["wait", number] => match vm::wait(slot(number)?) {
+            Some(summary) => {
+                show_state(&summary);
+                Ok(())
+            }
+            None => fail(format_args!("there never was a vm {number}")),
+        },
+        ["kill", number] => {
+            if vm::kill(slot(number)?) { Ok(()) } else { fail(format_args!("vm {number} does not run")) }
+        }
+        [other, ..] => fail(format_args!("vm {other} is not known or lacks a number; `help vm` tells")),
+    }
+}
+
+fn slot(word: &str) -> Result<usize, Failure> {
+    match bale_core::shell::number(word) {
+        Ok(number) if number < vm::MAX_VMS as u64 => Ok(number as usize),
+        Ok(number) => fail(format_args!("there is no vm {number}; they go from 0 to {}", vm::MAX_VMS - 1)),
+        Err(error) => fail(format_args!("{word}: {error}")),
+    }
+}
+
+fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
+    arguments.only_options(&["--mode", "--core", "--seed"], 1)?;
+    let last_core = cores::online() as u64 - 1;
+    let mode = arguments.option("--mode", mode::SWAP)?;
+    let core = arguments.option("--core", last_core)?;
+    let seed = arguments.option("--seed", 1)?;
+    if mode > mode::ENDLESS {
+        return fail(format_args!("there is no mode {mode}; they go from 0 to {}", mode::ENDLESS));
+    }
+    vm::start(GUEST, mode, core as usize, seed).or_else(|error| fail(format_args!("vm: {error}")))
+}
+
+fn list() {
+    println!("{:>3} {:>5} {:<10} {:>4} {:>9} {:>9} {:>10}  state", "vm", "start", "guest", "core", "exits", "calls", "stored");
+    for machine in vm::summaries() {
+        print!(
+            "{:>3} {:>5} {:<10} {:>4} {:>9} {:>9} {:>10}  ",
+            machine.slot, machine.generation, machine.guest, machine.core, machine.exits, machine.calls, machine.swap.stored
+        );
+        show_state(&machine);
+    }
+}
+
+fn show_state(machine: &Summary) {
+    match machine.state {
+        State::Empty => println!("empty"),
+        State::Running => println!("running"),
+        State::Ended(reason) => println!("{reason}"),
+    }
+}
+
+/// Prints what a run has shown; an error unless everything came back and nothing was lost.
+fn show_run(machine: &Summary, before: zsmalloc::Stats) -> Outcome {
+    let quiet = drain::wait_until_quiet(QUIET_LIMIT_US);
+    let stats = pool::pool().stats();
+    let figure = |key: u64| machine.figures[key as usize - 1];
+    let (out, equal, lost) = (figure(report::PAGES_OUT), figure(report::PAGES_EQUAL), figure(report::BYTES_LOST));
+    let taken = stats.drained + stats.helped + stats.flushed;
+    print!("vm {} on core {} ", machine.slot, machine.core);
+    show_state(machine);
+    println!("  {out} pages swapped out, {equal} read back equal, {lost} bytes lost");
+    println!(
+        "  {} slots released in {} us when it ended, {} us after {} us of running",
+        machine.released,
+        clock::to_us(machine.release_ticks),
+        clock::to_us(machine.run_ticks),
+        clock::to_us(machine.run_ticks - machine.release_ticks)
+    );
+    println!("  pool: {} objects, {} pages", stats.objects, stats.pages);
+    println!(
+        "  drain: {} enqueued, {} drained, {} helped, {} flushed, {} pending; {} interrupts raised",
+        stats.enqueued, stats.drained, stats.helped, stats.flushed, stats.pending, stats.interrupts
+    );
+    let alone = vm::summaries().all(|other| other.state != State::Running);
+    let clean = matches!(machine.state, State::Ended(Reason::Exited(0)));
+    if !clean || lost != 0 || out != equal {
+        return fail(format_args!("the guest did not end well"));
+    }
+    if !quiet || stats.enqueued != taken + stats.pending {
+        return fail(format_args!("the books do not balance: {} enqueued, {taken} taken out", stats.enqueued));
+    }
+    if alone && (stats.objects, stats.pages) != (0, 0) {
+        return fail(format_args!("{} objects and {} pages stayed behind", stats.objects, stats.pages));
+    }
+    if out > 0 && stats.interrupts == before.interrupts {
+        return fail(format_args!("no drain interrupt was raised"));
+    }
+    Ok(())
+}
+
+/// Runs the guest once beside the shell, right after boot.
+pub(super) fn start_first() {
+    if bundle::guest(GUEST).is_none() {
+        println!("No guest was handed over; `cargo bale run` brings one.");
+        return;
+    }
+    if task::spawn("first guest", 0, task::LOG, first_guest, 0).is_err() {
+        println!("No task is free for the first guest.");
+    }
+}
+
+extern "C" fn first_guest(_argument: u64) -> ! {
+    let before = pool::pool().stats();
+    let started = vm::start(GUEST, mode::SWAP, cores::online() - 1, 1);
+    println!();
+    match started.map(vm::wait) {
+        Ok(Some(summary)) => {
+            if let Err(Failure(why)) = show_run(&summary, before) {
+                println!("error: {why}");
+            }
+        }
+        Ok(None) => println!("the first guest is gone"),
+        Err(error) => println!("the first guest: {error}"),
+    }
+    print!("{}", super::PROMPT);
+    task::exit()
+}

@@ -1,0 +1,54 @@
+//! `selftest`, `bench`, `crash`, `reboot`, `poweroff`.
+
+use super::{Arguments, Outcome, fail};
+use crate::{bench, boot, selftest};
+
+pub(super) fn selftest(arguments: &Arguments<'_>) -> Outcome {
+    if arguments.words() == ["--list"] {
+        selftest::list();
+        return Ok(());
+    }
+    match selftest::run(arguments.words()) {
+        Ok(true) => Ok(()),
+        Ok(false) => fail(format_args!("a test failed")),
+        Err(unknown) => fail(format_args!("there is no test {unknown}; `selftest --list` names them")),
+    }
+}
+
+pub(super) fn bench(arguments: &Arguments<'_>) -> Outcome {
+    if arguments.words() == ["list"] {
+        bench::list();
+        return Ok(());
+    }
+    bench::run(arguments.words()).or_else(|error| fail(format_args!("bench: {error}")))
+}
+
+pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
+    match arguments.words() {
+        ["panic"] => panic!("asked for by the shell"),
+        ["read"] => {
+            // SAFETY: it is the point of this command that nothing is mapped there: it ends in the fault report.
+            let value = unsafe { (1u64 as *const u64).with_addr(0xdead_0000_0000).read_volatile() };
+            fail(format_args!("the read came back with {value:#x}"))
+        }
+        ["stack"] => fail(format_args!("the recursion came back with {}", descend(1))),
+        _ => fail(format_args!("crash takes `panic`, `read` or `stack`")),
+    }
+}
+
+/// Uses up the stack.
+#[inline(never)]
+fn descend(depth: u64) -> u64 {
+    let space = core::hint::black_box([depth; 32]);
+    if depth == 0 { 0 } else { descend(depth + 1) + space[31] }
+}
+
+pub(super) fn reboot(arguments: &Arguments<'_>) -> Outcome {
+    arguments.none()?;
+    boot::reset()
+}
+
+pub(super) fn poweroff(arguments: &Arguments<'_>) -> Outcome {
+    arguments.none()?;
+    boot::power_off()
+}
