@@ -7,10 +7,10 @@ use crate::{
     cell::Refused,
     error::Error,
     handle::Key,
-    platform::Platform,
-    size_class::class_size,
+    platform::{Frame, PAGE_SIZE, Platform},
+    size_class::{MAX_CHAIN, chain, class_size},
     store::{NO_CELL, NO_CHUNK, Store},
-    zspage::{NO_ZSPAGE, TOUCHED, Use, VICTIM, location, parts},
+    zspage::{Descriptor, NO_ZSPAGE, SHRINKING, TOUCHED, Use, VICTIM, location, parts},
 };
 
 /// Full zspages.
@@ -46,6 +46,12 @@ impl Leaving {
     }
 }
 
+/// Numbers of frames that a zspage gave up.
+pub(crate) struct CutOff {
+    pub(crate) frames: [u32; MAX_CHAIN],
+    pub(crate) count: usize,
+}
+
 /// State of a class.
 pub(crate) struct Class {
     index: u8,
@@ -54,10 +60,20 @@ pub(crate) struct Class {
     lists: [u32; LISTS],
     free_cell: u32,
     pub(crate) chunks: u32,
+    /// Live objects.
     pub(crate) objects: u32,
     pub(crate) zspages: u32,
     pub(crate) pages: u32,
-    /// Objects that the zspages could hold.
+    /// Zspage that takes the next page; `NO_ZSPAGE` if a new one must be begun.
+    growing: u32,
+    /// Zspage that compaction packs to its front, objects from `cut` on being moved.
+    pub(crate) shrinking: u32,
+    pub(crate) cut: u32,
+    /// Objects from `cut` on that are still in use.
+    pub(crate) beyond: u32,
+    /// Number of objects at which the class is split.
+    pub(crate) split_at: u32,
+    /// Objects that the pages so far can hold.
     pub(crate) capacity: u32,
     /// Chunk at which compaction goes on; `NO_CHUNK` if none is under way.
     pub(crate) sweep: u32,
@@ -91,6 +107,11 @@ impl Class {
             objects: 0,
             zspages: 0,
             pages: 0,
+            growing: NO_ZSPAGE,
+            shrinking: NO_ZSPAGE,
+            cut: 0,
+            beyond: 0,
+            split_at: u32::MAX,
             capacity: 0,
             sweep: NO_CHUNK,
             batches: 0,
@@ -122,15 +143,45 @@ impl Class {
         self.free_cell = first;
     }
 
-    /// Joins an empty zspage.
-    pub(crate) fn add_zspage<P: Platform>(&mut self, store: &Store<P>, unit: u32) {
+    /// Adds a page to the zspage that grows; gives the frame back if there is none.
+    pub(crate) fn extend<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        frame: Frame,
+        most: usize,
+    ) -> Result<(), Frame> {
+        let unit = self.growing;
+        if unit == NO_ZSPAGE {
+            return Err(frame);
+        }
         let descriptor = store.descriptor(unit);
+        let before = descriptor.usage();
+        let pages = descriptor.pages();
+        descriptor.set_frame(pages, frame.into_number());
+        descriptor.set_pages(pages + 1, self.size());
+        self.pages += 1;
+        let now = descriptor.usage();
+        self.capacity += now.capacity() - before.capacity();
+        self.unlink(store, unit, group(before));
+        self.link(store, unit, group(now));
+        if pages + 1 == chain(usize::from(self.index), most) {
+            self.growing = NO_ZSPAGE;
+        }
+        Ok(())
+    }
+
+    /// Joins a zspage that was prepared for this class, with its first page.
+    pub(crate) fn add_zspage<P: Platform>(&mut self, store: &Store<P>, unit: u32, frame: Frame, most: usize) {
+        let descriptor = store.descriptor(unit);
+        descriptor.set_frame(0, frame.into_number());
+        descriptor.set_pages(1, self.size());
         self.zspages += 1;
-        #[expect(clippy::cast_possible_truncation, reason = "at most 16")]
-        let pages = descriptor.pages() as u32;
-        self.pages += pages;
+        self.pages += 1;
         self.capacity += descriptor.usage().capacity();
         self.link(store, unit, group(descriptor.usage()));
+        if self.growing == NO_ZSPAGE && chain(usize::from(self.index), most) > 1 {
+            self.growing = unit;
+        }
     }
 
     /// Takes an object out of the fullest zspage, with a cell for it: the cell's number and generation. The location is the object's own.
@@ -199,7 +250,7 @@ impl Class {
             *count += 1;
             descriptor.set_flag(TOUCHED, true);
         }
-        descriptor.put(&store.platform, self.size(), object);
+        self.give(store, descriptor, object, flags);
         Ok(())
     }
 
@@ -236,9 +287,26 @@ impl Class {
     pub(crate) fn put_slot<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
         let (unit, object) = parts(at);
         let descriptor = store.descriptor(unit);
-        let list = if descriptor.flags() & VICTIM != 0 { VICTIMS } else { group(descriptor.usage()) };
-        let usage = descriptor.put(&store.platform, self.size(), object);
+        let flags = descriptor.flags();
+        let list = if flags & VICTIM != 0 { VICTIMS } else { group(descriptor.usage()) };
+        let usage = self.give(store, descriptor, object, flags);
         self.relist(store, unit, list, usage, leaving);
+    }
+
+    #[inline]
+    fn give<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        zspage: Descriptor<'_>,
+        object: u32,
+        flags: u32,
+    ) -> Use {
+        if flags & SHRINKING != 0 && object >= self.cut {
+            self.beyond -= 1;
+            self.capacity -= 1;
+            return zspage.waste();
+        }
+        zspage.put(&store.platform, self.size(), object)
     }
 
     #[inline]
@@ -270,6 +338,12 @@ impl Class {
         self.zspages -= 1;
         self.pages -= pages;
         self.capacity -= usage.capacity();
+        if self.growing == unit {
+            self.growing = NO_ZSPAGE;
+        }
+        if self.shrinking == unit {
+            self.shrinking = NO_ZSPAGE;
+        }
     }
 
     /// First zspage of a list.
@@ -292,6 +366,53 @@ impl Class {
         self.unlink(store, unit, group(descriptor.usage()));
         descriptor.set_flag(VICTIM, true);
         self.link(store, unit, VICTIMS);
+        if self.growing == unit {
+            self.growing = NO_ZSPAGE;
+        }
+    }
+
+    /// Lets a zspage keep `cut` objects at its front; what lies behind is to be moved.
+    pub(crate) fn begin_shrink<P: Platform>(&mut self, store: &Store<P>, unit: u32, cut: u32) {
+        let descriptor = store.descriptor(unit);
+        let before = descriptor.usage();
+        self.beyond = descriptor.shrink(&store.platform, self.size(), cut);
+        let now = descriptor.usage();
+        self.capacity = self.capacity + now.capacity() - before.capacity();
+        self.unlink(store, unit, group(before));
+        self.link(store, unit, group(now));
+        descriptor.set_flag(SHRINKING, true);
+        (self.shrinking, self.cut) = (unit, cut);
+        if self.growing == unit {
+            self.growing = NO_ZSPAGE;
+        }
+    }
+
+    /// Cuts off the pages behind what a shrinking zspage keeps, once nothing lies there any more. Returns the frames' numbers.
+    pub(crate) fn end_shrink<P: Platform>(&mut self, store: &Store<P>, most: usize) -> CutOff {
+        let mut off = CutOff { frames: [0; MAX_CHAIN], count: 0 };
+        let unit = self.shrinking;
+        if unit == NO_ZSPAGE || self.beyond != 0 {
+            return off;
+        }
+        let descriptor = store.descriptor(unit);
+        let (before, pages) = (descriptor.usage(), descriptor.pages());
+        let keep = (self.cut as usize * self.size()).div_ceil(PAGE_SIZE).max(1);
+        for page in keep..pages {
+            off.frames[off.count] = descriptor.frame(page);
+            off.count += 1;
+            self.pages -= 1;
+        }
+        descriptor.set_pages(keep, self.size());
+        descriptor.set_flag(SHRINKING, false);
+        let now = descriptor.usage();
+        self.capacity = self.capacity + now.capacity() - before.capacity();
+        self.unlink(store, unit, group(before));
+        self.link(store, unit, group(now));
+        self.shrinking = NO_ZSPAGE;
+        if self.growing == NO_ZSPAGE && keep < chain(usize::from(self.index), most) {
+            self.growing = unit;
+        }
+        off
     }
 
     /// Puts what is left on the victims' list back among the others.

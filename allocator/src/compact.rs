@@ -7,13 +7,13 @@
 
 use crate::{
     cell::{Cell, LOCKED},
-    class::{Class, FIRST_PARTIAL, LAST_PARTIAL, Leaving, VICTIMS},
-    platform::Platform,
+    class::{Class, CutOff, FIRST_PARTIAL, LAST_PARTIAL, Leaving, VICTIMS},
+    platform::{Frame, Platform},
     pool::Pool,
     size_class::CLASSES,
     store::NO_CHUNK,
     sync::Ordering,
-    zspage::{NO_ZSPAGE, VICTIM, parts},
+    zspage::{NO_ZSPAGE, SHRINKING, parts},
 };
 
 /// Most objects that are moved in one go, with interrupts masked: 64 KiB of copies at the most.
@@ -83,7 +83,7 @@ impl<P: Platform> Pool<P> {
         while *left > 0 {
             let mut moves: [Option<Move<'_>>; MOVES] = [const { None }; MOVES];
             let mut leaving = Leaving::none();
-            let done;
+            let (done, off);
             {
                 let pinned = self.store.platform.pin();
                 let size = {
@@ -102,11 +102,13 @@ impl<P: Platform> Pool<P> {
                     class.moved += 1;
                     report.moved += 1;
                 }
+                off = class.end_shrink(&self.store, self.config.chain);
                 class.compacted += u64::from(pages - class.pages);
                 if done {
                     class.reprieve(&self.store);
                 }
             }
+            report.pages += self.release_cut(&off);
             if !leaving.is_empty() {
                 report.pages += self.release_now(leaving);
             }
@@ -130,7 +132,7 @@ impl<P: Platform> Pool<P> {
             if self.choose_some(&mut class, &mut plan) {
                 continue;
             }
-            if class.first(VICTIMS) == NO_ZSPAGE {
+            if class.first(VICTIMS) == NO_ZSPAGE && class.shrinking == NO_ZSPAGE {
                 return false;
             }
             class.sweep = class.chunks;
@@ -146,7 +148,15 @@ impl<P: Platform> Pool<P> {
             let unit = class.first(list);
             let usage = self.store.descriptor(unit).usage();
             let (objects, free) = (plan.objects + usage.in_use(), plan.free + usage.free());
-            if (class.capacity - class.objects).saturating_sub(free) < objects {
+            let room = (class.capacity - class.objects).saturating_sub(free);
+            if room < objects {
+                // It cannot go as a whole: keep what has no room elsewhere at its front, and cut off the pages behind.
+                let room = room.saturating_sub(plan.objects);
+                let keep = usage.in_use().saturating_sub(room);
+                let pages = (keep as usize * class.size()).div_ceil(crate::PAGE_SIZE);
+                if class.shrinking == NO_ZSPAGE && pages < self.store.descriptor(unit).pages() {
+                    class.begin_shrink(&self.store, unit, keep);
+                }
                 return false;
             }
             (plan.objects, plan.free) = (objects, free);
@@ -158,12 +168,18 @@ impl<P: Platform> Pool<P> {
     /// Locks objects that lie on victims and finds room for them. `true` when the sweep has ended.
     fn gather<'a>(&'a self, class: &mut Class, moves: &mut [Option<Move<'a>>], left: &mut usize) -> bool {
         let mut places = moves.iter_mut();
-        while class.first(VICTIMS) != NO_ZSPAGE && class.sweep != NO_CHUNK {
+        let wanted = |class: &Class| class.first(VICTIMS) != NO_ZSPAGE || class.shrinking != NO_ZSPAGE;
+        while wanted(class) && class.sweep != NO_CHUNK {
             let (cells, next) = self.store.chunk_cells(class.sweep);
             for cell in cells {
                 // Relaxed: only a locked cell's location is used.
                 let seen = cell.word.load(Ordering::Relaxed);
-                if seen & LOCKED != 0 || self.store.descriptor(parts(seen).0).flags() & VICTIM == 0 {
+                if seen & LOCKED != 0 {
+                    continue;
+                }
+                let (unit, object) = parts(seen);
+                let flags = self.store.descriptor(unit).flags();
+                if flags == 0 || flags & SHRINKING != 0 && object < class.cut {
                     continue;
                 }
                 let Ok(from) = cell.try_lock() else { continue };
@@ -185,11 +201,23 @@ impl<P: Platform> Pool<P> {
                 break;
             }
         }
-        if class.sweep == NO_CHUNK || class.first(VICTIMS) == NO_ZSPAGE {
+        if class.sweep == NO_CHUNK || !wanted(class) {
             class.sweep = NO_CHUNK;
             return true;
         }
         false
+    }
+
+    fn release_cut(&self, off: &CutOff) -> usize {
+        if off.count != 0 {
+            self.store.platform.release_frames(&mut off.frames[..off.count].iter().map(|&number| {
+                // SAFETY: the zspage gave the frame up under the class lock, when nothing lay on it.
+                unsafe { Frame::from_number(number) }
+            }));
+            // Relaxed: a count; nothing is published by it.
+            self.pages.fetch_sub(off.count, Ordering::Relaxed);
+        }
+        off.count
     }
 
     fn copy(&self, size: usize, from: u32, to: u32) {

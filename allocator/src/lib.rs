@@ -4,6 +4,7 @@
 //! also when small; no heap, no target-specific code.
 #![no_std]
 
+pub mod bench;
 mod cell;
 #[cfg(not(zs_loom))]
 mod class;

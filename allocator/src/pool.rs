@@ -4,6 +4,7 @@
 //! ring token (only tried) -> class lock -> arena lock. Class and arena locks are held with interrupts masked, for a bounded number of steps, and never across a
 //! copy or a call of the platform (but on the first rung, whose point that is). Two class locks are never held together.
 
+mod activation;
 mod deferred;
 mod growth;
 mod object;
@@ -24,7 +25,7 @@ use crate::{
     platform::{PAGE_SIZE, Platform},
     size_class::{CLASSES, MAX_CHAIN},
     store::Store,
-    sync::{AtomicUsize, Lock, Ordering, next_tag},
+    sync::{AtomicU8, AtomicUsize, Lock, Ordering, next_tag},
 };
 
 pub use object::ObjectView;
@@ -61,6 +62,10 @@ pub struct Pool<P: Platform> {
     classes: [NonNull<ClassFrame>; CLASS_FRAMES],
     rings: NonNull<RingTable>,
     pub(crate) pages: AtomicUsize,
+    /// For each size class the one that takes its objects at present.
+    pub(crate) map: [AtomicU8; CLASSES],
+    /// Guards changes of `map`.
+    mapping: Lock<()>,
     /// Handles that were refused when they were freed synchronously on the deferred path.
     refused: AtomicUsize,
     /// Where the next step of compaction begins.
@@ -92,6 +97,8 @@ impl<P: Platform> Pool<P> {
             classes: [NonNull::dangling(); CLASS_FRAMES],
             rings: NonNull::dangling(),
             pages: AtomicUsize::new(0),
+            map: activation::coarse(),
+            mapping: Lock::new(()),
             refused: AtomicUsize::new(0),
             compaction: Lock::new(0),
             parked: Lock::new(Leaving::none()),
@@ -113,6 +120,7 @@ impl<P: Platform> Pool<P> {
         for index in 0..CLASSES {
             if let (Some(mut class), Ok(name)) = (self.class(index).try_lock(), u8::try_from(index)) {
                 *class = Class::new(name);
+                class.split_at = self.split_after(index, 0);
             }
         }
         Ok(())

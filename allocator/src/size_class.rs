@@ -24,6 +24,31 @@ pub const fn class_of(size: usize) -> usize {
     if size <= SMALLEST { 0 } else { (size - SMALLEST).div_ceil(STEP) }
 }
 
+/// The class that stands for class `index`: the largest one that has no fewer objects in a zspage.
+pub(crate) const fn merged(index: usize) -> usize {
+    MERGED[index] as usize
+}
+
+static MERGED: [u8; CLASSES] = {
+    let mut table = [0; CLASSES];
+    let mut index = CLASSES;
+    let mut stands = CLASSES - 1;
+    while index > 0 {
+        index -= 1;
+        let (chain, larger) = (chain_of(index, MAX_CHAIN), chain_of(stands, MAX_CHAIN));
+        // Compared as objects per page, without division.
+        if objects_in(index, chain) * larger > objects_in(stands, larger) * chain {
+            stands = index;
+        }
+        assert!(stands < 256);
+        #[expect(clippy::cast_possible_truncation, reason = "asserted above")]
+        {
+            table[index] = stands as u8;
+        }
+    }
+    table
+};
+
 /// Objects of class `index` in `pages` pages.
 #[inline]
 pub const fn objects_in(index: usize, pages: usize) -> usize {

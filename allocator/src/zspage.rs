@@ -10,6 +10,9 @@
 //! | 2 | previous zspage of its list (23 bits), pages less one (4 bits), flags |
 //! | 3.. | numbers of the frames |
 //!
+//! Frames come one at a time, as objects are taken: the capacity is that of the frames so far. So a class pays for half a page that it does
+//! not use, not for half a chain, and chains can be long, which leaves little over at their ends.
+//!
 //! A freed object's first byte links to the next freed one of its zspage; objects above the first never-used one have never been touched.
 //! Words 0 to 2 belong to the class lock. A frame's number also stands still while any object that touches the frame is locked.
 
@@ -33,6 +36,8 @@ const HEADER_WORDS: usize = 3;
 
 /// Being emptied by compaction: takes no new objects.
 pub(crate) const VICTIM: u32 = 1 << FLAGS_SHIFT;
+/// Being packed to its front by compaction: objects from the class's cut on do not come back when they are freed.
+pub(crate) const SHRINKING: u32 = 1 << (FLAGS_SHIFT + 2);
 /// Noted for the one fullness update at the end of a batch.
 pub(crate) const TOUCHED: u32 = 1 << (FLAGS_SHIFT + 1);
 
@@ -147,7 +152,7 @@ impl<'a> Descriptor<'a> {
 
     #[inline]
     pub(crate) fn flags(self) -> u32 {
-        self.word(2).load(Ordering::Relaxed) & (VICTIM | TOUCHED)
+        self.word(2).load(Ordering::Relaxed) & (VICTIM | TOUCHED | SHRINKING)
     }
 
     #[inline]
@@ -171,16 +176,74 @@ impl<'a> Descriptor<'a> {
         self.word(HEADER_WORDS + page).store(number, Ordering::Relaxed);
     }
 
-    /// Sets up an empty zspage of `capacity` objects.
-    pub(crate) fn prepare(self, class: u8, pages: usize, capacity: usize) {
+    /// Sets up a zspage of no pages yet.
+    pub(crate) fn prepare(self, class: u8) {
+        self.set_usage(Use(NONE << 16));
+        self.word(1).store(u32::from(class) << UNIT_BITS | NO_ZSPAGE, Ordering::Relaxed);
+        self.word(2).store(NO_ZSPAGE, Ordering::Relaxed);
+    }
+
+    /// The class that the zspage was prepared for.
+    pub(crate) fn class(self) -> usize {
+        (self.word(1).load(Ordering::Relaxed) >> UNIT_BITS) as usize
+    }
+
+    /// Sets the number of pages and the capacity that goes with it.
+    pub(crate) fn set_pages(self, pages: usize, size: usize) {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a capacity is at most 255, pages are at most 16"
         )]
-        let (capacity, pages) = (capacity as u32, pages as u32);
-        self.set_usage(Use(capacity << 24 | NONE << 16));
-        self.word(1).store(u32::from(class) << UNIT_BITS | NO_ZSPAGE, Ordering::Relaxed);
-        self.word(2).store((pages - 1) << PAGES_SHIFT | NO_ZSPAGE, Ordering::Relaxed);
+        let (capacity, pages) = ((pages * PAGE_SIZE / size) as u32, pages as u32);
+        self.set_capacity(capacity);
+        let word = self.word(2);
+        let rest = word.load(Ordering::Relaxed) & !(0xf << PAGES_SHIFT);
+        word.store(rest | (pages - 1) << PAGES_SHIFT, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_capacity(self, capacity: u32) {
+        self.set_usage(Use(self.usage().0 & 0x00ff_ffff | capacity << 24));
+    }
+
+    /// Drops a free object for good, of a zspage that is being shrunk.
+    pub(crate) fn waste(self) -> Use {
+        let usage = Use(self.usage().0 - (1 << 24) - 1);
+        self.set_usage(usage);
+        usage
+    }
+
+    /// Which objects are free, by walking the links; under the class lock.
+    pub(crate) fn free_map<P: Platform>(self, platform: &P, size: usize) -> [u64; 4] {
+        let mut map = [0; 4];
+        let usage = self.usage();
+        let mut object = usage.freed();
+        while object != NONE {
+            map[object as usize / 64] |= 1 << (object % 64);
+            // SAFETY: a freed object's first byte is a link; nobody uses the object.
+            object = u32::from(unsafe { self.link(platform, size, object).read() });
+        }
+        for object in usage.fresh()..usage.capacity() {
+            map[object as usize / 64] |= 1 << (object % 64);
+        }
+        map
+    }
+
+    /// Lets only those free objects be taken that lie below `cut`, from the first on. Returns how many objects from there on are in use.
+    pub(crate) fn shrink<P: Platform>(self, platform: &P, size: usize, cut: u32) -> u32 {
+        let map = self.free_map(platform, size);
+        let (mut head, mut free) = (NONE, 0);
+        for object in (0..cut).rev().filter(|&object| map[object as usize / 64] & 1 << (object % 64) != 0) {
+            #[expect(clippy::cast_possible_truncation, reason = "an object's index has 8 bits")]
+            // SAFETY: the object is free, and the class lock is held.
+            unsafe {
+                self.link(platform, size, object).write(head as u8);
+            }
+            head = object;
+            free += 1;
+        }
+        let in_use = self.usage().in_use();
+        self.set_usage(Use(in_use | cut << 8 | head << 16 | (in_use + free) << 24));
+        in_use - (cut - free)
     }
 
     /// Takes an object of a zspage that has a free one, under the class lock.

@@ -8,7 +8,7 @@ use crate::{
     memory::Supply,
     platform::{Frame, PAGE_SIZE, Platform},
     pool::Pool,
-    size_class::{chain, class_of, objects_in},
+    size_class::{chain, class_of},
     store::Wanting,
     sync::Ordering,
 };
@@ -27,7 +27,8 @@ impl<P: Platform> Pool<P> {
         if size > PAGE_SIZE {
             return Err(Error::TooLarge);
         }
-        let class = class_of(size);
+        // Relaxed: any class that was ever right for this size still is.
+        let class = usize::from(self.map[class_of(size)].load(Ordering::Relaxed));
         let taken = {
             let pinned = self.store.platform.pin();
             self.class(class).lock(&pinned).take(&self.store)
@@ -50,15 +51,9 @@ impl<P: Platform> Pool<P> {
         let mut drained = false;
         loop {
             let failed = match self.grow(class) {
-                Ok(()) => {
-                    let pinned = self.store.platform.pin();
-                    let taken = self.class(class).lock(&pinned).take(&self.store);
-                    match taken {
-                        Some((cell, generation)) => return self.name(cell, generation, class),
-                        // Another core took what was grown.
-                        None => continue,
-                    }
-                }
+                Ok(Some((cell, generation))) => return self.name(cell, generation, class),
+                // Another core took what was grown.
+                Ok(None) => continue,
                 Err(error) => error,
             };
             // A free that nobody has carried out yet may be the memory that is wanted.
@@ -69,29 +64,24 @@ impl<P: Platform> Pool<P> {
         }
     }
 
-    /// Gives a class what it lacks for one more object.
-    fn grow(&self, class: usize) -> Result<(), Error> {
-        let (wants_cell, wants_room) = {
+    /// Gives a class what it lacks for one more object, and takes the object.
+    fn grow(&self, class: usize) -> Result<Option<(u32, u8)>, Error> {
+        let (has_cell, has_room, split) = {
             let pinned = self.store.platform.pin();
             let class = self.class(class).lock(&pinned);
-            (!class.has_cell(), !class.has_room())
+            (class.has_cell(), class.has_room(), class.objects >= class.split_at)
         };
-        if wants_cell {
+        if split {
+            self.split(class);
+        }
+        if !has_cell {
             self.grow_cells(class)?;
         }
-        if wants_room {
-            let pages = chain(class, self.config.chain);
-            match self.grow_zspage(class, pages) {
-                // Too few frames for a whole chain may still be enough for one object.
-                Err(_) if pages > 1 && !self.anything_pending() => self.grow_zspage(class, 1)?,
-                result => result?,
-            }
+        if !has_room {
+            return self.grow_page(class);
         }
-        Ok(())
-    }
-
-    fn anything_pending(&self) -> bool {
-        self.used_rings().any(|ring| ring.pending().1 != 0)
+        let pinned = self.store.platform.pin();
+        Ok(self.class(class).lock(&pinned).take(&self.store))
     }
 
     fn grow_cells(&self, class: usize) -> Result<(), Error> {
@@ -130,50 +120,55 @@ impl<P: Platform> Pool<P> {
         Err(Error::OutOfMemory)
     }
 
-    fn grow_zspage(&self, class: usize, pages: usize) -> Result<(), Error> {
-        self.charge(pages)?;
-        let made = self.make_zspage(class, pages);
-        if made.is_err() {
+    /// Adds a page to the class, and takes an object of it.
+    fn grow_page(&self, class: usize) -> Result<Option<(u32, u8)>, Error> {
+        self.charge()?;
+        let grown = match self.store.platform.allocate_frame() {
+            Some(frame) => self.place_page(class, frame),
+            None => Err(Error::OutOfMemory),
+        };
+        if grown.is_err() {
             // Relaxed: a count; nothing is published by it.
-            self.pages.fetch_sub(pages, Ordering::Relaxed);
+            self.pages.fetch_sub(1, Ordering::Relaxed);
         }
-        let unit = made?;
+        grown
+    }
+
+    fn place_page(&self, class: usize, frame: Frame) -> Result<Option<(u32, u8)>, Error> {
+        let most = self.config.chain;
+        let frame = {
+            let pinned = self.store.platform.pin();
+            let mut class = self.class(class).lock(&pinned);
+            match class.extend(&self.store, frame, most) {
+                Ok(()) => return Ok(class.take(&self.store)),
+                Err(frame) => frame,
+            }
+        };
+        let pages = chain(class, most);
+        let unit = match self.with_supply(|pinned, supply| self.store.new_descriptor(pinned, pages, supply)) {
+            Ok(unit) => unit,
+            Err(error) => {
+                self.store.platform.release_frames(&mut core::iter::once(frame));
+                return Err(error);
+            }
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "a class is less than 255")]
+        self.store.descriptor(unit).prepare(class as u8);
         let pinned = self.store.platform.pin();
-        self.class(class).lock(&pinned).add_zspage(&self.store, unit);
-        Ok(())
+        let mut class = self.class(class).lock(&pinned);
+        class.add_zspage(&self.store, unit, frame, most);
+        Ok(class.take(&self.store))
     }
 
-    /// Counts pages in, unless they would pass the limit.
-    fn charge(&self, pages: usize) -> Result<(), Error> {
-        // Relaxed: the read-modify-write alone keeps the count below the limit. Once for each zspage, not for each object.
-        self.pages
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                held.checked_add(pages).filter(|&held| held <= self.config.page_limit)
-            })
-            .map(|_| ())
-            .map_err(|_| Error::LimitReached)
-    }
-
-    fn make_zspage(&self, class: usize, pages: usize) -> Result<u32, Error> {
-        let unit = self.with_supply(|pinned, supply| self.store.new_descriptor(pinned, pages, supply))?;
-        let descriptor = self.store.descriptor(unit);
-        descriptor.prepare(
-            u8::try_from(class).map_err(|_| Error::TooLarge)?,
-            pages,
-            objects_in(class, pages),
-        );
-        for page in 0..pages {
-            let Some(frame) = self.store.platform.allocate_frame() else {
-                self.store.platform.release_frames(&mut (0..page).map(|page| {
-                    // SAFETY: taken just now, and forgotten with the descriptor.
-                    unsafe { Frame::from_number(descriptor.frame(page)) }
-                }));
-                self.store.free_descriptor(&self.store.platform.pin(), unit, pages);
-                return Err(Error::OutOfMemory);
-            };
-            descriptor.set_frame(page, frame.into_number());
+    /// Counts a page in, unless it would pass the limit.
+    fn charge(&self) -> Result<(), Error> {
+        // Relaxed: the read-modify-write alone keeps the count below the limit. Once for each page, not for each object.
+        if self.pages.fetch_add(1, Ordering::Relaxed) < self.config.page_limit {
+            return Ok(());
         }
-        Ok(unit)
+        // Relaxed: as above.
+        self.pages.fetch_sub(1, Ordering::Relaxed);
+        Err(Error::LimitReached)
     }
 
     /// Gives back the frames of zspages that left their class, then their descriptors.
@@ -234,8 +229,11 @@ impl<P: Platform> Pool<P> {
         let mut unit = leaving.first;
         while unit != Leaving::none().first {
             let descriptor = self.store.descriptor(unit);
-            let (next, pages) = (descriptor.next(), descriptor.pages());
-            self.store.free_descriptor(&self.store.platform.pin(), unit, pages);
+            let (next, class) = (descriptor.next(), descriptor.class());
+            self.store.free_descriptor(&self.store.platform.pin(), unit, chain(class, self.config.chain));
+            if self.config.rung != Rung::SynchronousInside {
+                self.dissolve(class);
+            }
             unit = next;
         }
         total

@@ -1,0 +1,108 @@
+//! Which size classes are in use: a class is paid for (half a page, a chunk of cells) only where enough objects gain by it.
+//!
+//! At first only a few classes are active, and an object goes to the smallest of them that fits. When a class has taken so many objects
+//! that the bytes they lose by rounding outweigh the price of another class, the range that it serves is split in the middle. A class
+//! that empties is dissolved again. Objects stay in the class that they were given, which is in their handles.
+
+use crate::{
+    platform::Platform,
+    pool::Pool,
+    size_class::{CLASSES, class_size, merged},
+    sync::{AtomicU8, Ordering},
+};
+
+/// Classes that are always active are this many classes apart.
+const COARSE: usize = 16;
+/// Bytes lost by rounding at which a range is split, as objects times width.
+const SPLIT: usize = 4096;
+
+const fn is_coarse(index: usize) -> bool {
+    index % COARSE == CLASSES % COARSE - 1 && merged(index) == index || index == CLASSES - 1
+}
+
+/// The map of an empty pool.
+pub(crate) fn coarse() -> [AtomicU8; CLASSES] {
+    let mut stands = u8::MAX - 1;
+    let mut map = [const { AtomicU8::new(0) }; CLASSES];
+    for (index, entry) in map.iter_mut().enumerate().rev() {
+        if is_coarse(index) {
+            stands = u8::try_from(index).unwrap_or(stands);
+        }
+        *entry = AtomicU8::new(stands);
+    }
+    map
+}
+
+impl<P: Platform> Pool<P> {
+    fn mapped(&self, index: usize) -> usize {
+        // Relaxed: changes are guarded by `mapping`; a reader without it gets a class that fits, if not the best.
+        usize::from(self.map[index].load(Ordering::Relaxed))
+    }
+
+    /// First size class of those that class `index` takes now.
+    fn range_start(&self, index: usize) -> usize {
+        (0..index).rev().find(|&below| self.mapped(below) != index).map_or(0, |below| below + 1)
+    }
+
+    /// Number of objects at which class `index`, which has `objects`, is to be split.
+    pub(crate) fn split_after(&self, index: usize, objects: u32) -> u32 {
+        let width = class_size(index) - class_size(self.range_start(index));
+        match SPLIT.checked_div(width) {
+            Some(more) => objects.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)),
+            None => u32::MAX,
+        }
+    }
+
+    /// Splits the range of a class in two, if there is a class between its ends.
+    #[cold]
+    pub(crate) fn split(&self, index: usize) {
+        let pinned = self.store.platform.pin();
+        let middle = {
+            let _mapping = self.mapping.lock(&pinned);
+            let first = self.range_start(index);
+            let half = merged(first + (index - first) / 2);
+            let middle = if half < index {
+                Some(half)
+            } else {
+                (first..index).rev().find(|&below| merged(below) == below)
+            };
+            if let Some(middle) = middle
+                && let Ok(name) = u8::try_from(middle)
+            {
+                for entry in &self.map[first..=middle] {
+                    // Relaxed: see `mapped`.
+                    entry.store(name, Ordering::Relaxed);
+                }
+            }
+            middle
+        };
+        for index in [Some(index), middle].into_iter().flatten() {
+            let mut class = self.class(index).lock(&pinned);
+            class.split_at = if middle.is_some() { self.split_after(index, class.objects) } else { u32::MAX };
+        }
+    }
+
+    /// Lets the next larger active class take the range of a class that has emptied.
+    pub(crate) fn dissolve(&self, index: usize) {
+        if is_coarse(index) {
+            return;
+        }
+        let pinned = self.store.platform.pin();
+        {
+            let mut class = self.class(index).lock(&pinned);
+            if class.objects != 0 {
+                return;
+            }
+            class.split_at = u32::MAX;
+        }
+        let _mapping = self.mapping.lock(&pinned);
+        if index + 1 < CLASSES && self.mapped(index) == index {
+            let above = self.mapped(index + 1);
+            let name = u8::try_from(above).unwrap_or(u8::MAX - 1);
+            for entry in &self.map[self.range_start(index)..=index] {
+                // Relaxed: see `mapped`.
+                entry.store(name, Ordering::Relaxed);
+            }
+        }
+    }
+}
