@@ -10,7 +10,8 @@
 //! |---|---|
 //! | `device` | write, read, release: the three roads of a page |
 //! | `slot` | the word of a slot, and who owns the object that it names |
-//! | `codec` | LZ4 with a core's working memory |
+//! | `codec` | the codec with a caller's working memory |
+//! | `lz4` | LZ4's block format for pages |
 //! | `same` | pages that are one word over and over |
 //! | `statistics` | counters without contention |
 //!
@@ -22,6 +23,7 @@
 mod codec;
 mod device;
 mod error;
+mod lz4;
 mod same;
 mod slot;
 mod statistics;

@@ -84,7 +84,7 @@ proptest! {
                 Operation::Refuse(after) => host.refuse_after.store(after, Ordering::Relaxed),
             }
             let now = device.statistics();
-            assert_eq!(now.stored as usize, shadow.iter().flatten().count());
+            assert_eq!(now.stored, shadow.iter().flatten().count() as u64);
             assert_eq!((now.failed_writes, now.lost), (failed, 0));
             assert!(now.compressed_bytes <= (quota * PAGE_SIZE) as u64);
         }
