@@ -108,7 +108,7 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
             }
             Escape::Parameters(number) => match byte {
                 b'0'..=b'9' => {
-                    self.escape = Escape::Parameters(number.wrapping_mul(10).wrapping_add(byte - b'0'));
+                    self.escape = Escape::Parameters(number.saturating_mul(10).saturating_add(byte - b'0'));
                     Event::None
                 }
                 b';' => {
@@ -215,10 +215,17 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
     }
 
     /// Completes the word before the cursor: as far as the candidates agree; a list if they do not.
+    ///
+    /// Candidates that are not printable ASCII, or that the line has no room for, are left out.
     pub fn complete<'a>(&mut self, candidates: impl Iterator<Item = &'a str> + Clone, out: &mut dyn Write) {
         let start = self.line[..self.cursor].rfind([' ', ';']).map_or(0, |blank| blank + 1);
         let word: String<LINE> = self.line[start..self.cursor].try_into().unwrap_or_default();
-        let fitting = candidates.filter(|candidate| candidate.starts_with(word.as_str()));
+        let room = LINE - self.line.len();
+        let fitting = candidates.filter(|candidate| {
+            let printable = candidate.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+            // One byte more for the blank behind it.
+            printable && candidate.starts_with(word.as_str()) && candidate.len() - word.len() < room
+        });
         let Some(first) = fitting.clone().next() else { return };
         let shared = fitting.clone().fold(first.len(), |shared, other| {
             let same = first.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();

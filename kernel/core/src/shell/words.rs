@@ -39,6 +39,7 @@ pub fn commands(line: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The words of a command. Blanks separate them; double quotes hold blanks together and are not part of the word.
+/// Words are slices of the line, so a quote in the middle of a word starts another one: `a"b c"` is two words.
 ///
 /// # Errors
 /// See [`SplitError`].
@@ -110,6 +111,7 @@ mod tests {
         assert_eq!(split("pool; bench free ;; "), ["pool", "bench free"]);
         assert_eq!(split("echo \"a;b\";c"), ["echo \"a;b\"", "c"]);
         assert_eq!(words("  a  \"b c\" \"\" d").unwrap(), ["a", "b c", "", "d"]);
+        assert_eq!(words("a\"b c\"d").unwrap(), ["a", "b c", "d"]);
         assert_eq!(words("a \"b"), Err(SplitError::OpenQuote));
         assert_eq!(words(&"x ".repeat(MAX_WORDS + 1)), Err(SplitError::TooManyWords));
         assert!(words("").unwrap().is_empty());

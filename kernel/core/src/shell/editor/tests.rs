@@ -107,6 +107,26 @@ fn completion() {
     assert_eq!(editor.line(), "zz");
 }
 
+#[test]
+fn completion_leaves_out_what_a_line_cannot_hold() {
+    let mut out = std::string::String::new();
+    let long = "g".repeat(40);
+    let mut editor = Editor::new("", true);
+    type_in(&mut editor, b"g");
+    editor.complete(["gu\u{e9}st", long.as_str()].into_iter(), &mut out);
+    assert_eq!((editor.line(), editor.refused()), ("g", 0));
+    type_in(&mut editor, &[b'x'; 31]);
+    editor.complete([editor.line().to_owned().as_str()].into_iter(), &mut out);
+    assert_eq!(editor.refused(), 0);
+    assert_eq!(type_in(&mut editor, b"\r").1, Event::Line);
+}
+
+#[test]
+fn a_long_parameter_is_no_other_key() {
+    // 259 is 3, Delete, in a byte.
+    assert_eq!(edited(b"abc\x1b[D\x1b[259~\r"), "abc");
+}
+
 /// One line of a terminal: enough of it to see what the echo draws.
 #[derive(Default)]
 struct Screen {
@@ -125,7 +145,8 @@ impl Write for Screen {
                     (Some('['), Some('K')) => self.cells.truncate(self.column),
                     (Some('['), Some('H')) => *self = Self::default(),
                     (Some('['), Some('2')) => drop(characters.next()),
-                    other => panic!("unknown sequence {other:?}"),
+                    // Never equal to a line.
+                    _ => self.cells.push('\u{fffd}'),
                 },
                 character => {
                     if self.column == self.cells.len() {
