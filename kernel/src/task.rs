@@ -164,6 +164,8 @@ pub fn spawn(
         // SAFETY: the slot was free and is not in a run queue yet, so nobody else touches the context.
         unsafe { *slot.context.get() = Context::new(stacks::top(index), first_run, index as u64) };
         make_ready(id.index, &status);
+        drop(status);
+        switch_if_asked();
         return Ok(id);
     }
     Err(SpawnError::TooMany)

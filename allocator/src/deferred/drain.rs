@@ -64,8 +64,9 @@ impl<P: Platform> Pool<P> {
                 } else {
                     self.free_buckets(ring, &mut scratch, head, count, &mut leaving)
                 };
-                ring.finish(count, refused, by);
+                // Pages first: once nothing is pending, nothing is on its way back either.
                 self.release(leaving);
+                ring.finish(count, refused, by);
                 report.freed += usize::try_from(count).unwrap_or(usize::MAX);
             }
         }

@@ -33,7 +33,7 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
         mode::STRAY => {
             call::print("guest: reading outside of my memory\n");
             // SAFETY: it is the point of this mode that there is nothing: the hypervisor stops the guest here.
-            let _ = unsafe { ((PAGES_BASE + (1 << 32)) as *const u64).read_volatile() };
+            let _ = unsafe { ((PAGES_BASE + (3 << 30)) as *const u64).read_volatile() };
             call::exit(NOT_STOPPED)
         }
         mode::WRITE_READ_ONLY => {
