@@ -210,9 +210,20 @@ pub(crate) fn decompress(mut bytes: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option
                 at += matched + rest + MIN_MATCH;
                 continue;
             }
-            copy::<8>(page, at - offset, at)?;
-            copy::<8>(page, at + 8 - offset, at + 8)?;
-            copy::<8>(page, at + 16 - offset, at + 16)?;
+            let from = at - offset;
+            if offset >= 16 {
+                copy::<16>(page, from, at)?;
+                // Longer than one block: as often as not.
+                if matched + MIN_MATCH > 16 {
+                    copy::<8>(page, from + 16, at + 16)?;
+                }
+            } else {
+                copy::<8>(page, from, at)?;
+                if matched + MIN_MATCH > 8 {
+                    copy::<8>(page, from + 8, at + 8)?;
+                    copy::<8>(page, from + 16, at + 16)?;
+                }
+            }
             at += matched + MIN_MATCH;
         }
         let (&token, rest) = bytes.split_first()?;
@@ -243,8 +254,12 @@ pub(crate) fn decompress(mut bytes: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option
 /// Copies a block that may overlap its source only if it lies `N` or more behind it.
 #[inline(always)]
 fn copy<const N: usize>(page: &mut [u8; PAGE_SIZE], from: usize, to: usize) -> Option<()> {
-    let block: [u8; N] = *page.get(from..)?.first_chunk()?;
-    *page.get_mut(to..)?.first_chunk_mut()? = block;
+    // One comparison each, behind which the two slices need no other.
+    if from > PAGE_SIZE - N || to > PAGE_SIZE - N {
+        return None;
+    }
+    let block: [u8; N] = *page[from..from + N].first_chunk()?;
+    *page[to..to + N].first_chunk_mut()? = block;
     Some(())
 }
 
