@@ -1,13 +1,14 @@
 //! A task's saved registers and the switch between two tasks.
 //!
-//! A switch is a call, so the compiler has already saved what a callee may change; x19-x30 and sp remain. SIMD
-//! registers are not part of it (see the crate's page).
+//! A switch is a call, so the compiler has already saved what a callee may change; x19-x30 and sp remain. Of the
+//! SIMD registers q0-q3 belong to the task, since a copy that uses them may be preempted in the middle (see the
+//! crate's page); the others are the guest's that is loaded on the core.
 
 use core::arch::naked_asm;
 use core::mem::offset_of;
 
 /// Saved registers of a task that does not run.
-#[repr(C)]
+#[repr(C, align(16))]
 #[derive(Debug, Default)]
 pub struct Context {
     /// x19 to x28.
@@ -18,15 +19,19 @@ pub struct Context {
     link: u64,
     /// sp.
     stack: u64,
+    _align: u64,
+    /// q0 to q3.
+    simd: [u128; 4],
 }
 
 const _: () = assert!(offset_of!(Context, frame_pointer) == 80);
 const _: () = assert!(offset_of!(Context, stack) == 96);
+const _: () = assert!(offset_of!(Context, simd) == 112);
 
 impl Context {
     /// Nothing saved yet: for the task that runs already.
     pub const fn empty() -> Self {
-        Self { callee_saved: [0; 10], frame_pointer: 0, link: 0, stack: 0 }
+        Self { callee_saved: [0; 10], frame_pointer: 0, link: 0, stack: 0, _align: 0, simd: [0; 4] }
     }
 
     /// A task that has not run: its first switch enters `entry(argument)` on the stack that ends at `stack_top`.
@@ -54,6 +59,14 @@ extern "C" fn start() {
 #[unsafe(naked)]
 pub unsafe extern "C" fn switch(from: *mut Context, to: *const Context) {
     naked_asm!(
+        ".arch_extension fp",
+        ".arch_extension simd",
+        "stp q0, q1, [x0, #112]",
+        "stp q2, q3, [x0, #144]",
+        "ldp q0, q1, [x1, #112]",
+        "ldp q2, q3, [x1, #144]",
+        ".arch_extension nosimd",
+        ".arch_extension nofp",
         "stp x19, x20, [x0]",
         "stp x21, x22, [x0, #16]",
         "stp x23, x24, [x0, #32]",

@@ -2,8 +2,8 @@
 //! registers at EL2.
 //!
 //! Below [`SIMD_FROM`] bytes a copy moves general registers; from there on it saves q0-q3 on the stack (they may be
-//! a guest's), moves 64 bytes a turn, and puts them back. A copy that is interrupted finds them in the interrupt
-//! frame. Cost of an aligned copy of n >= 128 bytes, counted from the listing: 20 + 6 n / 64.
+//! a guest's), moves 64 bytes a turn, and puts them back. A copy that is preempted finds them in its task's
+//! context. Cost of an aligned copy of n >= 128 bytes, counted from the listing: 20 + 6 n / 64.
 
 use core::arch::global_asm;
 

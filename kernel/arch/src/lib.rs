@@ -14,9 +14,11 @@
 //!
 //! References: Arm ARM is DDI 0487 (sections named where a register is written).
 //!
-//! SIMD at EL2: the target is soft-float, so compiled code never touches q0-q31 and a guest's SIMD state stays
-//! live in the registers across exits. The routines of [`copy`] use q0-q3 and put them back; the interrupt frame
-//! holds q0-q3, so a preempted copy finds its registers again.
+//! SIMD at EL2: the target is soft-float, so compiled code never touches q0-q31. Only the routines of [`copy`] use
+//! q0-q3, and put them back. A copy can be preempted, and two preempted copies need not end in the order they began:
+//! so q0-q3 belong to the task and are switched with it, also a virtual CPU's, whose q0-q3 are its guest's. q4-q31
+//! stay the loaded guest's across exits and change only when another virtual CPU takes the core. An interrupt
+//! handler that copies ends before the interrupted code goes on, so the interrupt frame need not hold them.
 #![no_std]
 #![cfg(target_arch = "aarch64")]
 

@@ -210,7 +210,8 @@ impl SystemState {
     }
 }
 
-/// The SIMD and floating-point registers of a virtual CPU.
+/// The SIMD and floating-point registers of a virtual CPU; of q0 to q3, which travel with the task that runs it,
+/// only a look.
 #[repr(C, align(16))]
 #[derive(Debug, Clone)]
 pub struct SimdState {
@@ -236,7 +237,7 @@ impl SimdState {
         unsafe { bale_simd_save(self) };
     }
 
-    /// Writes the block into this core's registers.
+    /// Writes the block into this core's registers, but for q0 to q3.
     pub fn load(&self) {
         // SAFETY: as in `save`; compiled code of EL2 holds nothing in these registers.
         unsafe { bale_simd_load(self) };
@@ -278,8 +279,6 @@ bale_simd_save:
     ret
     .global bale_simd_load
 bale_simd_load:
-    ldp     q0, q1, [x0]
-    ldp     q2, q3, [x0, #32]
     ldp     q4, q5, [x0, #64]
     ldp     q6, q7, [x0, #96]
     ldp     q8, q9, [x0, #128]

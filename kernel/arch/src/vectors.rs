@@ -35,14 +35,15 @@ pub struct TrapFrame {
     pub elr: u64,
     /// `SPSR_EL2`.
     pub spsr: u64,
-    /// q0 to q3; only the interrupt path saves them.
-    pub simd: [u128; 4],
+    /// Which vector was taken; see [`Kind`].
+    kind: u64,
+    _align: u64,
 }
 
-const _: () = assert!(size_of::<TrapFrame>() == 336);
+const _: () = assert!(size_of::<TrapFrame>() == 288);
 const _: () = assert!(offset_of!(TrapFrame, stack) == 248);
 const _: () = assert!(offset_of!(TrapFrame, elr) == 256);
-const _: () = assert!(offset_of!(TrapFrame, simd) == 272);
+const _: () = assert!(offset_of!(TrapFrame, kind) == 272);
 const _: () = assert!(STACK_SIZE == 0x8000 && GUARD_SIZE == 0x1000, "the overflow test below looks at bits 12 to 14");
 
 /// Which vector was taken.
@@ -91,7 +92,7 @@ global_asm!(
     stp     x28, x29, [sp, #224]
     mrs     x10, elr_el2
     mrs     x11, spsr_el2
-    add     x9, sp, #336
+    add     x9, sp, #288
     stp     x30, x9, [sp, #240]
     stp     x10, x11, [sp, #256]
     .endm
@@ -116,13 +117,13 @@ global_asm!(
     ldp     x28, x29, [sp, #224]
     ldr     x30, [sp, #240]
     ldp     x0, x1, [sp]
-    add     sp, sp, #336
+    add     sp, sp, #288
     eret
     .endm
 
     .macro exception_vector kind
     .balign 128
-    sub     sp, sp, #336
+    sub     sp, sp, #288
     // Swap-free test of the stack pointer: sp = sp + x0, x0 = the new sp, and back again.
     add     sp, sp, x0
     sub     x0, sp, x0
@@ -139,7 +140,7 @@ global_asm!(
 
     .macro interrupt_vector
     .balign 128
-    sub     sp, sp, #336
+    sub     sp, sp, #288
     b       bale_interrupt_entry
     .endm
 
@@ -172,7 +173,7 @@ bale_vectors:
     exception_vector 2
 
 bale_exception_entry:
-    str     x1, [sp, #272]          // the kind; the SIMD slots are free on this path
+    str     x1, [sp, #272]
     ldr     x1, [sp, #8]
     save_registers
     mov     x0, sp
@@ -190,12 +191,12 @@ bale_stack_overflow:
     msr     tpidr_el0, x0
     mrs     x0, tpidr_el2
     ldr     x0, [x0, #{emergency}]
-    sub     x0, x0, #336
+    sub     x0, x0, #288
     mov     sp, x0
     mrs     x0, tpidrro_el0
     save_registers
     mrs     x0, tpidr_el0
-    add     x0, x0, #336
+    add     x0, x0, #288
     str     x0, [sp, #248]
     mov     x0, sp
     mov     x1, #3
@@ -205,16 +206,8 @@ bale_stack_overflow:
 
 bale_interrupt_entry:
     save_registers
-    .arch_extension fp
-    .arch_extension simd
-    stp     q0, q1, [sp, #272]
-    stp     q2, q3, [sp, #304]
     mov     x0, sp
     bl      bale_interrupt
-    ldp     q0, q1, [sp, #272]
-    ldp     q2, q3, [sp, #304]
-    .arch_extension nosimd
-    .arch_extension nofp
     restore_registers
     "#,
     emergency = const EMERGENCY_STACK_OFFSET,
