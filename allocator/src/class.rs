@@ -13,6 +13,9 @@ use crate::{
     zspage::{Descriptor, NO_ZSPAGE, SHRINKING, TOUCHED, Use, VICTIM, location, parts},
 };
 
+/// Bytes of free objects from which on a class lets smaller ones have some.
+const SPARE: usize = 8192;
+
 /// Full zspages.
 const FULL: usize = 0;
 /// Fullest group that has a free object.
@@ -64,6 +67,8 @@ pub(crate) struct Class {
     pub(crate) objects: u32,
     pub(crate) zspages: u32,
     pub(crate) pages: u32,
+    /// Whether smaller classes may take objects of this one.
+    offers: bool,
     /// Zspage that takes the next page; `NO_ZSPAGE` if a new one must be begun.
     growing: u32,
     /// Zspage that compaction packs to its front, objects from `cut` on being moved.
@@ -107,6 +112,7 @@ impl Class {
             objects: 0,
             zspages: 0,
             pages: 0,
+            offers: false,
             growing: NO_ZSPAGE,
             shrinking: NO_ZSPAGE,
             cut: 0,
@@ -426,6 +432,15 @@ impl Class {
         }
     }
 
+    /// Lets smaller classes know whether there are more free objects than this class is likely to want soon.
+    fn offer<P: Platform>(&mut self, store: &Store<P>) {
+        let offers = self.has_room() && (self.capacity - self.objects) as usize * self.size() >= SPARE;
+        if offers != self.offers {
+            self.offers = offers;
+            store.set_room(self.index, offers);
+        }
+    }
+
     fn link<P: Platform>(&mut self, store: &Store<P>, unit: u32, list: usize) {
         let first = self.lists[list];
         let descriptor = store.descriptor(unit);
@@ -436,6 +451,7 @@ impl Class {
         }
         self.lists[list] = unit;
         self.lists_used |= 1 << list;
+        self.offer(store);
     }
 
     fn unlink<P: Platform>(&mut self, store: &Store<P>, unit: u32, list: usize) {
@@ -451,6 +467,7 @@ impl Class {
         self.lists[list] = next;
         if next == NO_ZSPAGE {
             self.lists_used &= !(1 << list);
+            self.offer(store);
         }
     }
 }

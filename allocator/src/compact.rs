@@ -8,7 +8,7 @@
 use crate::{
     cell::{Cell, LOCKED},
     class::{Class, CutOff, FIRST_PARTIAL, LAST_PARTIAL, Leaving, VICTIMS},
-    platform::{Frame, Platform},
+    platform::{Frame, PAGE_SIZE, Platform},
     pool::Pool,
     size_class::CLASSES,
     store::NO_CHUNK,
@@ -43,6 +43,13 @@ struct Move<'a> {
 struct Plan {
     objects: u32,
     free: u32,
+    spared: usize,
+}
+
+enum Verdict {
+    Condemned,
+    Shrinking,
+    Spared,
 }
 
 impl<P: Platform> Pool<P> {
@@ -129,7 +136,7 @@ impl<P: Platform> Pool<P> {
             if class.sweep != NO_CHUNK {
                 return true;
             }
-            if self.choose_some(&mut class, &mut plan) {
+            if class.shrinking == NO_ZSPAGE && self.choose_some(&mut class, &mut plan) {
                 continue;
             }
             if class.first(VICTIMS) == NO_ZSPAGE && class.shrinking == NO_ZSPAGE {
@@ -142,27 +149,44 @@ impl<P: Platform> Pool<P> {
 
     /// `true` if there may be more to choose.
     fn choose_some(&self, class: &mut Class, plan: &mut Plan) -> bool {
-        for _ in 0..CHOICES {
-            let emptiest = (FIRST_PARTIAL..=LAST_PARTIAL).rev().find(|&list| class.first(list) != NO_ZSPAGE);
-            let Some(list) = emptiest else { return false };
-            let unit = class.first(list);
-            let usage = self.store.descriptor(unit).usage();
-            let (objects, free) = (plan.objects + usage.in_use(), plan.free + usage.free());
-            let room = (class.capacity - class.objects).saturating_sub(free);
-            if room < objects {
-                // It cannot go as a whole: keep what has no room elsewhere at its front, and cut off the pages behind.
-                let room = room.saturating_sub(plan.objects);
-                let keep = usage.in_use().saturating_sub(room);
-                let pages = (keep as usize * class.size()).div_ceil(crate::PAGE_SIZE);
-                if class.shrinking == NO_ZSPAGE && pages < self.store.descriptor(unit).pages() {
-                    class.begin_shrink(&self.store, unit, keep);
+        let mut looked_at = 0;
+        for list in (FIRST_PARTIAL..=LAST_PARTIAL).rev() {
+            let mut unit = class.first(list);
+            while unit != NO_ZSPAGE {
+                let next = self.store.descriptor(unit).next();
+                match self.judge(class, plan, unit) {
+                    Verdict::Condemned => {}
+                    Verdict::Spared => plan.spared += 1,
+                    Verdict::Shrinking => return false,
                 }
-                return false;
+                looked_at += 1;
+                if plan.spared >= CHOICES || looked_at >= CHOICES {
+                    return plan.spared < CHOICES && plan.spared < looked_at;
+                }
+                unit = next;
             }
+        }
+        false
+    }
+
+    /// Decides about one zspage by the room that the others have.
+    fn judge(&self, class: &mut Class, plan: &mut Plan, unit: u32) -> Verdict {
+        let descriptor = self.store.descriptor(unit);
+        let usage = descriptor.usage();
+        let (objects, free) = (plan.objects + usage.in_use(), plan.free + usage.free());
+        let room = (class.capacity - class.objects).saturating_sub(free);
+        if room >= objects {
             (plan.objects, plan.free) = (objects, free);
             class.condemn(&self.store, unit);
+            return Verdict::Condemned;
         }
-        true
+        // It cannot go as a whole: keep as many objects as have no room elsewhere at its front, and cut off the pages behind.
+        let keep = objects - room;
+        if (keep as usize * class.size()).div_ceil(PAGE_SIZE) < descriptor.pages() {
+            class.begin_shrink(&self.store, unit, keep);
+            return Verdict::Shrinking;
+        }
+        Verdict::Spared
     }
 
     /// Locks objects that lie on victims and finds room for them. `true` when the sweep has ended.

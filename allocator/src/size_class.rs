@@ -55,6 +55,11 @@ pub const fn objects_in(index: usize, pages: usize) -> usize {
     pages * PAGE_SIZE / class_size(index)
 }
 
+/// Bytes of a zspage of `pages` pages that no object gets, its descriptor among them.
+const fn lost(index: usize, pages: usize) -> usize {
+    pages * PAGE_SIZE - objects_in(index, pages) * class_size(index) + (3 + pages).div_ceil(4) * 16
+}
+
 const fn chain_of(index: usize, most: usize) -> usize {
     let mut best = 1;
     let mut pages = 2;
@@ -63,8 +68,9 @@ const fn chain_of(index: usize, most: usize) -> usize {
         if objects > MAX_OBJECTS {
             break;
         }
-        // Compared as objects per page, without division.
-        if objects * best > objects_in(index, best) * pages {
+        // Bytes lost for each object, compared without division: what is left over at the end, and the descriptor. But a class of one object
+        // to a page stays at one page, which goes back with its object.
+        if lost(index, pages) * objects_in(index, best) <= lost(index, best) * objects && objects > pages {
             best = pages;
         }
         pages += 1;

@@ -9,6 +9,7 @@ use crate::{
     handle::CELL_BITS,
     memory::{Directory, MOST_LEAVES, Overlay, Supply},
     platform::{PAGE_SIZE, Platform},
+    size_class::CLASSES,
     sync::{AtomicU8, AtomicU32, Lock, Ordering},
     zspage::{Descriptor, UNIT_BITS, units_for},
 };
@@ -70,6 +71,8 @@ pub(crate) struct Store<P> {
     chunks: Directory<Chunks>,
     units: Directory<Units>,
     arena: Lock<Arena>,
+    /// For each class whether it has a free object: a hint, written under the class's lock where it changes.
+    rooms: [AtomicU8; CLASSES],
 }
 
 /// Asked for metadata while none was at hand: fill the supply without a lock and ask again.
@@ -84,7 +87,25 @@ impl<P: Platform> Store<P> {
             next_unit: 0,
             free_units: [NO_UNIT; UNIT_SIZES],
         };
-        Self { platform, chunks: Directory::new(), units: Directory::new(), arena: Lock::new(arena) }
+        Self {
+            platform,
+            chunks: Directory::new(),
+            units: Directory::new(),
+            arena: Lock::new(arena),
+            rooms: [const { AtomicU8::new(0) }; CLASSES],
+        }
+    }
+
+    /// Notes whether class `index` has a free object; under its lock.
+    pub(crate) fn set_room(&self, index: u8, room: bool) {
+        // Relaxed: a hint; who follows it takes the class lock.
+        self.rooms[usize::from(index)].store(u8::from(room), Ordering::Relaxed);
+    }
+
+    /// First class from `from` to `to` that seems to have a free object.
+    pub(crate) fn room(&self, from: usize, to: usize) -> Option<usize> {
+        // Relaxed: as above.
+        (from..=to).find(|&index| self.rooms[index].load(Ordering::Relaxed) != 0)
     }
 
     #[inline]

@@ -12,9 +12,9 @@ use crate::{
 };
 
 /// Classes that are always active are this many classes apart.
-const COARSE: usize = 16;
+const COARSE: usize = 8;
 /// Bytes lost by rounding at which a range is split, as objects times width.
-const SPLIT: usize = 4096;
+const SPLIT: usize = 2560;
 
 const fn is_coarse(index: usize) -> bool {
     index % COARSE == CLASSES % COARSE - 1 && merged(index) == index || index == CLASSES - 1

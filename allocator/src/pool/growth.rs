@@ -8,10 +8,13 @@ use crate::{
     memory::Supply,
     platform::{Frame, PAGE_SIZE, Platform},
     pool::Pool,
-    size_class::{chain, class_of},
+    size_class::{chain, class_of, class_size},
     store::Wanting,
     sync::Ordering,
 };
+
+/// A class may take objects of a class that is smaller by up to this part.
+const NEIGHBOURS: usize = 8;
 
 impl<P: Platform> Pool<P> {
     /// Takes an object of at least `size` bytes, with any content.
@@ -48,9 +51,14 @@ impl<P: Platform> Pool<P> {
     #[cold]
     #[inline(never)]
     fn malloc_slow(&self, class: usize) -> Result<Handle, Error> {
+        if let Some(neighbour) = self.neighbour_with_room(class)
+            && let Ok(Some((cell, generation))) = self.grow(neighbour, false)
+        {
+            return self.name(cell, generation, neighbour);
+        }
         let mut drained = false;
         loop {
-            let failed = match self.grow(class) {
+            let failed = match self.grow(class, true) {
                 Ok(Some((cell, generation))) => return self.name(cell, generation, class),
                 // Another core took what was grown.
                 Ok(None) => continue,
@@ -64,8 +72,15 @@ impl<P: Platform> Pool<P> {
         }
     }
 
-    /// Gives a class what it lacks for one more object, and takes the object.
-    fn grow(&self, class: usize) -> Result<Option<(u32, u8)>, Error> {
+    /// A class a little larger that has a free object while `class` has none: a few bytes of rounding are less than a page.
+    fn neighbour_with_room(&self, class: usize) -> Option<usize> {
+        let largest = (class_size(class) + class_size(class) / NEIGHBOURS).min(PAGE_SIZE);
+        let found = self.store.room(class, class_of(largest))?;
+        (found != class).then_some(found)
+    }
+
+    /// Gives a class what it lacks for one more object, and takes the object; a page only if `page` says so.
+    fn grow(&self, class: usize, page: bool) -> Result<Option<(u32, u8)>, Error> {
         let (has_cell, has_room, split) = {
             let pinned = self.store.platform.pin();
             let class = self.class(class).lock(&pinned);
@@ -77,7 +92,7 @@ impl<P: Platform> Pool<P> {
         if !has_cell {
             self.grow_cells(class)?;
         }
-        if !has_room {
+        if !has_room && page {
             return self.grow_page(class);
         }
         let pinned = self.store.platform.pin();
