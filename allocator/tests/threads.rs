@@ -1,0 +1,94 @@
+//! Threads as cores: allocation, reads, deferred frees, drains and compaction at the same time.
+
+mod common;
+
+use common::{Host, set_core};
+use std::sync::atomic::{AtomicBool, Ordering};
+use zsmalloc::{Config, Handle, PAGE_SIZE, Platform, Pool, bench::Random};
+
+const CORES: usize = 3;
+
+fn worker(pool: &Pool<&Host>, core: usize, rounds: usize) {
+    set_core(core);
+    let mut random = Random::new(core as u64 + 1);
+    let mut objects: Vec<(Handle, usize, u8)> = Vec::new();
+    for round in 0..rounds {
+        let seed = u8::try_from(round % 251).expect("small");
+        let size = usize::try_from(random.below(PAGE_SIZE as u64)).expect("small") + 1;
+        let handle = pool.malloc(size).expect("memory");
+        pool.write(&handle, &vec![seed; size]).expect("live");
+        objects.push((handle, size, seed));
+        let index = usize::try_from(random.below(objects.len() as u64)).expect("small");
+        {
+            let (handle, size, seed) = &objects[index];
+            let view = pool.read(handle).expect("live");
+            let (head, tail) = view.parts();
+            assert!(head.iter().chain(tail).take(*size).all(|byte| byte == seed));
+        }
+        if objects.len() > 400 {
+            let keep = 100 + index / 2;
+            let pinned = pool.platform().pin();
+            pool.free_deferred_many(&pinned, objects.drain(keep..).map(|(handle, ..)| handle));
+        }
+        if round % 7 == 0 {
+            let (handle, ..) = objects.swap_remove(index.min(objects.len() - 1));
+            pool.free_deferred(&pool.platform().pin(), handle);
+        }
+    }
+    let pinned = pool.platform().pin();
+    pool.free_deferred_many(&pinned, objects.into_iter().map(|(handle, ..)| handle));
+}
+
+#[test]
+fn everything_at_once() {
+    let host = Host::new(20_000, CORES);
+    let config = Config { ring_capacity: 256, watermark: 64, ..Config::default() };
+    let pool = Pool::new(&host, config).expect("memory");
+    let rounds = if cfg!(debug_assertions) { 4_000 } else { 60_000 };
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..CORES)
+            .map(|core| {
+                let pool = &pool;
+                scope.spawn(move || worker(pool, core, rounds))
+            })
+            .collect();
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                for core in 0..CORES {
+                    pool.drain(core, 50);
+                }
+                pool.compact(300);
+                let stats = pool.stats();
+                assert!(stats.drained + stats.helped + stats.flushed <= stats.enqueued);
+            }
+        });
+        for worker in workers {
+            worker.join().expect("a worker that found its bytes");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    pool.flush();
+    let stats = pool.stats();
+    assert_eq!((stats.objects, stats.pages, stats.pending, stats.refused), (0, 0, 0, 0));
+    assert_eq!(stats.enqueued, stats.drained + stats.helped + stats.flushed);
+    assert!(stats.moved > 0 && stats.helped > 0);
+    pool.close();
+    assert_eq!(host.used(), 0);
+}
+
+#[test]
+fn two_frees_of_one_handle_race() {
+    let host = Host::new(2_000, 2);
+    let pool = Pool::new(&host, Config::default()).expect("memory");
+    for _ in 0..if cfg!(debug_assertions) { 200 } else { 2_000 } {
+        let raw = pool.malloc(1000).expect("memory").into_raw();
+        let free = || pool.free(Handle::from_raw(raw).expect("a handle")).is_ok();
+        let (first, second) = std::thread::scope(|scope| {
+            let other = scope.spawn(free);
+            (free(), other.join().expect("no panic"))
+        });
+        assert!(first != second, "exactly one free succeeds");
+    }
+    assert_eq!(pool.stats().objects, 0);
+}
