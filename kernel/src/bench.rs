@@ -31,9 +31,9 @@ impl fmt::Display for BenchError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(name) => write!(f, "there is no benchmark {name}; `bench list` names them"),
-            Self::NoCounter => {
-                f.write_str("this machine does not count instructions; start it with `cargo bale run --icount`")
-            }
+            Self::NoCounter => f.write_str(
+                "this machine does not count instructions; start it with `cargo bale run --icount`",
+            ),
             Self::OutOfMemory => f.write_str("too little memory"),
             Self::Pool(error) => write!(f, "the pool says: {error}"),
         }
@@ -47,7 +47,8 @@ const BATCH: usize = 1_000;
 
 /// Sizes of compressed pages, by share: (percent, from, to). Shares are those of LZ4 over pages of ordinary
 /// processes in round figures: a mean near 1,900 bytes, 4 % that do not compress.
-const MIX: [(u64, u64, u64); 5] = [(12, 32, 400), (28, 400, 1400), (36, 1400, 2600), (20, 2600, 3600), (4, 4096, 4097)];
+const MIX: [(u64, u64, u64); 5] =
+    [(12, 32, 400), (28, 400, 1400), (36, 1400, 2600), (20, 2600, 3600), (4, 4096, 4097)];
 
 /// A linear congruential generator (Knuth's MMIX constants); the upper bits are used.
 struct Random(u64);
@@ -148,9 +149,8 @@ pub fn run<'a>(names: &[&'a str]) -> Result<(), BenchError<'a>> {
 }
 
 fn handle_table() -> Option<&'static mut [Option<Handle>]> {
-    let bytes = OBJECTS * size_of::<Option<Handle>>();
-    let mut arena = crate::memory::Arena::new(bytes)?;
-    arena.place([const { None }; OBJECTS]).map(|table| table.as_mut_slice())
+    let mut arena = crate::memory::Arena::new(OBJECTS * size_of::<Option<Handle>>())?;
+    arena.place_each(OBJECTS, || None)
 }
 
 /// Instructions that `f` takes, less the cost of measuring. Interrupts are masked.
@@ -188,7 +188,10 @@ impl Workbench {
     }
 
     /// Sums `f` over every live handle.
-    fn each(&mut self, mut f: impl FnMut(&Pool<Kernel>, Handle) -> Result<(), zsmalloc::Error>) -> Result<Count, zsmalloc::Error> {
+    fn each(
+        &mut self,
+        mut f: impl FnMut(&Pool<Kernel>, Handle) -> Result<(), zsmalloc::Error>,
+    ) -> Result<Count, zsmalloc::Error> {
         let mut count = Count { instructions: 0, operations: 0 };
         for handle in self.handles.iter_mut().filter_map(Option::take) {
             let (instructions, result) = measure(self.overhead, || f(&self.pool, handle));

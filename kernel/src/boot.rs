@@ -33,12 +33,16 @@ pub fn wrong_exception_level(board: &Board, level: u64) -> ! {
     match level {
         3 => early::stop(
             board,
-            &["entered at EL3; Bale runs at EL2. Start it without secure=on, or as an arm64 Image, which QEMU enters at EL2."],
+            &[
+                "entered at EL3; Bale runs at EL2. Start it without secure=on, or as an arm64 Image, which QEMU enters at EL2.",
+            ],
             false,
         ),
         _ => early::stop(
             board,
-            &["entered at EL1; Bale is a hypervisor and needs EL2. Under QEMU add -M virt,virtualization=on."],
+            &[
+                "entered at EL1; Bale is a hypervisor and needs EL2. Under QEMU add -M virt,virtualization=on.",
+            ],
             true,
         ),
     }
@@ -122,13 +126,13 @@ fn start_task(name: &'static str, priority: u8, entry: extern "C" fn(u64) -> !) 
 /// Address and length of the device tree, or a stop that says that there is none.
 fn check_device_tree(board: &Board, address: u64) -> (u64, usize) {
     let none = "no device tree: x0 must hold its address (QEMU: start the flat Image with -kernel)";
-    if address == 0 || address % 8 != 0 {
+    if address == 0 || !address.is_multiple_of(8) {
         early::stop(board, &[none], false);
     }
     // SAFETY: an aligned word; with the MMU off a wrong address reads as whatever the bus answers.
     let magic = unsafe { (address as *const u32).read_volatile() };
     // SAFETY: as above.
-    let size = unsafe { (address as *const u32).add(1).read_volatile() };
+    let size = unsafe { ((address + 4) as *const u32).read_volatile() };
     let size = u32::from_be(size) as usize;
     if u32::from_be(magic) != DEVICE_TREE_MAGIC || size > LARGEST_DEVICE_TREE {
         early::stop(board, &[none], false);
@@ -144,8 +148,11 @@ fn stop(board: &Board, reason: core::fmt::Arguments<'_>) -> ! {
 }
 
 fn enable_map(board: &Board, machine: &Machine) {
-    let memory: Vec<map::Range, 16> =
-        machine.memory.iter().map(|range| map::Range { start: range.base, end: range.base + range.size }).collect();
+    let memory: Vec<map::Range, 16> = machine
+        .memory
+        .iter()
+        .map(|range| map::Range { start: range.base, end: range.base + range.size })
+        .collect();
     let mut devices: Vec<map::Range, 16> = Vec::new();
     let mut device = |start: u64, size: u64| {
         if devices.push(map::Range { start, end: start + size }).is_err() {
@@ -179,7 +186,10 @@ fn add_memory(machine: &Machine, device_tree: (u64, usize)) {
     let image_end = image_sections()[4].end;
     let mut taken: Vec<(u64, u64), 24> = Vec::new();
     let mut take = |start: u64, end: u64| {
-        assert!(taken.push((start & !0xfff, end.next_multiple_of(4096))).is_ok(), "more reserved ranges than fit");
+        assert!(
+            taken.push((start & !0xfff, end.next_multiple_of(4096))).is_ok(),
+            "more reserved ranges than fit"
+        );
     };
     take(image_base(), image_end);
     take(device_tree.0, device_tree.0 + device_tree.1 as u64);
@@ -257,7 +267,9 @@ fn start_further_cores() {
         let block = core::ptr::from_ref(&blocks[index]) as u64;
         match cpu_on(core.affinity(), entry, block) {
             Ok(()) => drop(started.push(index)),
-            Err(error) => println!("bale: core {index} ({:#x}) stays off: PSCI says {error}", core.affinity()),
+            Err(error) => {
+                println!("bale: core {index} ({:#x}) stays off: PSCI says {error}", core.affinity())
+            }
         }
     }
     let deadline = clock::now() + clock::from_us(2_000_000);

@@ -38,7 +38,10 @@ impl fmt::Display for BundleError {
         match self {
             Self::NotTar => f.write_str("it is not a tar archive; `cargo bale run` makes one"),
             Self::PagesNotWhole(length) => {
-                write!(f, "its `pages` hold {length} bytes, which is no whole number of {PAGE_SIZE}-byte pages")
+                write!(
+                    f,
+                    "its `pages` hold {length} bytes, which is no whole number of {PAGE_SIZE}-byte pages"
+                )
             }
         }
     }

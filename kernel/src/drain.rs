@@ -22,6 +22,9 @@ static TASKS: [Lock<Option<TaskId>>; cores::MAX_CORES] = [const { Lock::new(None
 static STARTED: Once<()> = Once::new();
 
 /// Starts a drain task on every core that is online.
+///
+/// # Panics
+/// Without a free task for each.
 pub fn start() {
     STARTED.call_once(|| {
         for core in cores::all().iter().filter(|core| core.online()) {

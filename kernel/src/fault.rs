@@ -49,20 +49,31 @@ extern "C" fn bale_exception(frame: &mut TrapFrame, kind: u64) {
     match Kind::from_raw(kind) {
         Kind::Synchronous => println!("bale: exception on {}: {}", Here, Syndrome::new(syndrome)),
         Kind::SError => println!("bale: SError on {}: {}", Here, Syndrome::new(syndrome)),
-        Kind::Unused => println!("bale: exception through an unused vector on {}: {}", Here, Syndrome::new(syndrome)),
+        Kind::Unused => {
+            println!("bale: exception through an unused vector on {}: {}", Here, Syndrome::new(syndrome))
+        }
         Kind::StackOverflow => {
-            let owner = stacks::guard_owner(mmu::fault_address()).or_else(|| stacks::guard_owner(frame.stack));
+            let owner =
+                stacks::guard_owner(mmu::fault_address()).or_else(|| stacks::guard_owner(frame.stack));
             let name = owner.map_or("?", task::name_of);
             println!("bale: stack overflow on {}: the stack of task {name} is full", Here);
         }
     }
-    println!("  ESR {syndrome:#x}  FAR {:#x}  ELR {:#x}  SPSR {:#x}", mmu::fault_address(), frame.elr, frame.spsr);
+    println!(
+        "  ESR {syndrome:#x}  FAR {:#x}  ELR {:#x}  SPSR {:#x}",
+        mmu::fault_address(),
+        frame.elr,
+        frame.spsr
+    );
     registers(frame);
     backtrace(Some(frame.elr), frame.registers[29]);
     finish_report("a fault in the hypervisor")
 }
 
-/// Reads a word that may not be there: the syndrome of the fault, if there was one. For tests of the map.
+/// Reads a word that may not be there. For tests of the map.
+///
+/// # Errors
+/// The syndrome of the fault.
 pub fn probe(address: u64) -> Result<u64, u64> {
     let masked = mask::Masked::new();
     let probe = this_probe();
@@ -82,7 +93,10 @@ pub fn probe(address: u64) -> Result<u64, u64> {
     }
 }
 
-/// Writes a zero byte to a place that may not be writable: the syndrome of the fault, if there was one.
+/// Writes a zero byte to a place that may not be writable.
+///
+/// # Errors
+/// The syndrome of the fault.
 ///
 /// # Safety
 /// If the place can be written, nobody minds a zero there.
@@ -104,7 +118,10 @@ pub unsafe fn probe_write(address: u64) -> Result<(), u64> {
     }
 }
 
-/// Calls code at a place that may not be executable: the syndrome of the fault, if there was one.
+/// Calls code at a place that may not be executable.
+///
+/// # Errors
+/// The syndrome of the fault.
 pub fn execute_probe(address: u64) -> Result<(), u64> {
     let masked = mask::Masked::new();
     let probe = this_probe();
@@ -205,7 +222,7 @@ fn backtrace(at: Option<u64>, mut frame_pointer: u64) {
     }
     let Some((low, high)) = stacks::bounds_of(frame_pointer) else { return };
     for _ in 0..32 {
-        if frame_pointer < low || frame_pointer > high - 16 || frame_pointer % 8 != 0 {
+        if frame_pointer < low || frame_pointer > high - 16 || !frame_pointer.is_multiple_of(8) {
             break;
         }
         // SAFETY: inside the mapped part of a stack and aligned, checked above.

@@ -73,6 +73,9 @@ static DISTRIBUTOR: Lock<()> = Lock::new(());
 static UNKNOWN: AtomicU64 = AtomicU64::new(0);
 
 /// Names the controller and every interrupt that will be handled. Once, on the boot core, before any is enabled.
+///
+/// # Panics
+/// With more sources than the table holds.
 pub fn initialise(controller: Controller, sources: &[(u32, &'static str, fn())]) {
     let mut table = Vec::new();
     for &(id, name, handler) in sources {

@@ -20,6 +20,14 @@
 //! copy of a page, a codec, or a wait.
 #![no_std]
 #![cfg(target_arch = "aarch64")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "usize is 64 bits here; narrower casts take fields of registers or indexes of small tables"
+)]
+#![allow(
+    clippy::result_large_err,
+    reason = "an error of the shell or of a test is its one line of text, off every hot path"
+)]
 
 pub mod bench;
 pub mod board;

@@ -1,7 +1,5 @@
 //! Memory: frames, the map of EL2, stacks.
 
-use core::sync::atomic::AtomicU64;
-
 pub mod frames;
 pub mod map;
 pub mod stacks;
@@ -64,11 +62,16 @@ impl Arena {
         Some(unsafe { &mut *place })
     }
 
-    /// Room for `count` words, all zero.
-    pub fn words(&mut self, count: usize) -> Option<&'static mut [AtomicU64]> {
-        let room = self.take(align_of::<AtomicU64>(), count.checked_mul(size_of::<AtomicU64>())?)?;
-        let first = room.as_mut_ptr().cast::<AtomicU64>();
-        // SAFETY: aligned room for `count` words, zeroed, which is a valid value of each, and ours for good.
+    /// Room for `count` values, each made by `make`; `None` once the arena is used up.
+    pub fn place_each<T: 'static>(&mut self, count: usize, make: impl Fn() -> T) -> Option<&'static mut [T]> {
+        let room = self.take(align_of::<T>(), count.checked_mul(size_of::<T>())?)?;
+        let first = room.as_mut_ptr().cast::<T>();
+        for index in 0..count {
+            let place = first.wrapping_add(index);
+            // SAFETY: `take` gave out aligned room for `count` values that nobody else has.
+            unsafe { place.write(make()) };
+        }
+        // SAFETY: all of them were just initialised, and are ours for good.
         Some(unsafe { core::slice::from_raw_parts_mut(first, count) })
     }
 

@@ -63,6 +63,10 @@ unsafe impl Platform for Kernel {
     }
 }
 
+/// Pending handles at which the drain interrupt is raised: the death of a small guest is noticed, however large the
+/// ring; what the ring holds beyond is for bursts.
+const WATERMARK: usize = 512;
+
 static POOL: Once<Pool<Kernel>> = Once::new();
 
 /// Makes the pool, its rings sized from cores and memory.
@@ -71,7 +75,8 @@ static POOL: Once<Pool<Kernel>> = Once::new();
 /// The pool's own: too little memory for its first frames.
 pub fn initialise() -> Result<(), Error> {
     let bytes = frames::usage().total as u64 * 4096;
-    let pool = Pool::new(Kernel, Config::for_memory(cores::all().len(), bytes))?;
+    let config = Config::for_memory(cores::all().len(), bytes);
+    let pool = Pool::new(Kernel, Config { watermark: config.watermark.min(WATERMARK), ..config })?;
     POOL.call_once(|| pool);
     Ok(())
 }

@@ -65,7 +65,10 @@ impl<'a> Arguments<'a> {
         let mut rest = self.words.get(from..).unwrap_or(&[]);
         while let [word, after @ ..] = rest {
             if !known.contains(word) {
-                return fail(format_args!("{}: {word} is not known here; `help {}` tells", self.command, self.command));
+                return fail(format_args!(
+                    "{}: {word} is not known here; `help {}` tells",
+                    self.command, self.command
+                ));
             }
             rest = after.get(1..).unwrap_or(&[]);
         }
@@ -185,7 +188,12 @@ pub extern "C" fn task(_argument: u64) -> ! {
 
 fn greet() {
     let memory = memory::frames::usage().total / 256;
-    println!("Bale {} on {}: {} cores, {memory} MiB of memory, up after {} us.",
-        env!("CARGO_PKG_VERSION"), boot::board_name(), cores::online(), boot::boot_us());
+    println!(
+        "Bale {} on {}: {} cores, {memory} MiB of memory, up after {} us.",
+        env!("CARGO_PKG_VERSION"),
+        boot::board_name(),
+        cores::online(),
+        boot::boot_us()
+    );
     println!("`help` lists the commands.");
 }

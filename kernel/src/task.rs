@@ -335,8 +335,10 @@ pub fn on_reschedule() {
 /// Sets the timer for the next task that is due, or for the end of the slice where an equal waits.
 fn arm(core: &Core) {
     let due = TIMERS[core.index()].lock().next_deadline();
-    let equal_waits =
-        READY[core.index()].lock().highest().is_some_and(|p| p >= core.current_priority.load(Ordering::Relaxed));
+    let equal_waits = READY[core.index()]
+        .lock()
+        .highest()
+        .is_some_and(|p| p >= core.current_priority.load(Ordering::Relaxed));
     let slice = equal_waits.then(|| clock::now() + clock::from_us(SLICE_US));
     match due.into_iter().chain(slice).min() {
         Some(deadline) => timer::arm(deadline),

@@ -69,6 +69,8 @@ pub const NO_SUCH_SLOT: u64 = -16i64 as u64;
 pub const STORE_FULL: u64 = -17i64 as u64;
 /// What was stored cannot be read back.
 pub const STORE_CORRUPT: u64 = -18i64 as u64;
+/// The slot is in use by somebody else at this moment; try again.
+pub const STORE_BUSY: u64 = -19i64 as u64;
 
 /// Bytes that one [`CONSOLE_WRITE`] takes at most.
 pub const CONSOLE_LIMIT: u64 = 256;
@@ -156,7 +158,17 @@ mod tests {
 
     #[test]
     fn calls_lie_in_the_vendor_hypervisor_range() {
-        for call in [VENDOR_UID, VENDOR_REVISION, SWAP_INFO, SWAP_OUT, SWAP_IN, SWAP_FREE, CONSOLE_WRITE, REPORT, EXIT] {
+        for call in [
+            VENDOR_UID,
+            VENDOR_REVISION,
+            SWAP_INFO,
+            SWAP_OUT,
+            SWAP_IN,
+            SWAP_FREE,
+            CONSOLE_WRITE,
+            REPORT,
+            EXIT,
+        ] {
             assert_eq!(call >> 31, 1, "{call:#x}: fast call");
             assert_eq!(call >> 24 & 0x3f, 6, "{call:#x}: vendor-specific hypervisor service");
             assert_eq!(call >> 16 & 0xff, 0, "{call:#x}: these bits must be zero");
@@ -171,7 +183,8 @@ mod tests {
 
     #[test]
     fn statuses_differ() {
-        let all = [SUCCESS, NOT_SUPPORTED, INVALID_PARAMETER, NO_SUCH_SLOT, STORE_FULL, STORE_CORRUPT];
+        let all =
+            [SUCCESS, NOT_SUPPORTED, INVALID_PARAMETER, NO_SUCH_SLOT, STORE_FULL, STORE_CORRUPT, STORE_BUSY];
         for (at, status) in all.iter().enumerate() {
             assert!(!all[..at].contains(status));
         }

@@ -14,7 +14,9 @@ const CYCLES_AT_EL2: u64 = 1 << 27;
 /// Starts event counter 0 (instructions) and the cycle counter on this core.
 pub fn start() {
     // SAFETY: the PMU belongs to EL2; nothing else uses its counters.
-    unsafe { asm!("msr pmevtyper0_el0, {0}", in(reg) INSTRUCTIONS_AT_EL2, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("msr pmevtyper0_el0, {0}", in(reg) INSTRUCTIONS_AT_EL2, options(nostack, preserves_flags))
+    };
     // SAFETY: as above.
     unsafe { asm!("msr pmccfiltr_el0, {0}", in(reg) CYCLES_AT_EL2, options(nostack, preserves_flags)) };
     // SAFETY: as above; enables counter 0 and the cycle counter.
@@ -25,6 +27,7 @@ pub fn start() {
 
 /// Instructions retired at EL2 on this core since some moment; 32 bits, so take differences of short runs.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "event counters are 32 bits wide")]
 pub fn instructions() -> u32 {
     let count: u64;
     // SAFETY: reads a counter.

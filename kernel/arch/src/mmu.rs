@@ -142,7 +142,9 @@ pub unsafe fn load_stage2(vtcr: u64, vttbr: u64) {
 /// Leaves guests behind: stage 2 off.
 pub fn unload_stage2() {
     // SAFETY: no guest runs on this core until `load_stage2`.
-    unsafe { asm!("msr hcr_el2, {0}", "msr vttbr_el2, xzr", "isb", in(reg) HOST_CONTROL, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("msr hcr_el2, {0}", "msr vttbr_el2, xzr", "isb", in(reg) HOST_CONTROL, options(nostack, preserves_flags))
+    };
 }
 
 /// Drops every cached translation of the virtual machine whose `VTTBR_EL2` is loaded on this core, on all cores.

@@ -201,7 +201,7 @@ impl SystemState {
         // SAFETY: reads the core's identity.
         unsafe { asm!("mrs {0}, midr_el1", out(reg) identity, options(nomem, nostack, preserves_flags)) };
         Self {
-            sctlr: 0x30d0_0800, // RES1 bits; MMU and caches off
+            sctlr: 0x30d0_0800,    // RES1 bits; MMU and caches off
             tcr: 1 << 7 | 1 << 23, // EPD0, EPD1: no walks until the guest sets up its own
             identity,
             affinity: affinity | 1 << 31,

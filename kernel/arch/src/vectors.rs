@@ -44,7 +44,8 @@ const _: () = assert!(size_of::<TrapFrame>() == 288);
 const _: () = assert!(offset_of!(TrapFrame, stack) == 248);
 const _: () = assert!(offset_of!(TrapFrame, elr) == 256);
 const _: () = assert!(offset_of!(TrapFrame, kind) == 272);
-const _: () = assert!(STACK_SIZE == 0x8000 && GUARD_SIZE == 0x1000, "the overflow test below looks at bits 12 to 14");
+const _: () =
+    assert!(STACK_SIZE == 0x8000 && GUARD_SIZE == 0x1000, "the overflow test below looks at bits 12 to 14");
 
 /// Which vector was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -123,9 +123,9 @@ impl fmt::Display for MachineError {
             Self::Broken => f.write_str("the device tree is broken"),
             Self::NoMemory => f.write_str("the device tree names no memory"),
             Self::NoCpus => f.write_str("the device tree names no core with enable-method psci"),
-            Self::GicV2 => {
-                f.write_str("the interrupt controller is a GICv2; Bale needs a GICv3 (QEMU: -M virt,gic-version=3)")
-            }
+            Self::GicV2 => f.write_str(
+                "the interrupt controller is a GICv2; Bale needs a GICv3 (QEMU: -M virt,gic-version=3)",
+            ),
             Self::NoGic => f.write_str("the device tree names no GICv3 (QEMU: -M virt,gic-version=3)"),
             Self::NoUart => f.write_str("the device tree names no PL011 UART for the console"),
             Self::NoTimer => f.write_str("the device tree names no armv8 timer with an EL2 interrupt"),
@@ -238,7 +238,9 @@ fn cpus(root: FdtNode<'_>) -> Result<Vec<Cpu, MAX_CPUS>, MachineError> {
     let mut all: Vec<Cpu, MAX_CPUS> = Vec::new();
     let parent = root.child("cpus").ok_or(MachineError::NoCpus)?;
     for node in parent.children().filter(|node| node.name_without_address() == "cpu" && enabled(*node)) {
-        let by_psci = node.property("enable-method").is_some_and(|method| matches!(method.value_as::<&str>(), Ok("psci")));
+        let by_psci = node
+            .property("enable-method")
+            .is_some_and(|method| matches!(method.value_as::<&str>(), Ok("psci")));
         // The only core of a machine needs nobody to start it.
         let alone = parent.children().filter(|node| node.name_without_address() == "cpu").count() == 1;
         if !by_psci && !alone {
@@ -261,7 +263,9 @@ fn gic(root: FdtNode<'_>) -> Result<Gic, MachineError> {
     };
     let regions = match node.property("#redistributor-regions") {
         None => 1,
-        Some(count) => count.value_as::<u32>().map_err(|_| MachineError::Malformed("#redistributor-regions"))?,
+        Some(count) => {
+            count.value_as::<u32>().map_err(|_| MachineError::Malformed("#redistributor-regions"))?
+        }
     };
     let mut registers = ranges(node, "GIC reg")?;
     let distributor = registers.next().ok_or(MachineError::Malformed("GIC reg"))??;
@@ -270,7 +274,11 @@ fn gic(root: FdtNode<'_>) -> Result<Gic, MachineError> {
         let region = registers.next().ok_or(MachineError::Malformed("GIC reg"))??;
         redistributors.push(region).map_err(|_| MachineError::TooMany("redistributor regions"))?;
     }
-    if redistributors.is_empty() { Err(MachineError::Malformed("GIC reg")) } else { Ok(Gic { distributor, redistributors }) }
+    if redistributors.is_empty() {
+        Err(MachineError::Malformed("GIC reg"))
+    } else {
+        Ok(Gic { distributor, redistributors })
+    }
 }
 
 /// GIC interrupt number of the `index`th interrupt of a node with three-cell specifiers: kind, number, flags.
@@ -349,7 +357,9 @@ fn chosen(root: FdtNode<'_>) -> Result<Chosen, MachineError> {
     };
     let initrd = match (address("linux,initrd-start")?, address("linux,initrd-end")?) {
         (Some(base), Some(end)) if base < end => Some(Range { base, size: end - base }),
-        (Some(base), Some(end)) if base > end => return Err(MachineError::Malformed("linux,initrd-start or -end")),
+        (Some(base), Some(end)) if base > end => {
+            return Err(MachineError::Malformed("linux,initrd-start or -end"));
+        }
         _ => None,
     };
     Ok((bootargs, initrd))

@@ -2,6 +2,8 @@
 //!
 //! Encodings are those of `ESR_EL2` in the Arm ARM (DDI 0487), section "ESR_EL2, Exception Syndrome Register".
 
+#![expect(clippy::cast_possible_truncation, reason = "fields of a register, masked to their width")]
+
 use core::fmt;
 
 /// A value of `ESR_EL2`.
@@ -228,7 +230,10 @@ mod tests {
     #[test]
     fn reads_like_the_manual() {
         assert_eq!(Syndrome::new(0x971f_0005).to_string(), "data abort on a read, nothing mapped at level 1");
-        assert_eq!(Syndrome::new(0x9600_0047).to_string(), "data abort on a write, nothing mapped at level 3");
+        assert_eq!(
+            Syndrome::new(0x9600_0047).to_string(),
+            "data abort on a write, nothing mapped at level 3"
+        );
         assert_eq!(Syndrome::new(0x5a00_0000).to_string(), "HVC #0");
         assert_eq!(Syndrome::new(0xf200_002a).to_string(), "BRK #42");
     }

@@ -3,6 +3,8 @@
 //! HVC and SMC are answered alike, and nothing is ever passed on to the firmware. Identifiers are those of the two
 //! documents' tables of functions.
 
+#![expect(clippy::cast_possible_truncation, reason = "function identifiers are the lower half of a register")]
+
 /// PSCI_VERSION.
 pub const VERSION: u32 = 0x8400_0000;
 /// CPU_SUSPEND, 32-bit and 64-bit.

@@ -2,6 +2,8 @@
 //!
 //! Both are plain values over task indexes; who locks them and when is the kernel's business.
 
+#![expect(clippy::cast_possible_truncation, reason = "priorities are below 32, task indexes below u16::MAX")]
+
 /// Priorities: 0 runs last.
 pub const PRIORITIES: usize = 32;
 /// End of a list.

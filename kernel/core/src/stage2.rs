@@ -106,9 +106,10 @@ const fn span(level: u32) -> u64 {
     PAGE << (9 * (LAST_LEVEL - level))
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "the remainder is below 1024")]
 fn index(ipa: u64, level: u32) -> usize {
     let entries = if level == 1 { ROOT_ENTRIES } else { ENTRIES };
-    (ipa / span(level)) as usize % entries
+    (ipa / span(level) % entries as u64) as usize
 }
 
 /// What an entry is.
@@ -179,10 +180,13 @@ impl<M: TableMemory> Stage2<M> {
     /// See [`Stage2Error`]. After `OutOfMemory` the front part may be mapped; `unmap` takes any range.
     pub fn map(&mut self, ipa: u64, address: u64, length: u64, access: Access) -> Result<(), Stage2Error> {
         check(ipa, length)?;
-        if address % PAGE != 0 {
+        if !address.is_multiple_of(PAGE) {
             return Err(Stage2Error::Misaligned);
         }
-        address.checked_add(length).filter(|end| *end <= bits::ADDRESS + PAGE).ok_or(Stage2Error::OutOfRange)?;
+        address
+            .checked_add(length)
+            .filter(|end| *end <= bits::ADDRESS + PAGE)
+            .ok_or(Stage2Error::OutOfRange)?;
         if self.any_mapped(ipa, length) {
             return Err(Stage2Error::Mapped);
         }
@@ -199,7 +203,7 @@ impl<M: TableMemory> Stage2<M> {
         for level in 1..=LAST_LEVEL {
             let at = index(ipa, level);
             let entry = decode(self.memory.read(table, at), level);
-            let fits = (ipa | address) % span(level) == 0 && length >= span(level);
+            let fits = (ipa | address).is_multiple_of(span(level)) && length >= span(level);
             match entry {
                 Entry::Table(next) => table = next,
                 Entry::Invalid if fits => {
@@ -256,7 +260,12 @@ impl<M: TableMemory> Stage2<M> {
     ///
     /// # Errors
     /// See [`Stage2Error`]; only a split can run out of memory, and then nothing of that block has changed.
-    pub fn unmap(&mut self, ipa: u64, length: u64, changed: &mut dyn FnMut(u64, u64)) -> Result<(), Stage2Error> {
+    pub fn unmap(
+        &mut self,
+        ipa: u64,
+        length: u64,
+        changed: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Stage2Error> {
         check(ipa, length)?;
         let end = ipa + length;
         let mut at = ipa;
@@ -267,7 +276,12 @@ impl<M: TableMemory> Stage2<M> {
     }
 
     /// Unmaps the leaf at `at`, or the part of it before `end`; where to go on.
-    fn unmap_one(&mut self, at: u64, end: u64, changed: &mut dyn FnMut(u64, u64)) -> Result<u64, Stage2Error> {
+    fn unmap_one(
+        &mut self,
+        at: u64,
+        end: u64,
+        changed: &mut dyn FnMut(u64, u64),
+    ) -> Result<u64, Stage2Error> {
         let mut table = self.root;
         let mut level = 1;
         loop {
@@ -349,7 +363,7 @@ impl<M: TableMemory> Stage2<M> {
 }
 
 fn check(ipa: u64, length: u64) -> Result<(), Stage2Error> {
-    if length == 0 || (ipa | length) % PAGE != 0 {
+    if length == 0 || !(ipa | length).is_multiple_of(PAGE) {
         return Err(Stage2Error::Misaligned);
     }
     match ipa.checked_add(length) {

@@ -65,8 +65,11 @@ struct Allocator {
     usage: Usage,
 }
 
-static FRAMES: Lock<Allocator> =
-    Lock::new(Allocator { fresh: Vec::new(), returned: 0, usage: Usage { total: 0, free: 0, least_free: 0 } });
+static FRAMES: Lock<Allocator> = Lock::new(Allocator {
+    fresh: Vec::new(),
+    returned: 0,
+    usage: Usage { total: 0, free: 0, least_free: 0 },
+});
 
 impl Allocator {
     fn take(&mut self) -> Option<Frame> {

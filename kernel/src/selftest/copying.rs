@@ -31,7 +31,8 @@ pub(super) fn copy_matches_reference() -> Verdict {
     for length in LENGTHS {
         for (from_at, to_at) in [(0, 0), (1, 0), (0, 1), (3, 5), (8, 16), (13, 7)] {
             to.bytes_mut().fill(0xee);
-            to.bytes_mut()[to_at..to_at + length].copy_from_slice(&from.bytes_mut()[from_at..from_at + length]);
+            to.bytes_mut()[to_at..to_at + length]
+                .copy_from_slice(&from.bytes_mut()[from_at..from_at + length]);
             for (index, byte) in to.bytes_mut().iter().enumerate() {
                 let inside = (to_at..to_at + length).contains(&index);
                 let expected = if inside { pattern(index - to_at + from_at) } else { 0xee };
@@ -77,7 +78,10 @@ pub(super) fn set_and_compare() -> Verdict {
             right.bytes_mut()[place] = 0x5a;
             ensure!(order.is_lt(), "memcmp of {length} did not see byte {place}");
         }
-        ensure!(left.bytes_mut()[..length] == right.bytes_mut()[..length], "equal {length} bytes compared unequal");
+        ensure!(
+            left.bytes_mut()[..length] == right.bytes_mut()[..length],
+            "equal {length} bytes compared unequal"
+        );
     }
     frames::release([left, right]);
     Ok(())

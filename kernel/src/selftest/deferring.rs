@@ -15,7 +15,11 @@ static BROKEN: AtomicU64 = AtomicU64::new(0);
 
 /// Everything is back: nothing pending, the books balance, no object or page more than before.
 fn all_back(before: zsmalloc::Stats) -> Verdict {
-    ensure!(drain::wait_until_quiet(10_000_000), "still pending after ten seconds: {}", pool().stats().pending);
+    ensure!(
+        drain::wait_until_quiet(10_000_000),
+        "still pending after ten seconds: {}",
+        pool().stats().pending
+    );
     let stats = pool().stats();
     ensure!(
         stats.enqueued == stats.drained + stats.helped + stats.flushed,
@@ -85,7 +89,10 @@ pub(super) fn all_comes_back() -> Verdict {
     }
     let mut finished = 0;
     while (finished as usize) < online {
-        ensure!(eventually(|| DONE.load(Ordering::Acquire) > finished), "only {finished} of {online} cores finished");
+        ensure!(
+            eventually(|| DONE.load(Ordering::Acquire) > finished),
+            "only {finished} of {online} cores finished"
+        );
         finished = DONE.load(Ordering::Acquire);
     }
     ensure!(BROKEN.load(Ordering::Relaxed) == 0, "{} objects were broken", BROKEN.load(Ordering::Relaxed));
@@ -133,8 +140,15 @@ pub(super) fn burst_beyond_the_ring() -> Verdict {
     }
     all_back(before)?;
     let after = pool().stats();
-    ensure!(after.enqueued + after.synchronous - before.enqueued - before.synchronous == pushed as u64, "not all were enqueued");
-    ensure!(after.synchronous == before.synchronous, "{} were freed synchronously", after.synchronous - before.synchronous);
+    ensure!(
+        after.enqueued + after.synchronous - before.enqueued - before.synchronous == pushed as u64,
+        "not all were enqueued"
+    );
+    ensure!(
+        after.synchronous == before.synchronous,
+        "{} were freed synchronously",
+        after.synchronous - before.synchronous
+    );
     ensure!(after.interrupts > before.interrupts, "no interrupt was raised");
     Ok(())
 }
@@ -173,7 +187,13 @@ pub(super) fn stale_handle_is_an_error() -> Verdict {
     let copy = || Handle::from_raw(raw).ok_or_else(|| super::failure(format_args!("{raw:#x} is no handle")));
     ensure!(pool().free(copy()?) == Ok(()), "the first free failed");
     ensure!(pool().free(copy()?) == Err(Error::StaleHandle), "the second free was not refused");
-    ensure!(pool().read(&copy()?).err() == Some(Error::StaleHandle), "a read of a freed object was not refused");
-    ensure!(pool().write(&copy()?, b"x") == Err(Error::StaleHandle), "a write to a freed object was not refused");
+    ensure!(
+        pool().read(&copy()?).err() == Some(Error::StaleHandle),
+        "a read of a freed object was not refused"
+    );
+    ensure!(
+        pool().write(&copy()?, b"x") == Err(Error::StaleHandle),
+        "a write to a freed object was not refused"
+    );
     all_back(before)
 }

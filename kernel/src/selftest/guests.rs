@@ -92,7 +92,10 @@ pub(super) fn undefined_instruction() -> Verdict {
 
 pub(super) fn endless_loop_is_killed() -> Verdict {
     let index = start(mode::ENDLESS, cores::online() - 1)?;
-    ensure!(eventually(|| vm::summaries().any(|vm| vm.slot == index && vm.exits > 0)), "no interrupt reached it");
+    ensure!(
+        eventually(|| vm::summaries().any(|vm| vm.slot == index && vm.exits > 0)),
+        "no interrupt reached it"
+    );
     ensure!(vm::kill(index), "it does not run");
     let (_, reason) = ended(index)?;
     ensure!(reason == Reason::Killed, "{reason}");

@@ -53,7 +53,10 @@ pub(super) fn guard_pages_fault() -> Verdict {
             match probe(address) {
                 Ok(_) => return Err(super::failure(format_args!("guard page at {address:#x} was read"))),
                 Err(syndrome) => {
-                    ensure!(is_translation_fault(syndrome), "{address:#x}: no translation fault but {syndrome:#x}");
+                    ensure!(
+                        is_translation_fault(syndrome),
+                        "{address:#x}: no translation fault but {syndrome:#x}"
+                    );
                 }
             }
         }

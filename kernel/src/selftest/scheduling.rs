@@ -37,7 +37,10 @@ pub(super) fn higher_priority_preempts() -> Verdict {
     for (value, priority) in [(1, task::LOG), (2, task::VCPU), (3, task::DRAIN), (4, task::DRAIN_URGENT)] {
         ensure!(task::spawn("note", core, priority, note, value).is_ok(), "no task");
         let ran = ORDER.lock().contains(&value);
-        ensure!(ran == (priority > task::SHELL), "task {value} of priority {priority}: ran at spawn is {ran}");
+        ensure!(
+            ran == (priority > task::SHELL),
+            "task {value} of priority {priority}: ran at spawn is {ran}"
+        );
     }
     ensure!(eventually(|| COUNT.load(Ordering::Acquire) == 4), "not all ran");
     ensure!(ORDER.lock().as_slice() == [4, 3, 2, 1], "order {:?}", ORDER.lock().as_slice());

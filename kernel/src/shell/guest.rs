@@ -35,7 +35,11 @@ pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
             None => fail(format_args!("there never was a vm {number}")),
         },
         ["kill", number] => {
-            if vm::kill(slot(number)?) { Ok(()) } else { fail(format_args!("vm {number} does not run")) }
+            if vm::kill(slot(number)?) {
+                Ok(())
+            } else {
+                fail(format_args!("vm {number} does not run"))
+            }
         }
         [other, ..] => fail(format_args!("vm {other} is not known or lacks a number; `help vm` tells")),
     }
@@ -62,11 +66,20 @@ fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
 }
 
 fn list() {
-    println!("{:>3} {:>5} {:<10} {:>4} {:>9} {:>9} {:>10}  state", "vm", "start", "guest", "core", "exits", "calls", "stored");
+    println!(
+        "{:>3} {:>5} {:<10} {:>4} {:>9} {:>9} {:>10}  state",
+        "vm", "start", "guest", "core", "exits", "calls", "stored"
+    );
     for machine in vm::summaries() {
         print!(
             "{:>3} {:>5} {:<10} {:>4} {:>9} {:>9} {:>10}  ",
-            machine.slot, machine.generation, machine.guest, machine.core, machine.exits, machine.calls, machine.swap.stored
+            machine.slot,
+            machine.generation,
+            machine.guest,
+            machine.core,
+            machine.exits,
+            machine.calls,
+            machine.swap.stored
         );
         show_state(&machine);
     }
@@ -85,17 +98,17 @@ fn show_run(machine: &Summary, before: zsmalloc::Stats) -> Outcome {
     let quiet = drain::wait_until_quiet(QUIET_LIMIT_US);
     let stats = pool::pool().stats();
     let figure = |key: u64| machine.figures[key as usize - 1];
-    let (out, equal, lost) = (figure(report::PAGES_OUT), figure(report::PAGES_EQUAL), figure(report::BYTES_LOST));
+    let (out, equal, lost) =
+        (figure(report::PAGES_OUT), figure(report::PAGES_EQUAL), figure(report::BYTES_LOST));
     let taken = stats.drained + stats.helped + stats.flushed;
     print!("vm {} on core {} ", machine.slot, machine.core);
     show_state(machine);
     println!("  {out} pages swapped out, {equal} read back equal, {lost} bytes lost");
     println!(
-        "  {} slots released in {} us when it ended, {} us after {} us of running",
+        "  ran {} us; its end released {} slots in {} us, the drain's work not included",
+        clock::to_us(machine.run_ticks - machine.release_ticks),
         machine.released,
-        clock::to_us(machine.release_ticks),
-        clock::to_us(machine.run_ticks),
-        clock::to_us(machine.run_ticks - machine.release_ticks)
+        clock::to_us(machine.release_ticks)
     );
     println!("  pool: {} objects, {} pages", stats.objects, stats.pages);
     println!(
@@ -108,7 +121,10 @@ fn show_run(machine: &Summary, before: zsmalloc::Stats) -> Outcome {
         return fail(format_args!("the guest did not end well"));
     }
     if !quiet || stats.enqueued != taken + stats.pending {
-        return fail(format_args!("the books do not balance: {} enqueued, {taken} taken out", stats.enqueued));
+        return fail(format_args!(
+            "the books do not balance: {} enqueued, {taken} taken out",
+            stats.enqueued
+        ));
     }
     if alone && (stats.objects, stats.pages) != (0, 0) {
         return fail(format_args!("{} objects and {} pages stayed behind", stats.objects, stats.pages));

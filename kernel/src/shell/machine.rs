@@ -10,7 +10,10 @@ use crate::{boot, clock, console, cores, interrupts, log, print, println, task};
 
 pub(super) fn cores(arguments: &Arguments<'_>) -> Outcome {
     arguments.none()?;
-    println!("{:>4} {:>10} {:>7} {:>12} {:>12} {:>7}", "core", "affinity", "state", "interrupts", "switches", "idle %");
+    println!(
+        "{:>4} {:>10} {:>7} {:>12} {:>12} {:>7}",
+        "core", "affinity", "state", "interrupts", "switches", "idle %"
+    );
     let uptime = clock::now().max(1);
     for core in cores::all() {
         let state = if core.online() { "online" } else { "off" };
@@ -92,7 +95,10 @@ pub(super) fn mem(arguments: &Arguments<'_>) -> Outcome {
         }
     }
     let usage = frames::usage();
-    println!("frames: {} of 4 KiB, {} free, never fewer than {} free", usage.total, usage.free, usage.least_free);
+    println!(
+        "frames: {} of 4 KiB, {} free, never fewer than {} free",
+        usage.total, usage.free, usage.least_free
+    );
     Ok(())
 }
 
@@ -104,7 +110,8 @@ pub(super) fn log(arguments: &Arguments<'_>) -> Outcome {
                 let (frames, dropped, waiting) = log::counts(core);
                 println!("{core:>4} {frames:>10} {dropped:>8} {waiting:>14}");
             }
-            let state = if log::streaming() { "sent to the UART" } else { "kept; `log stream on` sends them" };
+            let state =
+                if log::streaming() { "sent to the UART" } else { "kept; `log stream on` sends them" };
             println!("frames are {state}; {} bytes of input were lost", console::lost_input());
             Ok(())
         }

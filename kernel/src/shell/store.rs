@@ -22,15 +22,26 @@ pub(super) fn pool(arguments: &Arguments<'_>) -> Outcome {
             println!("object bytes    {:>10}", stats.object_bytes);
             println!("pages           {:>10}   in {} zspages", stats.pages, stats.zspages);
             println!("metadata pages  {:>10}", stats.metadata_pages);
-            println!("ring pages      {:>10}   {} cores, {} handles each", stats.ring_pages, cores::all().len(), pool.config().ring_capacity);
+            println!(
+                "ring pages      {:>10}   {} cores, {} handles each",
+                stats.ring_pages,
+                cores::all().len(),
+                pool.config().ring_capacity
+            );
             if stats.objects > 0 {
                 println!("density         {whole:>8}.{tenth} %   object bytes to pages and metadata");
             }
-            println!("compaction      {:>10}   objects moved, {} pages given back", stats.moved, stats.compacted_pages);
+            println!(
+                "compaction      {:>10}   objects moved, {} pages given back",
+                stats.moved, stats.compacted_pages
+            );
             Ok(())
         }
         ["classes"] => {
-            println!("{:>5} {:>5} {:>9} {:>9} {:>8} {:>8}", "class", "size", "objects", "fit", "zspages", "pages");
+            println!(
+                "{:>5} {:>5} {:>9} {:>9} {:>8} {:>8}",
+                "class", "size", "objects", "fit", "zspages", "pages"
+            );
             for index in 0..CLASSES {
                 if let Some(class) = pool.class_stats(index).filter(|class| class.zspages > 0) {
                     println!(
@@ -47,15 +58,26 @@ pub(super) fn pool(arguments: &Arguments<'_>) -> Outcome {
 
 pub(super) fn swap(arguments: &Arguments<'_>) -> Outcome {
     arguments.none()?;
-    println!("{:>3} {:>8} {:>8} {:>6} {:>6} {:>8} {:>8} {:>8} {:>6}", "vm", "stored", "same", "raw", "ratio", "writes", "reads", "released", "failed");
+    println!(
+        "{:>3} {:>8} {:>8} {:>6} {:>6} {:>8} {:>8} {:>8} {:>6}",
+        "vm", "stored", "same", "raw", "ratio", "writes", "reads", "released", "failed"
+    );
     for machine in vm::summaries() {
         let swap = machine.swap;
         let compressed = swap.stored - swap.same_filled;
         let tenths = (compressed * 4096 * 10).checked_div(swap.compressed_bytes).unwrap_or(0);
         println!(
             "{:>3} {:>8} {:>8} {:>6} {:>4}.{} {:>8} {:>8} {:>8} {:>6}",
-            machine.slot, swap.stored, swap.same_filled, swap.raw, tenths / 10, tenths % 10,
-            swap.writes, swap.reads, swap.released, swap.failed_reads + swap.failed_writes
+            machine.slot,
+            swap.stored,
+            swap.same_filled,
+            swap.raw,
+            tenths / 10,
+            tenths % 10,
+            swap.writes,
+            swap.reads,
+            swap.released,
+            swap.failed_reads + swap.failed_writes
         );
     }
     Ok(())
@@ -77,10 +99,18 @@ pub(super) fn drain(arguments: &Arguments<'_>) -> Outcome {
         Some(bytes) => println!("pending bytes{bytes:>10}"),
         None => println!("pending bytes         -   a ring is being drained"),
     }
-    println!("most pending {:>10}   in one ring of {}", stats.most_pending, pool::pool().config().ring_capacity);
+    println!(
+        "most pending {:>10}   in one ring of {}",
+        stats.most_pending,
+        pool::pool().config().ring_capacity
+    );
     println!("synchronous  {:>10}   freed at once since nothing else served", stats.synchronous);
     println!("refused      {:>10}   stale or foreign handles", stats.refused);
-    println!("interrupts   {:>10}   raised, at a watermark of {}", stats.interrupts, pool::pool().config().watermark);
+    println!(
+        "interrupts   {:>10}   raised, at a watermark of {}",
+        stats.interrupts,
+        pool::pool().config().watermark
+    );
     println!("class locks  {:>10}   taken by drains", stats.batch_locks);
     let oldest = (0..cores::all().len()).filter_map(|core| pool::pool().oldest_pending(core)).max();
     if let Some(ticks) = oldest {

@@ -1,9 +1,9 @@
 //! Calls from a guest: those of `bale_abi`, and PSCI and SMCCC beside them. What nobody has is refused.
 
 use bale_abi::{
-    CONSOLE_LIMIT, CONSOLE_WRITE, EXIT, INVALID_PARAMETER, NOT_SUPPORTED, NO_SUCH_SLOT, REPORT, REVISION_MAJOR,
-    REVISION_MINOR, STORE_CORRUPT, STORE_FULL, SUCCESS, SWAP_FREE, SWAP_IN, SWAP_INFO, SWAP_OUT, UID,
-    VENDOR_REVISION, VENDOR_UID,
+    CONSOLE_LIMIT, CONSOLE_WRITE, EXIT, INVALID_PARAMETER, NO_SUCH_SLOT, NOT_SUPPORTED, REPORT,
+    REVISION_MAJOR, REVISION_MINOR, STORE_BUSY, STORE_CORRUPT, STORE_FULL, SUCCESS, SWAP_FREE, SWAP_IN,
+    SWAP_INFO, SWAP_OUT, UID, VENDOR_REVISION, VENDOR_UID,
 };
 use bale_core::psci::{self, Answer};
 use bale_swap::SwapError;
@@ -67,7 +67,8 @@ fn status<T>(result: Result<T, SwapError>) -> u64 {
         Ok(_) => SUCCESS,
         Err(SwapError::NoSuchSlot) => NO_SUCH_SLOT,
         Err(SwapError::Corrupt) => STORE_CORRUPT,
-        Err(_) => STORE_FULL,
+        Err(SwapError::Busy) => STORE_BUSY,
+        Err(SwapError::PoolFull | SwapError::QuotaReached) => STORE_FULL,
     }
 }
 

@@ -9,8 +9,8 @@ use bale_core::guest_image::GuestImage;
 use bale_core::stage2::{Access, Stage2, TableMemory};
 
 use super::StartError;
-use crate::memory::frames::{self, Frame};
 use crate::memory::PAGE_SIZE;
+use crate::memory::frames::{self, Frame};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -26,7 +26,8 @@ struct Root(core::cell::UnsafeCell<[u64; 1024]>);
 // SAFETY: each root is used by the one machine in its slot.
 unsafe impl Sync for Root {}
 
-static ROOTS: [Root; super::MAX_VMS] = [const { Root(core::cell::UnsafeCell::new([0; 1024])) }; super::MAX_VMS];
+static ROOTS: [Root; super::MAX_VMS] =
+    [const { Root(core::cell::UnsafeCell::new([0; 1024])) }; super::MAX_VMS];
 
 fn entry(table: u64, index: usize) -> *mut u64 {
     (table as *mut u64).wrapping_add(index)
@@ -150,9 +151,8 @@ impl GuestMemory {
         Some(unsafe { &mut *(address as *mut [u8; PAGE_SIZE]) })
     }
 
-
     fn page_address(&self, ipa: u64, write: bool) -> Option<u64> {
-        if ipa % PAGE != 0 {
+        if !ipa.is_multiple_of(PAGE) {
             return None;
         }
         match self.stage2.translate(ipa)? {

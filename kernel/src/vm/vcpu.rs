@@ -1,11 +1,11 @@
 //! The virtual CPU: a task that enters the guest, and decides what to do when it comes out.
 
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use bale_arch::mask::Masked;
-use bale_arch::vcpu::{self, Exit, Registers, SimdState, SystemState};
 use bale_arch::mmu;
+use bale_arch::vcpu::{self, Exit, Registers, SimdState, SystemState};
 use bale_core::exception::{Cause, Fault, Syndrome, fault_ipa};
 use bale_swap::Scratch;
 
@@ -46,10 +46,11 @@ static WORKSPACES: [Lock<Option<Workspace>>; MAX_VMS] = [const { Lock::new(None)
 
 impl Workspace {
     fn new(slots: usize) -> Option<Self> {
-        let bytes = slots * 8 + size_of::<Scratch>() + size_of::<State>() + size_of::<SwapDevice>() + 2 * PAGE_SIZE;
+        let bytes =
+            slots * 8 + size_of::<Scratch>() + size_of::<State>() + size_of::<SwapDevice>() + 2 * PAGE_SIZE;
         let mut arena = Arena::new(bytes)?;
         let page = arena.place([0; PAGE_SIZE])?;
-        let table = arena.words(slots)?;
+        let table = arena.place_each(slots, || AtomicU64::new(0))?;
         // The quota is the pool's own limit: one pool for all, and each guest may fill what is left.
         let device = arena.place(SwapDevice::new(pool::pool(), table, pool::pool().config().page_limit))?;
         let state = State { system: SystemState::default(), simd: SimdState::zero(), vtcr: 0, vttbr: 0 };
@@ -169,7 +170,9 @@ impl Vcpu {
                 task::yield_now();
                 None
             }
-            Cause::DataAbort(Fault::External, _) | Cause::InstructionAbort(Fault::External) => Some(Reason::Hardware),
+            Cause::DataAbort(Fault::External, _) | Cause::InstructionAbort(Fault::External) => {
+                Some(Reason::Hardware)
+            }
             Cause::DataAbort(fault, access) => {
                 let write = access.map_or(syndrome.is_write(), |access| access.write);
                 Some(Reason::from_fault(fault, ipa, write))

@@ -13,7 +13,10 @@ const SCATTERED: &[u8] = include_bytes!("../../tests/data/scattered.dtb");
 fn qemu_virt_with_twelve_cores() {
     let machine = Machine::from_dtb(VIRT_12).unwrap();
     assert_eq!(machine.memory.as_slice(), [Range { base: 0x4000_0000, size: 1 << 30 }]);
-    assert_eq!(machine.cpus.iter().map(|cpu| cpu.affinity).collect::<std::vec::Vec<_>>(), (0..12).collect::<std::vec::Vec<_>>());
+    assert_eq!(
+        machine.cpus.iter().map(|cpu| cpu.affinity).collect::<std::vec::Vec<_>>(),
+        (0..12).collect::<std::vec::Vec<_>>()
+    );
     assert_eq!(machine.gic.distributor, Range { base: 0x0800_0000, size: 0x1_0000 });
     assert_eq!(machine.gic.redistributors[0].base, 0x080a_0000);
     assert_eq!(machine.uart, Uart { base: 0x0900_0000, interrupt: 33 });
@@ -44,10 +47,10 @@ fn a_machine_unlike_qemu() {
     let machine = Machine::from_dtb(SCATTERED).unwrap();
     assert_eq!(machine.memory.len(), 2);
     assert_eq!(machine.memory[1], Range { base: 0x80_0000_0000, size: 0x8000_0000 });
-    assert_eq!(machine.reserved.as_slice(), [
-        Range { base: 0x8000_0000, size: 0x0600_0000 },
-        Range { base: 0x83c0_0000, size: 0x1_0000 },
-    ]);
+    assert_eq!(
+        machine.reserved.as_slice(),
+        [Range { base: 0x8000_0000, size: 0x0600_0000 }, Range { base: 0x83c0_0000, size: 0x1_0000 },]
+    );
     // The disabled core is left out; the order is the tree's.
     assert_eq!(machine.cpus.as_slice(), [0xa00, 0, 0x100].map(|affinity| Cpu { affinity }));
     assert_eq!(machine.gic.redistributors.len(), 2);

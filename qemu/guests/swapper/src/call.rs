@@ -17,7 +17,14 @@ pub(crate) fn raw(function: u64, arguments: [u64; 3]) -> Results {
     let [x0, x1, x2, x3] = &mut x;
     // SAFETY: the hypervisor touches memory only where the arguments say; not `nomem`, so the compiler knows.
     unsafe {
-        asm!("hvc #0", inout("x0") *x0, inout("x1") *x1, inout("x2") *x2, inout("x3") *x3, options(nostack));
+        asm!(
+            "hvc #0",
+            inout("x0") * x0,
+            inout("x1") * x1,
+            inout("x2") * x2,
+            inout("x3") * x3,
+            options(nostack)
+        );
     }
     x
 }
@@ -51,7 +58,9 @@ pub(crate) fn report(key: u64, value: u64) -> u64 {
 
 /// Prints text on the hypervisor's console.
 pub(crate) fn print(text: &str) {
-    for piece in text.as_bytes().chunks(CONSOLE_LIMIT as usize) {
+    const LIMIT: usize = 256;
+    const { assert!(LIMIT as u64 == CONSOLE_LIMIT) };
+    for piece in text.as_bytes().chunks(LIMIT) {
         // The text is for people; a refusal changes nothing for the guest.
         let _ = raw(CONSOLE_WRITE.into(), [piece.as_ptr() as u64, piece.len() as u64, 0]);
     }

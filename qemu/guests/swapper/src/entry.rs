@@ -25,6 +25,7 @@ impl<T> Static<T> {
     }
 
     /// The value; a second call ends the guest.
+    #[expect(clippy::mut_from_ref, reason = "handed out once")]
     pub(crate) fn borrow(&'static self) -> &'static mut T {
         if self.1.swap(true, Ordering::Relaxed) {
             call::exit(OWN_EXCEPTION);

@@ -1,8 +1,9 @@
 //! Calls with wrong arguments, and what must come back; each check has a number that is reported when it fails.
 
 use bale_abi::{
-    CONSOLE_LIMIT, CONSOLE_WRITE, GuestInfo, INFO_BASE, INVALID_PARAMETER, NOT_SUPPORTED, NO_SUCH_SLOT, PAGES_BASE,
-    RAM_BASE, REPORT, REVISION_MAJOR, SUCCESS, SWAP_FREE, SWAP_IN, SWAP_OUT, UID, VENDOR_REVISION, VENDOR_UID, report,
+    CONSOLE_LIMIT, CONSOLE_WRITE, GuestInfo, INFO_BASE, INVALID_PARAMETER, NO_SUCH_SLOT, NOT_SUPPORTED,
+    PAGES_BASE, RAM_BASE, REPORT, REVISION_MAJOR, SUCCESS, SWAP_FREE, SWAP_IN, SWAP_OUT, UID,
+    VENDOR_REVISION, VENDOR_UID, report,
 };
 
 use crate::call::{self, Page};
@@ -39,7 +40,7 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
         0x0800_0000 - 4096,
         1 << 39,
         1 << 40,
-        u64::MAX & !0xfff,
+        !0xfff,
         u64::MAX,
     ];
     for function in [SWAP_OUT, SWAP_IN].map(u64::from) {
@@ -55,19 +56,25 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
         checks.expect(SWAP_OUT.into(), [1, address, 0], SUCCESS);
         checks.expect(SWAP_IN.into(), [1, address, 0], INVALID_PARAMETER);
     }
-    for (first, count) in [(slots, 1), (0, slots + 1), (slots - 1, 2), (1, u64::MAX), (u64::MAX, u64::MAX), (u64::MAX, 1)] {
+    for (first, count) in
+        [(slots, 1), (0, slots + 1), (slots - 1, 2), (1, u64::MAX), (u64::MAX, u64::MAX), (u64::MAX, 1)]
+    {
         checks.expect(SWAP_FREE.into(), [first, count, 0], NO_SUCH_SLOT);
     }
     checks.expect(SWAP_FREE.into(), [0, slots, 0], SUCCESS);
     checks.expect(SWAP_FREE.into(), [0, 0, 0], SUCCESS);
-    for (address, length) in [(good, CONSOLE_LIMIT + 1), (beyond, 1), (beyond - 1, 2), (u64::MAX, 2), (0, 1), (good, u64::MAX)] {
+    for (address, length) in
+        [(good, CONSOLE_LIMIT + 1), (beyond, 1), (beyond - 1, 2), (u64::MAX, 2), (0, 1), (good, u64::MAX)]
+    {
         checks.expect(CONSOLE_WRITE.into(), [address, length, 0], INVALID_PARAMETER);
     }
     for key in [0, report::KEYS as u64 + 1, u64::MAX] {
         checks.expect(REPORT.into(), [key, 1, 0], INVALID_PARAMETER);
     }
     // Functions that nobody has: other owners, neighbours of ours, SMCCC queries of things not offered.
-    for function in [0, 1, 0x8000_7fff, 0x8400_00ff, 0xc200_000b, 0xc600_000f, 0xc600_0023, 0xc700_0000, 0xffff_ffff] {
+    for function in
+        [0, 1, 0x8000_7fff, 0x8400_00ff, 0xc200_000b, 0xc600_000f, 0xc600_0023, 0xc700_0000, 0xffff_ffff]
+    {
         checks.expect(function, [good, good, good], NOT_SUPPORTED);
     }
     let uid = call::raw(VENDOR_UID.into(), [0; 3]);

@@ -27,7 +27,7 @@ fn original(index: u64) -> &'static [u8; 4096] {
 /// come in one run. The stride is odd and larger than any small factor; a full cycle when it shares none with the
 /// count, which the search for it ensures.
 fn stride(count: u64, seed: u64) -> u64 {
-    let mut stride = (seed | 1) % count.max(1) | 1;
+    let mut stride = ((seed | 1) % count.max(1)) | 1;
     while greatest_common_divisor(stride, count) != 1 {
         stride += 2;
     }
@@ -97,7 +97,10 @@ fn overwrite_and_release(pages: u64, out: &mut Page, back: &mut Page) -> bool {
     for slot in (0..pages).step_by(8) {
         let other = (slot + 1) % pages;
         out.0.copy_from_slice(original(other));
-        if call::swap_out(slot, out) != SUCCESS || call::swap_in(slot, back) != SUCCESS || back.0 != *original(other) {
+        if call::swap_out(slot, out) != SUCCESS
+            || call::swap_in(slot, back) != SUCCESS
+            || back.0 != *original(other)
+        {
             return false;
         }
     }
@@ -105,6 +108,8 @@ fn overwrite_and_release(pages: u64, out: &mut Page, back: &mut Page) -> bool {
     if call::swap_free(0, run) != (SUCCESS, run) || call::swap_free(0, run) != (SUCCESS, 0) {
         return false;
     }
-    (0..run).step_by(7).all(|slot| call::swap_in(slot, back) == SUCCESS && back.0.iter().all(|byte| *byte == 0))
+    (0..run)
+        .step_by(7)
+        .all(|slot| call::swap_in(slot, back) == SUCCESS && back.0.iter().all(|byte| *byte == 0))
         && call::swap_info() == (SUCCESS, call::swap_info().1, pages - run)
 }
