@@ -277,7 +277,7 @@ impl Class {
     /// Gives up the object's cell.
     #[inline]
     fn detach<P: Platform>(&mut self, store: &Store<P>, key: Key) -> Result<u32, Error> {
-        let cell = store.cell_of(key.cell(), self.index)?;
+        let cell = store.cell_of(key)?;
         let at = cell.lock(key.generation()).map_err(|refused| match refused {
             Refused::Stale => Error::StaleHandle,
             Refused::Busy => Error::Busy,

@@ -74,6 +74,11 @@ impl Handle {
     }
 }
 
+/// Class and tag as [`Key::owner`] gives them.
+pub(crate) const fn owner(class: u8, tag: u8) -> u16 {
+    class as u16 | (tag as u16) << (TAG_SHIFT - CLASS_SHIFT)
+}
+
 /// A handle's fields without its right.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key(pub(crate) u64);
@@ -95,8 +100,14 @@ impl Key {
         (self.0 >> CLASS_SHIFT) as u8
     }
 
+    /// Class and tag together.
     #[inline]
-    pub(crate) const fn tag(self) -> u8 {
+    pub(crate) const fn owner(self) -> u16 {
+        (self.0 >> CLASS_SHIFT) as u16 & ((1 << (HANDLE_BITS - CLASS_SHIFT)) - 1)
+    }
+
+    #[cfg(test)]
+    const fn tag(self) -> u8 {
         (self.0 >> TAG_SHIFT) as u8 & MAX_TAG
     }
 }

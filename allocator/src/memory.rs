@@ -1,14 +1,14 @@
 //! Frames seen as tables: the place where a frame's number becomes a reference.
 //!
 //! Metadata frames are taken once and kept until the pool is closed, so that a lookup needs no lock: a reader follows
-//! published numbers and never meets a frame that went away.
+//! published pointers and never meets a frame that went away.
 
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use crate::{
     error::Error,
     platform::{Frame, PAGE_SIZE, Platform},
-    sync::{AtomicU32, Ordering},
+    sync::{AtomicPtr, Ordering},
 };
 
 /// A type that may be laid over a metadata frame.
@@ -28,35 +28,23 @@ pub(crate) fn adopt<T: Overlay, P: Platform>(platform: &P, frame: Frame) -> (u32
     (number, unsafe { NonNull::new_unchecked(address.cast()) })
 }
 
-/// The table in metadata frame `number`.
-///
-/// # Safety
-/// The frame was given by [`adopt`] for the same `T`, its number reached the caller with acquire, and it is kept for as long as `'a`.
-#[inline]
-pub(crate) unsafe fn table<'a, T: Overlay, P: Platform>(platform: &'a P, number: u32) -> &'a T {
-    let address: *const T = platform.address(number).cast();
-    // SAFETY: the caller's promise: a live, zeroed and page-aligned frame that is only shared.
-    unsafe { &*address }
-}
-
 /// Entries in a directory's frame.
-pub(crate) const FANOUT: usize = PAGE_SIZE / 4;
-const ROOTS: usize = 32;
+pub(crate) const FANOUT: usize = PAGE_SIZE / size_of::<*mut u8>();
+const ROOTS: usize = 64;
 
-/// A directory's frame: numbers of frames, each one more than it is, so that zero means none.
+/// A directory's frame: pointers to leaves, null where there is none yet.
 #[repr(transparent)]
-struct Numbers([AtomicU32; FANOUT]);
+struct Middle<T>([AtomicPtr<T>; FANOUT]);
 
-// SAFETY: 4096 bytes of atomics.
-unsafe impl Overlay for Numbers {}
+// SAFETY: 4096 bytes of atomic pointers, null when zero.
+unsafe impl<T: Overlay> Overlay for Middle<T> {}
 
-/// A growing array of frames that is read without a lock: 32 roots of 1,024 leaves.
+/// A growing array of frames that is read without a lock: 64 roots of 512 leaves. A lookup is two loads.
 ///
 /// # Invariants
-/// Entries go from zero to a number once. Every leaf was adopted as a `T`.
+/// Entries go from null to a frame once. Every frame was adopted, as a [`Middle`] or as a `T`, and stays until `dismantle`.
 pub(crate) struct Directory<T> {
-    roots: [AtomicU32; ROOTS],
-    leaf: core::marker::PhantomData<fn() -> T>,
+    roots: [AtomicPtr<Middle<T>>; ROOTS],
 }
 
 /// Leaves that a directory can hold.
@@ -64,24 +52,38 @@ pub(crate) const MOST_LEAVES: usize = ROOTS * FANOUT;
 
 impl<T: Overlay> Directory<T> {
     pub(crate) fn new() -> Self {
-        Self { roots: [const { AtomicU32::new(0) }; ROOTS], leaf: core::marker::PhantomData }
+        Self { roots: [const { AtomicPtr::new(ptr::null_mut()) }; ROOTS] }
     }
 
     /// Leaf `index`, if there is one.
     #[inline]
-    pub(crate) fn get<'a, P: Platform>(&'a self, platform: &'a P, index: usize) -> Option<&'a T> {
-        // Acquire: pairs with the release in `push`, so that the zeroed frame is seen behind its number.
-        let middle = self.roots.get(index / FANOUT)?.load(Ordering::Acquire).checked_sub(1)?;
-        // SAFETY: roots hold adopted frames of numbers, kept until the pool is closed.
-        let middle: &Numbers = unsafe { table(platform, middle) };
+    pub(crate) fn get(&self, index: usize) -> Option<&T> {
+        // Acquire: pairs with the release in `push`, so that the zeroed frame is seen behind its pointer.
+        let middle = self.roots.get(index / FANOUT)?.load(Ordering::Acquire);
+        // SAFETY: by the invariant, null or a frame that stays.
+        let middle = unsafe { middle.as_ref() }?;
         // Acquire: as above.
-        let leaf = middle.0[index % FANOUT].load(Ordering::Acquire).checked_sub(1)?;
-        // SAFETY: entries hold adopted frames of `T`, kept until the pool is closed.
-        Some(unsafe { table(platform, leaf) })
+        let leaf = middle.0[index % FANOUT].load(Ordering::Acquire);
+        // SAFETY: by the invariant.
+        unsafe { leaf.as_ref() }
+    }
+
+    /// Leaf `index`, of which the caller knows.
+    ///
+    /// # Safety
+    /// The leaf was pushed, and the caller learned of it through a lock or an acquire that orders it behind the push.
+    #[inline]
+    pub(crate) unsafe fn get_known(&self, index: usize) -> &T {
+        // Relaxed: the caller is ordered behind the push.
+        let middle = self.roots[index / FANOUT % ROOTS].load(Ordering::Relaxed);
+        // SAFETY: the caller's promise: the frame is there.
+        let middle = unsafe { &*middle };
+        let leaf = middle.0[index % FANOUT].load(Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { &*leaf }
     }
 
     /// Appends leaf `index`, with a frame for the directory itself where one is wanted. Callers hold the arena's lock.
-    /// Returns how many frames were used, and gives those back that were not.
     pub(crate) fn push<P: Platform>(
         &self,
         platform: &P,
@@ -95,42 +97,39 @@ impl<T: Overlay> Directory<T> {
         let root = &self.roots[index / FANOUT];
         // Relaxed: entries are only written under the arena's lock, which the caller holds.
         let mut middle = root.load(Ordering::Relaxed);
-        if middle == 0 {
+        if middle.is_null() {
             if supply.len() < 2 {
                 return Err(Error::OutOfMemory);
             }
             let frame = supply.take().ok_or(Error::OutOfMemory)?;
-            middle = adopt::<Numbers, P>(platform, frame).0 + 1;
+            middle = adopt(platform, frame).1.as_ptr();
             // Release: pairs with the acquire in `get`.
             root.store(middle, Ordering::Release);
         }
         let frame = supply.take().ok_or(Error::OutOfMemory)?;
-        let leaf = adopt::<T, P>(platform, frame).0 + 1;
-        // SAFETY: the frame was adopted as numbers, here or before.
-        let middle: &Numbers = unsafe { table(platform, middle - 1) };
+        let leaf = adopt::<T, P>(platform, frame).1;
+        // SAFETY: the frame was adopted as a middle one, here or before.
+        let middle = unsafe { &*middle };
         // Release: pairs with the acquire in `get`.
-        middle.0[index % FANOUT].store(leaf, Ordering::Release);
+        middle.0[index % FANOUT].store(leaf.as_ptr(), Ordering::Release);
         Ok(())
     }
 
     /// Takes every frame out again, leaves first.
     pub(crate) fn dismantle<P: Platform>(&mut self, platform: &P) {
         for root in &self.roots {
-            let Some(number) = root.swap(0, Ordering::Relaxed).checked_sub(1) else { continue };
-            {
-                // SAFETY: the frame was adopted as numbers, and is still ours.
-                let middle: &Numbers = unsafe { table(platform, number) };
-                let mut leaves =
-                    middle.0.iter().filter_map(|leaf| leaf.swap(0, Ordering::Relaxed).checked_sub(1)).map(
-                        |leaf| {
-                            // SAFETY: the number was adopted by this directory, which forgets it here; `&mut self` says that nobody reads.
-                            unsafe { Frame::from_number(leaf) }
-                        },
-                    );
-                platform.release_frames(&mut leaves);
-            }
+            let middle = root.swap(ptr::null_mut(), Ordering::Relaxed);
+            // SAFETY: by the invariant; `&mut self` says that nobody reads.
+            let Some(table) = (unsafe { middle.as_ref() }) else { continue };
+            let leaves = table.0.iter().map(|leaf| leaf.swap(ptr::null_mut(), Ordering::Relaxed));
+            let mut frames = leaves.filter(|leaf| !leaf.is_null()).map(|leaf| {
+                // SAFETY: adopted by this directory, which forgets it here.
+                unsafe { Frame::from_number(platform.number(leaf.cast())) }
+            });
+            platform.release_frames(&mut frames);
             // SAFETY: as above, for the directory's own frame.
-            platform.release_frames(&mut core::iter::once(unsafe { Frame::from_number(number) }));
+            let frame = unsafe { Frame::from_number(platform.number(middle.cast())) };
+            platform.release_frames(&mut core::iter::once(frame));
         }
     }
 }

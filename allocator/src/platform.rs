@@ -36,7 +36,7 @@ impl Frame {
 /// # Safety
 /// An implementor promises:
 /// - while a [`Platform::Pinned`] lives, the code that took it is neither interrupted nor moved to another core;
-/// - [`Platform::address`] gives one fixed, page-aligned address for a frame's number, at which 4096 initialised bytes can be read and written
+/// - [`Platform::address`] gives one fixed, page-aligned address for a frame's number, `number * 4096` from that of frame 0, at which 4096 initialised bytes can be read and written
 ///   from every core as long as the frame's token has not been given back;
 /// - [`Platform::allocate_frame`] gives only frames that nobody else uses.
 pub unsafe trait Platform: Sync {
@@ -67,6 +67,12 @@ pub unsafe trait Platform: Sync {
     #[inline]
     fn address(&self, number: u32) -> *mut u8 {
         core::ptr::with_exposed_provenance_mut(number as usize * PAGE_SIZE)
+    }
+
+    /// The frame that lies at an address which [`Platform::address`] gave.
+    fn number(&self, address: *mut u8) -> u32 {
+        let distance = address.addr().wrapping_sub(self.address(0).addr());
+        u32::try_from(distance / PAGE_SIZE).unwrap_or(u32::MAX)
     }
 }
 

@@ -224,7 +224,7 @@ impl<P: Platform> Pool<P> {
     #[inline]
     pub(crate) fn free_key(&self, key: Key) -> Result<(), Error> {
         let class = usize::from(key.class());
-        if key.tag() != self.tag || class >= CLASSES {
+        if class >= CLASSES {
             return Err(Error::ForeignHandle);
         }
         let mut leaving = Leaving::none();

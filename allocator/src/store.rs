@@ -6,11 +6,10 @@
 use crate::{
     cell::{Cell, LOCKED},
     error::Error,
-    handle::CELL_BITS,
+    handle::{CELL_BITS, Key},
     memory::{Directory, MOST_LEAVES, Overlay, Supply},
     platform::{PAGE_SIZE, Platform},
-    size_class::CLASSES,
-    sync::{AtomicU8, AtomicU32, Lock, Ordering},
+    sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Lock, Ordering},
     zspage::{Descriptor, UNIT_BITS, units_for},
 };
 
@@ -26,15 +25,16 @@ pub(crate) const NO_CHUNK: u32 = (1 << CHUNK_BITS) - 1;
 /// 256 bytes: cells of one class.
 #[repr(C, align(256))]
 pub(crate) struct Chunk {
-    /// Class plus one in bits 20 and up, next chunk of the class below; zero as long as the chunk has no class.
-    header: AtomicU32,
+    /// Next chunk of the class.
+    next: AtomicU32,
     cells: [AtomicU32; CHUNK_CELLS as usize],
     generations: [AtomicU8; CHUNK_CELLS as usize],
+    /// Class and pool, as in a handle; zero as long as the chunk has no class.
+    owner: AtomicU16,
 }
 
-const HEADER_CLASS: u32 = 20;
 const CHUNKS: usize = PAGE_SIZE / size_of::<Chunk>();
-const _: () = assert!(size_of::<Chunk>() == 256 && CHUNK_BITS < HEADER_CLASS);
+const _: () = assert!(size_of::<Chunk>() == 256);
 const _: () = assert!(MOST_LEAVES * CHUNKS == 1 << CHUNK_BITS);
 
 /// A frame of chunks.
@@ -71,8 +71,8 @@ pub(crate) struct Store<P> {
     chunks: Directory<Chunks>,
     units: Directory<Units>,
     arena: Lock<Arena>,
-    /// For each class whether it has a free object: a hint, written under the class's lock where it changes.
-    rooms: [AtomicU8; CLASSES],
+    /// A bit for each class that has free objects to spare: a hint, written where that changes.
+    rooms: [AtomicU64; 4],
 }
 
 /// Asked for metadata while none was at hand: fill the supply without a lock and ask again.
@@ -92,34 +92,50 @@ impl<P: Platform> Store<P> {
             chunks: Directory::new(),
             units: Directory::new(),
             arena: Lock::new(arena),
-            rooms: [const { AtomicU8::new(0) }; CLASSES],
+            rooms: [const { AtomicU64::new(0) }; 4],
         }
     }
 
-    /// Notes whether class `index` has a free object; under its lock.
+    /// Notes whether class `index` has free objects to spare.
     pub(crate) fn set_room(&self, index: u8, room: bool) {
-        // Relaxed: a hint; who follows it takes the class lock.
-        self.rooms[usize::from(index)].store(u8::from(room), Ordering::Relaxed);
+        let (word, bit) = (&self.rooms[usize::from(index) / 64], 1 << (index % 64));
+        // Relaxed: a hint; who follows it takes the class lock. Rare, so a read-modify-write will do.
+        if room {
+            word.fetch_or(bit, Ordering::Relaxed)
+        } else {
+            word.fetch_and(!bit, Ordering::Relaxed)
+        };
     }
 
-    /// First class from `from` to `to` that seems to have a free object.
+    /// First class from `from` to `to`, less than 256, that seems to have free objects to spare.
+    #[inline]
     pub(crate) fn room(&self, from: usize, to: usize) -> Option<usize> {
-        // Relaxed: as above.
-        (from..=to).find(|&index| self.rooms[index].load(Ordering::Relaxed) != 0)
+        let mut place = from / 64;
+        let mut mask = u64::MAX << (from % 64);
+        while place <= to / 64 {
+            // Relaxed: as above.
+            let bits = self.rooms[place].load(Ordering::Relaxed) & mask;
+            if bits != 0 {
+                return Some(place * 64 + bits.trailing_zeros() as usize).filter(|&found| found <= to);
+            }
+            (place, mask) = (place + 1, u64::MAX);
+        }
+        None
     }
 
     #[inline]
     fn chunk(&self, index: u32) -> Option<&Chunk> {
         let index = index as usize;
-        Some(&self.chunks.get(&self.platform, index / CHUNKS)?.0[index % CHUNKS])
+        Some(&self.chunks.get(index / CHUNKS)?.0[index % CHUNKS])
     }
 
-    /// The cell that a handle of `class` names, if the class has such a cell.
+    /// The cell that a handle names, if this pool has such a cell in the handle's class.
     #[inline]
-    pub(crate) fn cell_of(&self, cell: u32, class: u8) -> Result<Cell<'_>, Error> {
+    pub(crate) fn cell_of(&self, key: Key) -> Result<Cell<'_>, Error> {
+        let cell = key.cell();
         let chunk = self.chunk(cell >> SLOT_BITS).ok_or(Error::ForeignHandle)?;
         // Acquire: pairs with the release in `new_chunk`, behind which the cells are locked.
-        if chunk.header.load(Ordering::Acquire) >> HEADER_CLASS != u32::from(class) + 1 {
+        if chunk.owner.load(Ordering::Acquire) != key.owner() {
             return Err(Error::ForeignHandle);
         }
         let slot = (cell % (1 << SLOT_BITS)) as usize;
@@ -132,10 +148,13 @@ impl<P: Platform> Store<P> {
     /// A cell that the caller found in its class's own lists.
     #[inline]
     pub(crate) fn cell(&self, cell: u32) -> Cell<'_> {
-        let (chunk, slot) = (self.chunk(cell >> SLOT_BITS), (cell % (1 << SLOT_BITS)) as usize);
-        match chunk.and_then(|chunk| Some((chunk.cells.get(slot)?, chunk.generations.get(slot)?))) {
-            Some((word, generation)) => Cell { word, generation },
-            None => corrupt(),
+        let (index, slot) = (cell >> SLOT_BITS, (cell % (1 << SLOT_BITS)) as usize);
+        // SAFETY: a class's lists name only chunks that were pushed, and are guarded by its lock.
+        let chunks = unsafe { self.chunks.get_known(index as usize / CHUNKS) };
+        let chunk = &chunks.0[index as usize % CHUNKS];
+        match (chunk.cells.get(slot), chunk.generations.get(slot)) {
+            (Some(word), Some(generation)) => Cell { word, generation },
+            _ => corrupt(),
         }
     }
 
@@ -145,14 +164,14 @@ impl<P: Platform> Store<P> {
         let cells =
             chunk.cells.iter().zip(&chunk.generations).map(|(word, generation)| Cell { word, generation });
         // Relaxed: the link is written under the class lock, which the caller holds or held after the chunk joined.
-        (cells, chunk.header.load(Ordering::Relaxed) & NO_CHUNK)
+        (cells, chunk.next.load(Ordering::Relaxed))
     }
 
-    /// A fresh chunk for `class`: all cells free, linked in order, the last one to nothing. Returns the chunk and its first cell.
+    /// A fresh chunk for the class of `owner`: all cells free, linked in order, the last one to nothing. Returns the chunk and its first cell.
     pub(crate) fn new_chunk(
         &self,
         pinned: &P::Pinned<'_>,
-        class: u8,
+        owner: u16,
         supply: &mut Supply,
     ) -> Result<(u32, u32), Wanting> {
         let index = {
@@ -168,20 +187,19 @@ impl<P: Platform> Store<P> {
         let first = index << SLOT_BITS;
         for (cell, slot) in chunk.cells.iter().zip(first..) {
             let link = if slot + 1 == first + CHUNK_CELLS { NO_CELL } else { slot + 1 };
-            // Relaxed: released by the header.
+            // Relaxed: released by the owner.
             cell.store(LOCKED | link, Ordering::Relaxed);
         }
         // Release: pairs with the acquire in `cell_of`.
-        chunk.header.store((u32::from(class) + 1) << HEADER_CLASS | NO_CHUNK, Ordering::Release);
+        chunk.owner.store(owner, Ordering::Release);
         Ok((index, first))
     }
 
     /// Puts a fresh chunk in front of its class's chunks and free cells, under the class lock.
     pub(crate) fn join_chunk(&self, index: u32, next_chunk: u32, next_cell: u32) {
         let Some(chunk) = self.chunk(index) else { corrupt() };
-        // Relaxed, thrice: only the class bits are read without the class lock, and they stay.
-        let header = chunk.header.load(Ordering::Relaxed) & !NO_CHUNK | next_chunk;
-        chunk.header.store(header, Ordering::Relaxed);
+        // Relaxed, twice: guarded by the class lock.
+        chunk.next.store(next_chunk, Ordering::Relaxed);
         if let Some(last) = chunk.cells.last() {
             last.store(LOCKED | next_cell, Ordering::Relaxed);
         }
@@ -190,10 +208,9 @@ impl<P: Platform> Store<P> {
     /// Descriptor `unit`.
     #[inline]
     pub(crate) fn descriptor(&self, unit: u32) -> Descriptor<'_> {
-        match self.units.get(&self.platform, (unit / UNITS) as usize) {
-            Some(units) => Descriptor::at(units, unit % UNITS),
-            None => corrupt(),
-        }
+        // SAFETY: units are only named by cells and lists, which learned of them after they were pushed.
+        let units = unsafe { self.units.get_known((unit / UNITS) as usize) };
+        Descriptor::at(units, unit % UNITS)
     }
 
     /// Room for the descriptor of a zspage of `pages` pages.

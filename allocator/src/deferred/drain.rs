@@ -150,9 +150,7 @@ impl<P: Platform> Pool<P> {
             let mut class = self.class(class).lock(&pinned);
             class.batches += 1;
             for key in keys.by_ref().take(HOLD) {
-                if key.tag() != self.tag
-                    || class.free_noted(&self.store, key, &mut touched, &mut count).is_err()
-                {
+                if class.free_noted(&self.store, key, &mut touched, &mut count).is_err() {
                     refused += 1;
                 }
             }

@@ -1,10 +1,10 @@
 //! Allocation, and how a class gets cells and zspages. Frames are asked for with no lock held.
 
 use crate::{
-    class::Leaving,
+    class::{Class, Leaving},
     config::Rung,
     error::Error,
-    handle::Handle,
+    handle::{Handle, owner},
     memory::Supply,
     platform::{Frame, PAGE_SIZE, Platform},
     pool::Pool,
@@ -15,6 +15,13 @@ use crate::{
 
 /// A class may take objects of a class that is smaller by up to this part.
 const NEIGHBOURS: usize = 8;
+
+/// What an attempt at taking an object came to.
+enum Grown {
+    Object(u32, u8),
+    WantsCell,
+    WantsPage,
+}
 
 impl<P: Platform> Pool<P> {
     /// Takes an object of at least `size` bytes, with any content.
@@ -52,23 +59,41 @@ impl<P: Platform> Pool<P> {
     #[inline(never)]
     fn malloc_slow(&self, class: usize) -> Result<Handle, Error> {
         if let Some(neighbour) = self.neighbour_with_room(class)
-            && let Ok(Some((cell, generation))) = self.grow(neighbour, false)
+            && let Grown::Object(cell, generation) = self.take(neighbour)
         {
             return self.name(cell, generation, neighbour);
         }
         let mut drained = false;
+        let mut wanted = self.take(class);
         loop {
-            let failed = match self.grow(class, true) {
-                Ok(Some((cell, generation))) => return self.name(cell, generation, class),
-                // Another core took what was grown.
-                Ok(None) => continue,
-                Err(error) => error,
+            let failed = match wanted {
+                Grown::Object(cell, generation) => return self.name(cell, generation, class),
+                Grown::WantsCell => self.grow_cells(class).map(|()| self.take(class)),
+                Grown::WantsPage => self.grow_page(class),
             };
-            // A free that nobody has carried out yet may be the memory that is wanted.
-            if drained || self.flush() == 0 {
-                return Err(failed);
-            }
-            drained = true;
+            wanted = match failed {
+                Ok(next) => next,
+                // A free that nobody has carried out yet may be the memory that is wanted.
+                Err(_) if !drained && self.flush() != 0 => {
+                    drained = true;
+                    self.take(class)
+                }
+                Err(error) => return Err(error),
+            };
+        }
+    }
+
+    fn take(&self, class: usize) -> Grown {
+        let pinned = self.store.platform.pin();
+        let mut class = self.class(class).lock(&pinned);
+        self.take_locked(&mut class)
+    }
+
+    fn take_locked(&self, class: &mut Class) -> Grown {
+        match class.take(&self.store) {
+            Some((cell, generation)) => Grown::Object(cell, generation),
+            None if class.has_cell() => Grown::WantsPage,
+            None => Grown::WantsCell,
         }
     }
 
@@ -79,28 +104,8 @@ impl<P: Platform> Pool<P> {
         (found != class).then_some(found)
     }
 
-    /// Gives a class what it lacks for one more object, and takes the object; a page only if `page` says so.
-    fn grow(&self, class: usize, page: bool) -> Result<Option<(u32, u8)>, Error> {
-        let (has_cell, has_room, split) = {
-            let pinned = self.store.platform.pin();
-            let class = self.class(class).lock(&pinned);
-            (class.has_cell(), class.has_room(), class.objects >= class.split_at)
-        };
-        if split {
-            self.split(class);
-        }
-        if !has_cell {
-            self.grow_cells(class)?;
-        }
-        if !has_room && page {
-            return self.grow_page(class);
-        }
-        let pinned = self.store.platform.pin();
-        Ok(self.class(class).lock(&pinned).take(&self.store))
-    }
-
     fn grow_cells(&self, class: usize) -> Result<(), Error> {
-        let name = u8::try_from(class).map_err(|_| Error::TooLarge)?;
+        let name = owner(u8::try_from(class).map_err(|_| Error::TooLarge)?, self.tag);
         self.with_supply(|pinned, supply| {
             let (chunk, first) = self.store.new_chunk(pinned, name, supply)?;
             self.class(class).lock(pinned).add_chunk(&self.store, chunk, first);
@@ -136,7 +141,7 @@ impl<P: Platform> Pool<P> {
     }
 
     /// Adds a page to the class, and takes an object of it.
-    fn grow_page(&self, class: usize) -> Result<Option<(u32, u8)>, Error> {
+    fn grow_page(&self, class: usize) -> Result<Grown, Error> {
         self.charge()?;
         let grown = match self.store.platform.allocate_frame() {
             Some(frame) => self.place_page(class, frame),
@@ -149,15 +154,27 @@ impl<P: Platform> Pool<P> {
         grown
     }
 
-    fn place_page(&self, class: usize, frame: Frame) -> Result<Option<(u32, u8)>, Error> {
+    fn place_page(&self, class: usize, frame: Frame) -> Result<Grown, Error> {
         let most = self.config.chain;
-        let frame = {
+        let (extended, taken, split) = {
             let pinned = self.store.platform.pin();
             let mut class = self.class(class).lock(&pinned);
-            match class.extend(&self.store, frame, most) {
-                Ok(()) => return Ok(class.take(&self.store)),
-                Err(frame) => frame,
+            let extended = class.extend(&self.store, frame, most);
+            (extended, self.take_locked(&mut class), class.objects >= class.split_at)
+        };
+        if split {
+            self.split(class);
+        }
+        let frame = match (extended, taken) {
+            (Ok(()), taken) => return Ok(taken),
+            (Err(frame), Grown::Object(cell, generation)) => {
+                // Somebody freed an object meanwhile.
+                self.store.platform.release_frames(&mut core::iter::once(frame));
+                // Relaxed: a count; nothing is published by it.
+                self.pages.fetch_sub(1, Ordering::Relaxed);
+                return Ok(Grown::Object(cell, generation));
             }
+            (Err(frame), _) => frame,
         };
         let pages = chain(class, most);
         let unit = match self.with_supply(|pinned, supply| self.store.new_descriptor(pinned, pages, supply)) {
@@ -172,7 +189,7 @@ impl<P: Platform> Pool<P> {
         let pinned = self.store.platform.pin();
         let mut class = self.class(class).lock(&pinned);
         class.add_zspage(&self.store, unit, frame, most);
-        Ok(class.take(&self.store))
+        Ok(self.take_locked(&mut class))
     }
 
     /// Counts a page in, unless it would pass the limit.

@@ -8,7 +8,7 @@ use crate::{
     handle::{Handle, Key},
     platform::Platform,
     pool::Pool,
-    size_class::{CLASSES, class_size},
+    size_class::class_size,
     zspage::parts,
 };
 
@@ -101,10 +101,7 @@ impl<P: Platform> Pool<P> {
     #[inline]
     fn begin(&self, key: Key) -> Result<(Cell<'_>, u32, usize), Error> {
         let class = usize::from(key.class());
-        if key.tag() != self.tag || class >= CLASSES {
-            return Err(Error::ForeignHandle);
-        }
-        let cell = self.store.cell_of(key.cell(), key.class())?;
+        let cell = self.store.cell_of(key)?;
         let location = cell.lock(key.generation()).map_err(|refused| match refused {
             Refused::Stale => Error::StaleHandle,
             Refused::Busy => Error::Busy,
