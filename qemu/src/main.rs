@@ -1,2 +1,56 @@
-//! Skeleton.
-fn main() {}
+//! `cargo bale`: builds Bale, boots it under QEMU, tests it.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`cli`] | commands and their options |
+//! | [`workspace`] | paths, and commands free of the outer cargo's environment |
+//! | [`toolchain`], [`setup`] | what builds bare metal here, and how to get what is missing |
+//! | [`build`], [`image`] | the kernel's ELF, its flat arm64 Image, the guests |
+//! | [`pages`], [`bundle`] | captured pages of a real process; the archive that the kernel starts with |
+//! | [`machine`], [`stream`] | a QEMU process; its one UART taken apart into text and log frames |
+//! | [`log`], [`symbols`] | log frames and backtraces made readable |
+//! | [`console`], [`script`] | a person, or a list of commands, at the shell |
+//! | [`run`], [`test`], [`check`] | the commands themselves |
+
+#![allow(clippy::std_instead_of_core, reason = "a program with std; the lint is for the crates without")]
+
+mod build;
+mod bundle;
+mod check;
+mod cli;
+mod console;
+mod image;
+mod log;
+mod machine;
+mod pages;
+mod run;
+mod script;
+mod setup;
+mod stream;
+mod symbols;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let command = cli::Cli::parse().command;
+    let result = match command {
+        cli::Command::Run(options) => run::run(&options),
+        cli::Command::Test(options) => test::run(&options),
+        cli::Command::Build(options) => build::run(&options),
+        cli::Command::Check(options) => check::run(&options),
+        cli::Command::Pages(options) => pages::run(&options),
+        cli::Command::Log(options) => log::run(&options),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("bale: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Builds the kernel and the EL1 guests.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cli::{BuildOptions, SetupOptions};
+use crate::workspace;
+use crate::{image, setup};
+
+const KERNEL: &str = "bale-qemu-virt";
+/// Packages of the guests, and their names in the bundle.
+const GUESTS: [(&str, &str); 1] = [("guest-swapper", "swapper")];
+
+/// What a build made.
+pub(crate) struct Built {
+    /// The kernel with its symbols, which backtraces and the log need.
+    pub(crate) elf: PathBuf,
+    /// The kernel as QEMU starts it.
+    pub(crate) image: PathBuf,
+    /// Name and image of each guest.
+    pub(crate) guests: Vec<(&'static str, PathBuf)>,
+}
+
+/// Where the kernel's ELF is once it was built.
+pub(crate) fn kernel_elf() -> PathBuf {
+    workspace::target_program(KERNEL)
+}
+
+/// Builds everything for the target.
+pub(crate) fn build(options: &SetupOptions) -> Result<Built> {
+    let toolchain = setup::toolchain(options)?;
+    let mut cargo = toolchain.cargo("build");
+    cargo.args(["-p", KERNEL]);
+    for (package, _) in GUESTS {
+        cargo.args(["-p", package]);
+    }
+    let status = cargo.status().context("cargo does not start")?;
+    ensure!(status.success(), "the build for the target failed");
+    let folder = workspace::own_folder()?;
+    let elf = kernel_elf();
+    let flat = folder.join("bale.img");
+    image::flatten_file(&elf, &flat)?;
+    let mut guests = Vec::new();
+    for (package, name) in GUESTS {
+        let out = folder.join(format!("{name}.img"));
+        image::flatten_file(&workspace::target_program(package), &out)?;
+        guests.push((name, out));
+    }
+    Ok(Built { elf, image: flat, guests })
+}
+
+/// `cargo bale build`.
+pub(crate) fn run(options: &BuildOptions) -> Result<u8> {
+    let built = build(&options.setup)?;
+    println!("kernel ELF    {}", built.elf.display());
+    println!("kernel Image  {}", built.image.display());
+    for (name, path) in &built.guests {
+        println!("guest         {} ({name})", path.display());
+    }
+    Ok(0)
+}

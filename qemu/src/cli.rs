@@ -1,0 +1,122 @@
+//! Commands and their options.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Builds Bale, boots it under QEMU, tests it.
+#[derive(Parser)]
+#[command(name = "cargo bale", bin_name = "cargo bale", disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Build what is missing, boot under QEMU, end in the shell
+    Run(RunOptions),
+    /// Run every test: on the host, on the target, and the boot matrix
+    Test(TestOptions),
+    /// Build the kernel and the guests, and say where they are
+    Build(BuildOptions),
+    /// rustfmt and clippy, warnings as errors
+    Check(CheckOptions),
+    /// Capture anonymous pages of a process at work
+    Pages(PagesOptions),
+    /// Decode a captured serial stream
+    Log(LogOptions),
+}
+
+#[derive(Args)]
+pub(crate) struct SetupOptions {
+    /// Install what is missing without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct RunOptions {
+    /// Cores of the machine
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub(crate) cores: u32,
+    /// Memory of the machine, as QEMU's -m takes it
+    #[arg(long, default_value = "1G")]
+    pub(crate) memory: String,
+    /// Pages for the guest to swap: whole 4096-byte pages; default: a capture made once and kept
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pages: Option<PathBuf>,
+    /// Run these shell commands, separated by `;`, power off, and exit with the first status that is not 0
+    #[arg(long, value_name = "COMMANDS")]
+    pub(crate) exec: Option<String>,
+    /// Seconds after which QEMU is ended [default: 120 with --exec, none without]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Start without guests and pages
+    #[arg(long, conflicts_with = "pages")]
+    pub(crate) no_guest: bool,
+    /// Leave the log out
+    #[arg(long)]
+    pub(crate) no_log: bool,
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+    /// Further arguments for QEMU
+    #[arg(last = true)]
+    pub(crate) qemu: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct TestOptions {
+    /// Only tests whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// How often each shape of the boot matrix runs
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) repeat: u32,
+    /// Machines that run at the same time
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) jobs: u32,
+    /// Name the tests and do nothing else; needs a built kernel for those of the target
+    #[arg(long)]
+    pub(crate) list: bool,
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+}
+
+#[derive(Args)]
+pub(crate) struct BuildOptions {
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+}
+
+#[derive(Args)]
+pub(crate) struct CheckOptions {
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+}
+
+#[derive(Args)]
+pub(crate) struct PagesOptions {
+    /// File to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Seed of the order in which pages are picked
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Number of pages
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pages: u32,
+    /// Command to start and capture; default: python3 at work, or else rustc
+    #[arg(last = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct LogOptions {
+    /// Stream as it came over the serial line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) decode: PathBuf,
+    /// ELF of the kernel that wrote it; default: the one that `cargo bale build` makes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) elf: Option<PathBuf>,
+}

@@ -1,0 +1,94 @@
+//! defmt frames made readable, live or from a captured stream.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use defmt_decoder::{DecodeError, Table};
+
+use crate::build;
+use crate::cli::LogOptions;
+use crate::stream::{Part, Splitter};
+use crate::symbols::Symbols;
+
+/// What makes a kernel's stream readable; all of it comes from the ELF.
+pub(crate) struct Decoder {
+    table: Table,
+    symbols: Symbols,
+}
+
+impl Decoder {
+    /// Reads the ELF of the kernel that writes the stream.
+    pub(crate) fn from_elf(path: &Path) -> Result<Self> {
+        let elf =
+            fs::read(path).with_context(|| format!("cannot read the kernel's ELF {}", path.display()))?;
+        // One ELF for the whole run of the tool: read once, never given back.
+        let elf: &'static [u8] = elf.leak();
+        let Some(table) = Table::parse(elf)? else { bail!("{} has no defmt section", path.display()) };
+        Ok(Self { table, symbols: Symbols::from_elf(elf)? })
+    }
+
+    /// One frame as a line.
+    pub(crate) fn frame(&self, frame: &[u8]) -> String {
+        let mut decoder = self.table.new_stream_decoder();
+        decoder.received(frame);
+        decoder.received(&[0]);
+        match decoder.decode() {
+            Ok(frame) => {
+                let time = frame.display_timestamp().map_or_else(String::new, |time| format!("{time} "));
+                let level = frame.level().map_or("log", |level| level.as_str());
+                format!("[{time}{level}] {}", frame.display_message())
+            }
+            Err(DecodeError::Malformed | DecodeError::UnexpectedEof) => {
+                format!("[a log frame of {} bytes that this kernel's ELF does not explain]", frame.len())
+            }
+        }
+    }
+
+    /// A line of text, explained where it is part of a backtrace.
+    pub(crate) fn line(&self, line: &str) -> String {
+        self.symbols.explain(line).unwrap_or_else(|| line.to_owned())
+    }
+}
+
+/// `cargo bale log`: the stream's text and its log, in the order in which they came.
+pub(crate) fn run(options: &LogOptions) -> Result<u8> {
+    let elf = options.elf.clone().unwrap_or_else(build::kernel_elf);
+    let decoder = Decoder::from_elf(&elf)?;
+    let stream =
+        fs::read(&options.decode).with_context(|| format!("cannot read {}", options.decode.display()))?;
+    decode(&decoder, &stream, &mut io::stdout().lock())?;
+    Ok(0)
+}
+
+fn decode(decoder: &Decoder, stream: &[u8], out: &mut impl Write) -> Result<()> {
+    let mut splitter = Splitter::default();
+    let mut line = Vec::new();
+    for part in splitter.push(stream) {
+        match part {
+            Part::Text(text) => {
+                for byte in text {
+                    if byte == b'\n' {
+                        writeln!(
+                            out,
+                            "{}",
+                            decoder.line(String::from_utf8_lossy(&line).trim_end_matches('\r'))
+                        )?;
+                        line.clear();
+                    } else {
+                        line.push(byte);
+                    }
+                }
+            }
+            Part::Frame(frame) => writeln!(out, "{}", decoder.frame(&frame))?,
+        }
+    }
+    if !line.is_empty() {
+        writeln!(out, "{}", decoder.line(&String::from_utf8_lossy(&line)))?;
+    }
+    if let Some(rest) = splitter.finish() {
+        writeln!(out, "[the stream ends inside a log frame, after {} bytes of it]", rest.len())?;
+    }
+    Ok(())
+}

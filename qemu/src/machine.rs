@@ -1,0 +1,209 @@
+//! A QEMU process whose UART is ours.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::Sender;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::toolchain::QEMU;
+
+/// How the image gets into the machine.
+#[derive(Clone, Debug)]
+pub(crate) enum Start {
+    /// By QEMU's boot protocol: device tree in x0, initrd, boot arguments.
+    Kernel(PathBuf),
+    /// Bytes put at this address, nothing else: no device tree in x0.
+    Loader(PathBuf, u64),
+}
+
+/// A machine to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) cores: u32,
+    /// As QEMU's -m takes it.
+    pub(crate) memory: String,
+    /// Version of the interrupt controller.
+    pub(crate) gic: u32,
+    /// Whether the machine has EL2.
+    pub(crate) virtualization: bool,
+    pub(crate) start: Start,
+    pub(crate) initrd: Option<PathBuf>,
+    /// Boot arguments.
+    pub(crate) arguments: String,
+    /// Further arguments for QEMU.
+    pub(crate) extra: Vec<String>,
+}
+
+impl Config {
+    /// The usual machine with this kernel Image.
+    pub(crate) fn new(image: PathBuf) -> Self {
+        Self {
+            cores: 12,
+            memory: "1G".into(),
+            gic: 3,
+            virtualization: true,
+            start: Start::Kernel(image),
+            initrd: None,
+            arguments: String::new(),
+            extra: Vec::new(),
+        }
+    }
+
+    fn command_line(&self) -> Vec<OsString> {
+        let virtualization = if self.virtualization { "on" } else { "off" };
+        let mut line: Vec<OsString> = Vec::new();
+        let mut add = |words: &[&str]| line.extend(words.iter().map(OsString::from));
+        add(&["-machine", &format!("virt,virtualization={virtualization},gic-version={}", self.gic)]);
+        add(&["-cpu", "cortex-a72", "-smp", &self.cores.to_string(), "-m", &self.memory]);
+        // Debian's QEMU 7.2 lacks the network card's ROM, and no network is wanted.
+        add(&["-net", "none", "-display", "none", "-monitor", "none", "-no-reboot"]);
+        add(&["-chardev", "stdio,id=uart,signal=off", "-serial", "chardev:uart"]);
+        match &self.start {
+            Start::Kernel(image) => {
+                line.extend(["-kernel".into(), image.into()]);
+                if !self.arguments.is_empty() {
+                    line.extend(["-append".into(), (&self.arguments).into()]);
+                }
+                if let Some(initrd) = &self.initrd {
+                    line.extend(["-initrd".into(), initrd.into()]);
+                }
+            }
+            Start::Loader(image, address) => {
+                let mut device =
+                    OsString::from(format!("loader,addr={address:#x},cpu-num=0,force-raw=on,file="));
+                device.push(image);
+                line.extend(["-device".into(), device]);
+            }
+        }
+        line.extend(self.extra.iter().map(OsString::from));
+        line
+    }
+}
+
+/// What happens while a machine runs.
+pub(crate) enum Event {
+    /// The UART sent these bytes.
+    Serial(Vec<u8>),
+    /// The UART is closed: QEMU is ending.
+    SerialEnd,
+    /// Somebody typed these bytes; none at the end of the input.
+    Input(Vec<u8>),
+}
+
+/// A running QEMU; dropped, it is ended.
+pub(crate) struct Machine {
+    child: Child,
+    input: Option<ChildStdin>,
+    complaints: Option<JoinHandle<String>>,
+}
+
+impl Machine {
+    /// Starts QEMU; what its UART says goes to `events`.
+    pub(crate) fn start(config: &Config, events: Sender<Event>) -> Result<Self> {
+        let mut command = Command::new(QEMU);
+        command.args(config.command_line());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // SAFETY: between fork and exec, one async-signal-safe call.
+        unsafe { command.pre_exec(end_with_parent) };
+        let mut child = command.spawn().with_context(|| format!("{QEMU} does not start"))?;
+        let input = child.stdin.take();
+        let mut output = child.stdout.take().context("QEMU has no output")?;
+        let mut errors = child.stderr.take().context("QEMU has no error output")?;
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // A send fails once nobody listens any more; an error on the pipe is its end.
+            while let Ok(count) = output.read(&mut buffer) {
+                if count == 0 || events.send(Event::Serial(buffer[..count].to_vec())).is_err() {
+                    break;
+                }
+            }
+            let _ = events.send(Event::SerialEnd);
+        });
+        let complaints = thread::spawn(move || {
+            let mut text = Vec::new();
+            // What could be read is what there is.
+            let _ = errors.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).trim().to_owned()
+        });
+        Ok(Self { child, input, complaints: Some(complaints) })
+    }
+
+    /// Types into the UART.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        let input = self.input.as_mut().context("QEMU has no input")?;
+        input.write_all(bytes).and_then(|()| input.flush()).context("QEMU does not take input any more")
+    }
+
+    /// Waits for QEMU to end by itself; ends it after `patience`. Its status, and what it complained about.
+    pub(crate) fn finish(&mut self, patience: Duration) -> Result<(ExitStatus, String)> {
+        let deadline = Instant::now() + patience;
+        while self.child.try_wait()?.is_none() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        // An error means that it has ended already.
+        let _ = self.child.kill();
+        let status = self.child.wait()?;
+        let complaints = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        Ok((status, complaints))
+    }
+}
+
+/// However the tool ends, QEMU ends with it.
+fn end_with_parent() -> std::io::Result<()> {
+    // SAFETY: changes this process only.
+    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Errors mean that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Start};
+
+    fn line(config: &Config) -> String {
+        config.command_line().iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_usual_machine() {
+        let mut config = Config::new("bale.img".into());
+        config.arguments = "exec log=defmt".into();
+        config.initrd = Some("bundle.tar".into());
+        let line = line(&config);
+        for part in [
+            "-machine virt,virtualization=on,gic-version=3",
+            "-smp 12",
+            "-net none",
+            "-kernel bale.img",
+            "-append exec log=defmt",
+            "-initrd bundle.tar",
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+
+    #[test]
+    fn a_loader_gives_no_boot_protocol() {
+        let mut config = Config::new("x".into());
+        config.start = Start::Loader("bale.img".into(), 0x4020_0000);
+        config.arguments = "exec".into();
+        let line = line(&config);
+        assert!(line.contains("loader,addr=0x40200000,cpu-num=0,force-raw=on,file=bale.img"), "{line}");
+        assert!(!line.contains("-append") && !line.contains("-kernel"), "{line}");
+    }
+}

@@ -1,0 +1,166 @@
+//! Captures anonymous pages of a process at work: real content for a guest to swap.
+//!
+//! The process starts with a clean environment and without address randomisation, is stopped once it has used some
+//! processor time (or at its exit, whichever is first), and its pages are picked in an order that the seed decides.
+
+mod maps;
+mod process;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::cli::PagesOptions;
+use crate::{toolchain, workspace};
+use process::Traced;
+
+/// Bytes of a page.
+pub(crate) const PAGE: usize = 4096;
+/// Processor time after which the process is looked at: python3 and rustc hold their working set by then.
+const WORK: Duration = Duration::from_millis(1500);
+const DEFAULT_SEED: u64 = 1;
+const DEFAULT_PAGES: usize = 4096;
+
+/// Python reads its own library and keeps all syntax trees: some hundred MiB of objects, strings and pointers.
+const PYTHON_AT_WORK: &str = "import ast,glob,os
+folder=os.path.dirname(os.__file__)
+kept=[]
+for path in sorted(glob.glob(folder+'/*.py')+glob.glob(folder+'/*/*.py')):
+    try: kept.append((path,ast.parse(open(path,encoding='utf-8').read())))
+    except (OSError,SyntaxError,ValueError): pass";
+
+/// `cargo bale pages`.
+pub(crate) fn run(options: &PagesOptions) -> Result<u8> {
+    let command = if options.command.is_empty() { default_command()? } else { options.command.clone() };
+    let wanted = options.pages as usize;
+    let pages = capture(&command, options.seed, wanted)?;
+    ensure!(
+        pages.len() == wanted * PAGE,
+        "`{}` had only {} anonymous pages when it was stopped; ask for fewer with --pages",
+        command[0],
+        pages.len() / PAGE
+    );
+    fs::write(&options.out, &pages).with_context(|| format!("cannot write {}", options.out.display()))?;
+    println!("{} pages of `{}` in {}", pages.len() / PAGE, command[0], options.out.display());
+    Ok(0)
+}
+
+/// The capture that is made once and kept in the target folder.
+pub(crate) fn kept() -> Result<PathBuf> {
+    let path = workspace::own_folder()?.join(format!("pages-{DEFAULT_SEED}.bin"));
+    if path.is_file() {
+        return Ok(path);
+    }
+    let command = default_command()?;
+    eprintln!("bale: captures {DEFAULT_PAGES} pages of `{}` at work, once", command[0]);
+    let pages = capture(&command, DEFAULT_SEED, DEFAULT_PAGES)?;
+    ensure!(!pages.is_empty(), "`{}` had no anonymous pages", command[0]);
+    // Whole or not at all, also when two runs capture at the same time.
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    fs::write(&new, &pages).with_context(|| format!("cannot write {}", new.display()))?;
+    fs::rename(&new, &path).with_context(|| format!("cannot write {}", path.display()))?;
+    eprintln!("bale: {} pages kept in {}", pages.len() / PAGE, path.display());
+    Ok(path)
+}
+
+/// A program at work that every machine that builds Bale has: python3, or else the compiler on our allocator.
+fn default_command() -> Result<Vec<String>> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    if Path::new("/usr/bin/python3").is_file() {
+        return Ok(words(&["/usr/bin/python3", "-I", "-S", "-c", PYTHON_AT_WORK]));
+    }
+    // The real compiler: rustup's stand-in needs an environment.
+    let Some(sysroot) = toolchain::output(workspace::command("rustc").args(["--print", "sysroot"])) else {
+        bail!("neither python3 nor rustc is here to take pages from; name a command behind --");
+    };
+    let rustc = Path::new(sysroot.trim()).join("bin/rustc").display().to_string();
+    let source = workspace::root().join("allocator/src/lib.rs").display().to_string();
+    Ok(words(&[
+        &rustc,
+        "--edition=2024",
+        "--crate-name=zsmalloc",
+        "--crate-type=lib",
+        "--emit=metadata=/dev/null",
+        "--cap-lints=allow",
+        &source,
+    ]))
+}
+
+/// Up to `wanted` pages of the command's process.
+fn capture(command: &[String], seed: u64, wanted: usize) -> Result<Vec<u8>> {
+    let mut process = Traced::start(command)?;
+    process.run_for(WORK).with_context(|| format!("`{}` could not be followed", command[0]))?;
+    let mut addresses = maps::anonymous_pages(process.id())?;
+    shuffle(&mut addresses, seed);
+    let mut pages = Vec::with_capacity(wanted * PAGE);
+    let memory = process.memory()?;
+    for address in addresses {
+        if pages.len() == wanted * PAGE {
+            break;
+        }
+        let mut page = [0; PAGE];
+        // A page that another thread gave back meanwhile is left out.
+        if std::os::unix::fs::FileExt::read_exact_at(&memory, &mut page, address).is_ok() {
+            pages.extend_from_slice(&page);
+        }
+    }
+    Ok(pages)
+}
+
+/// Fisher-Yates with SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+fn shuffle(addresses: &mut [u64], seed: u64) {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    };
+    for at in (1..addresses.len()).rev() {
+        let bound = at as u64 + 1;
+        let other = usize::try_from(next() % bound).unwrap_or(at);
+        addresses.swap(at, other);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PAGE, capture, shuffle};
+
+    #[test]
+    fn the_seed_decides_the_order() {
+        let order = |seed| {
+            let mut list: Vec<u64> = (0..100).collect();
+            shuffle(&mut list, seed);
+            list
+        };
+        assert_eq!(order(1), order(1));
+        assert_ne!(order(1), order(2));
+        let mut sorted = order(3);
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_a_process_wrote_is_in_the_capture() {
+        // The shell keeps the pattern in a variable on its heap; exiting does not take it away before the capture.
+        let script = "v=BALE_MARKER_; i=0; while [ $i -lt 12 ]; do v=$v$v; i=$((i+1)); done; exit 0";
+        let command: Vec<String> = ["/bin/sh", "-c", script].map(String::from).to_vec();
+        let pages = capture(&command, 1, 100_000).expect("captured");
+        assert!(!pages.is_empty() && pages.len() % PAGE == 0);
+        let full = pages
+            .chunks(PAGE)
+            .filter(|page| page.windows(24).any(|part| part == b"BALE_MARKER_BALE_MARKER_"))
+            .count();
+        assert!(full >= 12, "{full} pages hold the pattern, which is 12 pages long");
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_is_named() {
+        let error = capture(&["/nonexistent/program".into()], 1, 1).expect_err("no such program");
+        assert!(format!("{error:#}").contains("/nonexistent/program"), "{error:#}");
+    }
+}

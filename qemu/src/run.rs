@@ -1,0 +1,94 @@
+//! `cargo bale run`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::build::{self, Built};
+use crate::cli::RunOptions;
+use crate::log::Decoder;
+use crate::machine::Config;
+use crate::script::{self, Line, Session};
+use crate::{bundle, console, pages, setup, workspace};
+
+/// With a script, a run that takes longer than this hangs.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
+
+/// Builds, boots, and ends in the shell, or runs the script.
+pub(crate) fn run(options: &RunOptions) -> Result<u8> {
+    // A bad pages file is an error at once, not after a build.
+    let given = options.pages.as_deref().map(bundle::read_pages).transpose()?;
+    setup::qemu(&options.setup)?;
+    let built = build::build(&options.setup)?;
+    let decoder = Decoder::from_elf(&built.elf)?;
+    let mut config = Config::new(built.image.clone());
+    config.cores = options.cores;
+    config.memory.clone_from(&options.memory);
+    config.extra.clone_from(&options.qemu);
+    let bundle = if options.no_guest { None } else { Some(Bundle::make(&built, given)?) };
+    config.initrd = bundle.as_ref().map(|bundle| bundle.path().to_owned());
+    let mut arguments = Vec::new();
+    if !options.no_log {
+        arguments.push("log=defmt");
+    }
+    if options.exec.is_some() {
+        arguments.push("exec");
+    }
+    config.arguments = arguments.join(" ");
+    let limit = options.timeout.map(Duration::from_secs);
+    match &options.exec {
+        None => console::run(&config, &decoder, limit),
+        Some(commands) => run_script(&config, &decoder, limit.unwrap_or(SCRIPT_LIMIT), commands),
+    }
+}
+
+/// A bundle on disk, removed when dropped: QEMU has read it by then.
+pub(crate) struct Bundle(PathBuf);
+
+impl Bundle {
+    /// One with all guests and these pages, or else the ones captured by ourselves.
+    pub(crate) fn make(built: &Built, pages: Option<Vec<u8>>) -> Result<Self> {
+        let pages = match pages {
+            Some(pages) => pages,
+            None => bundle::read_pages(&pages::kept()?)?,
+        };
+        let out = Self(workspace::own_folder()?.join(format!("bundle-{}.tar", std::process::id())));
+        let guests: Vec<_> = built.guests.iter().map(|(name, path)| (*name, path.as_path())).collect();
+        bundle::write(out.path(), &guests, &pages)?;
+        Ok(out)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        // What cannot be removed is overwritten some day; nothing depends on it.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn run_script(config: &Config, decoder: &Decoder, limit: Duration, text: &str) -> Result<u8> {
+    let mut show = |line: &Line| match line {
+        Line::Text(text) => println!("{text}"),
+        Line::Log(text) => eprintln!("{text}"),
+    };
+    let result = (|| {
+        let mut session = Session::start(config, Some(decoder), limit, &mut show)?;
+        eprintln!("bale: from QEMU's start to the shell: {} ms", session.elapsed().as_millis());
+        let mut first_bad = 0;
+        for command in script::commands(text) {
+            let status = session.command(command)?;
+            if first_bad == 0 {
+                first_bad = status;
+            }
+        }
+        session.power_off()?;
+        Ok(first_bad)
+    })();
+    result.map_err(|failure: script::Failure| anyhow::anyhow!("{failure}"))
+}

@@ -1,0 +1,147 @@
+//! One serial stream taken apart into text and log frames.
+//!
+//! A frame on the wire is a NUL, its rzCOBS bytes, which hold no NUL, and another NUL; text never holds one. Where a
+//! NUL is lost, text and frames would change places for ever, so a "frame" that can only be text is given back as
+//! text, and the NUL behind it opens the next frame.
+
+/// Longer than any frame that the kernel sends.
+const LONGEST_FRAME: usize = 1024;
+
+/// A part of the stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Text, as it came: any piece, not a line.
+    Text(Vec<u8>),
+    /// One log frame, without its NULs.
+    Frame(Vec<u8>),
+}
+
+/// Where in the stream we are.
+#[derive(Default)]
+pub(crate) struct Splitter {
+    /// Bytes of a frame that began; none in text.
+    frame: Option<Vec<u8>>,
+}
+
+impl Splitter {
+    /// The parts that these bytes complete.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let mut text = Vec::new();
+        for &byte in bytes {
+            match &mut self.frame {
+                None if byte == 0 => {
+                    flush(&mut parts, &mut text);
+                    self.frame = Some(Vec::new());
+                }
+                None => text.push(byte),
+                // Two NULs in a row: the first closed a frame whose opening was lost.
+                Some(frame) if byte == 0 && frame.is_empty() => {}
+                Some(frame) if byte == 0 => {
+                    let frame = std::mem::take(frame);
+                    if is_text(&frame) {
+                        parts.push(Part::Text(frame));
+                    } else {
+                        parts.push(Part::Frame(frame));
+                        self.frame = None;
+                    }
+                }
+                Some(frame) => {
+                    frame.push(byte);
+                    if frame.len() > LONGEST_FRAME {
+                        parts.push(Part::Text(std::mem::take(frame)));
+                        self.frame = None;
+                    }
+                }
+            }
+        }
+        flush(&mut parts, &mut text);
+        parts
+    }
+
+    /// What is left when the stream ends: the beginning of a frame that never ended.
+    pub(crate) fn finish(&mut self) -> Option<Vec<u8>> {
+        self.frame.take().filter(|frame| !frame.is_empty())
+    }
+}
+
+fn flush(parts: &mut Vec<Part>, text: &mut Vec<u8>) {
+    if !text.is_empty() {
+        parts.push(Part::Text(std::mem::take(text)));
+    }
+}
+
+/// Whether bytes between two NULs can only be text: printable, with a line's end. A frame holds an index and a time
+/// and rarely looks so; if one does, it is shown as text, and nothing else is lost.
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|pair| pair == b"\r\n")
+        && bytes.iter().all(|byte| matches!(byte, 0x20..=0x7e | b'\r' | b'\n' | b'\t' | 0x1b | 0x1e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Part, Splitter};
+
+    fn split(pieces: &[&[u8]]) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let mut splitter = Splitter::default();
+        let (mut text, mut frames) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            for part in splitter.push(piece) {
+                match part {
+                    Part::Text(bytes) => text.extend(bytes),
+                    Part::Frame(bytes) => frames.push(bytes),
+                }
+            }
+        }
+        (text, frames)
+    }
+
+    #[test]
+    fn text_and_frames_come_apart() {
+        let (text, frames) = split(&[b"one\r\n\0\x01\x82\xff\0two\0\x03\x04\0"]);
+        assert_eq!(text, b"one\r\ntwo");
+        assert_eq!(frames, [vec![1, 0x82, 0xff], vec![3, 4]]);
+    }
+
+    #[test]
+    fn any_cut_gives_the_same() {
+        let whole = b"a\0\x01\x02\x03\0b\0\x04\x80\0\0\x05\x81\0c\r\n";
+        let expected = split(&[whole]);
+        for cut in 0..whole.len() {
+            assert_eq!(split(&[&whole[..cut], &whole[cut..]]), expected, "cut at {cut}");
+        }
+        let single: Vec<&[u8]> = whole.chunks(1).collect();
+        assert_eq!(split(&single), expected);
+    }
+
+    #[test]
+    fn a_lost_opening_costs_one_frame() {
+        // The first frame's opening NUL is missing: its bytes show up in the text, and then all is well again.
+        let (text, frames) = split(&[b"x\x01\x82\0bale> help\r\nlines\r\n\0\x07\x88\0more\r\n\0\x09\x99\0"]);
+        assert!(text.ends_with(b"more\r\n"), "{text:?}");
+        assert!(text.windows(4).any(|part| part == b"help"));
+        assert_eq!(frames, [vec![7, 0x88], vec![9, 0x99]]);
+    }
+
+    #[test]
+    fn two_frames_back_to_back() {
+        let (text, frames) = split(&[b"\0\x01\x02\0\0\x03\x04\0"]);
+        assert!(text.is_empty());
+        assert_eq!(frames, [vec![1, 2], vec![3, 4]]);
+    }
+
+    #[test]
+    fn a_frame_without_end_becomes_text() {
+        let mut splitter = Splitter::default();
+        let long = vec![b'x'; 3000];
+        let mut shown = 0;
+        for part in splitter.push(b"\0").into_iter().chain(splitter.push(&long)) {
+            let Part::Text(bytes) = part else { panic!("a frame without end") };
+            shown += bytes.len();
+        }
+        assert_eq!(shown, 3000);
+        assert_eq!(splitter.finish(), None);
+        splitter.push(b"\0\x01");
+        assert_eq!(splitter.finish(), Some(vec![1]));
+    }
+}

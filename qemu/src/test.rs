@@ -1,0 +1,55 @@
+//! `cargo bale test`: every test, one line each, and at the end one line that counts them.
+
+mod host;
+mod matrix;
+mod report;
+mod target;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::build;
+use crate::cli::TestOptions;
+use crate::log::Decoder;
+use crate::run::Bundle;
+use crate::setup;
+use report::{Case, Report};
+
+/// For one machine, from its start to its end. Far above what any test needs here, also on a slow, busy host.
+const MACHINE_LIMIT: Duration = Duration::from_secs(90);
+
+/// Runs the tests; the status is 1 when one of them failed.
+pub(crate) fn run(options: &TestOptions) -> Result<u8> {
+    setup::qemu(&options.setup)?;
+    let built = build::build(&options.setup)?;
+    let decoder = Decoder::from_elf(&built.elf)?;
+    let bundle = Bundle::make(&built, None)?;
+    let bench = Bench { image: built.image.clone(), bundle: bundle.path().to_owned(), decoder: &decoder };
+
+    let wanted =
+        |case: &Case<'_>| options.filter.as_ref().is_none_or(|text| case.name.contains(text.as_str()));
+    let host: Vec<Case<'_>> = host::cases().into_iter().filter(wanted).collect();
+    let machines: Vec<Case<'_>> = target::cases(&bench)?
+        .into_iter()
+        .chain(matrix::cases(&bench, options.repeat))
+        .filter(wanted)
+        .collect();
+    if options.list {
+        host.iter().chain(&machines).for_each(|case| println!("{}", case.name));
+        return Ok(0);
+    }
+    let mut report = Report::default();
+    // Host tests use all cores themselves.
+    report.run(host, 1);
+    report.run(machines, options.jobs as usize);
+    println!("{}", report.summary());
+    Ok(u8::from(!report.good()))
+}
+
+/// What every machine of the tests shares.
+struct Bench<'a> {
+    image: std::path::PathBuf,
+    bundle: std::path::PathBuf,
+    decoder: &'a Decoder,
+}

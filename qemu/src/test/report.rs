@@ -1,0 +1,113 @@
+//! Cases, run side by side, and what became of them.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+/// What became of a case; one case may stand for several tests of another tool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) passed: u64,
+    pub(super) failed: u64,
+    pub(super) skipped: u64,
+}
+
+/// A finished case: its counts, and what to show if something failed.
+pub(super) struct Outcome {
+    pub(super) counts: Counts,
+    pub(super) detail: String,
+}
+
+impl Outcome {
+    /// One test.
+    pub(super) fn of(result: Result<(), String>) -> Self {
+        match result {
+            Ok(()) => Self { counts: Counts { passed: 1, ..Counts::default() }, detail: String::new() },
+            Err(detail) => Self { counts: Counts { failed: 1, ..Counts::default() }, detail },
+        }
+    }
+}
+
+/// Something to run.
+pub(super) struct Case<'a> {
+    pub(super) name: String,
+    pub(super) run: Box<dyn Fn() -> Outcome + Send + Sync + 'a>,
+}
+
+/// The sum.
+#[derive(Default)]
+pub(super) struct Report {
+    total: Counts,
+}
+
+impl Report {
+    /// Runs the cases, this many at a time, and prints a line for each.
+    pub(super) fn run(&mut self, cases: Vec<Case<'_>>, jobs: usize) {
+        let next = AtomicUsize::new(0);
+        let total = Mutex::new(std::mem::take(&mut self.total));
+        thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(|| {
+                    // Relaxed: the counter hands out indexes and orders nothing else.
+                    while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let started = Instant::now();
+                        let outcome = (case.run)();
+                        let Ok(mut total) = total.lock() else { return };
+                        total.passed += outcome.counts.passed;
+                        total.failed += outcome.counts.failed;
+                        total.skipped += outcome.counts.skipped;
+                        show(case, &outcome, started.elapsed().as_secs_f64());
+                    }
+                });
+            }
+        });
+        self.total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    }
+
+    /// Whether something ran and nothing failed.
+    pub(super) fn good(&self) -> bool {
+        self.total.failed == 0 && self.total.passed > 0
+    }
+
+    /// The closing line.
+    pub(super) fn summary(&self) -> String {
+        format!("{} passed, {} failed, {} skipped", self.total.passed, self.total.failed, self.total.skipped)
+    }
+}
+
+fn show(case: &Case<'_>, outcome: &Outcome, seconds: f64) {
+    let counts = &outcome.counts;
+    if counts.failed == 0 {
+        let many = if counts.passed > 1 { format!("{} tests, ", counts.passed) } else { String::new() };
+        println!("test {} ... ok ({many}{seconds:.1} s)", case.name);
+    } else {
+        println!("test {} ... FAILED ({} failed, {seconds:.1} s)", case.name, counts.failed);
+        outcome.detail.lines().for_each(|line| println!("    {line}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Case, Counts, Outcome, Report};
+
+    fn case(name: &str, result: Result<(), String>) -> Case<'static> {
+        Case { name: name.into(), run: Box::new(move || Outcome::of(result.clone())) }
+    }
+
+    #[test]
+    fn every_case_counts_once_and_one_failure_is_a_failure() {
+        let mut report = Report::default();
+        report.run((0..20).map(|n| case(&n.to_string(), Ok(()))).collect(), 4);
+        assert!(report.good());
+        report.run(vec![case("bad", Err("why".into()))], 2);
+        assert!(!report.good());
+        assert_eq!(report.summary(), "20 passed, 1 failed, 0 skipped");
+        assert_eq!(report.total, Counts { passed: 20, failed: 1, skipped: 0 });
+    }
+
+    #[test]
+    fn nothing_run_is_not_good() {
+        assert!(!Report::default().good());
+    }
+}
