@@ -14,7 +14,7 @@ pub(crate) fn read_pages(path: &Path) -> Result<Vec<u8>> {
     let pages = fs::read(path).with_context(|| format!("cannot read the pages file {name}"))?;
     ensure!(!pages.is_empty(), "the pages file {name} is empty; `cargo bale pages --out FILE` captures one");
     ensure!(
-        pages.len() % PAGE == 0,
+        pages.len().is_multiple_of(PAGE),
         "the pages file {name} holds {} bytes, which is no whole number of {PAGE}-byte pages",
         pages.len()
     );

@@ -150,7 +150,7 @@ mod tests {
         let script = "v=BALE_MARKER_; i=0; while [ $i -lt 12 ]; do v=$v$v; i=$((i+1)); done; exit 0";
         let command: Vec<String> = ["/bin/sh", "-c", script].map(String::from).to_vec();
         let pages = capture(&command, 1, 100_000).expect("captured");
-        assert!(!pages.is_empty() && pages.len() % PAGE == 0);
+        assert!(!pages.is_empty() && pages.len().is_multiple_of(PAGE));
         let full = pages
             .chunks(PAGE)
             .filter(|page| page.windows(24).any(|part| part == b"BALE_MARKER_BALE_MARKER_"))
