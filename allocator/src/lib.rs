@@ -3,6 +3,13 @@
 //! Ranked principles: nothing is lost or freed twice; memory comes back within a bound; the releasing path does next to nothing; the pool is dense,
 //! also when small; no heap, no target-specific code.
 #![no_std]
+#![cfg_attr(
+    zs_loom,
+    allow(dead_code, unused_imports, reason = "only the parts with interleavings are modelled")
+)]
+
+#[cfg(all(test, zs_loom))]
+extern crate std;
 
 pub mod bench;
 mod cell;
@@ -16,6 +23,8 @@ mod error;
 mod handle;
 #[cfg(not(zs_loom))]
 mod memory;
+#[cfg(all(test, zs_loom))]
+mod model;
 mod platform;
 #[cfg(not(zs_loom))]
 mod pool;

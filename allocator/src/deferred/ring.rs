@@ -21,7 +21,7 @@
 //! exists (0:X2=0 /\ 1:X2=0)
 //! ```
 //!
-//! With both barriers the outcome is forbidden; with either taken out it is allowed. `tests/model.rs` shows the same with loom, and
+//! With both barriers the outcome is forbidden; with either taken out it is allowed. `model.rs` shows the same with loom, and
 //! fails under `--cfg zs_break_wake_fence`.
 
 use crate::sync::{AtomicU32, AtomicU64, Guard, Lock, Ordering, fence};
