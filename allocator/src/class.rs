@@ -272,6 +272,23 @@ impl Class {
             descriptor.set_flag(TOUCHED, false);
             self.relist(store, note.unit, note.list, descriptor.usage(), leaving);
         }
+        self.leave_if_empty(store, leaving);
+    }
+
+    /// With the last object go zspages that were never used: two cores that grow a class at the same time can leave one behind.
+    #[inline]
+    fn leave_if_empty<P: Platform>(&mut self, store: &Store<P>, leaving: &mut Leaving) {
+        if self.objects == 0 && self.zspages != 0 {
+            self.leave_all(store, leaving);
+        }
+    }
+
+    #[cold]
+    fn leave_all<P: Platform>(&mut self, store: &Store<P>, leaving: &mut Leaving) {
+        while let Some(unit) = self.pop_any(store) {
+            store.descriptor(unit).set_next(leaving.first);
+            leaving.first = unit;
+        }
     }
 
     /// Gives up the object's cell.
@@ -297,6 +314,7 @@ impl Class {
         let list = if flags & VICTIM != 0 { VICTIMS } else { group(descriptor.usage()) };
         let usage = self.give(store, descriptor, object, flags);
         self.relist(store, unit, list, usage, leaving);
+        self.leave_if_empty(store, leaving);
     }
 
     #[inline]

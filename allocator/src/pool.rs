@@ -130,9 +130,8 @@ impl<P: Platform> Pool<P> {
         let frame = self.store.platform.allocate_frame().ok_or(Error::OutOfMemory)?;
         let number = frame.into_number();
         self.numbers[CLASS_FRAMES] = number + 1;
-        let Some(table) = NonNull::new(self.store.platform.address(number).cast::<RingTable>()) else {
-            return Err(Error::BadConfig);
-        };
+        let table: *mut RingTable = self.store.platform.address(number).cast();
+        let table = NonNull::new(table).ok_or(Error::BadConfig)?;
         self.rings = table;
         let capacity = self.config.ring_capacity as u64;
         let shape =

@@ -192,7 +192,7 @@ fn an_allocation_drains_before_it_fails() {
 fn a_refused_frame_leaves_the_pool_as_it_was() {
     for refuse in 0..60 {
         let host = Host::new(512, 2);
-        host.refuse_after.store(refuse, std::sync::atomic::Ordering::Relaxed);
+        host.refuse_after.store(refuse, core::sync::atomic::Ordering::Relaxed);
         let Ok(pool) = Pool::new(&host, config()) else {
             assert_eq!(host.used(), 0, "refused at {refuse}");
             continue;

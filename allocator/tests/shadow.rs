@@ -1,13 +1,13 @@
 //! Random operations against a shadow of what the pool must hold.
 //!
-//! `ZSMALLOC_OPERATIONS` sets how many (a tenth as many cases of ten operations each by default); the long run is
+//! The long sequence has 10^7 operations in a release build; `ZSMALLOC_OPERATIONS` sets another number:
 //! `ZSMALLOC_OPERATIONS=100000000 cargo test --release -p zsmalloc --test shadow -- --nocapture long_sequence`.
 
 mod common;
 
 use common::Host;
+use core::sync::atomic::Ordering;
 use proptest::prelude::*;
-use std::sync::atomic::Ordering;
 use zsmalloc::{Config, Error, Handle, PAGE_SIZE, Platform, Pool, Rung, bench::Random};
 
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ struct Shadow<'a> {
 }
 
 fn byte(seed: u8, index: usize) -> u8 {
-    seed.wrapping_mul(31) ^ (index % 253) as u8
+    seed.wrapping_mul(31) ^ u8::try_from(index % 253).expect("small")
 }
 
 impl<'a> Shadow<'a> {

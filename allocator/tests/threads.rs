@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Host, set_core};
-use std::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use zsmalloc::{Config, Handle, PAGE_SIZE, Platform, Pool, bench::Random};
 
 const CORES: usize = 3;

@@ -112,10 +112,7 @@ impl<P: Platform> Pool<P> {
                 let list = core::iter::from_fn(|| {
                     let place = next.checked_sub(1)?;
                     let word = ring.slots().slot(head + u64::from(place)).load(Ordering::Relaxed);
-                    #[expect(clippy::cast_possible_truncation, reason = "16 bits are left")]
-                    {
-                        next = (word >> LINK_SHIFT) as u16;
-                    }
+                    next = (word >> LINK_SHIFT) as u16;
                     Some(Key(word & ((1 << LINK_SHIFT) - 1)))
                 });
                 refused += self.free_class(class, list, leaving);

@@ -39,7 +39,7 @@ impl Slots for FrameSlots {
     fn slot(&self, index: u64) -> &AtomicU64 {
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits are used")]
         let index = index as usize;
-        let run = self.runs[index / WORDS & (self.frames - 1) & (MOST_FRAMES - 1)];
+        let run = self.runs[(index / WORDS) & (self.frames - 1) & (MOST_FRAMES - 1)];
         // SAFETY: by the invariant; the offset stays within the frame.
         let slot = unsafe { run.add(index % WORDS) };
         // SAFETY: a zeroed atomic of the ring's own frame.

@@ -43,8 +43,9 @@ impl<P: Platform> Pool<P> {
             }
         }
         for core in 0..core::mem::take(&mut self.made_rings) {
-            // SAFETY: the first entries of the table were written, one for each ring made.
-            let ring = unsafe { self.rings.cast().add(core).read() };
+            // SAFETY: the table was written before the first ring was counted.
+            let table = unsafe { self.rings.as_ref() };
+            let ring = table[core];
             // SAFETY: made by `create`, and `&mut self` says that nobody uses it.
             unsafe { frames::destroy(&self.store.platform, ring) };
         }

@@ -1,13 +1,13 @@
 //! A platform on the host: an arena of frames, a thread-local core, and a switch that makes the frame source refuse.
 
-use std::{
-    alloc::{Layout, alloc_zeroed, dealloc},
+use core::{
     cell::Cell,
     marker::PhantomData,
-    sync::{
-        Mutex,
-        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+};
+use std::{
+    alloc::{alloc_zeroed, dealloc},
+    sync::Mutex,
 };
 
 use zsmalloc::{Frame, PAGE_SIZE, PinnedCore, Platform};
@@ -33,11 +33,14 @@ pub struct Host {
     pub clock: AtomicU64,
 }
 
+// SAFETY: the arena is plain memory, handed out frame by frame.
 unsafe impl Send for Host {}
+// SAFETY: as above; the rest is locked or atomic.
 unsafe impl Sync for Host {}
 
 impl Host {
     pub fn new(frames: usize, cores: usize) -> Self {
+        // SAFETY: the layout is not empty.
         let arena = unsafe { alloc_zeroed(Self::layout(frames)) };
         assert!(!arena.is_null());
         let free = (0..u32::try_from(frames).expect("few frames")).rev().collect();
@@ -52,8 +55,8 @@ impl Host {
         }
     }
 
-    fn layout(frames: usize) -> Layout {
-        Layout::from_size_align(frames * PAGE_SIZE, PAGE_SIZE).expect("a layout")
+    fn layout(frames: usize) -> core::alloc::Layout {
+        core::alloc::Layout::from_size_align(frames * PAGE_SIZE, PAGE_SIZE).expect("a layout")
     }
 
     pub fn used(&self) -> usize {
@@ -63,18 +66,21 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        // SAFETY: allocated with the same layout.
         unsafe { dealloc(self.arena, Self::layout(self.frames)) };
     }
 }
 
 pub struct Pinned<'a>(PhantomData<(&'a Host, *const ())>);
 
+// SAFETY: each test thread names a core of its own, and threads have no interrupts.
 unsafe impl PinnedCore for Pinned<'_> {
     fn core(&self) -> usize {
         CORE.get()
     }
 }
 
+// SAFETY: frames of one zeroed arena, each handed out once at a time.
 unsafe impl Platform for &Host {
     type Pinned<'a>
         = Pinned<'a>
@@ -106,6 +112,7 @@ unsafe impl Platform for &Host {
             self.refuse_after.store(left - 1, Ordering::Relaxed);
         }
         let number = self.free.lock().expect("no panic").pop()?;
+        // SAFETY: the number was free until now.
         Some(unsafe { Frame::from_number(number) })
     }
 
