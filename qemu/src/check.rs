@@ -48,8 +48,10 @@ fn target_check(toolchain: Toolchain) -> (&'static str, Command) {
     }
     match toolchain {
         Toolchain::Installed => command.args(["--", "-D", "warnings"]),
-        // Cargo turns warnings of the workspace's crates into errors, and leaves those of dependencies alone.
-        Toolchain::Debian => command.args(["-Zwarnings", "--config", "build.warnings='deny'"]),
+        // Beside the flags of .cargo/config.toml, and in a folder of its own: other flags build everything anew.
+        Toolchain::Debian => command
+            .args(["--config", &format!("target.{}.rustflags=['-Dwarnings']", workspace::TARGET)])
+            .env("CARGO_TARGET_DIR", workspace::target_folder().join("check")),
     };
     (name, command)
 }

@@ -33,6 +33,9 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     if !options.no_log {
         arguments.push("log=defmt");
     }
+    if options.no_guest {
+        arguments.push("noguest");
+    }
     if options.exec.is_some() {
         arguments.push("exec");
     }
