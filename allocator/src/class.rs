@@ -1,7 +1,8 @@
 //! A size class: its zspages by fullness, its free cells, and what it counts. All of it is guarded by the class's lock.
 //!
-//! Fullness groups go by the number of free objects: none, 1, 2-3, 4-7, and so on to 128-255. That costs one
-//! count of leading zeros, needs no division, and keeps an almost empty zspage from moving between lists at each free.
+//! Fullness groups go by the number of free objects: none, 1-3, 4-15, 16-63, 64-255. That costs one count of leading
+//! zeros, needs no division, and a zspage that fills or empties moves between lists four times. The zspage that takes the class's next
+//! pages is on no list at all.
 
 use crate::{
     cell::Refused,
@@ -10,7 +11,7 @@ use crate::{
     platform::{Frame, PAGE_SIZE, Platform},
     size_class::{MAX_CHAIN, chain, class_size},
     store::{NO_CELL, NO_CHUNK, Store},
-    zspage::{Descriptor, NO_ZSPAGE, SHRINKING, TOUCHED, Use, VICTIM, location, parts},
+    zspage::{Descriptor, GROWING, NO_ZSPAGE, SHRINKING, TOUCHED, Use, VICTIM, location, parts},
 };
 
 /// Bytes of free objects from which on a class lets smaller ones have some.
@@ -21,16 +22,29 @@ const FULL: usize = 0;
 /// Fullest group that has a free object.
 pub(crate) const FIRST_PARTIAL: usize = 1;
 /// Emptiest group.
-pub(crate) const LAST_PARTIAL: usize = 8;
+pub(crate) const LAST_PARTIAL: usize = 4;
 /// Zspages that compaction empties.
-pub(crate) const VICTIMS: usize = 9;
-pub(crate) const LISTS: usize = 10;
+pub(crate) const VICTIMS: usize = 5;
+pub(crate) const LISTS: usize = 6;
+/// Where the growing zspage is.
+const NO_LIST: usize = LISTS;
 const PARTIAL: u32 = (1 << (LAST_PARTIAL + 1)) - (1 << FIRST_PARTIAL);
 
 /// The group of a zspage by what is free in it.
 #[inline]
 pub(crate) const fn group(usage: Use) -> usize {
-    (u32::BITS - usage.free().leading_zeros()) as usize
+    ((u32::BITS + 1 - usage.free().leading_zeros()) / 2) as usize
+}
+
+#[inline]
+const fn list_of(flags: u32, usage: Use) -> usize {
+    if flags & (VICTIM | GROWING) == 0 {
+        group(usage)
+    } else if flags & VICTIM != 0 {
+        VICTIMS
+    } else {
+        NO_LIST
+    }
 }
 
 /// Empty zspages on their way out, linked through their descriptors.
@@ -131,9 +145,9 @@ impl Class {
         class_size(usize::from(self.index))
     }
 
-    /// Whether an object could be taken but for a cell.
+    /// Whether a zspage that does not grow has a free object.
     #[inline]
-    pub(crate) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         self.lists_used & PARTIAL != 0
     }
 
@@ -149,30 +163,26 @@ impl Class {
         self.free_cell = first;
     }
 
-    /// Adds a page to the zspage that grows; gives the frame back if there is none.
+    /// Adds a page to the zspage that grows; gives the frame back if there is none that may.
     pub(crate) fn extend<P: Platform>(
         &mut self,
         store: &Store<P>,
         frame: Frame,
         most: usize,
     ) -> Result<(), Frame> {
-        let unit = self.growing;
-        if unit == NO_ZSPAGE {
+        if self.growing == NO_ZSPAGE {
             return Err(frame);
         }
-        let descriptor = store.descriptor(unit);
-        let before = descriptor.usage();
+        let descriptor = store.descriptor(self.growing);
         let pages = descriptor.pages();
+        if pages >= chain(usize::from(self.index), most) {
+            return Err(frame);
+        }
+        let before = descriptor.usage();
         descriptor.set_frame(pages, frame.into_number());
         descriptor.set_pages(pages + 1, self.size());
         self.pages += 1;
-        let now = descriptor.usage();
-        self.capacity += now.capacity() - before.capacity();
-        self.unlink(store, unit, group(before));
-        self.link(store, unit, group(now));
-        if pages + 1 == chain(usize::from(self.index), most) {
-            self.growing = NO_ZSPAGE;
-        }
+        self.capacity += descriptor.usage().capacity() - before.capacity();
         Ok(())
     }
 
@@ -184,9 +194,33 @@ impl Class {
         self.zspages += 1;
         self.pages += 1;
         self.capacity += descriptor.usage().capacity();
-        self.link(store, unit, group(descriptor.usage()));
+        if self.growing != NO_ZSPAGE && store.descriptor(self.growing).usage().free() == 0 {
+            self.stop_growing(store);
+        }
         if self.growing == NO_ZSPAGE && chain(usize::from(self.index), most) > 1 {
             self.growing = unit;
+            descriptor.set_flag(GROWING, true);
+        } else {
+            self.link(store, unit, group(descriptor.usage()));
+        }
+    }
+
+    /// Puts the growing zspage among the others.
+    pub(crate) fn stop_growing<P: Platform>(&mut self, store: &Store<P>) {
+        let unit = core::mem::replace(&mut self.growing, NO_ZSPAGE);
+        if unit != NO_ZSPAGE {
+            let descriptor = store.descriptor(unit);
+            descriptor.set_flag(GROWING, false);
+            self.link(store, unit, group(descriptor.usage()));
+        }
+    }
+
+    /// Puts the growing zspage among the others if it has a page's worth of free objects, which compaction may want to gather.
+    pub(crate) fn offer_growing<P: Platform>(&mut self, store: &Store<P>) {
+        if self.growing != NO_ZSPAGE
+            && store.descriptor(self.growing).usage().free() as usize * self.size() >= PAGE_SIZE
+        {
+            self.stop_growing(store);
         }
     }
 
@@ -209,7 +243,7 @@ impl Class {
     pub(crate) fn take_slot<P: Platform>(&mut self, store: &Store<P>) -> Option<u32> {
         let lists = self.lists_used & PARTIAL;
         if lists == 0 {
-            return None;
+            return self.take_growing(store);
         }
         let list = lists.trailing_zeros() as usize;
         let unit = self.lists[list];
@@ -221,6 +255,19 @@ impl Class {
             self.link(store, unit, now);
         }
         Some(location(unit, object))
+    }
+
+    #[inline]
+    fn take_growing<P: Platform>(&mut self, store: &Store<P>) -> Option<u32> {
+        let unit = self.growing;
+        if unit == NO_ZSPAGE {
+            return None;
+        }
+        let descriptor = store.descriptor(unit);
+        if descriptor.usage().free() == 0 {
+            return None;
+        }
+        Some(location(unit, descriptor.take(&store.platform, self.size())))
     }
 
     /// Frees one object; its zspage joins `leaving` if it is empty now.
@@ -251,7 +298,7 @@ impl Class {
         if flags & TOUCHED == 0
             && let Some(note) = touched.get_mut(*count)
         {
-            let list = if flags & VICTIM != 0 { VICTIMS } else { group(descriptor.usage()) };
+            let list = list_of(flags, descriptor.usage());
             *note = Touched { unit, list };
             *count += 1;
             descriptor.set_flag(TOUCHED, true);
@@ -311,7 +358,7 @@ impl Class {
         let (unit, object) = parts(at);
         let descriptor = store.descriptor(unit);
         let flags = descriptor.flags();
-        let list = if flags & VICTIM != 0 { VICTIMS } else { group(descriptor.usage()) };
+        let list = list_of(flags, descriptor.usage());
         let usage = self.give(store, descriptor, object, flags);
         self.relist(store, unit, list, usage, leaving);
         self.leave_if_empty(store, leaving);
@@ -343,14 +390,16 @@ impl Class {
         leaving: &mut Leaving,
     ) {
         if usage.in_use() == 0 {
-            self.unlink(store, unit, list);
+            if list != NO_LIST {
+                self.unlink(store, unit, list);
+            }
             self.forget(store, unit, usage);
             store.descriptor(unit).set_next(leaving.first);
             leaving.first = unit;
             return;
         }
         let now = group(usage);
-        if list != VICTIMS && now != list {
+        if list < VICTIMS && now != list {
             self.unlink(store, unit, list);
             self.link(store, unit, now);
         }
@@ -377,6 +426,7 @@ impl Class {
 
     /// Takes a zspage out of every count and list: for teardown.
     pub(crate) fn pop_any<P: Platform>(&mut self, store: &Store<P>) -> Option<u32> {
+        self.stop_growing(store);
         let list = (0..LISTS).find(|&list| self.lists[list] != NO_ZSPAGE)?;
         let unit = self.lists[list];
         self.unlink(store, unit, list);
@@ -390,9 +440,6 @@ impl Class {
         self.unlink(store, unit, group(descriptor.usage()));
         descriptor.set_flag(VICTIM, true);
         self.link(store, unit, VICTIMS);
-        if self.growing == unit {
-            self.growing = NO_ZSPAGE;
-        }
     }
 
     /// Lets a zspage keep `cut` objects at its front; what lies behind is to be moved.
@@ -406,9 +453,6 @@ impl Class {
         self.link(store, unit, group(now));
         descriptor.set_flag(SHRINKING, true);
         (self.shrinking, self.cut) = (unit, cut);
-        if self.growing == unit {
-            self.growing = NO_ZSPAGE;
-        }
     }
 
     /// Cuts off the pages behind what a shrinking zspage keeps, once nothing lies there any more. Returns the frames' numbers.
@@ -431,10 +475,12 @@ impl Class {
         let now = descriptor.usage();
         self.capacity = self.capacity + now.capacity() - before.capacity();
         self.unlink(store, unit, group(before));
-        self.link(store, unit, group(now));
         self.shrinking = NO_ZSPAGE;
         if self.growing == NO_ZSPAGE && keep < chain(usize::from(self.index), most) {
             self.growing = unit;
+            descriptor.set_flag(GROWING, true);
+        } else {
+            self.link(store, unit, group(now));
         }
         off
     }
@@ -490,5 +536,7 @@ impl Class {
     }
 }
 
-const _: () = assert!(FULL == group(Use(0)) && group(Use(255 << 24)) == LAST_PARTIAL);
+const _: () = assert!(
+    FULL == group(Use(0)) && group(Use(255 << 24)) == LAST_PARTIAL && group(Use(1 << 24)) == FIRST_PARTIAL
+);
 const _: () = assert!(size_of::<crate::sync::Lock<Class>>() <= 128);
