@@ -13,7 +13,7 @@ use crate::cores::MAX_CORES;
 use crate::interrupts::Controller;
 use crate::memory::{frames, image_sections, map};
 use crate::{
-    bundle, clock, console, cores, drain, early, fault, interrupts, log, pool, println, shell, task,
+    bundle, clock, console, cores, drain, early, fault, interrupts, log, pool, println, shell, task, vm,
 };
 
 /// What the tables said, kept for the shell.
@@ -51,7 +51,7 @@ pub fn wrong_exception_level(board: &Board, level: u64) -> ! {
 /// The boot core, at EL2 with the MMU off.
 pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     clock::start();
-    mmu::initialise_controls();
+    let counts = mmu::initialise_controls();
     let device_tree = check_device_tree(board, device_tree);
     // SAFETY: first and only use, on the boot core; the magic number says that there is memory at the device tree.
     unsafe { early::map(board, image_base(), device_tree.0) };
@@ -80,7 +80,9 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     add_memory(machine, device_tree);
     start_interrupts(board, machine);
     task::adopt_idle(cores::this_unpinned());
-    counter::start();
+    if counts {
+        counter::start();
+    }
     cores::set_online();
     mask::unmask_serror();
     mask::unmask();
@@ -92,6 +94,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     if let Err(error) = pool::initialise() {
         stop(board, format_args!("the pool could not be made: {error:?}"));
     }
+    vm::prepare();
     drain::start();
     let arguments = machine.bootargs.as_str();
     log::set_streaming(arguments.split_whitespace().any(|word| word == "log=defmt"));
@@ -105,7 +108,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
 
 /// A further core, on its idle task's stack with the final map on.
 pub fn further_core(index: u64) -> ! {
-    mmu::initialise_controls();
+    let counts = mmu::initialise_controls();
     cores::claim(index as usize);
     let Some(machine) = MACHINE.get() else { mask::halt() };
     if let Err(error) = interrupts::initialise_core(&[machine.timer.hypervisor_physical]) {
@@ -113,7 +116,9 @@ pub fn further_core(index: u64) -> ! {
         mask::halt();
     }
     task::adopt_idle(cores::this_unpinned());
-    counter::start();
+    if counts {
+        counter::start();
+    }
     cores::set_online();
     mask::unmask_serror();
     task::idle()
@@ -148,11 +153,14 @@ fn stop(board: &Board, reason: core::fmt::Arguments<'_>) -> ! {
 }
 
 fn enable_map(board: &Board, machine: &Machine) {
-    let memory: Vec<map::Range, 16> = machine
-        .memory
-        .iter()
-        .map(|range| map::Range { start: range.base, end: range.base + range.size })
-        .collect();
+    let mut memory: Vec<map::Range, 24> = Vec::new();
+    // What is reserved is not mapped at all: even a speculative access there may be an error.
+    let reserved = machine.reserved.iter().map(|range| (range.base, range.base + range.size)).collect();
+    for_each_free(machine, reserved, |start, end| {
+        if memory.push(map::Range { start, end }).is_err() {
+            stop(board, format_args!("the device tree names more memory ranges than the map holds"));
+        }
+    });
     let mut devices: Vec<map::Range, 16> = Vec::new();
     let mut device = |start: u64, size: u64| {
         if devices.push(map::Range { start, end: start + size }).is_err() {
@@ -199,6 +207,14 @@ fn add_memory(machine: &Machine, device_tree: (u64, usize)) {
     for range in &machine.reserved {
         take(range.base, range.base + range.size);
     }
+    for_each_free(machine, taken, |start, end| {
+        // SAFETY: memory that is in none of the ranges that are taken.
+        assert!(unsafe { frames::add(start, end) }, "more memory ranges than fit");
+    });
+}
+
+/// Calls `visit` with each range of memory that lies in none of `taken`.
+fn for_each_free(machine: &Machine, mut taken: Vec<(u64, u64), 24>, mut visit: impl FnMut(u64, u64)) {
     taken.sort_unstable();
     for memory in &machine.memory {
         let mut at = memory.base;
@@ -208,14 +224,12 @@ fn add_memory(machine: &Machine, device_tree: (u64, usize)) {
                 continue;
             }
             if start > at {
-                // SAFETY: between two ranges that are taken, inside memory.
-                assert!(unsafe { frames::add(at, start) }, "more memory ranges than fit");
+                visit(at, start);
             }
             at = at.max(stop);
         }
         if at < end {
-            // SAFETY: as above.
-            assert!(unsafe { frames::add(at, end) }, "more memory ranges than fit");
+            visit(at, end);
         }
     }
 }

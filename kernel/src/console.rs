@@ -1,6 +1,6 @@
 //! The UART: text for people, and frames of the log between them.
 //!
-//! Output is written by polling under one lock, so a line is never torn; input arrives by interrupt into a queue
+//! Output is written by polling under one lock, in short pieces: two cores that print at once may share a line; input arrives by interrupt into a queue
 //! that the shell's task reads. On the wire a log frame is NUL, its bytes (never NUL), NUL; text never holds a NUL.
 
 use core::fmt::{self, Write};
@@ -67,6 +67,7 @@ pub fn on_interrupt() {
 
 /// Next byte of input; waits for one.
 pub fn read() -> u8 {
+    let reader = task::current();
     loop {
         {
             let mut console = CONSOLE.lock();
@@ -75,7 +76,7 @@ pub fn read() -> u8 {
                     return byte;
                 }
                 // A full list means others wait too and will be woken; we look again at the next wake-up.
-                let _ = console.readers.push(task::current());
+                let _ = console.readers.push(reader);
             }
         }
         task::park();
@@ -116,8 +117,8 @@ pub struct Text;
 
 impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // In short pieces, so that the lock, which masks interrupts, is not held for a whole screen.
-        for piece in text.as_bytes().chunks(64) {
+        // In short pieces, since the lock masks interrupts: 16 characters are 1.4 ms on a wire at 115,200 baud.
+        for piece in text.as_bytes().chunks(16) {
             if let Some(console) = CONSOLE.lock().as_mut() {
                 for &byte in piece {
                     match byte {

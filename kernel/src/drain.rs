@@ -13,6 +13,8 @@ use crate::{clock, cores, pool};
 
 /// Handles freed between two looks at priorities.
 const SLICE: usize = 1024;
+/// How long to stay away from a ring that somebody else drains.
+const BUSY_PAUSE_US: u64 = 200;
 /// How often the task looks for what stays below the watermark.
 const PERIOD_US: u64 = 10_000;
 /// How long something may wait below the watermark.
@@ -55,10 +57,15 @@ extern "C" fn drain(core: u64) -> ! {
             let report = pool.drain(core, SLICE);
             let urgent = report.remaining > high_mark;
             task::set_priority(this, if urgent { task::DRAIN_URGENT } else { task::DRAIN });
-            if report.remaining == 0 || report.freed == 0 {
+            if report.remaining == 0 {
                 break;
             }
-            task::yield_now();
+            if report.freed == 0 {
+                // Somebody else is at this ring, perhaps a task below this one on this very core: let it get done.
+                task::sleep_until(clock::now() + clock::from_us(BUSY_PAUSE_US));
+            } else {
+                task::yield_now();
+            }
         }
         while pool.prepare_sleep(core) {
             let woken_by_push = wait(core);

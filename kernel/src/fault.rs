@@ -186,7 +186,7 @@ fn begin_report() {
     }
     // SAFETY: the other cores were told to stop and had twenty milliseconds for it.
     unsafe { console::seize() };
-    log::send_waiting();
+    log::send_last();
 }
 
 /// Where the interrupt that stops this core leads.

@@ -167,7 +167,8 @@ defmt::timestamp!("{=u64:us}", clock::uptime_us());
 /// Frames logged and dropped, by core, and bytes that wait.
 pub fn counts(core: usize) -> (u64, u64, usize) {
     let ring = &RINGS[core];
-    let waiting = ring.head.load(Ordering::Relaxed) - ring.tail.load(Ordering::Relaxed);
+    let tail = ring.tail.load(Ordering::Relaxed);
+    let waiting = ring.head.load(Ordering::Relaxed).saturating_sub(tail);
     (ring.frames.load(Ordering::Relaxed), ring.dropped.load(Ordering::Relaxed), waiting)
 }
 
@@ -185,6 +186,13 @@ pub fn set_streaming(on: bool) {
 pub fn take(core: usize, frame: &mut [u8; LONGEST_FRAME]) -> Option<usize> {
     let _one_consumer = SENDER.lock();
     RINGS[core].take(frame)
+}
+
+/// Sends what waits from a core that reports a crash: as [`send_waiting`], unless the crash broke into a sender.
+pub fn send_last() {
+    if SENDER.try_lock().is_some() {
+        send_waiting();
+    }
 }
 
 /// Sends everything that waits, if anybody wants it.

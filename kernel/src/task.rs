@@ -469,7 +469,7 @@ pub fn is_over(task: TaskId) -> bool {
     status.generation != task.generation || matches!(status.state, State::Free)
 }
 
-/// Name of the task with this index.
+/// Name of the task with this index; "?" if its status is locked, perhaps by the code that crashed.
 pub fn name_of(index: usize) -> &'static str {
-    SLOTS[index].status.lock().name
+    SLOTS[index].status.try_lock().map_or("?", |status| status.name)
 }

@@ -173,7 +173,6 @@ struct Slot {
 struct Parts {
     memory: GuestMemory,
     entry: u64,
-    slots: usize,
 }
 
 static SLOTS: [Slot; MAX_VMS] = [const { Slot::new() }; MAX_VMS];
@@ -231,20 +230,19 @@ pub fn start(guest: &'static str, mode: u64, core: usize, seed: u64) -> Result<u
     let index = reserve(guest, core).ok_or(StartError::TooMany)?;
     let slot = &SLOTS[index];
     let page_count = pages.len() / 4096;
-    // Room for every page, and as much again as a guest may want beyond.
-    let slots = page_count + page_count / 4;
     let info = GuestInfo {
         magic: INFO_MAGIC,
         mode,
         pages: page_count as u64,
-        slots: slots as u64,
+        slots: device_slots(page_count) as u64,
         ram_size: RAM_SIZE,
         seed,
     };
     let started = GuestMemory::new(index, image, &info, pages).and_then(|(memory, entry)| {
-        *slot.parts.lock() = Some(Parts { memory, entry, slots });
+        *slot.parts.lock() = Some(Parts { memory, entry });
         task::spawn("vcpu", core, task::VCPU, vcpu::task, index as u64).map_err(|_| {
-            if let Some(parts) = slot.parts.lock().take() {
+            let parts = slot.parts.lock().take();
+            if let Some(parts) = parts {
                 parts.memory.release();
             }
             StartError::OutOfMemory
@@ -260,6 +258,19 @@ pub fn start(guest: &'static str, mode: u64, core: usize, seed: u64) -> Result<u
             slot.status.lock().summary.state = State::Empty;
             Err(error)
         }
+    }
+}
+
+/// Slots of a swap device: room for every page, and a quarter more.
+fn device_slots(pages: usize) -> usize {
+    pages + pages / 4
+}
+
+/// Makes what every slot keeps from one machine to the next. Once, at boot, with the pool and the bundle in place.
+pub fn prepare() {
+    let pages = bundle::pages().len() / 4096;
+    if pages > 0 {
+        vcpu::prepare(device_slots(pages));
     }
 }
 

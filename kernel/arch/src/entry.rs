@@ -89,7 +89,22 @@ bale_primary_entry:
     stp     xzr, xzr, [x1], #16
     b       3b
 
-4:  adrp    x1, __boot_stack_top
+    // All of the above was written with caches off: drop lines that were fetched before.
+4:  mrs     x3, ctr_el0
+    ubfx    x3, x3, #16, #4
+    mov     x4, #4
+    lsl     x3, x4, x3              // bytes in a line
+    adrp    x1, __image_start
+    add     x1, x1, :lo12:__image_start
+    adrp    x2, __stacks_end
+    add     x2, x2, :lo12:__stacks_end
+9:  dc      ivac, x1
+    add     x1, x1, x3
+    cmp     x1, x2
+    b.lo    9b
+    dsb     sy
+
+    adrp    x1, __boot_stack_top
     add     x1, x1, :lo12:__boot_stack_top
     cmp     x20, #2
     b.ne    5f

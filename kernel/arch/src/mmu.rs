@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, Readable};
+use aarch64_cpu::registers::{ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, Readable};
 
 /// `MAIR_EL2`: attribute 0 is Device-nGnRE, attribute 1 is Normal, write-back, read and write allocate.
 pub const MEMORY_ATTRIBUTES: u64 = 0xff04;
@@ -82,9 +82,8 @@ pub fn clean_invalidate(address: u64, length: usize) {
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
 
-/// Makes instructions written to a range visible to every core's fetches.
-pub fn publish_code(address: u64, length: usize) {
-    clean_invalidate(address, length);
+/// Lets every core fetch what memory holds, after code was written and cleaned.
+pub fn invalidate_instruction_caches() {
     // SAFETY: invalidating instruction caches changes no value.
     unsafe { asm!("ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) };
 }
@@ -109,22 +108,30 @@ pub const GUEST_CONTROL: u64 = 0x8_807c_063f | 1 << 13;
 ///
 /// `CPTR_EL2` leaves SIMD open and traps SVE, SME, AMU and trace; `MDCR_EL2` hides the PMU and debug registers
 /// from guests and keeps all event counters at EL2; `CNTHCTL_EL2` lets EL1 read the physical counter only.
-pub fn initialise_controls() {
+///
+/// False if the core has no PMU that counts.
+pub fn initialise_controls() -> bool {
     // SAFETY: EL2's own controls; no guest is loaded.
     unsafe { asm!("msr hcr_el2, {0}", in(reg) HOST_CONTROL, options(nostack, preserves_flags)) };
     // SAFETY: as above.
     unsafe { asm!("msr cptr_el2, {0}", in(reg) 0x4010_33ffu64, options(nostack, preserves_flags)) };
-    let counters: u64;
-    // SAFETY: reads an identification register.
-    unsafe { asm!("mrs {0}, pmcr_el0", out(reg) counters, options(nomem, nostack, preserves_flags)) };
-    // TPM, TPMCR, TDRA, TDOSA, TDA; HPMN = all counters.
-    let debug = 1u64 << 6 | 1 << 5 | 1 << 11 | 1 << 10 | 1 << 9 | ((counters >> 11) & 0x1f);
+    // 0: no PMU; 15: one that is not the architecture's.
+    let pmu = !matches!(ID_AA64DFR0_EL1.read(ID_AA64DFR0_EL1::PMUVer), 0 | 0xf);
+    let mut counters = 0u64;
+    if pmu {
+        // SAFETY: reads an identification register, which a core with a PMU has.
+        unsafe { asm!("mrs {0}, pmcr_el0", out(reg) counters, options(nomem, nostack, preserves_flags)) };
+        counters = (counters >> 11) & 0x1f;
+    }
+    // TPM, TPMCR, TDRA, TDOSA, TDA; HPMN = all counters, which TPM keeps from guests all the same.
+    let debug = 1u64 << 6 | 1 << 5 | 1 << 11 | 1 << 10 | 1 << 9 | counters;
     // SAFETY: as above.
     unsafe { asm!("msr mdcr_el2, {0}", in(reg) debug, options(nostack, preserves_flags)) };
     // SAFETY: as above.
     unsafe { asm!("msr cnthctl_el2, {0}", in(reg) 1u64, options(nostack, preserves_flags)) };
     // SAFETY: as above.
     unsafe { asm!("msr cntvoff_el2, xzr", "msr hstr_el2, xzr", "isb", options(nostack, preserves_flags)) };
+    counters > 0
 }
 
 /// Loads a guest's machine: its stage 2 tables and the traps that guard EL2 from it.
@@ -132,9 +139,10 @@ pub fn initialise_controls() {
 /// # Safety
 /// `vttbr` names tables that stay alive while the guest may run, `vtcr` describes them. Interrupts are masked.
 pub unsafe fn load_stage2(vtcr: u64, vttbr: u64) {
-    // SAFETY: the caller's promise. The barrier separates the new VMID from any later TLB maintenance.
+    // SAFETY: the caller's promise. The first barrier makes the tables' last entries visible to the walker, the last one
+    // separates the new VMID from any later TLB maintenance.
     unsafe {
-        asm!("msr vtcr_el2, {0}", "msr vttbr_el2, {1}", "msr hcr_el2, {2}", "isb",
+        asm!("dsb ishst", "msr vtcr_el2, {0}", "msr vttbr_el2, {1}", "msr hcr_el2, {2}", "isb",
             in(reg) vtcr, in(reg) vttbr, in(reg) GUEST_CONTROL, options(nostack, preserves_flags));
     }
 }
@@ -160,6 +168,19 @@ pub fn invalidate_ipa(ipa: u64) {
         asm!("dsb ishst", "tlbi ipas2e1is, {0}", "dsb ish", "tlbi vmalle1is", "dsb ish", "isb",
             in(reg) ipa >> 12, options(nostack, preserves_flags));
     }
+}
+
+/// Guest-physical address of a virtual address of the guest that is loaded on this core, by its own tables; `None` if
+/// they do not map it for reading. For permission faults, where `HPFAR_EL2` need not hold it.
+pub fn guest_physical(address: u64) -> Option<u64> {
+    let (kept, result): (u64, u64);
+    // SAFETY: translates without access; PAR_EL1 is the guest's and is put back.
+    unsafe {
+        asm!("mrs {0}, par_el1", "at s1e1r, {2}", "isb", "mrs {1}, par_el1", "msr par_el1, {0}",
+            out(reg) kept, out(reg) result, in(reg) address, options(nostack, preserves_flags));
+    }
+    let _ = kept;
+    (result & 1 == 0).then_some(result & 0xf_ffff_ffff_f000 | address & 0xfff)
 }
 
 /// Syndrome of the last exception to EL2.

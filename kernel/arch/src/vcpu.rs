@@ -138,18 +138,23 @@ macro_rules! system_state {
         #[derive(Debug, Clone, Default)]
         pub struct SystemState {
             $(#[doc = $what] pub $field: u64,)*
+            /// Translation control; see [`SystemState::allow_walks`].
+            pub tcr: u64,
         }
 
         impl SystemState {
             /// Reads the registers of this core into the block.
             pub fn save(&mut self) {
+                // SAFETY: reads a register that has no effect on EL2.
+                unsafe { asm!("mrs {0}, tcr_el1", out(reg) self.tcr, options(nomem, nostack, preserves_flags)) };
                 $(
                     // SAFETY: reads a register that has no effect on EL2.
                     unsafe { asm!(concat!("mrs {0}, ", $register), out(reg) self.$field, options(nomem, nostack, preserves_flags)) };
                 )*
             }
 
-            /// Writes the block into this core's registers.
+            /// Writes the block into this core's registers, after [`stop_walks`]; the guest's own control of its walks
+            /// comes last, by [`SystemState::allow_walks`], once its stage 2 is loaded.
             pub fn load(&self) {
                 $(
                     // SAFETY: EL2 runs with E2H = 0 and uses none of these registers.
@@ -166,7 +171,6 @@ system_state! {
     sctlr = "sctlr_el1", "System control.";
     ttbr0 = "ttbr0_el1", "Translation table base 0.";
     ttbr1 = "ttbr1_el1", "Translation table base 1.";
-    tcr = "tcr_el1", "Translation control.";
     mair = "mair_el1", "Memory attributes.";
     amair = "amair_el1", "Auxiliary memory attributes.";
     vbar = "vbar_el1", "Vector base.";
@@ -193,7 +197,22 @@ system_state! {
     affinity = "vmpidr_el2", "What MPIDR_EL1 reads as.";
 }
 
+/// Keeps the core from walking EL1's tables, which belong to nobody until the next guest is loaded: a speculative
+/// walk with one guest's tables and another's stage 2 would be cached under the wrong name.
+pub fn stop_walks() {
+    // SAFETY: EL2 does not use EL1's translation. EPD0 and EPD1.
+    unsafe {
+        asm!("msr tcr_el1, {0}", "isb", in(reg) 1u64 << 7 | 1 << 23, options(nostack, preserves_flags))
+    };
+}
+
 impl SystemState {
+    /// Gives the guest its own control of its walks.
+    pub fn allow_walks(&self) {
+        // SAFETY: its tables and its stage 2 are loaded.
+        unsafe { asm!("msr tcr_el1, {0}", "isb", in(reg) self.tcr, options(nostack, preserves_flags)) };
+    }
+
     /// A processor just out of reset: MMU off, nothing left over from anybody. Dangling translation registers of
     /// an earlier owner have hung cores through speculative walks, so every one of them is written.
     pub fn reset(affinity: u64) -> Self {

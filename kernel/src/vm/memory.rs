@@ -109,6 +109,8 @@ impl GuestMemory {
         for (index, page) in pages.chunks_exact(PAGE_SIZE).enumerate() {
             self.add_page(PAGES_BASE + index as u64 * PAGE, Access::ReadOnly, 0, page)?;
         }
+        // The frames may have held other code.
+        mmu::invalidate_instruction_caches();
         Ok(())
     }
 

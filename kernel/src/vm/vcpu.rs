@@ -63,10 +63,13 @@ impl Workspace {
     }
 }
 
-/// The workspace of a slot, made at its first use. All machines of one boot have the same number of slots.
-fn workspace(index: usize, slots: usize) -> Option<Workspace> {
-    let kept = WORKSPACES[index].lock().take();
-    kept.filter(|workspace| workspace.device.slots() == slots).or_else(|| Workspace::new(slots))
+/// Makes the workspaces of all slots, for swap devices of so many slots each, while memory lies in long ranges still.
+/// A slot for which there is no memory stays without, and its machines end with [`Reason::NoWorkspace`].
+pub(super) fn prepare(slots: usize) {
+    for place in &WORKSPACES {
+        let workspace = Workspace::new(slots);
+        *place.lock() = workspace;
+    }
 }
 
 /// What a machine's task works with while it runs.
@@ -84,8 +87,8 @@ pub(super) struct Vcpu {
 /// The task of the machine in slot `index`.
 pub(super) extern "C" fn task(index: u64) -> ! {
     let index = index as usize;
-    let Some(Parts { memory, entry, slots }) = SLOTS[index].parts.lock().take() else { task::exit() };
-    let Some(Workspace { device, scratch, page, state }) = workspace(index, slots) else {
+    let Some(Parts { memory, entry }) = SLOTS[index].parts.lock().take() else { task::exit() };
+    let Some(Workspace { device, scratch, page, state }) = WORKSPACES[index].lock().take() else {
         memory.release();
         super::ended(index, Reason::NoWorkspace, bale_swap::Statistics::new(), 0, 0);
         task::exit()
@@ -107,16 +110,17 @@ impl Vcpu {
         self.registers.pstate = ENTRY_STATE;
         self.registers.x[0] = bale_abi::INFO_BASE;
         loop {
-            // Acquire: with the release in `kill`.
+            let masked = Masked::new();
+            // Acquire: with the release in `kill`. Looked at with interrupts masked: a kill after this look raises an
+            // interrupt that ends the guest's turn at once.
             if SLOTS[self.slot].kill.load(Ordering::Acquire) {
                 return Reason::Killed;
             }
-            let masked = Masked::new();
             self.load();
             // SAFETY: interrupts are masked and this guest's state and tables are loaded.
             let exit = unsafe { vcpu::enter(&mut self.registers) };
             let syndrome = Syndrome::new(mmu::syndrome());
-            let ipa = fault_ipa(mmu::fault_page(), mmu::fault_address());
+            let ipa = faulting_address(syndrome);
             cores::count(&SLOTS[self.slot].exits);
             // The interrupt that ended the guest's turn, if one did, is taken here.
             drop(masked);
@@ -146,10 +150,12 @@ impl Vcpu {
         }
         // SAFETY: the workspace's own place.
         let state = unsafe { &*self.state };
+        vcpu::stop_walks();
         state.system.load();
         state.simd.load();
         // SAFETY: the tables live until `end`, which drops their translations first.
         unsafe { mmu::load_stage2(state.vtcr, state.vttbr) };
+        state.system.allow_walks();
         loaded.store(self.state, Ordering::Relaxed);
     }
 
@@ -162,11 +168,11 @@ impl Vcpu {
             Cause::SecureMonitorCall => {
                 cores::count(&SLOTS[self.slot].calls);
                 // A trapped SMC returns to itself; HVC returns behind itself.
-                self.registers.pc += 4;
+                self.registers.pc = self.registers.pc.wrapping_add(4);
                 hypercall::answer(self)
             }
             Cause::Wait => {
-                self.registers.pc += syndrome.instruction_length();
+                self.registers.pc = self.registers.pc.wrapping_add(syndrome.instruction_length());
                 task::yield_now();
                 None
             }
@@ -197,6 +203,16 @@ impl Vcpu {
     }
 }
 
+/// Guest-physical address of the abort that has just been taken, if it was one.
+fn faulting_address(syndrome: Syndrome) -> u64 {
+    let (page, address) = (mmu::fault_page(), mmu::fault_address());
+    // HPFAR_EL2 is not promised for a permission fault on the guest's own access (DDI 0487, HPFAR_EL2).
+    let own = matches!(syndrome.fault(), Fault::Permission(_)) && !syndrome.on_guest_table_walk();
+    let abort = matches!(syndrome.cause(), Cause::DataAbort(..) | Cause::InstructionAbort(_));
+    let looked_up = if abort && own { mmu::guest_physical(address) } else { None };
+    looked_up.unwrap_or(fault_ipa(page, address))
+}
+
 /// Drops every trace of a machine that ended from the registers of this core and from all TLBs.
 fn forget(state: *mut State) {
     let masked = Masked::new();
@@ -210,6 +226,7 @@ fn forget(state: *mut State) {
     }
     // SAFETY: the workspace's own place, which its task still holds.
     let state = unsafe { &*state };
+    vcpu::stop_walks();
     // SAFETY: the tables are still there; loading them names the machine whose translations go.
     unsafe { mmu::load_stage2(state.vtcr, state.vttbr) };
     mmu::invalidate_current_guest();
