@@ -13,7 +13,7 @@ use crate::{
     size_class::CLASSES,
     store::NO_CHUNK,
     sync::Ordering,
-    zspage::{NO_ZSPAGE, SHRINKING, parts},
+    zspage::{NO_ZSPAGE, SHRINKING, VICTIM, parts},
 };
 
 /// Most objects that are moved in one go, with interrupts masked: 64 KiB of copies at the most.
@@ -136,6 +136,7 @@ impl<P: Platform> Pool<P> {
             if class.sweep != NO_CHUNK {
                 return true;
             }
+            class.offer_growing(&self.store);
             if class.shrinking == NO_ZSPAGE && self.choose_some(&mut class, &mut plan) {
                 continue;
             }
@@ -203,7 +204,7 @@ impl<P: Platform> Pool<P> {
                 }
                 let (unit, object) = parts(seen);
                 let flags = self.store.descriptor(unit).flags();
-                if flags == 0 || flags & SHRINKING != 0 && object < class.cut {
+                if flags & (VICTIM | SHRINKING) == 0 || flags & SHRINKING != 0 && object < class.cut {
                     continue;
                 }
                 let Ok(from) = cell.try_lock() else { continue };

@@ -38,6 +38,8 @@ const HEADER_WORDS: usize = 3;
 pub(crate) const VICTIM: u32 = 1 << FLAGS_SHIFT;
 /// Being packed to its front by compaction: objects from the class's cut on do not come back when they are freed.
 pub(crate) const SHRINKING: u32 = 1 << (FLAGS_SHIFT + 2);
+/// Taking the class's next pages: on no list, so that filling it moves nothing between lists.
+pub(crate) const GROWING: u32 = 1 << (FLAGS_SHIFT + 3);
 /// Noted for the one fullness update at the end of a batch.
 pub(crate) const TOUCHED: u32 = 1 << (FLAGS_SHIFT + 1);
 
@@ -152,7 +154,7 @@ impl<'a> Descriptor<'a> {
 
     #[inline]
     pub(crate) fn flags(self) -> u32 {
-        self.word(2).load(Ordering::Relaxed) & (VICTIM | TOUCHED | SHRINKING)
+        self.word(2).load(Ordering::Relaxed) & (VICTIM | TOUCHED | SHRINKING | GROWING)
     }
 
     #[inline]

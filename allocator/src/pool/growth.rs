@@ -39,13 +39,9 @@ impl<P: Platform> Pool<P> {
         }
         // Relaxed: any class that was ever right for this size still is.
         let class = usize::from(self.map[class_of(size)].load(Ordering::Relaxed));
-        let taken = {
-            let pinned = self.store.platform.pin();
-            self.class(class).lock(&pinned).take(&self.store)
-        };
-        match taken {
-            Some((cell, generation)) => self.name(cell, generation, class),
-            None => self.malloc_slow(class),
+        match self.take(class) {
+            Grown::Object(cell, generation) => self.name(cell, generation, class),
+            wanted => self.malloc_slow(class, wanted),
         }
     }
 
@@ -57,14 +53,13 @@ impl<P: Platform> Pool<P> {
 
     #[cold]
     #[inline(never)]
-    fn malloc_slow(&self, class: usize) -> Result<Handle, Error> {
+    fn malloc_slow(&self, class: usize, mut wanted: Grown) -> Result<Handle, Error> {
         if let Some(neighbour) = self.neighbour_with_room(class)
             && let Grown::Object(cell, generation) = self.take(neighbour)
         {
             return self.name(cell, generation, neighbour);
         }
         let mut drained = false;
-        let mut wanted = self.take(class);
         loop {
             let failed = match wanted {
                 Grown::Object(cell, generation) => return self.name(cell, generation, class),
@@ -83,12 +78,14 @@ impl<P: Platform> Pool<P> {
         }
     }
 
+    #[inline]
     fn take(&self, class: usize) -> Grown {
         let pinned = self.store.platform.pin();
         let mut class = self.class(class).lock(&pinned);
         self.take_locked(&mut class)
     }
 
+    #[inline]
     fn take_locked(&self, class: &mut Class) -> Grown {
         match class.take(&self.store) {
             Some((cell, generation)) => Grown::Object(cell, generation),
