@@ -249,12 +249,21 @@ impl Class {
         let unit = self.lists[list];
         let descriptor = store.descriptor(unit);
         let object = descriptor.take(&store.platform, self.size());
-        let now = group(descriptor.usage());
+        let free = descriptor.usage().free();
+        // A group ends one below a power of four.
+        if free & (free + 1) == 0 {
+            self.relist_taken(store, unit, list);
+        }
+        Some(location(unit, object))
+    }
+
+    #[inline(never)]
+    fn relist_taken<P: Platform>(&mut self, store: &Store<P>, unit: u32, list: usize) {
+        let now = group(store.descriptor(unit).usage());
         if now != list {
             self.unlink(store, unit, list);
             self.link(store, unit, now);
         }
-        Some(location(unit, object))
     }
 
     #[inline]
@@ -295,11 +304,14 @@ impl Class {
         let (unit, object) = parts(self.detach(store, key)?);
         let descriptor = store.descriptor(unit);
         let flags = descriptor.flags();
+        if flags == TOUCHED {
+            descriptor.put(&store.platform, self.size(), object);
+            return Ok(());
+        }
         if flags & TOUCHED == 0
             && let Some(note) = touched.get_mut(*count)
         {
-            let list = list_of(flags, descriptor.usage());
-            *note = Touched { unit, list };
+            *note = Touched { unit, list: list_of(flags, descriptor.usage()) };
             *count += 1;
             descriptor.set_flag(TOUCHED, true);
         }
@@ -357,11 +369,24 @@ impl Class {
     pub(crate) fn put_slot<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
         let (unit, object) = parts(at);
         let descriptor = store.descriptor(unit);
+        let usage = descriptor.usage();
+        let free = usage.free() + 1;
+        // A group begins at a power of four, so at any other number the lists stay as they are.
+        if descriptor.flags() == 0 && free & (free - 1) != 0 && usage.in_use() > 1 {
+            descriptor.put(&store.platform, self.size(), object);
+            return;
+        }
+        self.put_and_relist(store, at, leaving);
+    }
+
+    #[inline(never)]
+    fn put_and_relist<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
+        let (unit, object) = parts(at);
+        let descriptor = store.descriptor(unit);
         let flags = descriptor.flags();
         let list = list_of(flags, descriptor.usage());
         let usage = self.give(store, descriptor, object, flags);
         self.relist(store, unit, list, usage, leaving);
-        self.leave_if_empty(store, leaving);
     }
 
     #[inline]
