@@ -20,6 +20,11 @@ impl Slots for Words {
         &self.0[usize::try_from(index).expect("small") % self.0.len()]
     }
 
+    fn entered_run(&self, first: u64, end: u64) -> &[AtomicU64] {
+        let first = usize::try_from(first).expect("small") % self.0.len();
+        &self.0[first..first + usize::try_from(end).expect("small") - first]
+    }
+
     fn enter(&self, index: u64) -> u64 {
         (index | 1) + 1
     }

@@ -22,7 +22,7 @@ use crate::{
     error::Error,
     handle::{Handle, Key, MAX_TAG},
     memory::{Overlay, adopt},
-    platform::{PAGE_SIZE, Platform},
+    platform::{PAGE_SIZE, PinnedCore, Platform},
     size_class::{CLASSES, MAX_CHAIN},
     store::Store,
     sync::{AtomicU8, AtomicUsize, Lock, Ordering, next_tag},
@@ -175,6 +175,17 @@ impl<P: Platform> Pool<P> {
         // SAFETY: by the invariant.
         let table = unsafe { self.rings.as_ref() };
         let ring = table[core % MAX_CORES];
+        // SAFETY: every entry points at a ring of this pool.
+        unsafe { ring.as_ref() }
+    }
+
+    /// The ring of the core that the caller is pinned to.
+    #[inline(always)]
+    pub(crate) fn own_ring(&self, pinned: &P::Pinned<'_>) -> &CoreRing {
+        // SAFETY: by the invariant.
+        let table = unsafe { self.rings.as_ref() };
+        // SAFETY: a pinned core is less than the platform's number of cores, which `new` checked to be at most the table's entries.
+        let ring = unsafe { table.get_unchecked(pinned.core()) };
         // SAFETY: every entry points at a ring of this pool.
         unsafe { ring.as_ref() }
     }

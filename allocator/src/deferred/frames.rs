@@ -58,6 +58,17 @@ impl Slots for FrameSlots {
         unsafe { &*slot }
     }
 
+    #[inline]
+    fn entered_run(&self, first: u64, end: u64) -> &[AtomicU64] {
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits, and at most a frame")]
+        let (start, count) = (first as usize % WORDS, (end - first) as usize);
+        // Relaxed: the producer's own.
+        let run = self.current.load(Ordering::Relaxed);
+        // SAFETY: `enter` put a frame here.
+        let run = unsafe { core::slice::from_raw_parts(run, WORDS) };
+        run.get(start..start + count).unwrap_or(&[])
+    }
+
     fn enter(&self, index: u64) -> u64 {
         let first = index & !(WORDS as u64 - 1);
         let run: *const AtomicU64 = self.slot(first);

@@ -37,6 +37,9 @@ pub(crate) trait Slots {
         self.slot(index)
     }
 
+    /// The words of indexes `first` to `end`, not including it, in the run last entered. Called by the producer only.
+    fn entered_run(&self, first: u64, end: u64) -> &[AtomicU64];
+
     /// Makes the run of `index` the one that [`Slots::entered`] knows, and says where it ends. Called by the producer only.
     fn enter(&self, index: u64) -> u64;
 }
@@ -190,16 +193,14 @@ impl<S: Slots, T> Ring<S, T> {
         let stop = self.producer.stop.load(Ordering::Relaxed);
         while tail != stop {
             let line = (tail | (LINE - 1)).saturating_add(1).min(stop);
-            let first = tail;
-            while tail != line {
+            for slot in self.slots.entered_run(tail, line) {
                 let Some(word) = words.next() else {
-                    if tail != first {
-                        // Release: as in `push`.
-                        self.producer.tail.store(tail, Ordering::Release);
-                    }
+                    // Release: as in `push`.
+                    self.producer.tail.store(tail, Ordering::Release);
                     return;
                 };
-                self.slots.entered(tail).store(word, Ordering::Relaxed);
+                // Relaxed: released by the tail.
+                slot.store(word, Ordering::Relaxed);
                 tail += 1;
             }
             // Release: as in `push`.

@@ -19,7 +19,7 @@ impl<P: Platform> Pool<P> {
     #[inline]
     pub fn free_deferred(&self, pinned: &P::Pinned<'_>, handle: Handle) {
         let word = handle.into_raw();
-        if !self.ring(pinned.core()).push(word) {
+        if !self.own_ring(pinned).push(word) {
             self.free_deferred_slow(pinned, word);
         }
     }
@@ -28,7 +28,7 @@ impl<P: Platform> Pool<P> {
     #[inline]
     pub fn free_deferred_many(&self, pinned: &P::Pinned<'_>, handles: impl IntoIterator<Item = Handle>) {
         let mut words = handles.into_iter().map(Handle::into_raw);
-        let ring = self.ring(pinned.core());
+        let ring = self.own_ring(pinned);
         loop {
             ring.push_run(&mut words);
             // The run ended at a stop, or there are no more words.
