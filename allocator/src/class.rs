@@ -344,9 +344,21 @@ impl Class {
 
     #[cold]
     fn leave_all<P: Platform>(&mut self, store: &Store<P>, leaving: &mut Leaving) {
-        while let Some(unit) = self.pop_any(store) {
-            store.descriptor(unit).set_next(leaving.first);
-            leaving.first = unit;
+        self.stop_growing(store);
+        for list in FIRST_PARTIAL..=LAST_PARTIAL {
+            let mut unit = self.lists[list];
+            while unit != NO_ZSPAGE {
+                let descriptor = store.descriptor(unit);
+                let next = descriptor.next();
+                // One from which compaction has just moved the last object still counts it: it leaves when that is put right.
+                if descriptor.usage().in_use() == 0 {
+                    self.unlink(store, unit, list);
+                    self.forget(store, unit, descriptor.usage());
+                    descriptor.set_next(leaving.first);
+                    leaving.first = unit;
+                }
+                unit = next;
+            }
         }
     }
 
@@ -387,6 +399,7 @@ impl Class {
         let list = list_of(flags, descriptor.usage());
         let usage = self.give(store, descriptor, object, flags);
         self.relist(store, unit, list, usage, leaving);
+        self.leave_if_empty(store, leaving);
     }
 
     #[inline]
