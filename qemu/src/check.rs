@@ -14,6 +14,7 @@ const TARGET_PACKAGES: [&str; 4] = ["bale-arch", "bale-kernel", "bale-qemu-virt"
 /// Runs all checks, also after one failed; the status is 1 then.
 pub(crate) fn run(options: &CheckOptions) -> Result<u8> {
     let toolchain = setup::toolchain(&options.setup)?;
+    setup::clippy(&options.setup, toolchain)?;
     let mut checks = Vec::new();
     let mut format = workspace::command("cargo");
     format.args(["fmt", "--all", "--", "--check"]);
@@ -34,24 +35,13 @@ pub(crate) fn run(options: &CheckOptions) -> Result<u8> {
     Ok(u8::from(failed > 0))
 }
 
-/// Clippy for the target where the toolchain has both; Debian's compiler comes without clippy, so there the compiler's
-/// own warnings, missing documentation and unsafe operations among them, are the errors.
+/// Clippy of the toolchain that builds for the target, in a folder of its own: its flags would build everything anew.
 fn target_check(toolchain: Toolchain) -> (&'static str, Command) {
-    let (name, subcommand) = match toolchain {
-        Toolchain::Installed => ("clippy, target crates", "clippy"),
-        Toolchain::Debian => ("compiler warnings, target crates (no clippy in Debian's toolchain)", "check"),
-    };
-    let mut command = toolchain.cargo(subcommand);
-    command.arg("--quiet");
+    let mut command = toolchain.cargo("clippy");
+    command.arg("--quiet").env("CARGO_TARGET_DIR", workspace::target_folder().join("check"));
     for package in TARGET_PACKAGES {
         command.args(["-p", package]);
     }
-    match toolchain {
-        Toolchain::Installed => command.args(["--", "-D", "warnings"]),
-        // Beside the flags of .cargo/config.toml, and in a folder of its own: other flags build everything anew.
-        Toolchain::Debian => command
-            .args(["--config", &format!("target.{}.rustflags=['-Dwarnings']", workspace::TARGET)])
-            .env("CARGO_TARGET_DIR", workspace::target_folder().join("check")),
-    };
-    (name, command)
+    command.args(["--", "-D", "warnings"]);
+    ("clippy, target crates", command)
 }

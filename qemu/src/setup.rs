@@ -46,6 +46,14 @@ fn install_toolchain(options: &SetupOptions) -> Result<Toolchain> {
     Ok(Toolchain::Debian)
 }
 
+/// Clippy for the target, installed if need be: rustup's toolchains bring it, Debian has it in a package of its own.
+pub(crate) fn clippy(options: &SetupOptions, toolchain: Toolchain) -> Result<()> {
+    if toolchain == Toolchain::Debian && !std::path::Path::new(crate::toolchain::DEBIAN_CLIPPY).is_file() {
+        install_packages(options, &["rust-web-clippy"])?;
+    }
+    Ok(())
+}
+
 /// QEMU for AArch64, installed if need be.
 pub(crate) fn qemu(options: &SetupOptions) -> Result<()> {
     if toolchain::qemu_version().is_none() {

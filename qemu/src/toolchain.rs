@@ -15,6 +15,8 @@ pub(crate) const QEMU: &str = "qemu-system-aarch64";
 
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// What `cargo clippy` runs there, from the package rust-web-clippy.
+pub(crate) const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
 
 /// A compiler for the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,12 @@ impl Toolchain {
             }
             Self::Debian => {
                 let mut command = workspace::command(DEBIAN_CARGO);
+                // Cargo finds its subcommands, clippy among them, on the path: Debian's have to come first.
+                let path = std::env::var_os("PATH").unwrap_or_default();
+                let folders = std::iter::once(PathBuf::from("/usr/bin")).chain(std::env::split_paths(&path));
+                if let Ok(path) = std::env::join_paths(folders) {
+                    command.env("PATH", path);
+                }
                 command
                     .env("RUSTC", DEBIAN_RUSTC)
                     // -Zbuild-std is not stable; Debian has no nightly.
