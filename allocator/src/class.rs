@@ -4,18 +4,20 @@
 //! zeros, needs no division, and a zspage that fills or empties moves between lists four times. The zspage that takes the class's next
 //! pages is on no list at all.
 
+mod lists;
+mod shrink;
+
+pub(crate) use shrink::CutOff;
+
 use crate::{
     cell::Refused,
     error::Error,
     handle::Key,
     platform::{Frame, PAGE_SIZE, Platform},
-    size_class::{MAX_CHAIN, chain, class_size},
+    size_class::{chain, class_size},
     store::{NO_CELL, NO_CHUNK, Store},
     zspage::{Descriptor, GROWING, NO_ZSPAGE, SHRINKING, TOUCHED, Use, VICTIM, location, parts},
 };
-
-/// Bytes of free objects from which on a class lets smaller ones have some.
-const SPARE: usize = 8192;
 
 /// Full zspages.
 const FULL: usize = 0;
@@ -61,12 +63,6 @@ impl Leaving {
     pub(crate) const fn is_empty(&self) -> bool {
         self.first == NO_ZSPAGE
     }
-}
-
-/// Numbers of frames that a zspage gave up.
-pub(crate) struct CutOff {
-    pub(crate) frames: [u32; MAX_CHAIN],
-    pub(crate) count: usize,
 }
 
 /// State of a class.
@@ -470,107 +466,6 @@ impl Class {
         self.unlink(store, unit, list);
         self.forget(store, unit, store.descriptor(unit).usage());
         Some(unit)
-    }
-
-    /// Moves a zspage to the victims' list.
-    pub(crate) fn condemn<P: Platform>(&mut self, store: &Store<P>, unit: u32) {
-        let descriptor = store.descriptor(unit);
-        self.unlink(store, unit, group(descriptor.usage()));
-        descriptor.set_flag(VICTIM, true);
-        self.link(store, unit, VICTIMS);
-    }
-
-    /// Lets a zspage keep `cut` objects at its front; what lies behind is to be moved.
-    pub(crate) fn begin_shrink<P: Platform>(&mut self, store: &Store<P>, unit: u32, cut: u32) {
-        let descriptor = store.descriptor(unit);
-        let before = descriptor.usage();
-        self.beyond = descriptor.shrink(&store.platform, self.size(), cut);
-        let now = descriptor.usage();
-        self.capacity = self.capacity + now.capacity() - before.capacity();
-        self.unlink(store, unit, group(before));
-        self.link(store, unit, group(now));
-        descriptor.set_flag(SHRINKING, true);
-        (self.shrinking, self.cut) = (unit, cut);
-    }
-
-    /// Cuts off the pages behind what a shrinking zspage keeps, once nothing lies there any more. Returns the frames' numbers.
-    pub(crate) fn end_shrink<P: Platform>(&mut self, store: &Store<P>, most: usize) -> CutOff {
-        let mut off = CutOff { frames: [0; MAX_CHAIN], count: 0 };
-        let unit = self.shrinking;
-        if unit == NO_ZSPAGE || self.beyond != 0 {
-            return off;
-        }
-        let descriptor = store.descriptor(unit);
-        let (before, pages) = (descriptor.usage(), descriptor.pages());
-        let keep = (self.cut as usize * self.size()).div_ceil(PAGE_SIZE).max(1);
-        for page in keep..pages {
-            off.frames[off.count] = descriptor.frame(page);
-            off.count += 1;
-            self.pages -= 1;
-        }
-        descriptor.set_pages(keep, self.size());
-        descriptor.set_flag(SHRINKING, false);
-        let now = descriptor.usage();
-        self.capacity = self.capacity + now.capacity() - before.capacity();
-        self.unlink(store, unit, group(before));
-        self.shrinking = NO_ZSPAGE;
-        if self.growing == NO_ZSPAGE && keep < chain(usize::from(self.index), most) {
-            self.growing = unit;
-            descriptor.set_flag(GROWING, true);
-        } else {
-            self.link(store, unit, group(now));
-        }
-        off
-    }
-
-    /// Puts what is left on the victims' list back among the others.
-    pub(crate) fn reprieve<P: Platform>(&mut self, store: &Store<P>) {
-        while self.lists[VICTIMS] != NO_ZSPAGE {
-            let unit = self.lists[VICTIMS];
-            let descriptor = store.descriptor(unit);
-            self.unlink(store, unit, VICTIMS);
-            descriptor.set_flag(VICTIM, false);
-            self.link(store, unit, group(descriptor.usage()));
-        }
-    }
-
-    /// Lets smaller classes know whether there are more free objects than this class is likely to want soon.
-    fn offer<P: Platform>(&mut self, store: &Store<P>) {
-        let offers = self.has_room() && (self.capacity - self.objects) as usize * self.size() >= SPARE;
-        if offers != self.offers {
-            self.offers = offers;
-            store.set_room(self.index, offers);
-        }
-    }
-
-    fn link<P: Platform>(&mut self, store: &Store<P>, unit: u32, list: usize) {
-        let first = self.lists[list];
-        let descriptor = store.descriptor(unit);
-        descriptor.set_next(first);
-        descriptor.set_previous(NO_ZSPAGE);
-        if first != NO_ZSPAGE {
-            store.descriptor(first).set_previous(unit);
-        }
-        self.lists[list] = unit;
-        self.lists_used |= 1 << list;
-        self.offer(store);
-    }
-
-    fn unlink<P: Platform>(&mut self, store: &Store<P>, unit: u32, list: usize) {
-        let descriptor = store.descriptor(unit);
-        let (previous, next) = (descriptor.previous(), descriptor.next());
-        if next != NO_ZSPAGE {
-            store.descriptor(next).set_previous(previous);
-        }
-        if previous != NO_ZSPAGE {
-            store.descriptor(previous).set_next(next);
-            return;
-        }
-        self.lists[list] = next;
-        if next == NO_ZSPAGE {
-            self.lists_used &= !(1 << list);
-            self.offer(store);
-        }
     }
 }
 
