@@ -1,5 +1,7 @@
 //! The kernel under `zsmalloc`: frames, cores, interrupts and time for the one pool that all guests share.
 
+use core::sync::atomic::Ordering;
+
 use bale_arch::mask::Masked;
 use spin::Once;
 use zsmalloc::{Config, Error, PinnedCore, Platform, Pool};
@@ -19,6 +21,10 @@ unsafe impl PinnedCore for Pinned {
     #[inline(always)]
     fn core(&self) -> usize {
         cores::this_unpinned().index()
+    }
+
+    fn in_interrupt(&self) -> bool {
+        cores::this_unpinned().in_interrupt.load(Ordering::Relaxed)
     }
 }
 

@@ -4,42 +4,31 @@
 //! counter is the one to time with. Event 0x08 rather than the cycle counter counts instructions, since the latter
 //! jumps with the clock over WFI.
 
-use core::arch::asm;
+use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::{Readable, Writeable};
 
-/// `PMEVTYPER<n>_EL0` for INST_RETIRED (0x08), counted at EL2 (NSH, bit 27).
-const INSTRUCTIONS_AT_EL2: u64 = 0x08 | 1 << 27;
-/// `PMCCFILTR_EL0`: count cycles at EL2 (NSH, bit 27).
-const CYCLES_AT_EL2: u64 = 1 << 27;
+use crate::registers::{PMCCFILTR_EL0, PMCCNTR_EL0, PMCNTENSET_EL0, PMCR_EL0, PMEVCNTR0_EL0, PMEVTYPER0_EL0};
 
-/// Starts event counter 0 (instructions) and the cycle counter on this core.
+/// Starts event counter 0 (instructions at EL2) and the cycle counter (at EL2) on this core.
 pub fn start() {
-    // SAFETY: the PMU belongs to EL2; nothing else uses its counters.
-    unsafe {
-        asm!("msr pmevtyper0_el0, {0}", in(reg) INSTRUCTIONS_AT_EL2, options(nostack, preserves_flags))
-    };
-    // SAFETY: as above.
-    unsafe { asm!("msr pmccfiltr_el0, {0}", in(reg) CYCLES_AT_EL2, options(nostack, preserves_flags)) };
-    // SAFETY: as above; enables counter 0 and the cycle counter.
-    unsafe { asm!("msr pmcntenset_el0, {0}", in(reg) 1u64 | 1 << 31, options(nostack, preserves_flags)) };
-    // SAFETY: as above; PMCR_EL0: enable, long cycle counter.
-    unsafe { asm!("msr pmcr_el0, {0}", "isb", in(reg) 0x41u64, options(nostack, preserves_flags)) };
+    PMEVTYPER0_EL0.write(PMEVTYPER0_EL0::EVENT::InstructionsRetired + PMEVTYPER0_EL0::NSH::SET);
+    PMCCFILTR_EL0.write(PMCCFILTR_EL0::NSH::SET);
+    PMCNTENSET_EL0.write(PMCNTENSET_EL0::P0::SET + PMCNTENSET_EL0::C::SET);
+    PMCR_EL0.write(PMCR_EL0::E::SET + PMCR_EL0::LC::SET);
+    barrier::isb(barrier::SY);
 }
 
 /// Instructions retired at EL2 on this core since some moment; 32 bits, so take differences of short runs.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "event counters are 32 bits wide")]
 pub fn instructions() -> u32 {
-    let count: u64;
-    // SAFETY: reads a counter.
-    unsafe { asm!("isb", "mrs {0}, pmevcntr0_el0", out(reg) count, options(nostack, preserves_flags)) };
-    count as u32
+    barrier::isb(barrier::SY);
+    PMEVCNTR0_EL0.get() as u32
 }
 
 /// Cycles of this core since some moment.
 #[inline(always)]
 pub fn cycles() -> u64 {
-    let count: u64;
-    // SAFETY: reads a counter.
-    unsafe { asm!("isb", "mrs {0}, pmccntr_el0", out(reg) count, options(nostack, preserves_flags)) };
-    count
+    barrier::isb(barrier::SY);
+    PMCCNTR_EL0.get()
 }

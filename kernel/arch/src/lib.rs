@@ -10,6 +10,7 @@
 //! | [`mask`] | interrupts masked for a scope, core identity |
 //! | [`timer`] | the generic timer's counter and the EL2 physical timer |
 //! | [`copy`] | `memcpy` and its kin: the only users of SIMD registers at EL2 |
+//! | [`registers`] | system registers that `aarch64-cpu` lacks |
 //! | [`counter`] | exact instruction counts from the PMU |
 //!
 //! References: Arm ARM is DDI 0487 (sections named where a register is written).
@@ -28,6 +29,7 @@ pub mod counter;
 pub mod entry;
 pub mod mask;
 pub mod mmu;
+pub mod registers;
 pub mod timer;
 pub mod vcpu;
 pub mod vectors;

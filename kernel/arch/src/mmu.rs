@@ -4,6 +4,8 @@ use core::arch::asm;
 
 use aarch64_cpu::registers::{ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, Readable};
 
+use crate::registers::PMCR_EL0;
+
 /// `MAIR_EL2`: attribute 0 is Device-nGnRE, attribute 1 is Normal, write-back, read and write allocate.
 pub const MEMORY_ATTRIBUTES: u64 = 0xff04;
 /// Attribute index of device memory.
@@ -117,12 +119,7 @@ pub fn initialise_controls() -> bool {
     unsafe { asm!("msr cptr_el2, {0}", in(reg) 0x4010_33ffu64, options(nostack, preserves_flags)) };
     // 0: no PMU; 15: one that is not the architecture's.
     let pmu = !matches!(ID_AA64DFR0_EL1.read(ID_AA64DFR0_EL1::PMUVer), 0 | 0xf);
-    let mut counters = 0u64;
-    if pmu {
-        // SAFETY: reads an identification register, which a core with a PMU has.
-        unsafe { asm!("mrs {0}, pmcr_el0", out(reg) counters, options(nomem, nostack, preserves_flags)) };
-        counters = (counters >> 11) & 0x1f;
-    }
+    let counters = if pmu { PMCR_EL0.read(PMCR_EL0::N) } else { 0 };
     // TPM, TPMCR, TDRA, TDOSA, TDA; HPMN = all counters, which TPM keeps from guests all the same.
     let debug = 1u64 << 6 | 1 << 5 | 1 << 11 | 1 << 10 | 1 << 9 | counters;
     // SAFETY: as above.

@@ -2,7 +2,10 @@
 
 use core::arch::asm;
 
-use aarch64_cpu::registers::{CNTFRQ_EL0, Readable};
+use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::{CNTFRQ_EL0, Readable, Writeable};
+
+use crate::registers::{CNTHP_CTL_EL2, CNTHP_CVAL_EL2};
 
 /// Ticks a second.
 #[inline]
@@ -23,14 +26,13 @@ pub fn now() -> u64 {
 ///
 /// The compare value is 64 bits wide, so no deadline is too far: the 32-bit `TVAL` view would reach 2.1 s at 1 GHz.
 pub fn arm(deadline: u64) {
-    // SAFETY: the timer belongs to EL2 alone.
-    unsafe { asm!("msr cnthp_cval_el2, {0}", in(reg) deadline, options(nostack, preserves_flags)) };
-    // SAFETY: as above; enable, not masked.
-    unsafe { asm!("msr cnthp_ctl_el2, {0}", "isb", in(reg) 1u64, options(nostack, preserves_flags)) };
+    CNTHP_CVAL_EL2.set(deadline);
+    CNTHP_CTL_EL2.write(CNTHP_CTL_EL2::ENABLE::SET + CNTHP_CTL_EL2::IMASK::CLEAR);
+    barrier::isb(barrier::SY);
 }
 
 /// Turns the EL2 physical timer off: its interrupt line falls.
 pub fn disarm() {
-    // SAFETY: the timer belongs to EL2 alone.
-    unsafe { asm!("msr cnthp_ctl_el2, xzr", "isb", options(nostack, preserves_flags)) };
+    CNTHP_CTL_EL2.write(CNTHP_CTL_EL2::ENABLE::CLEAR);
+    barrier::isb(barrier::SY);
 }
