@@ -8,7 +8,9 @@ const SPARE: usize = 8192;
 impl Class {
     /// Lets smaller classes know whether there are more free objects than this class is likely to want soon.
     fn offer<P: Platform>(&mut self, store: &Store<P>) {
-        let offers = self.has_room() && (self.capacity - self.objects) as usize * self.size() >= SPARE;
+        // Teardown takes zspages away under live objects: then there are more objects than room.
+        let free = self.capacity.saturating_sub(self.objects) as usize;
+        let offers = self.has_room() && free * self.size() >= SPARE;
         if offers != self.offers {
             self.offers = offers;
             store.set_room(self.index, offers);
