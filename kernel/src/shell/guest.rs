@@ -129,7 +129,8 @@ fn show_run(machine: &Summary, before: zsmalloc::Stats) -> Outcome {
     if alone && (stats.objects, stats.pages) != (0, 0) {
         return fail(format_args!("{} objects and {} pages stayed behind", stats.objects, stats.pages));
     }
-    if out > 0 && stats.interrupts == before.interrupts {
+    // Fewer may be fetched by the drain's own timer, a few at a time.
+    if machine.released >= 4 * pool::pool().config().watermark && stats.interrupts == before.interrupts {
         return fail(format_args!("no drain interrupt was raised"));
     }
     Ok(())
