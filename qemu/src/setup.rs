@@ -17,9 +17,6 @@ pub(crate) fn toolchain(options: &SetupOptions) -> Result<Toolchain> {
         None => install_toolchain(options)?,
     };
     eprintln!("bale: builds with {}", found.name());
-    eprintln!(
-        "      (rustc warns that it does not know `strict-align`; LLVM does: .cargo/config.toml says why)"
-    );
     Ok(found)
 }
 
