@@ -15,7 +15,7 @@
 //! | [`vm`] | virtual machines: memory, virtual CPU, hypercalls, their swap device |
 //! | [`bundle`], [`shell`], [`selftest`], [`bench`] | the boot bundle; commands; tests on the target; counts |
 //!
-//! Lock order, outermost first: virtual machine list, a machine, slot (bit lock), zsmalloc class, task, run queue or
+//! Lock order, outermost first: virtual machine list, a machine, zsmalloc class, task, run queue or
 //! timer queue, frames, console. Every [`sync::Lock`] masks interrupts while it is held, so none is held across a
 //! copy of a page, a codec, or a wait.
 #![no_std]

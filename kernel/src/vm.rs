@@ -274,7 +274,7 @@ pub fn prepare() {
     }
 }
 
-/// Takes a slot that holds no running machine, the empty and the longest unused first.
+/// Takes the first slot that holds no running machine.
 fn reserve(guest: &'static str, core: usize) -> Option<usize> {
     for (index, slot) in SLOTS.iter().enumerate() {
         let mut status = slot.status.lock();

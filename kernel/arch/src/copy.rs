@@ -3,7 +3,7 @@
 //!
 //! Below [`SIMD_FROM`] bytes a copy moves general registers; from there on it saves q0-q3 on the stack (they may be
 //! a guest's), moves 64 bytes a turn, and puts them back. A copy that is preempted finds them in its task's
-//! context. Cost of an aligned copy of n >= 128 bytes, counted from the listing: 20 + 6 n / 64.
+//! context. Cost of an aligned copy of n >= 128 bytes, counted from the listing: 16 + 7 n / 64 where n is a multiple of 64.
 
 use core::arch::global_asm;
 
