@@ -2,12 +2,13 @@
 //!
 //! Counts are those of the PMU's INST_RETIRED event with interrupts masked, so nothing but the measured calls is in
 //! them; the cost of reading the counter is taken off. QEMU counts instructions only with `-icount shift=0`. Object
-//! sizes follow the shares of [`MIX`].
+//! sizes are those of [`zsmalloc::bench::Sizes`].
 
 use core::fmt;
 
 use bale_arch::counter;
 use bale_arch::mask::Masked;
+use zsmalloc::bench::{Random, Sizes};
 use zsmalloc::{Config, Handle, Platform, Pool};
 
 use crate::memory::frames;
@@ -44,32 +45,6 @@ impl fmt::Display for BenchError<'_> {
 const OBJECTS: usize = 8_000;
 /// Handles pushed between two drains.
 const BATCH: usize = 1_000;
-
-/// Sizes of compressed pages, by share: (percent, from, to). Shares are those of LZ4 over pages of ordinary
-/// processes in round figures: a mean near 1,900 bytes, 4 % that do not compress.
-const MIX: [(u64, u64, u64); 5] =
-    [(12, 32, 400), (28, 400, 1400), (36, 1400, 2600), (20, 2600, 3600), (4, 4096, 4097)];
-
-/// A linear congruential generator (Knuth's MMIX constants); the upper bits are used.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-
-    fn size(&mut self) -> usize {
-        let mut point = self.below(100);
-        for (share, from, to) in MIX {
-            if point < share {
-                return (from + self.below(to - from)) as usize;
-            }
-            point -= share;
-        }
-        4096
-    }
-}
 
 type Bench = fn(&mut Workbench) -> Result<Count, zsmalloc::Error>;
 
@@ -165,15 +140,14 @@ fn measure<R>(overhead: u32, f: impl FnOnce() -> R) -> (u32, R) {
 
 impl Workbench {
     fn fill(&mut self) -> Result<(), zsmalloc::Error> {
-        let mut random = Random(1);
-        for handle in self.handles.iter_mut() {
-            *handle = Some(self.pool.malloc(random.size())?);
+        for (handle, size) in self.handles.iter_mut().zip(Sizes::new(1)) {
+            *handle = Some(self.pool.malloc(size)?);
         }
         Ok(())
     }
 
     fn shuffle(&mut self) {
-        let mut random = Random(2);
+        let mut random = Random::new(2);
         for index in (1..self.handles.len()).rev() {
             self.handles.swap(index, random.below(index as u64 + 1) as usize);
         }
@@ -204,10 +178,8 @@ impl Workbench {
 }
 
 fn malloc(bench: &mut Workbench) -> Result<Count, zsmalloc::Error> {
-    let mut random = Random(1);
     let mut count = Count { instructions: 0, operations: 0 };
-    for handle in bench.handles.iter_mut() {
-        let size = random.size();
+    for (handle, size) in bench.handles.iter_mut().zip(Sizes::new(1)) {
         let (instructions, made) = measure(bench.overhead, || bench.pool.malloc(size));
         *handle = Some(made?);
         count.instructions += u64::from(instructions);
@@ -219,10 +191,9 @@ fn malloc(bench: &mut Workbench) -> Result<Count, zsmalloc::Error> {
 fn write(bench: &mut Workbench) -> Result<Count, zsmalloc::Error> {
     let Some(mut frame) = frames::allocate_zeroed() else { return Err(zsmalloc::Error::OutOfMemory) };
     bench.fill()?;
-    let mut random = Random(1);
     let mut count = Count { instructions: 0, operations: 0 };
-    for handle in bench.handles.iter().flatten() {
-        let bytes = &frame.bytes_mut()[..random.size()];
+    for (handle, size) in bench.handles.iter().flatten().zip(Sizes::new(1)) {
+        let bytes = &frame.bytes_mut()[..size];
         let (instructions, result) = measure(bench.overhead, || bench.pool.write(handle, bytes));
         result?;
         count.instructions += u64::from(instructions);

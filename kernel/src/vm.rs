@@ -152,6 +152,25 @@ pub struct Summary {
     pub run_ticks: u64,
 }
 
+impl Summary {
+    const fn empty() -> Self {
+        Self {
+            slot: 0,
+            generation: 0,
+            guest: "",
+            core: 0,
+            state: State::Empty,
+            figures: [0; report::KEYS],
+            exits: 0,
+            calls: 0,
+            swap: Statistics::new(),
+            released: 0,
+            release_ticks: 0,
+            run_ticks: 0,
+        }
+    }
+}
+
 struct Status {
     summary: Summary,
     task: Option<TaskId>,
@@ -179,22 +198,14 @@ static SLOTS: [Slot; MAX_VMS] = [const { Slot::new() }; MAX_VMS];
 
 impl Slot {
     const fn new() -> Self {
-        let summary = Summary {
-            slot: 0,
-            generation: 0,
-            guest: "",
-            core: 0,
-            state: State::Empty,
-            figures: [0; report::KEYS],
-            exits: 0,
-            calls: 0,
-            swap: Statistics::new(),
-            released: 0,
-            release_ticks: 0,
-            run_ticks: 0,
-        };
         Self {
-            status: Lock::new(Status { summary, task: None, waiter: None, device: None, started: 0 }),
+            status: Lock::new(Status {
+                summary: Summary::empty(),
+                task: None,
+                waiter: None,
+                device: None,
+                started: 0,
+            }),
             kill: AtomicBool::new(false),
             exits: AtomicU64::new(0),
             calls: AtomicU64::new(0),
@@ -282,20 +293,9 @@ fn reserve(guest: &'static str, core: usize) -> Option<usize> {
         if status.summary.state == State::Running || !over {
             continue;
         }
-        status.summary = Summary {
-            slot: index,
-            generation: status.summary.generation + 1,
-            guest,
-            core,
-            state: State::Running,
-            figures: [0; report::KEYS],
-            exits: 0,
-            calls: 0,
-            swap: Statistics::new(),
-            released: 0,
-            release_ticks: 0,
-            run_ticks: 0,
-        };
+        let generation = status.summary.generation + 1;
+        status.summary =
+            Summary { slot: index, generation, guest, core, state: State::Running, ..Summary::empty() };
         status.started = clock::now();
         status.task = None;
         slot.kill.store(false, Ordering::Relaxed);
