@@ -1,14 +1,14 @@
 //! One word and one byte for each object: where it lies, whether somebody uses it, and which use of the cell it is.
 //!
-//! The top bit of the word is a lock for this object alone. A reader holds it for as long as its view lives, compaction while it moves
-//! the object, a free for good. So no operation on an object takes a lock that another object could want, a handle that was
-//! duplicated can never reach freed memory, and readers never meet the class lock. A free cell stays locked and holds
-//! the next free cell of its class.
+//! The top bit of the word says that the object is open to be used: who clears it has the object alone. A reader keeps it clear for as
+//! long as its view lives, compaction while it moves the object, a free for good. So no operation on an object takes a lock that another
+//! object could want, a handle that was duplicated can never reach freed memory, and readers never meet the class lock. The word of a
+//! free cell is closed and holds the next free cell of its class; a cell that was never handed out is zero, which is closed too.
 
 use crate::sync::{AtomicU8, AtomicU32, Ordering, relax};
 
-/// Set while the cell is free or its object in use.
-pub(crate) const LOCKED: u32 = 1 << 31;
+/// Set while there is an object that nobody uses.
+pub(crate) const OPEN: u32 = 1 << 31;
 
 /// How long a reader waits for a moving object: far more than a copy of 4096 bytes takes.
 #[cfg(not(zs_loom))]
@@ -21,7 +21,7 @@ const PATIENCE: u32 = 2;
 pub(crate) enum Refused {
     /// The generation is another one.
     Stale,
-    /// Somebody else keeps it locked.
+    /// Somebody else uses the object.
     Busy,
 }
 
@@ -32,62 +32,69 @@ pub(crate) struct Cell<'a> {
     pub(crate) generation: &'a AtomicU8,
 }
 
+/// Ends a use of the object behind `word`; `location` is where it lies now.
+#[inline]
+pub(crate) fn reopen(word: &AtomicU32, location: u32) {
+    // Release: pairs with the acquire in `Cell::lock` and `Cell::try_lock`.
+    word.store(location | OPEN, Ordering::Release);
+}
+
 impl<'a> Cell<'a> {
-    /// Locks the object for its user and gives its location.
+    /// Takes the object for its user and gives its location.
     #[inline]
     pub(crate) fn lock(self, generation: u8) -> Result<u32, Refused> {
-        // Acquire: pairs with the releases in `unlock` and `publish`; behind it lie the object's bytes, its location and its generation.
-        let word = self.word.fetch_or(LOCKED, Ordering::Acquire);
-        if word & LOCKED != 0 {
+        // Acquire: pairs with the releases in `reopen`; behind it lie the object's bytes, its location and its generation.
+        let word = self.word.fetch_and(!OPEN, Ordering::Acquire);
+        if word & OPEN == 0 {
             return self.lock_contended(generation);
         }
+        let location = word & !OPEN;
         // Relaxed: written before the release that the lock was acquired from.
         if self.generation.load(Ordering::Relaxed) != generation {
-            self.unlock(word);
-            return Err(Refused::Stale);
+            return self.lock_stale(location);
         }
-        Ok(word)
+        Ok(location)
     }
 
     #[cold]
+    #[inline(never)]
+    fn lock_stale(self, location: u32) -> Result<u32, Refused> {
+        self.unlock(location);
+        Err(Refused::Stale)
+    }
+
+    #[cold]
+    #[inline(never)]
     fn lock_contended(self, generation: u8) -> Result<u32, Refused> {
         for _ in 0..PATIENCE {
             // Relaxed: a wrong answer is only a matter of time here, since a free changes the generation before anybody can reuse the cell.
             if self.generation.load(Ordering::Relaxed) != generation {
                 return Err(Refused::Stale);
             }
-            if let Ok(word) = self.try_lock()
-                && let Ok(word) = self.confirm(word, generation)
-            {
-                return Ok(word);
+            if let Ok(location) = self.try_lock() {
+                // Relaxed: as in `lock`.
+                if self.generation.load(Ordering::Relaxed) == generation {
+                    return Ok(location);
+                }
+                return self.lock_stale(location);
             }
             relax();
         }
         Err(Refused::Busy)
     }
 
-    fn confirm(self, word: u32, generation: u8) -> Result<u32, Refused> {
-        // Relaxed: as in `lock`.
-        if self.generation.load(Ordering::Relaxed) == generation {
-            return Ok(word);
-        }
-        self.unlock(word);
-        Err(Refused::Stale)
-    }
-
-    /// Locks the object if nobody uses it, whatever its generation: compaction's way.
+    /// Takes the object if nobody uses it, whatever its generation: compaction's way.
     #[inline]
     pub(crate) fn try_lock(self) -> Result<u32, Refused> {
-        // Acquire: pairs with the releases in `unlock` and `publish`.
-        let word = self.word.fetch_or(LOCKED, Ordering::Acquire);
-        if word & LOCKED == 0 { Ok(word) } else { Err(Refused::Busy) }
+        // Acquire: pairs with the releases in `reopen`.
+        let word = self.word.fetch_and(!OPEN, Ordering::Acquire);
+        if word & OPEN != 0 { Ok(word & !OPEN) } else { Err(Refused::Busy) }
     }
 
     /// Ends a use; `location` is where the object lies now.
     #[inline]
     pub(crate) fn unlock(self, location: u32) {
-        // Release: pairs with the acquire in `lock` and `try_lock`.
-        self.word.store(location, Ordering::Release);
+        reopen(self.word, location);
     }
 
     /// Makes a free cell an object's. The caller holds the class lock.
@@ -102,15 +109,15 @@ impl<'a> Cell<'a> {
     /// Makes a locked cell free, with a link to the next free one. The caller holds the class lock.
     #[inline]
     pub(crate) fn retire(self, generation: u8, next: u32) {
-        // Relaxed, twice: the word stays locked, so nobody acts on either before `publish` releases both.
+        // Relaxed, twice: the word stays closed, so nobody acts on either before `publish` releases both.
         self.generation.store(generation.wrapping_add(1), Ordering::Relaxed);
-        self.word.store(LOCKED | next, Ordering::Relaxed);
+        self.word.store(next, Ordering::Relaxed);
     }
 
     /// The next free cell after this free one. The caller holds the class lock.
     #[inline]
     pub(crate) fn next_free(self) -> u32 {
-        // Relaxed: written under the class lock.
-        self.word.load(Ordering::Relaxed) & !LOCKED
+        // Relaxed: written under the class lock; the bit may have been cleared once more by who holds a stale handle, which changes nothing.
+        self.word.load(Ordering::Relaxed) & !OPEN
     }
 }

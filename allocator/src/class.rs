@@ -1,73 +1,38 @@
 //! A size class: its zspages by fullness, its free cells, and what it counts. All of it is guarded by the class's lock.
 //!
-//! Fullness groups go by the number of free objects: none, 1-3, 4-15, 16-63, 64-255. That costs one count of leading
-//! zeros, needs no division, and a zspage that fills or empties moves between lists four times. The zspage that takes the class's next
-//! pages is on no list at all.
+//! Objects are taken from one zspage, the `source`: the first of the fullest that has room, or else the one that grows. It is chosen
+//! anew only where a list changes, so an ordinary take asks no list.
 
+mod batch;
+mod huge;
+mod isolate;
 mod lists;
 mod shrink;
 
+pub(crate) use batch::Notes;
+pub(crate) use huge::Leaving;
 pub(crate) use shrink::CutOff;
 
 use crate::{
-    cell::Refused,
+    cell::{Cell, Refused},
     error::Error,
     handle::Key,
     platform::{Frame, PAGE_SIZE, Platform},
     size_class::{chain, class_size},
     store::{NO_CELL, NO_CHUNK, Store},
-    zspage::{Descriptor, GROWING, NO_ZSPAGE, SHRINKING, TOUCHED, Use, VICTIM, location, parts},
+    zspage::{
+        FIRST_PARTIAL, GROWING, HUGE, ISOLATED, LAST, LAST_PARTIAL, NO_ZSPAGE, SHRINKING, State, TOUCHED,
+        VICTIMS, location, parts,
+    },
 };
 
-/// Full zspages.
-const FULL: usize = 0;
-/// Fullest group that has a free object.
-pub(crate) const FIRST_PARTIAL: usize = 1;
-/// Emptiest group.
-pub(crate) const LAST_PARTIAL: usize = 4;
-/// Zspages that compaction empties.
-pub(crate) const VICTIMS: usize = 5;
-pub(crate) const LISTS: usize = 6;
-/// Where the growing zspage is.
-const NO_LIST: usize = LISTS;
-const PARTIAL: u32 = (1 << (LAST_PARTIAL + 1)) - (1 << FIRST_PARTIAL);
-
-/// The group of a zspage by what is free in it.
-#[inline]
-pub(crate) const fn group(usage: Use) -> usize {
-    ((u32::BITS + 1 - usage.free().leading_zeros()) / 2) as usize
-}
-
-#[inline]
-const fn list_of(flags: u32, usage: Use) -> usize {
-    if flags & (VICTIM | GROWING) == 0 {
-        group(usage)
-    } else if flags & VICTIM != 0 {
-        VICTIMS
-    } else {
-        NO_LIST
-    }
-}
-
-/// Empty zspages on their way out, linked through their descriptors.
-pub(crate) struct Leaving {
-    pub(crate) first: u32,
-}
-
-impl Leaving {
-    pub(crate) const fn none() -> Self {
-        Self { first: NO_ZSPAGE }
-    }
-
-    #[inline]
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.first == NO_ZSPAGE
-    }
-}
+pub(crate) const LISTS: usize = VICTIMS + 1;
 
 /// State of a class.
 pub(crate) struct Class {
     index: u8,
+    /// Class and pool, as in handles.
+    owner: u16,
     /// Bit `i`: list `i` is not empty.
     lists_used: u32,
     lists: [u32; LISTS],
@@ -79,6 +44,8 @@ pub(crate) struct Class {
     pub(crate) pages: u32,
     /// Whether smaller classes may take objects of this one.
     offers: bool,
+    /// Zspage that objects are taken from; `NO_ZSPAGE` if none has room.
+    source: u32,
     /// Zspage that takes the next page; `NO_ZSPAGE` if a new one must be begun.
     growing: u32,
     /// Zspage that compaction packs to its front, objects from `cut` on being moved.
@@ -100,21 +67,13 @@ pub(crate) struct Class {
     pub(crate) compacted: u64,
 }
 
-/// A zspage for which a batch owes a fullness update.
-#[derive(Clone, Copy)]
-pub(crate) struct Touched {
-    unit: u32,
-    list: usize,
-}
-
-impl Touched {
-    pub(crate) const NONE: Self = Self { unit: NO_ZSPAGE, list: 0 };
-}
+const _: () = assert!(size_of::<crate::sync::Lock<Class>>() <= 128);
 
 impl Class {
-    pub(crate) const fn new(index: u8) -> Self {
+    pub(crate) const fn new(index: u8, owner: u16) -> Self {
         Self {
             index,
+            owner,
             lists_used: 0,
             lists: [NO_ZSPAGE; LISTS],
             free_cell: NO_CELL,
@@ -123,6 +82,7 @@ impl Class {
             zspages: 0,
             pages: 0,
             offers: false,
+            source: NO_ZSPAGE,
             growing: NO_ZSPAGE,
             shrinking: NO_ZSPAGE,
             cut: 0,
@@ -141,22 +101,15 @@ impl Class {
         class_size(usize::from(self.index))
     }
 
-    /// Whether a zspage that does not grow has a free object.
-    #[inline]
-    fn has_room(&self) -> bool {
-        self.lists_used & PARTIAL != 0
-    }
-
     #[inline]
     pub(crate) fn has_cell(&self) -> bool {
         self.free_cell != NO_CELL
     }
 
-    /// Joins a fresh chunk, whose cells are free and linked from `first` on.
-    pub(crate) fn add_chunk<P: Platform>(&mut self, store: &Store<P>, chunk: u32, first: u32) {
-        store.join_chunk(chunk, self.chunks, self.free_cell);
+    /// Joins a fresh chunk of cells.
+    pub(crate) fn add_chunk<P: Platform>(&mut self, store: &Store<P>, chunk: u32) {
+        self.free_cell = store.join_chunk(chunk, self.chunks, self.free_cell);
         self.chunks = chunk;
-        self.free_cell = first;
     }
 
     /// Adds a page to the zspage that grows; gives the frame back if there is none that may.
@@ -170,15 +123,17 @@ impl Class {
             return Err(frame);
         }
         let descriptor = store.descriptor(self.growing);
-        let pages = descriptor.pages();
+        let before = descriptor.state();
+        let pages = if before.capacity() == 0 { 0 } else { before.pages() };
         if pages >= chain(usize::from(self.index), most) {
             return Err(frame);
         }
-        let before = descriptor.usage();
         descriptor.set_frame(pages, frame.into_number());
-        descriptor.set_pages(pages + 1, self.size());
+        let state = descriptor.set_pages(pages + 1, self.size());
+        descriptor.set_state(state.armed());
         self.pages += 1;
-        self.capacity += descriptor.usage().capacity() - before.capacity();
+        self.capacity += state.capacity() - before.capacity();
+        self.choose_source(store);
         Ok(())
     }
 
@@ -186,41 +141,41 @@ impl Class {
     pub(crate) fn add_zspage<P: Platform>(&mut self, store: &Store<P>, unit: u32, frame: Frame, most: usize) {
         let descriptor = store.descriptor(unit);
         descriptor.set_frame(0, frame.into_number());
-        descriptor.set_pages(1, self.size());
+        let state = descriptor.set_pages(1, self.size());
         self.zspages += 1;
         self.pages += 1;
-        self.capacity += descriptor.usage().capacity();
-        if self.growing != NO_ZSPAGE && store.descriptor(self.growing).usage().free() == 0 {
+        self.capacity += state.capacity();
+        if self.growing != NO_ZSPAGE && store.descriptor(self.growing).state().free() == 0 {
             self.stop_growing(store);
         }
         if self.growing == NO_ZSPAGE && chain(usize::from(self.index), most) > 1 {
             self.growing = unit;
-            descriptor.set_flag(GROWING, true);
+            descriptor.set_state(state.armed());
         } else {
-            self.link(store, unit, group(descriptor.usage()));
+            self.link(store, unit, state.group());
         }
+        self.choose_source(store);
     }
 
     /// Puts the growing zspage among the others.
     pub(crate) fn stop_growing<P: Platform>(&mut self, store: &Store<P>) {
         let unit = core::mem::replace(&mut self.growing, NO_ZSPAGE);
         if unit != NO_ZSPAGE {
-            let descriptor = store.descriptor(unit);
-            descriptor.set_flag(GROWING, false);
-            self.link(store, unit, group(descriptor.usage()));
+            self.link(store, unit, store.descriptor(unit).state().group());
+            self.choose_source(store);
         }
     }
 
     /// Puts the growing zspage among the others if it has a page's worth of free objects, which compaction may want to gather.
     pub(crate) fn offer_growing<P: Platform>(&mut self, store: &Store<P>) {
         if self.growing != NO_ZSPAGE
-            && store.descriptor(self.growing).usage().free() as usize * self.size() >= PAGE_SIZE
+            && store.descriptor(self.growing).state().free() as usize * self.size() >= PAGE_SIZE
         {
             self.stop_growing(store);
         }
     }
 
-    /// Takes an object out of the fullest zspage, with a cell for it: the cell's number and generation. The location is the object's own.
+    /// Takes an object, with a cell for it: the cell's number and generation. The location is the object's own.
     #[inline]
     pub(crate) fn take<P: Platform>(&mut self, store: &Store<P>) -> Option<(u32, u8)> {
         let cell = self.free_cell;
@@ -228,223 +183,168 @@ impl Class {
             return None;
         }
         let at = self.take_slot(store)?;
+        Some(self.bind(store, cell, at))
+    }
+
+    /// Makes the first free cell an object's.
+    #[inline]
+    fn bind<P: Platform>(&mut self, store: &Store<P>, cell: u32, at: u32) -> (u32, u8) {
         let place = store.cell(cell);
         self.free_cell = place.next_free();
         self.objects += 1;
-        Some((cell, place.publish(at)))
+        (cell, place.publish(at))
     }
 
     /// Takes an object's room without a cell: for a move.
     #[inline]
     pub(crate) fn take_slot<P: Platform>(&mut self, store: &Store<P>) -> Option<u32> {
-        let lists = self.lists_used & PARTIAL;
-        if lists == 0 {
-            return self.take_growing(store);
-        }
-        let list = lists.trailing_zeros() as usize;
-        let unit = self.lists[list];
-        let descriptor = store.descriptor(unit);
-        let object = descriptor.take(&store.platform, self.size());
-        let free = descriptor.usage().free();
-        // A group ends one below a power of four.
-        if free & (free + 1) == 0 {
-            self.relist_taken(store, unit, list);
-        }
-        Some(location(unit, object))
-    }
-
-    #[inline(never)]
-    fn relist_taken<P: Platform>(&mut self, store: &Store<P>, unit: u32, list: usize) {
-        let now = group(store.descriptor(unit).usage());
-        if now != list {
-            self.unlink(store, unit, list);
-            self.link(store, unit, now);
-        }
-    }
-
-    #[inline]
-    fn take_growing<P: Platform>(&mut self, store: &Store<P>) -> Option<u32> {
-        let unit = self.growing;
+        let unit = self.source;
         if unit == NO_ZSPAGE {
             return None;
         }
         let descriptor = store.descriptor(unit);
-        if descriptor.usage().free() == 0 {
-            return None;
+        let object = descriptor.take();
+        let state = descriptor.state();
+        if state.takes_quietly() {
+            descriptor.set_state(state.taken());
+        } else {
+            self.take_loudly(store, unit, state);
         }
-        Some(location(unit, descriptor.take(&store.platform, self.size())))
+        Some(location(unit, object))
     }
 
-    /// Frees one object; its zspage joins `leaving` if it is empty now.
+    #[cold]
+    #[inline(never)]
+    fn take_loudly<P: Platform>(&mut self, store: &Store<P>, unit: u32, state: State) {
+        let state = state.with_counts(state.free() - 1, state.capacity());
+        store.descriptor(unit).set_state(state);
+        self.relist(store, unit, state);
+        self.choose_source(store);
+    }
+
+    /// Frees an object if that changes nothing but its zspage's counts. Otherwise the object's location, for [`Class::put_loudly`].
     #[inline]
-    pub(crate) fn free<P: Platform>(
-        &mut self,
-        store: &Store<P>,
-        key: Key,
-        leaving: &mut Leaving,
-    ) -> Result<(), Error> {
+    pub(crate) fn free<P: Platform>(&mut self, store: &Store<P>, key: Key) -> Result<Option<u32>, Error> {
         let at = self.detach(store, key)?;
-        self.put_slot(store, at, leaving);
-        Ok(())
+        self.objects -= 1;
+        Ok(self.put_quietly(store, at))
     }
 
-    /// Frees one object of a batch; its zspage's list is set right by [`Class::settle`].
+    /// Gives up the object's cell. The number of objects is the caller's to change.
     #[inline]
-    pub(crate) fn free_noted<P: Platform>(
-        &mut self,
-        store: &Store<P>,
-        key: Key,
-        touched: &mut [Touched],
-        count: &mut usize,
-    ) -> Result<(), Error> {
-        let (unit, object) = parts(self.detach(store, key)?);
-        let descriptor = store.descriptor(unit);
-        let flags = descriptor.flags();
-        if flags == TOUCHED {
-            descriptor.put(&store.platform, self.size(), object);
-            return Ok(());
+    fn detach<P: Platform>(&mut self, store: &Store<P>, key: Key) -> Result<u32, Error> {
+        let cell = store.cell_of(key)?;
+        let at = cell.lock(key.generation()).map_err(Error::from)?;
+        if !is_owner(store, at, key, self.owner) {
+            return Err(give_back(cell, at));
         }
-        if flags & TOUCHED == 0
-            && let Some(note) = touched.get_mut(*count)
-        {
-            *note = Touched { unit, list: list_of(flags, descriptor.usage()) };
-            *count += 1;
-            descriptor.set_flag(TOUCHED, true);
-        }
-        self.give(store, descriptor, object, flags);
-        Ok(())
+        cell.retire(key.generation(), self.free_cell);
+        self.free_cell = key.cell();
+        Ok(at)
     }
 
-    /// The one fullness update for each zspage of a batch.
-    pub(crate) fn settle<P: Platform>(
-        &mut self,
-        store: &Store<P>,
-        touched: &[Touched],
-        leaving: &mut Leaving,
-    ) {
-        for note in touched {
-            let descriptor = store.descriptor(note.unit);
-            descriptor.set_flag(TOUCHED, false);
-            self.relist(store, note.unit, note.list, descriptor.usage(), leaving);
+    #[inline]
+    pub(crate) fn put_quietly<P: Platform>(&self, store: &Store<P>, at: u32) -> Option<u32> {
+        if at & HUGE != 0 {
+            return Some(at);
         }
+        let (unit, object) = parts(at);
+        let descriptor = store.descriptor(unit);
+        let state = descriptor.state();
+        if !state.puts_quietly() {
+            return Some(at);
+        }
+        descriptor.put(object);
+        descriptor.set_state(state.put());
+        None
+    }
+
+    /// Gives up an object's room where more changes than counts. An empty zspage, or a frame, joins `leaving`.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn put_loudly<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
+        if at & HUGE != 0 {
+            return self.put_huge(store, at, leaving);
+        }
+        let state = self.put_slot(store, at);
+        self.settle(store, parts(at).0, state, leaving);
         self.leave_if_empty(store, leaving);
+    }
+
+    /// Puts one object back and says what the zspage is like then.
+    fn put_slot<P: Platform>(&mut self, store: &Store<P>, at: u32) -> State {
+        let (unit, object) = parts(at);
+        let descriptor = store.descriptor(unit);
+        let state = descriptor.state();
+        let state = if state.has(SHRINKING) && object >= self.cut {
+            self.beyond -= 1;
+            self.capacity -= 1;
+            state.with_counts(state.free(), state.capacity() - 1)
+        } else {
+            descriptor.put(object);
+            state.with_counts(state.free() + 1, state.capacity())
+        };
+        descriptor.set_state(state);
+        state
+    }
+
+    /// Puts a zspage where it belongs after an object of it was put back.
+    fn settle<P: Platform>(&mut self, store: &Store<P>, unit: u32, state: State, leaving: &mut Leaving) {
+        if state.in_use() == 0 && !state.has(TOUCHED | ISOLATED) {
+            self.leave(store, unit, leaving);
+        } else {
+            self.relist(store, unit, state);
+        }
+        self.choose_source(store);
     }
 
     /// With the last object go zspages that were never used: two cores that grow a class at the same time can leave one behind.
     #[inline]
-    fn leave_if_empty<P: Platform>(&mut self, store: &Store<P>, leaving: &mut Leaving) {
+    pub(crate) fn leave_if_empty<P: Platform>(&mut self, store: &Store<P>, leaving: &mut Leaving) {
         if self.objects == 0 && self.zspages != 0 {
             self.leave_all(store, leaving);
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn leave_all<P: Platform>(&mut self, store: &Store<P>, leaving: &mut Leaving) {
         self.stop_growing(store);
         for list in FIRST_PARTIAL..=LAST_PARTIAL {
             let mut unit = self.lists[list];
             while unit != NO_ZSPAGE {
                 let descriptor = store.descriptor(unit);
-                let next = descriptor.next();
+                let (next, state) = (descriptor.next(), descriptor.state());
                 // One from which compaction has just moved the last object still counts it: it leaves when that is put right.
-                if descriptor.usage().in_use() == 0 {
-                    self.unlink(store, unit, list);
-                    self.forget(store, unit, descriptor.usage());
-                    descriptor.set_next(leaving.first);
-                    leaving.first = unit;
+                if state.in_use() == 0 && !state.has(TOUCHED | ISOLATED) {
+                    self.leave(store, unit, leaving);
                 }
                 unit = next;
             }
         }
+        self.choose_source(store);
     }
 
-    /// Gives up the object's cell.
-    #[inline]
-    fn detach<P: Platform>(&mut self, store: &Store<P>, key: Key) -> Result<u32, Error> {
-        let cell = store.cell_of(key)?;
-        let at = cell.lock(key.generation()).map_err(|refused| match refused {
-            Refused::Stale => Error::StaleHandle,
-            Refused::Busy => Error::Busy,
-        })?;
-        cell.retire(key.generation(), self.free_cell);
-        self.free_cell = key.cell();
-        self.objects -= 1;
-        Ok(at)
-    }
-
-    /// Gives up an object's room.
-    #[inline]
-    pub(crate) fn put_slot<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
-        let (unit, object) = parts(at);
+    /// Takes an empty zspage out of the class.
+    fn leave<P: Platform>(&mut self, store: &Store<P>, unit: u32, leaving: &mut Leaving) {
+        self.forget(store, unit);
         let descriptor = store.descriptor(unit);
-        let usage = descriptor.usage();
-        let free = usage.free() + 1;
-        // A group begins at a power of four, so at any other number the lists stay as they are.
-        if descriptor.flags() == 0 && free & (free - 1) != 0 && usage.in_use() > 1 {
-            descriptor.put(&store.platform, self.size(), object);
-            return;
-        }
-        self.put_and_relist(store, at, leaving);
+        descriptor.set_state(descriptor.state().flagged(LAST, self.zspages == 0));
+        descriptor.set_next(leaving.zspage);
+        leaving.zspage = unit;
     }
 
-    #[inline(never)]
-    fn put_and_relist<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
-        let (unit, object) = parts(at);
-        let descriptor = store.descriptor(unit);
-        let flags = descriptor.flags();
-        let list = list_of(flags, descriptor.usage());
-        let usage = self.give(store, descriptor, object, flags);
-        self.relist(store, unit, list, usage, leaving);
-        self.leave_if_empty(store, leaving);
-    }
-
-    #[inline]
-    fn give<P: Platform>(
-        &mut self,
-        store: &Store<P>,
-        zspage: Descriptor<'_>,
-        object: u32,
-        flags: u32,
-    ) -> Use {
-        if flags & SHRINKING != 0 && object >= self.cut {
-            self.beyond -= 1;
-            self.capacity -= 1;
-            return zspage.waste();
+    /// Takes a zspage out of every list and count.
+    fn forget<P: Platform>(&mut self, store: &Store<P>, unit: u32) {
+        let state = store.descriptor(unit).state();
+        if state.list() != GROWING {
+            self.unlink(store, unit, state.list());
         }
-        zspage.put(&store.platform, self.size(), object)
-    }
-
-    #[inline]
-    fn relist<P: Platform>(
-        &mut self,
-        store: &Store<P>,
-        unit: u32,
-        list: usize,
-        usage: Use,
-        leaving: &mut Leaving,
-    ) {
-        if usage.in_use() == 0 {
-            if list != NO_LIST {
-                self.unlink(store, unit, list);
-            }
-            self.forget(store, unit, usage);
-            store.descriptor(unit).set_next(leaving.first);
-            leaving.first = unit;
-            return;
-        }
-        let now = group(usage);
-        if list < VICTIMS && now != list {
-            self.unlink(store, unit, list);
-            self.link(store, unit, now);
-        }
-    }
-
-    fn forget<P: Platform>(&mut self, store: &Store<P>, unit: u32, usage: Use) {
         #[expect(clippy::cast_possible_truncation, reason = "at most 16")]
-        let pages = store.descriptor(unit).pages() as u32;
+        let pages = state.pages() as u32;
         self.zspages -= 1;
         self.pages -= pages;
-        self.capacity -= usage.capacity();
+        self.capacity -= state.capacity();
         if self.growing == unit {
             self.growing = NO_ZSPAGE;
         }
@@ -458,18 +358,40 @@ impl Class {
         self.lists[list]
     }
 
-    /// Takes a zspage out of every count and list: for teardown.
+    /// Takes any zspage out of every count and list: for teardown.
     pub(crate) fn pop_any<P: Platform>(&mut self, store: &Store<P>) -> Option<u32> {
         self.stop_growing(store);
         let list = (0..LISTS).find(|&list| self.lists[list] != NO_ZSPAGE)?;
         let unit = self.lists[list];
-        self.unlink(store, unit, list);
-        self.forget(store, unit, store.descriptor(unit).usage());
+        self.forget(store, unit);
         Some(unit)
     }
 }
 
-const _: () = assert!(
-    FULL == group(Use(0)) && group(Use(255 << 24)) == LAST_PARTIAL && group(Use(1 << 24)) == FIRST_PARTIAL
-);
-const _: () = assert!(size_of::<crate::sync::Lock<Class>>() <= 128);
+/// Whether the object that lies at `at`, whose cell the caller has locked, is of the class and pool that a handle names. `huge` is what the handles of
+/// huge objects name, or anything else where there are none.
+#[inline]
+pub(crate) fn is_owner<P: Platform>(store: &Store<P>, at: u32, key: Key, huge: u16) -> bool {
+    if at & HUGE == 0 {
+        store.descriptor(parts(at).0).state().is_owner_of(key.0)
+    } else {
+        key.is_huge() && key.owner() == huge
+    }
+}
+
+/// Ends the use of an object that the handle has no right to.
+#[cold]
+#[inline(never)]
+pub(crate) fn give_back(cell: Cell<'_>, at: u32) -> Error {
+    cell.unlock(at);
+    Error::ForeignHandle
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Stale => Self::StaleHandle,
+            Refused::Busy => Self::Busy,
+        }
+    }
+}

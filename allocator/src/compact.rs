@@ -6,14 +6,14 @@
 //! its zspage is put back. The class lock is not held while bytes are copied.
 
 use crate::{
-    cell::{Cell, LOCKED},
-    class::{Class, CutOff, FIRST_PARTIAL, LAST_PARTIAL, Leaving, VICTIMS},
+    cell::{Cell, OPEN},
+    class::{Class, CutOff, Leaving},
     platform::{Frame, PAGE_SIZE, Platform},
-    pool::Pool,
+    pool::{Pool, bytes_at},
     size_class::CLASSES,
-    store::NO_CHUNK,
+    store::{CHUNK_CELLS, NO_CHUNK},
     sync::Ordering,
-    zspage::{NO_ZSPAGE, SHRINKING, VICTIM, parts},
+    zspage::{FIRST_PARTIAL, LAST_PARTIAL, NO_ZSPAGE, SHRINKING, VICTIMS, parts},
 };
 
 /// Most objects that are moved in one go, with interrupts masked: 64 KiB of copies at the most.
@@ -59,12 +59,12 @@ impl<P: Platform> Pool<P> {
         let Some(mut cursor) = self.compaction.try_lock() else { return report };
         let mut left = budget;
         while left > 0 {
-            if *cursor >= CLASSES {
+            let Some(class) = u8::try_from(*cursor).ok().filter(|&class| usize::from(class) < CLASSES) else {
                 *cursor = 0;
                 report.complete = true;
                 break;
-            }
-            if self.compact_class(*cursor, &mut left, &mut report) {
+            };
+            if self.compact_class(class, &mut left, &mut report) {
                 *cursor += 1;
             }
         }
@@ -79,11 +79,11 @@ impl<P: Platform> Pool<P> {
             let (free, zspages) = (class.capacity - class.objects, class.zspages.max(1));
             (free / (class.capacity / zspages).max(1) * (class.pages / zspages)) as usize
         };
-        (0..CLASSES).map(of).sum()
+        (0..u8::MAX).map(of).sum()
     }
 
     /// `true` when the class is done.
-    fn compact_class(&self, index: usize, left: &mut usize, report: &mut CompactReport) -> bool {
+    fn compact_class(&self, index: u8, left: &mut usize, report: &mut CompactReport) -> bool {
         if !self.choose(index, left) {
             return true;
         }
@@ -93,19 +93,17 @@ impl<P: Platform> Pool<P> {
             let (done, off);
             {
                 let pinned = self.store.platform.pin();
-                let size = {
-                    let mut class = self.class(index).lock(&pinned);
-                    done = self.gather(&mut class, &mut moves, left);
-                    class.size()
-                };
+                done = self.gather(&mut self.class(index).lock(&pinned), &mut moves, left);
                 for step in moves.iter().flatten() {
-                    self.copy(size, step.from, step.to);
+                    self.copy(index, step.from, step.to);
                     step.cell.unlock(step.to);
                 }
                 let mut class = self.class(index).lock(&pinned);
                 let pages = class.pages;
                 for step in moves.iter().flatten() {
-                    class.put_slot(&self.store, step.from, &mut leaving);
+                    if let Some(from) = class.put_quietly(&self.store, step.from) {
+                        class.put_loudly(&self.store, from, &mut leaving);
+                    }
                     class.moved += 1;
                     report.moved += 1;
                 }
@@ -127,7 +125,7 @@ impl<P: Platform> Pool<P> {
     }
 
     /// Chooses victims, unless a sweep is under way. `false`: there is nothing to be gained.
-    fn choose(&self, index: usize, left: &mut usize) -> bool {
+    fn choose(&self, index: u8, left: &mut usize) -> bool {
         let mut plan = Plan::default();
         loop {
             let pinned = self.store.platform.pin();
@@ -173,8 +171,8 @@ impl<P: Platform> Pool<P> {
     /// Decides about one zspage by the room that the others have.
     fn judge(&self, class: &mut Class, plan: &mut Plan, unit: u32) -> Verdict {
         let descriptor = self.store.descriptor(unit);
-        let usage = descriptor.usage();
-        let (objects, free) = (plan.objects + usage.in_use(), plan.free + usage.free());
+        let state = descriptor.state();
+        let (objects, free) = (plan.objects + state.in_use(), plan.free + state.free());
         let room = (class.capacity - class.objects).saturating_sub(free);
         if room >= objects {
             (plan.objects, plan.free) = (objects, free);
@@ -183,7 +181,7 @@ impl<P: Platform> Pool<P> {
         }
         // It cannot go as a whole: keep as many objects as have no room elsewhere at its front, and cut off the pages behind.
         let keep = objects - room;
-        if (keep as usize * class.size()).div_ceil(PAGE_SIZE) < descriptor.pages() {
+        if (keep as usize * class.size()).div_ceil(PAGE_SIZE) < state.pages() {
             class.begin_shrink(&self.store, unit, keep);
             return Verdict::Shrinking;
         }
@@ -199,12 +197,13 @@ impl<P: Platform> Pool<P> {
             for cell in cells {
                 // Relaxed: only a locked cell's location is used.
                 let seen = cell.word.load(Ordering::Relaxed);
-                if seen & LOCKED != 0 {
+                if seen & OPEN == 0 {
                     continue;
                 }
                 let (unit, object) = parts(seen);
-                let flags = self.store.descriptor(unit).flags();
-                if flags & (VICTIM | SHRINKING) == 0 || flags & SHRINKING != 0 && object < class.cut {
+                let state = self.store.descriptor(unit).state();
+                let moves = state.list() == VICTIMS || state.has(SHRINKING) && object >= class.cut;
+                if !moves {
                     continue;
                 }
                 let Ok(from) = cell.try_lock() else { continue };
@@ -220,7 +219,7 @@ impl<P: Platform> Pool<P> {
                 };
                 *place = Some(Move { cell, from, to });
             }
-            *left = left.saturating_sub(crate::store::CHUNK_CELLS as usize);
+            *left = left.saturating_sub(CHUNK_CELLS);
             class.sweep = next;
             if *left == 0 {
                 break;
@@ -239,19 +238,16 @@ impl<P: Platform> Pool<P> {
                 // SAFETY: the zspage gave the frame up under the class lock, when nothing lay on it.
                 unsafe { Frame::from_number(number) }
             }));
-            // Relaxed: a count; nothing is published by it.
-            self.pages.fetch_sub(off.count, Ordering::Relaxed);
+            self.discharge(off.count);
         }
         off.count
     }
 
-    fn copy(&self, size: usize, from: u32, to: u32) {
-        let ((from_unit, from_object), (to_unit, to_object)) = (parts(from), parts(to));
+    fn copy(&self, class: u8, from: u32, to: u32) {
         // SAFETY: the object's cell is locked by the caller, at this location.
-        let from =
-            unsafe { self.store.descriptor(from_unit).object(&self.store.platform, size, from_object) };
+        let from = unsafe { bytes_at(&self.store, from, class.into()) };
         // SAFETY: the room was taken by the caller and nobody knows of it.
-        let to = unsafe { self.store.descriptor(to_unit).object(&self.store.platform, size, to_object) };
+        let to = unsafe { bytes_at(&self.store, to, class.into()) };
         copy_parts((from.0, from.1), to);
     }
 }

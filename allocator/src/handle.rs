@@ -2,7 +2,7 @@
 //!
 //! | bits | content |
 //! |---|---|
-//! | 0..25 | cell: chunk (19 bits) and slot in it (6 bits) |
+//! | 0..25 | cell: frame of cells (15 bits) and slot in it (10 bits, below 800) |
 //! | 25..33 | generation of the cell |
 //! | 33..41 | size class |
 //! | 41..47 | tag of the pool, never zero |
@@ -10,11 +10,15 @@
 //!
 //! The location is not in the handle, since objects move; the class is, so that a free finds its lock without a lookup.
 
-use core::num::NonZeroU64;
+use core::num::{NonZeroU8, NonZeroU64};
+
+use crate::size_class::HUGE_CLASS;
 
 pub(crate) const CELL_BITS: u32 = 25;
 const GENERATION_SHIFT: u32 = CELL_BITS;
 const CLASS_SHIFT: u32 = 33;
+/// Where class and tag begin, which together are the owner.
+pub(crate) const OWNER_SHIFT: u32 = CLASS_SHIFT;
 const TAG_SHIFT: u32 = 41;
 /// Bits of a raw handle that may be set.
 pub const HANDLE_BITS: u32 = 47;
@@ -33,15 +37,10 @@ pub struct Handle(NonZeroU64);
 
 impl Handle {
     #[inline]
-    pub(crate) const fn new(cell: u32, generation: u8, class: u8, tag: u8) -> Option<Self> {
-        let word = cell as u64
-            | (generation as u64) << GENERATION_SHIFT
-            | (class as u64) << CLASS_SHIFT
-            | (tag as u64) << TAG_SHIFT;
-        match NonZeroU64::new(word) {
-            Some(word) => Some(Self(word)),
-            None => None,
-        }
+    pub(crate) fn new(cell: u32, generation: u8, class: u8, tag: Tag) -> Self {
+        let fields =
+            u64::from(cell) | u64::from(generation) << GENERATION_SHIFT | u64::from(class) << CLASS_SHIFT;
+        Self(tag.0 | fields)
     }
 
     /// The word to keep in a slot; bits 47 and up are zero.
@@ -74,9 +73,24 @@ impl Handle {
     }
 }
 
-/// Class and tag as [`Key::owner`] gives them.
-pub(crate) const fn owner(class: u8, tag: u8) -> u16 {
-    class as u16 | (tag as u16) << (TAG_SHIFT - CLASS_SHIFT)
+/// What tells the handles of one pool from those of another, in its place in the word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tag(NonZeroU64);
+
+impl Tag {
+    /// `number` is at most [`MAX_TAG`].
+    pub(crate) const fn new(number: NonZeroU8) -> Self {
+        match NonZeroU64::new((number.get() as u64) << TAG_SHIFT) {
+            Some(word) => Self(word),
+            None => unreachable!(),
+        }
+    }
+
+    /// Class and tag together, as [`Key::owner`] gives them.
+    #[expect(clippy::cast_possible_truncation, reason = "14 bits")]
+    pub(crate) const fn owner(self, class: u8) -> u16 {
+        class as u16 | (self.0.get() >> CLASS_SHIFT) as u16
+    }
 }
 
 /// A handle's fields without its right.
@@ -100,6 +114,12 @@ impl Key {
         (self.0 >> CLASS_SHIFT) as u8
     }
 
+    /// Whether it names an object of a whole page.
+    #[inline]
+    pub(crate) const fn is_huge(self) -> bool {
+        self.class() as usize == HUGE_CLASS
+    }
+
     /// Class and tag together.
     #[inline]
     pub(crate) const fn owner(self) -> u16 {
@@ -118,7 +138,8 @@ mod tests {
 
     #[test]
     fn fields_come_back() {
-        let handle = Handle::new((1 << CELL_BITS) - 1, 0xa5, 254, 63).expect("tag is set");
+        let tag = Tag::new(NonZeroU8::new(63).expect("not zero"));
+        let handle = Handle::new((1 << CELL_BITS) - 1, 0xa5, 254, tag);
         let key = handle.key();
         assert_eq!(
             (key.cell(), key.generation(), key.class(), key.tag()),
@@ -126,6 +147,7 @@ mod tests {
         );
         let raw = handle.into_raw();
         assert!(raw >> HANDLE_BITS == 0);
+        assert_eq!(key.owner(), tag.owner(254));
         assert_eq!(Handle::from_raw(raw).expect("a handle").key().0, raw);
     }
 

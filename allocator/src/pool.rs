@@ -8,6 +8,7 @@ mod activation;
 mod deferred;
 mod growth;
 mod object;
+mod release;
 mod teardown;
 
 use core::ptr::NonNull;
@@ -20,19 +21,22 @@ use crate::{
         ring::Shape,
     },
     error::Error,
-    handle::{Handle, Key, MAX_TAG},
+    handle::{Handle, Key, MAX_TAG, Tag},
     memory::{Overlay, adopt},
     platform::{PAGE_SIZE, PinnedCore, Platform},
-    size_class::{CLASSES, MAX_CHAIN},
+    size_class::MAX_CHAIN,
     store::Store,
-    sync::{AtomicU8, AtomicUsize, Lock, Ordering, next_tag},
+    sync::{AtomicU8, AtomicUsize, Guard, Lock, Ordering, next_tag},
 };
 
+pub(crate) use object::bytes_at;
 pub use object::ObjectView;
 pub use teardown::Teardown;
 
 const CLASSES_IN_FRAME: usize = PAGE_SIZE / 128;
-const CLASS_FRAMES: usize = CLASSES.div_ceil(CLASSES_IN_FRAME);
+/// As many as a handle's byte can name: the last one is nobody's.
+const SLOTS: usize = 256;
+const CLASS_FRAMES: usize = SLOTS / CLASSES_IN_FRAME;
 
 #[repr(C, align(128))]
 struct ClassSlot(Lock<Class>);
@@ -58,12 +62,12 @@ type RingTable = [NonNull<CoreRing>; MAX_CORES];
 pub struct Pool<P: Platform> {
     pub(crate) store: Store<P>,
     pub(crate) config: Config,
-    pub(crate) tag: u8,
+    pub(crate) tag: Tag,
     classes: [NonNull<ClassFrame>; CLASS_FRAMES],
     rings: NonNull<RingTable>,
     pub(crate) pages: AtomicUsize,
     /// For each size class the one that takes its objects at present.
-    pub(crate) map: [AtomicU8; CLASSES],
+    pub(crate) map: [AtomicU8; SLOTS],
     /// Guards changes of `map`.
     mapping: Lock<()>,
     /// Handles that were refused when they were freed synchronously on the deferred path.
@@ -93,7 +97,7 @@ impl<P: Platform> Pool<P> {
         let mut pool = Self {
             store: Store::new(platform),
             config,
-            tag: next_tag(MAX_TAG),
+            tag: Tag::new(next_tag(MAX_TAG)),
             classes: [NonNull::dangling(); CLASS_FRAMES],
             rings: NonNull::dangling(),
             pages: AtomicUsize::new(0),
@@ -117,9 +121,9 @@ impl<P: Platform> Pool<P> {
             self.numbers[place] = number + 1;
             self.classes[place] = table;
         }
-        for index in 0..CLASSES {
-            if let (Some(mut class), Ok(name)) = (self.class(index).try_lock(), u8::try_from(index)) {
-                *class = Class::new(name);
+        for index in 0..=u8::MAX {
+            if let Some(mut class) = self.class(index).try_lock() {
+                *class = Class::new(index, self.tag.owner(index));
                 class.split_at = self.split_after(index, 0);
             }
         }
@@ -160,9 +164,10 @@ impl<P: Platform> Pool<P> {
         self.config.ring_capacity != 0 && self.config.rung >= Rung::DeferredRuns
     }
 
-    /// Class `index`, which is less than [`CLASSES`].
+    /// Class `index`.
     #[inline]
-    pub(crate) fn class(&self, index: usize) -> &Lock<Class> {
+    pub(crate) fn class(&self, index: u8) -> &Lock<Class> {
+        let index = usize::from(index);
         let frame = self.classes[index / CLASSES_IN_FRAME];
         // SAFETY: by the invariant.
         let frame = unsafe { frame.as_ref() };
@@ -233,23 +238,25 @@ impl<P: Platform> Pool<P> {
 
     #[inline]
     pub(crate) fn free_key(&self, key: Key) -> Result<(), Error> {
-        let class = usize::from(key.class());
-        if class >= CLASSES {
-            return Err(Error::ForeignHandle);
-        }
-        let mut leaving = Leaving::none();
-        {
-            let pinned = self.store.platform.pin();
-            let mut class = self.class(class).lock(&pinned);
-            class.free(&self.store, key, &mut leaving)?;
-            if self.config.rung == Rung::SynchronousInside && !leaving.is_empty() {
-                self.release(core::mem::replace(&mut leaving, Leaving::none()));
-            }
-        }
-        if !leaving.is_empty() {
-            self.release(leaving);
+        let pinned = self.store.platform.pin();
+        let mut class = self.class(key.class()).lock(&pinned);
+        if let Some(at) = class.free(&self.store, key)? {
+            self.free_loudly(class, at);
         }
         Ok(())
+    }
+
+    /// The rest of a free where a zspage changes its list or goes, or a frame goes.
+    #[cold]
+    #[inline(never)]
+    fn free_loudly(&self, mut class: Guard<'_, Class>, at: u32) {
+        let mut leaving = Leaving::none();
+        class.put_loudly(&self.store, at, &mut leaving);
+        if self.config.rung == Rung::SynchronousInside {
+            return self.release(leaving);
+        }
+        drop(class);
+        self.release(leaving);
     }
 }
 

@@ -1,8 +1,11 @@
 //! Size classes: every 16 bytes from 32 to 4096, and how many pages a zspage of each takes.
 //!
-//! There is no header in an object, so an object of 4096 bytes has a class like any other (one page, one object).
+//! There is no header in an object, so one of 4096 bytes takes a frame and nothing else.
 
-use crate::platform::PAGE_SIZE;
+use crate::{
+    platform::PAGE_SIZE,
+    zspage::{MAX_OBJECTS, footprint},
+};
 
 /// Number of size classes.
 pub const CLASSES: usize = 255;
@@ -10,8 +13,8 @@ const STEP: usize = 16;
 const SMALLEST: usize = 32;
 /// Longest chain of pages in a zspage.
 pub const MAX_CHAIN: usize = 16;
-/// An object's index in its zspage has 8 bits, of which the last value means "none".
-pub(crate) const MAX_OBJECTS: usize = 255;
+/// The class whose objects have a frame to themselves, and no zspage.
+pub(crate) const HUGE_CLASS: usize = CLASSES - 1;
 
 /// Size in bytes of the objects of class `index`.
 pub const fn class_size(index: usize) -> usize {
@@ -25,8 +28,8 @@ pub const fn class_of(size: usize) -> usize {
 }
 
 /// The class that stands for class `index`: the largest one that has no fewer objects in a zspage.
-pub(crate) const fn merged(index: usize) -> usize {
-    MERGED[index] as usize
+pub(crate) const fn merged(index: u8) -> u8 {
+    if index as usize == CLASSES { index } else { MERGED[index as usize] }
 }
 
 static MERGED: [u8; CLASSES] = {
@@ -57,7 +60,8 @@ pub const fn objects_in(index: usize, pages: usize) -> usize {
 
 /// Bytes of a zspage of `pages` pages that no object gets, its descriptor among them.
 const fn lost(index: usize, pages: usize) -> usize {
-    pages * PAGE_SIZE - objects_in(index, pages) * class_size(index) + (3 + pages).div_ceil(4) * 16
+    let objects = objects_in(index, pages);
+    pages * PAGE_SIZE - objects * class_size(index) + footprint(pages, objects).units as usize * 8
 }
 
 const fn chain_of(index: usize, most: usize) -> usize {

@@ -75,11 +75,11 @@ impl<P: Platform> Pool<P> {
     /// Figures of the whole pool; class by class, so that no lock is held for long.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        for index in 0..CLASSES {
+        for index in 0..=u8::MAX {
             let pinned = self.store.platform.pin();
             let class = self.class(index).lock(&pinned);
             stats.objects += u64::from(class.objects);
-            stats.object_bytes += u64::from(class.objects) * class_size(index) as u64;
+            stats.object_bytes += u64::from(class.objects) * class_size(index.into()) as u64;
             stats.capacity += u64::from(class.capacity);
             stats.zspages += u64::from(class.zspages);
             stats.batch_locks += class.batches;
@@ -110,11 +110,9 @@ impl<P: Platform> Pool<P> {
 
     /// Figures of class `index`, or `None` if there is no such class.
     pub fn class_stats(&self, index: usize) -> Option<ClassStats> {
-        if index >= CLASSES {
-            return None;
-        }
+        let name = u8::try_from(index).ok().filter(|_| index < CLASSES)?;
         let pinned = self.store.platform.pin();
-        let class = self.class(index).lock(&pinned);
+        let class = self.class(name).lock(&pinned);
         Some(ClassStats {
             size: class_size(index),
             objects: u64::from(class.objects),

@@ -1,105 +1,91 @@
-//! Metadata: cells in chunks of fifty that belong to one class, and zspage descriptors of 16 to 80 bytes.
+//! Metadata: cells in chunks of fifty that belong to one class, and zspage descriptors of 32 to 96 bytes.
 //!
 //! Both grow by a frame at a time and are shared by all classes, so that a class with three objects costs a quarter
 //! of a kilobyte and no more.
 
 use crate::{
-    cell::{Cell, LOCKED},
+    cell::Cell,
     error::Error,
     handle::{CELL_BITS, Key},
     memory::{Directory, MOST_LEAVES, Overlay, Supply},
     platform::{PAGE_SIZE, Platform},
-    sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Lock, Ordering},
-    zspage::{Descriptor, UNIT_BITS, units_for},
+    sync::{AtomicU8, AtomicU32, AtomicU64, Lock, Ordering},
+    zspage::{Descriptor, Footprint, MOST_UNITS, NO_ZSPAGE, State, UNIT_BITS},
 };
 
 /// Cells in a chunk.
-pub(crate) const CHUNK_CELLS: u32 = 50;
-const SLOT_BITS: u32 = 6;
-const CHUNK_BITS: u32 = CELL_BITS - SLOT_BITS;
-/// No cell: its slot is none of the fifty.
+pub(crate) const CHUNK_CELLS: usize = 50;
+const CHUNKS: usize = 16;
+const CELLS: usize = CHUNKS * CHUNK_CELLS;
+const SLOT_BITS: u32 = 10;
+/// No cell: its slot is none of the eight hundred.
 pub(crate) const NO_CELL: u32 = (1 << CELL_BITS) - 1;
-/// No chunk; also what the header's link says at the end of a class's chunks.
-pub(crate) const NO_CHUNK: u32 = (1 << CHUNK_BITS) - 1;
+/// No chunk.
+pub(crate) const NO_CHUNK: u32 = u32::MAX;
 
-/// 256 bytes: cells of one class.
-#[repr(C, align(256))]
-pub(crate) struct Chunk {
-    /// Next chunk of the class.
-    next: AtomicU32,
-    cells: [AtomicU32; CHUNK_CELLS as usize],
-    generations: [AtomicU8; CHUNK_CELLS as usize],
-    /// Class and pool, as in a handle; zero as long as the chunk has no class.
-    owner: AtomicU16,
+/// A frame of cells.
+#[repr(C, align(4096))]
+pub(crate) struct Cells {
+    words: [AtomicU32; CELLS],
+    generations: [AtomicU8; CELLS],
+    /// For each chunk the next one of its class.
+    next: [AtomicU32; CHUNKS],
 }
 
-const CHUNKS: usize = PAGE_SIZE / size_of::<Chunk>();
-const _: () = assert!(size_of::<Chunk>() == 256);
-const _: () = assert!(MOST_LEAVES * CHUNKS == 1 << CHUNK_BITS);
-
-/// A frame of chunks.
-#[repr(transparent)]
-pub(crate) struct Chunks([Chunk; CHUNKS]);
+const _: () = assert!(size_of::<Cells>() == PAGE_SIZE && CELLS <= 1 << SLOT_BITS);
+const _: () = assert!(MOST_LEAVES << SLOT_BITS == 1 << CELL_BITS);
 
 // SAFETY: one page of atomics.
-unsafe impl Overlay for Chunks {}
+unsafe impl Overlay for Cells {}
 
-/// A frame of descriptor units, 16 bytes each.
+const UNITS: u32 = 512;
+
+/// A frame of descriptor units, 8 bytes each.
 #[repr(C, align(4096))]
-pub(crate) struct Units(pub(crate) [AtomicU32; PAGE_SIZE / 4]);
+pub(crate) struct Units(pub(crate) [AtomicU64; UNITS as usize]);
 
 // SAFETY: one page of atomics.
 unsafe impl Overlay for Units {}
 
-const UNITS: u32 = 256;
-const UNIT_SIZES: usize = 5;
-const NO_UNIT: u32 = (1 << UNIT_BITS) - 1;
-const _: () = assert!(MOST_LEAVES * UNITS as usize == 1 << UNIT_BITS);
+/// Frames of descriptors: the last one's numbers mean "none" elsewhere.
+const MOST_UNIT_LEAVES: u32 = (1 << UNIT_BITS) / UNITS - 1;
+const _: () = assert!((MOST_UNIT_LEAVES as usize) < MOST_LEAVES);
 
 /// What is free of the metadata; guarded by the innermost lock.
 pub(crate) struct Arena {
-    chunk_leaves: u32,
+    cell_leaves: u32,
     next_chunk: u32,
     unit_leaves: u32,
     next_unit: u32,
-    free_units: [u32; UNIT_SIZES],
+    /// Free runs of units by their length.
+    free_units: [u32; MOST_UNITS + 1],
 }
 
 /// The metadata of a pool and the platform that its frames come from.
 pub(crate) struct Store<P> {
     pub(crate) platform: P,
-    chunks: Directory<Chunks>,
+    cells: Directory<Cells>,
     units: Directory<Units>,
     arena: Lock<Arena>,
-    /// A bit for each class that has free objects to spare: a hint, written where that changes.
-    rooms: [AtomicU64; 4],
+    pub(crate) hints: Hints,
 }
 
-/// Asked for metadata while none was at hand: fill the supply without a lock and ask again.
-pub(crate) struct Wanting;
+/// What is said about classes to those who do not hold their locks. Written where it changes; who follows a hint takes the lock.
+pub(crate) struct Hints {
+    /// A bit for each class that has free objects to spare.
+    rooms: [AtomicU64; 4],
+    /// Not zero for each class that has no free object at all.
+    dry: [AtomicU8; 256],
+}
 
-impl<P: Platform> Store<P> {
-    pub(crate) fn new(platform: P) -> Self {
-        let arena = Arena {
-            chunk_leaves: 0,
-            next_chunk: 0,
-            unit_leaves: 0,
-            next_unit: 0,
-            free_units: [NO_UNIT; UNIT_SIZES],
-        };
-        Self {
-            platform,
-            chunks: Directory::new(),
-            units: Directory::new(),
-            arena: Lock::new(arena),
-            rooms: [const { AtomicU64::new(0) }; 4],
-        }
+impl Hints {
+    fn new() -> Self {
+        Self { rooms: [const { AtomicU64::new(0) }; 4], dry: [const { AtomicU8::new(1) }; 256] }
     }
 
-    /// Notes whether class `index` has free objects to spare.
     pub(crate) fn set_room(&self, index: u8, room: bool) {
         let (word, bit) = (&self.rooms[usize::from(index) / 64], 1 << (index % 64));
-        // Relaxed: a hint; who follows it takes the class lock. Rare, so a read-modify-write will do.
+        // Relaxed: a hint. Rare, so a read-modify-write will do.
         if room {
             word.fetch_or(bit, Ordering::Relaxed)
         } else {
@@ -113,7 +99,7 @@ impl<P: Platform> Store<P> {
         let mut place = from / 64;
         let mut mask = u64::MAX << (from % 64);
         while place <= to / 64 {
-            // Relaxed: as above.
+            // Relaxed: a hint.
             let bits = self.rooms[place].load(Ordering::Relaxed) & mask;
             if bits != 0 {
                 return Some(place * 64 + bits.trailing_zeros() as usize).filter(|&found| found <= to);
@@ -124,22 +110,46 @@ impl<P: Platform> Store<P> {
     }
 
     #[inline]
-    fn chunk(&self, index: u32) -> Option<&Chunk> {
-        let index = index as usize;
-        Some(&self.chunks.get(index / CHUNKS)?.0[index % CHUNKS])
+    pub(crate) fn set_dry(&self, index: u8, dry: bool) {
+        // Relaxed: a hint.
+        self.dry[usize::from(index)].store(u8::from(dry), Ordering::Relaxed);
     }
 
-    /// The cell that a handle names, if this pool has such a cell in the handle's class.
+    #[inline]
+    pub(crate) fn is_dry(&self, index: u8) -> bool {
+        // Relaxed: a hint.
+        self.dry[usize::from(index)].load(Ordering::Relaxed) != 0
+    }
+}
+
+/// Asked for metadata while none was at hand: fill the supply without a lock and ask again.
+pub(crate) struct Wanting;
+
+impl<P: Platform> Store<P> {
+    pub(crate) fn new(platform: P) -> Self {
+        let arena = Arena {
+            cell_leaves: 0,
+            next_chunk: 0,
+            unit_leaves: 0,
+            next_unit: 0,
+            free_units: [NO_ZSPAGE; MOST_UNITS + 1],
+        };
+        Self {
+            platform,
+            cells: Directory::new(),
+            units: Directory::new(),
+            arena: Lock::new(arena),
+            hints: Hints::new(),
+        }
+    }
+
+    /// The cell that a handle names, if there is one. Whose it is, only the object behind it says.
     #[inline]
     pub(crate) fn cell_of(&self, key: Key) -> Result<Cell<'_>, Error> {
         let cell = key.cell();
-        let chunk = self.chunk(cell >> SLOT_BITS).ok_or(Error::ForeignHandle)?;
-        // Acquire: pairs with the release in `new_chunk`, behind which the cells are locked.
-        if chunk.owner.load(Ordering::Acquire) != key.owner() {
-            return Err(Error::ForeignHandle);
-        }
+        let leaf = self.cells.get((cell >> SLOT_BITS) as usize).ok_or(Error::ForeignHandle)?;
         let slot = (cell % (1 << SLOT_BITS)) as usize;
-        match (chunk.cells.get(slot), chunk.generations.get(slot)) {
+        match (leaf.words.get(slot), leaf.generations.get(slot)) {
             (Some(word), Some(generation)) => Ok(Cell { word, generation }),
             _ => Err(Error::ForeignHandle),
         }
@@ -148,11 +158,10 @@ impl<P: Platform> Store<P> {
     /// A cell that the caller found in its class's own lists.
     #[inline]
     pub(crate) fn cell(&self, cell: u32) -> Cell<'_> {
-        let (index, slot) = (cell >> SLOT_BITS, (cell % (1 << SLOT_BITS)) as usize);
+        let slot = (cell % (1 << SLOT_BITS)) as usize;
         // SAFETY: a class's lists name only chunks that were pushed, and are guarded by its lock.
-        let chunks = unsafe { self.chunks.get_known(index as usize / CHUNKS) };
-        let chunk = &chunks.0[index as usize % CHUNKS];
-        match (chunk.cells.get(slot), chunk.generations.get(slot)) {
+        let leaf = unsafe { self.cells.get_known((cell >> SLOT_BITS) as usize) };
+        match (leaf.words.get(slot), leaf.generations.get(slot)) {
             (Some(word), Some(generation)) => Cell { word, generation },
             _ => corrupt(),
         }
@@ -160,49 +169,45 @@ impl<P: Platform> Store<P> {
 
     /// Cells of a chunk and the class's next chunk.
     pub(crate) fn chunk_cells(&self, index: u32) -> (impl Iterator<Item = Cell<'_>>, u32) {
-        let Some(chunk) = self.chunk(index) else { corrupt() };
-        let cells =
-            chunk.cells.iter().zip(&chunk.generations).map(|(word, generation)| Cell { word, generation });
+        let (leaf, first) = self.chunk(index);
+        let cells = leaf.words.iter().zip(&leaf.generations).skip(first).take(CHUNK_CELLS);
+        let cells = cells.map(|(word, generation)| Cell { word, generation });
         // Relaxed: the link is written under the class lock, which the caller holds or held after the chunk joined.
-        (cells, chunk.next.load(Ordering::Relaxed))
+        (cells, leaf.next[index as usize % CHUNKS].load(Ordering::Relaxed))
     }
 
-    /// A fresh chunk for the class of `owner`: all cells free, linked in order, the last one to nothing. Returns the chunk and its first cell.
-    pub(crate) fn new_chunk(
-        &self,
-        pinned: &P::Pinned<'_>,
-        owner: u16,
-        supply: &mut Supply,
-    ) -> Result<(u32, u32), Wanting> {
-        let index = {
-            let mut arena = self.arena.lock(pinned);
-            if arena.next_chunk as usize == arena.chunk_leaves as usize * CHUNKS {
-                self.chunks.push(&self.platform, arena.chunk_leaves as usize, supply).map_err(|_| Wanting)?;
-                arena.chunk_leaves += 1;
-            }
-            arena.next_chunk += 1;
-            arena.next_chunk - 1
-        };
-        let Some(chunk) = self.chunk(index) else { corrupt() };
-        let first = index << SLOT_BITS;
-        for (cell, slot) in chunk.cells.iter().zip(first..) {
-            let link = if slot + 1 == first + CHUNK_CELLS { NO_CELL } else { slot + 1 };
-            // Relaxed: released by the owner.
-            cell.store(LOCKED | link, Ordering::Relaxed);
-        }
-        // Release: pairs with the acquire in `cell_of`.
-        chunk.owner.store(owner, Ordering::Release);
-        Ok((index, first))
+    /// The frame of a chunk of a class's list, and the chunk's first slot in it.
+    fn chunk(&self, index: u32) -> (&Cells, usize) {
+        // SAFETY: chunks are only named after their frame was pushed, and by lists that a lock guards.
+        let leaf = unsafe { self.cells.get_known(index as usize / CHUNKS) };
+        (leaf, index as usize % CHUNKS * CHUNK_CELLS)
     }
 
-    /// Puts a fresh chunk in front of its class's chunks and free cells, under the class lock.
-    pub(crate) fn join_chunk(&self, index: u32, next_chunk: u32, next_cell: u32) {
-        let Some(chunk) = self.chunk(index) else { corrupt() };
-        // Relaxed, twice: guarded by the class lock.
-        chunk.next.store(next_chunk, Ordering::Relaxed);
-        if let Some(last) = chunk.cells.last() {
-            last.store(LOCKED | next_cell, Ordering::Relaxed);
+    /// A fresh chunk: all cells free. Returns the chunk.
+    pub(crate) fn new_chunk(&self, pinned: &P::Pinned<'_>, supply: &mut Supply) -> Result<u32, Wanting> {
+        let mut arena = self.arena.lock(pinned);
+        if arena.next_chunk as usize == arena.cell_leaves as usize * CHUNKS {
+            self.cells.push(&self.platform, arena.cell_leaves as usize, supply).map_err(|_| Wanting)?;
+            arena.cell_leaves += 1;
         }
+        arena.next_chunk += 1;
+        Ok(arena.next_chunk - 1)
+    }
+
+    /// Puts a fresh chunk in front of its class's chunks and free cells, under the class lock. Returns its first cell.
+    pub(crate) fn join_chunk(&self, index: u32, next_chunk: u32, next_cell: u32) -> u32 {
+        let (leaf, first) = self.chunk(index);
+        // Relaxed throughout: guarded by the class lock.
+        leaf.next[index as usize % CHUNKS].store(next_chunk, Ordering::Relaxed);
+        #[expect(clippy::cast_possible_truncation, reason = "a slot is less than 800")]
+        let base = (index as usize / CHUNKS) as u32 * (1 << SLOT_BITS) + first as u32;
+        for (word, cell) in leaf.words.iter().skip(first).take(CHUNK_CELLS).zip(base..) {
+            word.store(cell + 1, Ordering::Relaxed);
+        }
+        if let Some(last) = leaf.words.get(first + CHUNK_CELLS - 1) {
+            last.store(next_cell, Ordering::Relaxed);
+        }
+        base
     }
 
     /// Descriptor `unit`.
@@ -213,58 +218,82 @@ impl<P: Platform> Store<P> {
         Descriptor::at(units, unit % UNITS)
     }
 
-    /// Room for the descriptor of a zspage of `pages` pages.
+    // A free run of units holds the next one of its length in its first word.
+
+    fn pop_run(&self, arena: &mut Arena, units: u32) -> Option<u32> {
+        let run = arena.free_units[units as usize];
+        if run == NO_ZSPAGE {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "written by `push_run`")]
+        {
+            arena.free_units[units as usize] = self.descriptor(run).state().0 as u32;
+        }
+        Some(run)
+    }
+
+    fn push_run(&self, arena: &mut Arena, run: u32, units: u32) {
+        let next = arena.free_units[units as usize];
+        self.descriptor(run).set_state(State(u64::from(next)));
+        arena.free_units[units as usize] = run;
+    }
+
+    /// Room for a descriptor.
     pub(crate) fn new_descriptor(
         &self,
         pinned: &P::Pinned<'_>,
-        pages: usize,
+        footprint: Footprint,
         supply: &mut Supply,
     ) -> Result<u32, Wanting> {
-        let units = units_for(pages);
+        let Footprint { units, below } = footprint;
         let mut arena = self.arena.lock(pinned);
-        let free = arena.free_units[units as usize - 1];
-        if free != NO_UNIT {
-            arena.free_units[units as usize - 1] = self.descriptor(free).next();
-            return Ok(free);
+        if let Some(run) = self.pop_run(&mut arena, units) {
+            return Ok(run + below);
         }
-        // A descriptor lies in one frame; what is left of the last one goes to the free lists.
+        // A descriptor lies in one frame; what is left of the last one goes to the free runs.
         let left = arena.unit_leaves * UNITS - arena.next_unit;
         if left < units {
+            if arena.unit_leaves == MOST_UNIT_LEAVES {
+                return Err(Wanting);
+            }
             self.units.push(&self.platform, arena.unit_leaves as usize, supply).map_err(|_| Wanting)?;
             arena.unit_leaves += 1;
             if left > 0 {
-                let unit = arena.next_unit;
-                self.descriptor(unit).set_next(arena.free_units[left as usize - 1]);
-                arena.free_units[left as usize - 1] = unit;
+                let run = arena.next_unit;
+                self.push_run(&mut arena, run, left);
                 arena.next_unit += left;
             }
         }
         arena.next_unit += units;
-        Ok(arena.next_unit - units)
+        Ok(arena.next_unit - units + below)
     }
 
-    /// Takes back a descriptor of `pages` pages that no list holds any more.
-    pub(crate) fn free_descriptor(&self, pinned: &P::Pinned<'_>, unit: u32, pages: usize) {
-        let units = units_for(pages) as usize;
+    /// Takes back descriptors that no list holds any more, under one lock.
+    pub(crate) fn free_descriptors(
+        &self,
+        pinned: &P::Pinned<'_>,
+        descriptors: impl Iterator<Item = (u32, Footprint)>,
+    ) {
         let mut arena = self.arena.lock(pinned);
-        self.descriptor(unit).set_next(arena.free_units[units - 1]);
-        arena.free_units[units - 1] = unit;
+        for (unit, Footprint { units, below }) in descriptors {
+            self.push_run(&mut arena, unit - below, units);
+        }
     }
 
     /// Frames that hold cells, descriptors and their directories.
     pub(crate) fn frames(&self, pinned: &P::Pinned<'_>) -> usize {
         let arena = self.arena.lock(pinned);
-        let (chunks, units) = (arena.chunk_leaves as usize, arena.unit_leaves as usize);
-        let directories = chunks.div_ceil(crate::memory::FANOUT) + units.div_ceil(crate::memory::FANOUT);
-        chunks + units + directories
+        let (cells, units) = (arena.cell_leaves as usize, arena.unit_leaves as usize);
+        let directories = cells.div_ceil(crate::memory::FANOUT) + units.div_ceil(crate::memory::FANOUT);
+        cells + units + directories
     }
 
     /// Gives every metadata frame back.
     pub(crate) fn dismantle(&mut self) {
-        self.chunks.dismantle(&self.platform);
+        self.cells.dismantle(&self.platform);
         self.units.dismantle(&self.platform);
         let arena = self.arena.get_mut();
-        (arena.chunk_leaves, arena.unit_leaves) = (0, 0);
+        (arena.cell_leaves, arena.unit_leaves) = (0, 0);
     }
 }
 

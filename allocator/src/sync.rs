@@ -4,11 +4,11 @@
 
 #[cfg(not(zs_loom))]
 pub(crate) use core::sync::atomic::{
-    AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 #[cfg(zs_loom)]
 pub(crate) use loom::sync::atomic::{
-    AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
 /// Tells the core that it waits for another one.
@@ -72,9 +72,9 @@ impl<T> Lock<T> {
 
 /// A tag for a new pool, 1 to `most` and then round.
 #[cfg(not(zs_loom))]
-pub(crate) fn next_tag(most: u8) -> u8 {
+pub(crate) fn next_tag(most: u8) -> core::num::NonZeroU8 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Relaxed: only the number matters.
     let number = NEXT.fetch_add(1, Ordering::Relaxed) % u32::from(most);
-    u8::try_from(number).unwrap_or(0) + 1
+    core::num::NonZeroU8::MIN.saturating_add(u8::try_from(number).unwrap_or(0))
 }

@@ -1,310 +1,215 @@
-//! Descriptors of zspages, and the bytes of the objects in them. Raw memory lives here.
+//! Descriptors of zspages: which objects are free, which frames they lie in.
 //!
-//! A zspage is up to 16 frames, thought of as one run of bytes, in which object `i` lies at `i * size`. A descriptor is three words and one for
-//! each frame:
+//! A zspage is up to 16 frames, thought of as one run of bytes, in which object `i` lies at `i * size`. Its descriptor:
 //!
-//! | word | bits |
+//! | bytes, from the header | content |
 //! |---|---|
-//! | 0 | objects in use, first never-used object, first freed object, capacity: 8 bits each |
-//! | 1 | next zspage of its list (23 bits), class |
-//! | 2 | previous zspage of its list (23 bits), pages less one (4 bits), flags |
-//! | 3.. | numbers of the frames |
+//! | -4, -8, .. | number of frame 0, of frame 1, .. |
+//! | 0..8 | the [`State`] |
+//! | 8..12, 12..16 | next and previous zspage of its list |
+//! | 16.. | a bit for each free object, in one or two words |
 //!
 //! Frames come one at a time, as objects are taken: the capacity is that of the frames so far. So a class pays for half a page that it does
-//! not use, not for half a chain, and chains can be long, which leaves little over at their ends.
+//! not use, not for half a chain, and chains can be long, which leaves little over at their ends. What is free is said here and not in the
+//! objects: a free touches no page, and an object's bytes are its user's alone.
 //!
-//! A freed object's first byte links to the next freed one of its zspage; objects above the first never-used one have never been touched.
-//! Words 0 to 2 belong to the class lock. A frame's number also stands still while any object that touches the frame is locked.
+//! Everything but the frames' numbers belongs to the class lock; a frame's number also stands still while any object that touches the frame is
+//! locked, and the owner in the state while any object of the zspage is.
 
-use core::{marker::PhantomData, ptr::NonNull, slice};
+pub(crate) mod bytes;
+mod state;
+
+use core::{marker::PhantomData, ptr::NonNull};
 
 use crate::{
-    platform::{PAGE_SIZE, Platform},
+    platform::PAGE_SIZE,
     store::Units,
-    sync::{AtomicU32, Ordering},
+    sync::{AtomicU32, AtomicU64, Ordering},
+};
+
+pub(crate) use state::{
+    FIRST_PARTIAL, GROWING, ISOLATED, LAST, LAST_PARTIAL, SHRINKING, State, TOUCHED, VICTIMS,
 };
 
 /// Bits of a descriptor's number.
 pub(crate) const UNIT_BITS: u32 = 23;
 /// No zspage.
 pub(crate) const NO_ZSPAGE: u32 = (1 << UNIT_BITS) - 1;
-const LINK: u32 = NO_ZSPAGE;
-const NONE: u32 = 0xff;
-const PAGES_SHIFT: u32 = UNIT_BITS;
-const FLAGS_SHIFT: u32 = PAGES_SHIFT + 4;
-const HEADER_WORDS: usize = 3;
+const OBJECT_BITS: u32 = 7;
+/// Most objects in a zspage.
+pub(crate) const MAX_OBJECTS: usize = 1 << OBJECT_BITS;
+const HEADER: usize = 16;
+/// Set in the location of an object that has a frame to itself, whose number is the rest; it needs no descriptor.
+pub(crate) const HUGE: u32 = 1 << (UNIT_BITS + OBJECT_BITS);
+/// Numbers of frames for such objects are less than this.
+pub(crate) const MOST_FRAMES: u32 = HUGE;
 
-/// Being emptied by compaction: takes no new objects.
-pub(crate) const VICTIM: u32 = 1 << FLAGS_SHIFT;
-/// Being packed to its front by compaction: objects from the class's cut on do not come back when they are freed.
-pub(crate) const SHRINKING: u32 = 1 << (FLAGS_SHIFT + 2);
-/// Taking the class's next pages: on no list, so that filling it moves nothing between lists.
-pub(crate) const GROWING: u32 = 1 << (FLAGS_SHIFT + 3);
-/// Noted for the one fullness update at the end of a batch.
-pub(crate) const TOUCHED: u32 = 1 << (FLAGS_SHIFT + 1);
-
-/// 16-byte units of a descriptor of `pages` pages.
-#[expect(clippy::cast_possible_truncation, reason = "at most 5")]
-pub(crate) const fn units_for(pages: usize) -> u32 {
-    (HEADER_WORDS + pages).div_ceil(4) as u32
-}
-
-/// Where an object lies: descriptor in bits 8 and up, index in the zspage below. 31 bits, as a cell holds.
+/// Where an object lies: descriptor in bits 7 and up, index in the zspage below.
 #[inline]
 pub(crate) const fn location(unit: u32, object: u32) -> u32 {
-    unit << 8 | object
+    unit << OBJECT_BITS | object
 }
 
 /// Parts of a location.
 #[inline]
 pub(crate) const fn parts(location: u32) -> (u32, u32) {
-    (location >> 8, location & 0xff)
+    (location >> OBJECT_BITS & NO_ZSPAGE, location & (MAX_OBJECTS as u32 - 1))
 }
 
-/// Use of a zspage's objects: word 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Use(pub(crate) u32);
+/// How many 8-byte units a descriptor takes, and how many of them lie below its header.
+#[derive(Clone, Copy)]
+pub(crate) struct Footprint {
+    pub(crate) units: u32,
+    pub(crate) below: u32,
+}
 
-impl Use {
-    #[inline]
-    pub(crate) const fn in_use(self) -> u32 {
-        self.0 & 0xff
-    }
+/// Most units that a descriptor takes.
+pub(crate) const MOST_UNITS: usize = footprint(16, MAX_OBJECTS).units as usize;
 
-    #[inline]
-    const fn fresh(self) -> u32 {
-        self.0 >> 8 & 0xff
-    }
-
-    #[inline]
-    const fn freed(self) -> u32 {
-        self.0 >> 16 & 0xff
-    }
-
-    #[inline]
-    pub(crate) const fn capacity(self) -> u32 {
-        self.0 >> 24
-    }
-
-    #[inline]
-    pub(crate) const fn free(self) -> u32 {
-        self.capacity() - self.in_use()
-    }
+#[expect(clippy::cast_possible_truncation, reason = "at most 12")]
+pub(crate) const fn footprint(pages: usize, objects: usize) -> Footprint {
+    let below = pages.div_ceil(2);
+    Footprint { units: (below + HEADER / 8 + objects.div_ceil(64)) as u32, below: below as u32 }
 }
 
 /// A zspage's descriptor.
 ///
 /// # Invariants
-/// `first` points at a descriptor's first word; its words lie in one metadata frame that outlives `'a`.
+/// `header` points at a descriptor's header; its words lie in one metadata frame that outlives `'a`.
 #[derive(Clone, Copy)]
 pub(crate) struct Descriptor<'a> {
-    first: NonNull<AtomicU32>,
-    pool: PhantomData<&'a AtomicU32>,
+    header: NonNull<AtomicU64>,
+    pool: PhantomData<&'a AtomicU64>,
 }
 
 impl<'a> Descriptor<'a> {
     #[inline]
     pub(crate) fn at(units: &'a Units, unit: u32) -> Self {
-        let words = &units.0[unit as usize * 4..];
-        // INVARIANT: the arena hands out descriptors that end within their frame.
-        Self { first: NonNull::from(words).cast(), pool: PhantomData }
+        let first = NonNull::from(&units.0).cast::<AtomicU64>();
+        // SAFETY: cut to the number of units in a frame.
+        let header = unsafe { first.add(unit as usize % units.0.len()) };
+        // INVARIANT: the arena hands out descriptors that begin and end within their frame.
+        Self { header, pool: PhantomData }
     }
 
     #[inline]
-    fn word(self, index: usize) -> &'a AtomicU32 {
-        // SAFETY: by the invariant, for the three words of the header and one for each page.
-        let word = unsafe { self.first.add(index) };
+    fn long(self, index: usize) -> &'a AtomicU64 {
+        // SAFETY: by the invariant, for the header's state and for each word of free objects.
+        let word = unsafe { self.header.add(index) };
         // SAFETY: an atomic in a metadata frame, which is only shared.
         unsafe { word.as_ref() }
     }
 
-    // Relaxed throughout: the words are guarded by the class lock, the frames' numbers by the class lock or an object's lock, and those order them.
+    #[inline]
+    fn short(self, index: isize) -> &'a AtomicU32 {
+        // SAFETY: by the invariant, for the two links of the header, and for each frame below it.
+        let word = unsafe { self.header.cast::<AtomicU32>().offset(index) };
+        // SAFETY: an atomic in a metadata frame, which is only shared; these halves are never used as a whole word.
+        unsafe { word.as_ref() }
+    }
+
+    // Relaxed throughout: the words are guarded as the module says, by locks that order them.
 
     #[inline]
-    pub(crate) fn usage(self) -> Use {
-        Use(self.word(0).load(Ordering::Relaxed))
+    pub(crate) fn state(self) -> State {
+        State(self.long(0).load(Ordering::Relaxed))
     }
 
     #[inline]
-    fn set_usage(self, usage: Use) {
-        self.word(0).store(usage.0, Ordering::Relaxed);
+    pub(crate) fn set_state(self, state: State) {
+        self.long(0).store(state.0, Ordering::Relaxed);
     }
 
     #[inline]
     pub(crate) fn next(self) -> u32 {
-        self.word(1).load(Ordering::Relaxed) & LINK
+        self.short(2).load(Ordering::Relaxed)
     }
 
     #[inline]
     pub(crate) fn set_next(self, unit: u32) {
-        let word = self.word(1);
-        word.store(word.load(Ordering::Relaxed) & !LINK | unit, Ordering::Relaxed);
+        self.short(2).store(unit, Ordering::Relaxed);
     }
 
     #[inline]
     pub(crate) fn previous(self) -> u32 {
-        self.word(2).load(Ordering::Relaxed) & LINK
+        self.short(3).load(Ordering::Relaxed)
     }
 
     #[inline]
     pub(crate) fn set_previous(self, unit: u32) {
-        let word = self.word(2);
-        word.store(word.load(Ordering::Relaxed) & !LINK | unit, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn flags(self) -> u32 {
-        self.word(2).load(Ordering::Relaxed) & (VICTIM | TOUCHED | SHRINKING | GROWING)
-    }
-
-    #[inline]
-    pub(crate) fn set_flag(self, flag: u32, on: bool) {
-        let word = self.word(2);
-        let value = word.load(Ordering::Relaxed);
-        word.store(if on { value | flag } else { value & !flag }, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn pages(self) -> usize {
-        (self.word(2).load(Ordering::Relaxed) >> PAGES_SHIFT & 0xf) as usize + 1
+        self.short(3).store(unit, Ordering::Relaxed);
     }
 
     #[inline]
     pub(crate) fn frame(self, page: usize) -> u32 {
-        self.word(HEADER_WORDS + page).load(Ordering::Relaxed)
+        self.short(-1 - page.cast_signed()).load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_frame(self, page: usize, number: u32) {
-        self.word(HEADER_WORDS + page).store(number, Ordering::Relaxed);
+        self.short(-1 - page.cast_signed()).store(number, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn bits(self, object: u32) -> &'a AtomicU64 {
+        self.long(HEADER / 8 + (object as usize >> 6))
     }
 
     /// Sets up a zspage of no pages yet.
-    pub(crate) fn prepare(self, class: u8) {
-        self.set_usage(Use(NONE << 16));
-        self.word(1).store(u32::from(class) << UNIT_BITS | NO_ZSPAGE, Ordering::Relaxed);
-        self.word(2).store(NO_ZSPAGE, Ordering::Relaxed);
-    }
-
-    /// The class that the zspage was prepared for.
-    pub(crate) fn class(self) -> usize {
-        (self.word(1).load(Ordering::Relaxed) >> UNIT_BITS) as usize
-    }
-
-    /// Sets the number of pages and the capacity that goes with it.
-    pub(crate) fn set_pages(self, pages: usize, size: usize) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a capacity is at most 255, pages are at most 16"
-        )]
-        let (capacity, pages) = ((pages * PAGE_SIZE / size) as u32, pages as u32);
-        self.set_capacity(capacity);
-        let word = self.word(2);
-        let rest = word.load(Ordering::Relaxed) & !(0xf << PAGES_SHIFT);
-        word.store(rest | (pages - 1) << PAGES_SHIFT, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_capacity(self, capacity: u32) {
-        self.set_usage(Use(self.usage().0 & 0x00ff_ffff | capacity << 24));
-    }
-
-    /// Drops a free object for good, of a zspage that is being shrunk.
-    pub(crate) fn waste(self) -> Use {
-        let usage = Use(self.usage().0 - (1 << 24) - 1);
-        self.set_usage(usage);
-        usage
-    }
-
-    /// Which objects are free, by walking the links; under the class lock.
-    pub(crate) fn free_map<P: Platform>(self, platform: &P, size: usize) -> [u64; 4] {
-        let mut map = [0; 4];
-        let usage = self.usage();
-        let mut object = usage.freed();
-        while object != NONE {
-            map[object as usize / 64] |= 1 << (object % 64);
-            // SAFETY: a freed object's first byte is a link; nobody uses the object.
-            object = u32::from(unsafe { self.link(platform, size, object).read() });
+    pub(crate) fn prepare(self, owner: u16, objects: usize) {
+        self.set_state(State::new(owner));
+        for word in 0..objects.div_ceil(64) {
+            self.long(HEADER / 8 + word).store(0, Ordering::Relaxed);
         }
-        for object in usage.fresh()..usage.capacity() {
-            map[object as usize / 64] |= 1 << (object % 64);
-        }
-        map
     }
 
-    /// Lets only those free objects be taken that lie below `cut`, from the first on. Returns how many objects from there on are in use.
-    pub(crate) fn shrink<P: Platform>(self, platform: &P, size: usize, cut: u32) -> u32 {
-        let map = self.free_map(platform, size);
-        let (mut head, mut free) = (NONE, 0);
-        for object in (0..cut).rev().filter(|&object| map[object as usize / 64] & 1 << (object % 64) != 0) {
-            #[expect(clippy::cast_possible_truncation, reason = "an object's index has 8 bits")]
-            // SAFETY: the object is free, and the class lock is held.
-            unsafe {
-                self.link(platform, size, object).write(head as u8);
-            }
-            head = object;
-            free += 1;
-        }
-        let in_use = self.usage().in_use();
-        self.set_usage(Use(in_use | cut << 8 | head << 16 | (in_use + free) << 24));
-        in_use - (cut - free)
-    }
-
-    /// Takes an object of a zspage that has a free one, under the class lock.
+    /// Marks the lowest free object as taken. The state, which says that there is one, is the caller's to change.
     #[inline]
-    pub(crate) fn take<P: Platform>(self, platform: &P, size: usize) -> u32 {
-        let usage = self.usage();
-        let freed = usage.freed();
-        if freed == NONE {
-            self.set_usage(Use(usage.0 + 0x101));
-            return usage.fresh();
+    pub(crate) fn take(self) -> u32 {
+        let mut first = 0;
+        let mut bits = self.bits(0).load(Ordering::Relaxed);
+        if bits == 0 {
+            first = 64;
+            bits = self.bits(64).load(Ordering::Relaxed);
         }
-        let link = self.link(platform, size, freed);
-        // SAFETY: a freed object's first byte is a link that was written when it was freed; nobody uses the object.
-        let next = unsafe { link.read() };
-        self.set_usage(Use((usage.0 & !(0xff << 16) | u32::from(next) << 16) + 1));
-        freed
+        self.bits(first).store(bits & bits.wrapping_sub(1), Ordering::Relaxed);
+        first + bits.trailing_zeros()
     }
 
-    /// Puts an object back, under the class lock and with the object's cell locked.
+    /// Marks an object as free. The state is the caller's to change.
     #[inline]
-    pub(crate) fn put<P: Platform>(self, platform: &P, size: usize, object: u32) -> Use {
-        let usage = self.usage();
-        let link = self.link(platform, size, object);
-        #[expect(clippy::cast_possible_truncation, reason = "cut to 8 bits on purpose")]
-        let next = usage.freed() as u8;
-        // SAFETY: the object is in this zspage, its frame is ours, and its cell's lock keeps everybody else away.
-        unsafe { link.write(next) };
-        let usage = Use((usage.0 & !(0xff << 16) | object << 16) - 1);
-        self.set_usage(usage);
-        usage
+    pub(crate) fn put(self, object: u32) {
+        let word = self.bits(object);
+        word.store(word.load(Ordering::Relaxed) | 1 << (object % 64), Ordering::Relaxed);
     }
 
     #[inline]
-    fn link<P: Platform>(self, platform: &P, size: usize, object: u32) -> *mut u8 {
-        let offset = object as usize * size;
-        platform.address(self.frame(offset / PAGE_SIZE)).wrapping_add(offset % PAGE_SIZE)
+    pub(crate) fn is_free(self, object: u32) -> bool {
+        self.bits(object).load(Ordering::Relaxed) & 1 << (object % 64) != 0
     }
 
-    /// The two runs of bytes that an object of `size` bytes lies in; the second is empty where it does not cross pages.
-    ///
-    /// # Safety
-    /// The object's cell is locked by the caller for `'b`, and `size` is its class's.
-    #[inline]
-    pub(crate) unsafe fn object<'b, P: Platform>(
-        self,
-        platform: &P,
-        size: usize,
-        object: u32,
-    ) -> (&'b mut [u8], &'b mut [u8]) {
-        let offset = object as usize * size;
-        let (page, within) = (offset / PAGE_SIZE, offset % PAGE_SIZE);
-        let first = size.min(PAGE_SIZE - within);
-        let head = platform.address(self.frame(page)).wrapping_add(within);
-        // An object of at most a page crosses at most once; the last object ends in the last page.
-        let tail = if first < size { platform.address(self.frame(page + 1)) } else { head };
-        // SAFETY: within one frame of ours; the object's lock makes the bytes the caller's.
-        let head = unsafe { slice::from_raw_parts_mut(head, first) };
-        // SAFETY: as above, and apart from `head`, being in another frame or empty.
-        let tail = unsafe { slice::from_raw_parts_mut(tail, size - first) };
-        (head, tail)
+    /// Sets the number of pages, and the capacity that goes with it; objects beyond the old capacity are free.
+    pub(crate) fn set_pages(self, pages: usize, size: usize) -> State {
+        let capacity = u32::try_from(pages * PAGE_SIZE / size).unwrap_or(0);
+        let state = self.state();
+        for object in state.capacity()..capacity {
+            self.put(object);
+        }
+        let free = state.free() + (capacity - state.capacity());
+        let state = state.with_counts(free, capacity).with_pages(pages);
+        self.set_state(state);
+        state
+    }
+
+    /// Takes away the free objects from `cut` on: they are not to be taken. Returns how many objects from there on are in use.
+    pub(crate) fn cut(self, cut: u32) -> u32 {
+        let state = self.state();
+        let mut lost = 0;
+        for object in (cut..state.capacity()).filter(|&object| self.is_free(object)) {
+            let word = self.bits(object);
+            word.store(word.load(Ordering::Relaxed) & !(1 << (object % 64)), Ordering::Relaxed);
+            lost += 1;
+        }
+        self.set_state(state.with_counts(state.free() - lost, state.capacity() - lost));
+        state.capacity() - cut - lost
     }
 }

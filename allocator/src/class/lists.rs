@@ -1,25 +1,53 @@
-//! The lists of a class, linked through the descriptors.
+//! The lists of a class, linked through the descriptors. A zspage's state says which list it is on.
 
-use crate::{class::Class, platform::Platform, store::Store, zspage::NO_ZSPAGE};
+use crate::{
+    class::Class,
+    platform::Platform,
+    store::Store,
+    zspage::{FIRST_PARTIAL, LAST_PARTIAL, NO_ZSPAGE, State},
+};
 
 /// Bytes of free objects from which on a class lets smaller ones have some.
 const SPARE: usize = 8192;
+const PARTIAL: u32 = (1 << (LAST_PARTIAL + 1)) - (1 << FIRST_PARTIAL);
 
 impl Class {
-    /// Lets smaller classes know whether there are more free objects than this class is likely to want soon.
-    fn offer<P: Platform>(&mut self, store: &Store<P>) {
+    /// Decides which zspage the next objects come from, and lets others know what room there is.
+    pub(super) fn choose_source<P: Platform>(&mut self, store: &Store<P>) {
+        let lists = self.lists_used & PARTIAL;
+        self.source = if lists != 0 {
+            self.lists[lists.trailing_zeros() as usize]
+        } else if self.growing != NO_ZSPAGE && store.descriptor(self.growing).state().free() != 0 {
+            self.growing
+        } else {
+            NO_ZSPAGE
+        };
+        store.hints.set_dry(self.index, self.source == NO_ZSPAGE);
         // Teardown takes zspages away under live objects: then there are more objects than room.
         let free = self.capacity.saturating_sub(self.objects) as usize;
-        let offers = self.has_room() && free * self.size() >= SPARE;
+        let offers = lists != 0 && free * self.size() >= SPARE;
         if offers != self.offers {
             self.offers = offers;
-            store.set_room(self.index, offers);
+            store.hints.set_room(self.index, offers);
         }
     }
 
+    /// Moves a zspage to the list of its group, if it is on one of those.
+    pub(super) fn relist<P: Platform>(&mut self, store: &Store<P>, unit: u32, state: State) {
+        let (list, now) = (state.list(), state.group());
+        if list <= LAST_PARTIAL && now != list {
+            self.unlink(store, unit, list);
+            self.link(store, unit, now);
+        } else {
+            store.descriptor(unit).set_state(state.armed());
+        }
+    }
+
+    /// Puts a zspage on a list, its counters set for it.
     pub(super) fn link<P: Platform>(&mut self, store: &Store<P>, unit: u32, list: usize) {
         let first = self.lists[list];
         let descriptor = store.descriptor(unit);
+        descriptor.set_state(descriptor.state().with_list(list).armed());
         descriptor.set_next(first);
         descriptor.set_previous(NO_ZSPAGE);
         if first != NO_ZSPAGE {
@@ -27,7 +55,6 @@ impl Class {
         }
         self.lists[list] = unit;
         self.lists_used |= 1 << list;
-        self.offer(store);
     }
 
     pub(super) fn unlink<P: Platform>(&mut self, store: &Store<P>, unit: u32, list: usize) {
@@ -43,7 +70,6 @@ impl Class {
         self.lists[list] = next;
         if next == NO_ZSPAGE {
             self.lists_used &= !(1 << list);
-            self.offer(store);
         }
     }
 }

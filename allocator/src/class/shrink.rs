@@ -1,11 +1,11 @@
-//! What compaction does to a class: victims, and a zspage whose last pages are cut off.
+//! What compaction does to a class's zspages: victims, and a zspage whose last pages are cut off.
 
 use crate::{
-    class::{Class, VICTIMS, group},
+    class::Class,
     platform::{PAGE_SIZE, Platform},
     size_class::{MAX_CHAIN, chain},
     store::Store,
-    zspage::{GROWING, NO_ZSPAGE, SHRINKING, VICTIM},
+    zspage::{GROWING, ISOLATED, NO_ZSPAGE, SHRINKING, VICTIMS},
 };
 
 /// Numbers of frames that a zspage gave up.
@@ -17,23 +17,23 @@ pub(crate) struct CutOff {
 impl Class {
     /// Moves a zspage to the victims' list.
     pub(crate) fn condemn<P: Platform>(&mut self, store: &Store<P>, unit: u32) {
-        let descriptor = store.descriptor(unit);
-        self.unlink(store, unit, group(descriptor.usage()));
-        descriptor.set_flag(VICTIM, true);
+        self.unlink(store, unit, store.descriptor(unit).state().list());
         self.link(store, unit, VICTIMS);
+        self.choose_source(store);
     }
 
     /// Lets a zspage keep `cut` objects at its front; what lies behind is to be moved.
     pub(crate) fn begin_shrink<P: Platform>(&mut self, store: &Store<P>, unit: u32, cut: u32) {
         let descriptor = store.descriptor(unit);
-        let before = descriptor.usage();
-        self.beyond = descriptor.shrink(&store.platform, self.size(), cut);
-        let now = descriptor.usage();
+        let before = descriptor.state();
+        self.beyond = descriptor.cut(cut);
+        let now = descriptor.state().flagged(SHRINKING, true);
+        descriptor.set_state(now);
         self.capacity = self.capacity + now.capacity() - before.capacity();
-        self.unlink(store, unit, group(before));
-        self.link(store, unit, group(now));
-        descriptor.set_flag(SHRINKING, true);
+        self.unlink(store, unit, before.list());
+        self.link(store, unit, now.group());
         (self.shrinking, self.cut) = (unit, cut);
+        self.choose_source(store);
     }
 
     /// Cuts off the pages behind what a shrinking zspage keeps, once nothing lies there any more. Returns the frames' numbers.
@@ -44,36 +44,40 @@ impl Class {
             return off;
         }
         let descriptor = store.descriptor(unit);
-        let (before, pages) = (descriptor.usage(), descriptor.pages());
+        let before = descriptor.state();
         let keep = (self.cut as usize * self.size()).div_ceil(PAGE_SIZE).max(1);
-        for page in keep..pages {
+        for page in keep..before.pages() {
             off.frames[off.count] = descriptor.frame(page);
             off.count += 1;
             self.pages -= 1;
         }
-        descriptor.set_pages(keep, self.size());
-        descriptor.set_flag(SHRINKING, false);
-        let now = descriptor.usage();
+        let now = descriptor.set_pages(keep, self.size()).flagged(SHRINKING, false);
+        descriptor.set_state(now);
         self.capacity = self.capacity + now.capacity() - before.capacity();
-        self.unlink(store, unit, group(before));
+        self.unlink(store, unit, before.list());
         self.shrinking = NO_ZSPAGE;
         if self.growing == NO_ZSPAGE && keep < chain(usize::from(self.index), most) {
             self.growing = unit;
-            descriptor.set_flag(GROWING, true);
+            descriptor.set_state(now.with_list(GROWING).armed());
         } else {
-            self.link(store, unit, group(now));
+            self.link(store, unit, now.group());
         }
+        self.choose_source(store);
         off
     }
 
     /// Puts what is left on the victims' list back among the others.
     pub(crate) fn reprieve<P: Platform>(&mut self, store: &Store<P>) {
-        while self.lists[VICTIMS] != NO_ZSPAGE {
-            let unit = self.lists[VICTIMS];
+        let mut unit = self.lists[VICTIMS];
+        while unit != NO_ZSPAGE {
             let descriptor = store.descriptor(unit);
-            self.unlink(store, unit, VICTIMS);
-            descriptor.set_flag(VICTIM, false);
-            self.link(store, unit, group(descriptor.usage()));
+            let (next, state) = (descriptor.next(), descriptor.state());
+            if !state.has(ISOLATED) {
+                self.unlink(store, unit, VICTIMS);
+                self.link(store, unit, state.group());
+            }
+            unit = next;
         }
+        self.choose_source(store);
     }
 }

@@ -4,16 +4,16 @@
 //! 16 bits are free, so they are linked where they stand.
 
 use crate::{
-    class::{Leaving, Touched},
+    class::{Leaving, Notes},
     config::Rung,
     deferred::{
-        frames::CoreRing,
+        frames::{CoreRing, MOST_CAPACITY, WORDS},
         ring::{By, Slots},
     },
     handle::{HANDLE_BITS, Key},
     platform::Platform,
     pool::Pool,
-    size_class::{CLASSES, class_size},
+    size_class::class_size,
     sync::Ordering,
 };
 
@@ -24,17 +24,19 @@ const BATCH: u64 = 4096;
 /// Handles that a producer with a full ring drains.
 pub(crate) const HELP: usize = 64;
 const LINK_SHIFT: u32 = 48;
-const _: () = assert!(HANDLE_BITS <= LINK_SHIFT && BATCH < 1 << 16);
+const _: () = assert!(HANDLE_BITS <= LINK_SHIFT && BATCH < 1 << 16 && MOST_CAPACITY <= 1 << 16);
 
-/// List heads of the batch under way.
+/// The batch under way, by class.
 pub(crate) struct Scratch {
-    heads: [u16; 256],
+    /// Place of a class's first handle in the ring (16 bits), and above it how many there are.
+    lists: [u32; 256],
     used: [u64; 4],
+    notes: Notes,
 }
 
 impl Scratch {
     pub(crate) const fn new() -> Self {
-        Self { heads: [0; 256], used: [0; 4] }
+        Self { lists: [0; 256], used: [0; 4], notes: Notes::new() }
     }
 }
 
@@ -60,7 +62,7 @@ impl<P: Platform> Pool<P> {
                 }
                 let mut leaving = Leaving::none();
                 let refused = if self.config.rung == Rung::DeferredRuns {
-                    self.free_runs(ring, head, count, &mut leaving)
+                    self.free_runs(ring, &mut scratch, head, count, &mut leaving)
                 } else {
                     self.free_buckets(ring, &mut scratch, head, count, &mut leaving)
                 };
@@ -82,6 +84,7 @@ impl<P: Platform> Pool<P> {
         Some(words.map(|word| class_size(usize::from(Key(word).class())) as u64).sum())
     }
 
+    /// Sorts a batch by class, linking the words where they stand, and frees class by class.
     fn free_buckets(
         &self,
         ring: &CoreRing,
@@ -90,69 +93,111 @@ impl<P: Platform> Pool<P> {
         count: u64,
         leaving: &mut Leaving,
     ) -> u64 {
-        // Relaxed throughout: the words below the tail are the token holder's.
         // From the last to the first, so that each list comes out in the order of the pushes.
-        for place in (0..count).rev() {
-            let slot = ring.slots().slot(head + place);
-            let word = slot.load(Ordering::Relaxed);
-            let class = usize::from(Key(word).class());
-            slot.store(word | u64::from(scratch.heads[class]) << LINK_SHIFT, Ordering::Relaxed);
-            #[expect(clippy::cast_possible_truncation, reason = "a batch has at most 4096 handles")]
-            {
-                scratch.heads[class] = place as u16 + 1;
+        let mut end = head + count;
+        while end > head {
+            let first = head.max((end - 1) & !(WORDS as u64 - 1));
+            let run = ring.slots().run(first, end);
+            for (offset, slot) in run.iter().enumerate().rev() {
+                // Relaxed throughout: the words below the tail are the token holder's.
+                let word = slot.load(Ordering::Relaxed);
+                let class = Key(word).class();
+                let list = scratch.lists[usize::from(class)];
+                if list == 0 {
+                    scratch.used[usize::from(class) / 64] |= 1 << (class % 64);
+                }
+                slot.store(word & ((1 << LINK_SHIFT) - 1) | u64::from(list) << LINK_SHIFT, Ordering::Relaxed);
+                scratch.lists[usize::from(class)] = (list & !0xffff) + (1 << 16) | (first as u32).wrapping_add(offset as u32) & 0xffff;
             }
-            scratch.used[class / 64] |= 1 << (class % 64);
+            end = first;
         }
         let mut refused = 0;
         for group in 0..scratch.used.len() {
-            while scratch.used[group] != 0 {
-                let class = group * 64 + scratch.used[group].trailing_zeros() as usize;
-                scratch.used[group] &= scratch.used[group] - 1;
-                let mut next = core::mem::take(&mut scratch.heads[class]);
-                let list = core::iter::from_fn(|| {
-                    let place = next.checked_sub(1)?;
-                    let word = ring.slots().slot(head + u64::from(place)).load(Ordering::Relaxed);
-                    next = (word >> LINK_SHIFT) as u16;
-                    Some(Key(word & ((1 << LINK_SHIFT) - 1)))
-                });
-                refused += self.free_class(class, list, leaving);
+            let mut used = core::mem::take(&mut scratch.used[group]);
+            while used != 0 {
+                let class = (group * 64) as u8 + used.trailing_zeros() as u8;
+                used &= used - 1;
+                let list = core::mem::take(&mut scratch.lists[usize::from(class)]);
+                let chain = Chain { ring, place: u64::from(list & 0xffff), left: (list >> 16) as usize };
+                refused += self.free_class(class, chain, &mut scratch.notes, leaving);
             }
         }
         refused
     }
 
-    fn free_runs(&self, ring: &CoreRing, head: u64, count: u64, leaving: &mut Leaving) -> u64 {
-        let mut keys = (head..head + count)
-            .map(|index| Key(ring.slots().slot(index).load(Ordering::Relaxed)))
-            .peekable();
+    fn free_runs(
+        &self,
+        ring: &CoreRing,
+        scratch: &mut Scratch,
+        head: u64,
+        count: u64,
+        leaving: &mut Leaving,
+    ) -> u64 {
+        // Relaxed: the words below the tail are the token holder's.
+        let word = |place| Key(ring.slots().slot(place).load(Ordering::Relaxed));
+        let (mut place, end) = (head, head + count);
         let mut refused = 0;
-        while let Some(first) = keys.peek().map(|key| key.class()) {
-            let run = core::iter::from_fn(|| keys.next_if(|key| key.class() == first));
-            refused += self.free_class(usize::from(first), run, leaving);
+        while place < end {
+            let class = word(place).class();
+            let length = (place..end).take_while(|&place| word(place).class() == class).count();
+            let run = (0..length).map(|offset| word(place + offset as u64));
+            refused += self.free_class(class, run, &mut scratch.notes, leaving);
+            place += length as u64;
         }
         refused
     }
 
     /// Frees handles of one class, at most [`HOLD`] for each hold of the lock. Returns how many were refused.
-    fn free_class(&self, class: usize, keys: impl Iterator<Item = Key>, leaving: &mut Leaving) -> u64 {
-        let mut keys = keys.peekable();
+    fn free_class(
+        &self,
+        class: u8,
+        mut keys: impl ExactSizeIterator<Item = Key>,
+        notes: &mut Notes,
+        leaving: &mut Leaving,
+    ) -> u64 {
         let mut refused = 0;
-        if class >= CLASSES {
-            return keys.map(|_| 1).sum();
-        }
-        while keys.peek().is_some() {
-            let mut touched = [Touched::NONE; HOLD];
-            let mut count = 0;
+        while keys.len() != 0 {
             let pinned = self.store.platform.pin();
             let mut class = self.class(class).lock(&pinned);
             class.batches += 1;
+            let mut failed = 0;
+            let hold = keys.len().min(HOLD) as u32;
             for key in keys.by_ref().take(HOLD) {
-                if class.free_noted(&self.store, key, &mut touched, &mut count).is_err() {
-                    refused += 1;
+                if class.free_in_batch(&self.store, key, notes, leaving).is_err() {
+                    failed += 1;
                 }
             }
-            class.settle(&self.store, &touched[..count], leaving);
+            class.objects -= hold - failed;
+            refused += u64::from(failed);
+            class.end_hold(&self.store, keys.len().min(HOLD), notes, leaving);
         }
         refused
     }
 }
+
+/// The handles of one class, linked through a ring's words.
+struct Chain<'a> {
+    ring: &'a CoreRing,
+    place: u64,
+    left: usize,
+}
+
+impl Iterator for Chain<'_> {
+    type Item = Key;
+
+    #[inline]
+    fn next(&mut self) -> Option<Key> {
+        self.left = self.left.checked_sub(1)?;
+        // Relaxed: as in `free_buckets`.
+        let word = self.ring.slots().slot(self.place).load(Ordering::Relaxed);
+        self.place = word >> LINK_SHIFT;
+        Some(Key(word))
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Chain<'_> {}

@@ -20,7 +20,7 @@ const MOST_FRAMES: usize = 128;
 /// Frames of words.
 ///
 /// # Invariants
-/// The first `frames` entries point at frames of zeroed words that belong to the ring; `frames` is a power of two.
+/// The first `frames` entries, a power of two, point at frames of zeroed words that belong to the ring; the others repeat them.
 pub(crate) struct FrameSlots {
     current: AtomicPtr<AtomicU64>,
     home: u32,
@@ -39,7 +39,7 @@ impl Slots for FrameSlots {
     fn slot(&self, index: u64) -> &AtomicU64 {
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits are used")]
         let index = index as usize;
-        let run = self.runs[(index / WORDS) & (self.frames - 1) & (MOST_FRAMES - 1)];
+        let run = self.runs[index / WORDS % MOST_FRAMES];
         // SAFETY: by the invariant; the offset stays within the frame.
         let slot = unsafe { run.add(index % WORDS) };
         // SAFETY: a zeroed atomic of the ring's own frame.
@@ -56,6 +56,16 @@ impl Slots for FrameSlots {
         let slot = unsafe { run.add(index % WORDS) };
         // SAFETY: a zeroed atomic of the ring's own frame.
         unsafe { &*slot }
+    }
+
+    #[inline]
+    fn run(&self, first: u64, end: u64) -> &[AtomicU64] {
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits, and at most a frame")]
+        let (place, count) = (first as usize, (end - first) as usize);
+        let run = self.runs[place / WORDS % MOST_FRAMES];
+        // SAFETY: by the invariant, a frame of words.
+        let run = unsafe { core::slice::from_raw_parts(run, WORDS) };
+        run.get(place % WORDS..place % WORDS + count).unwrap_or(&[])
     }
 
     #[inline]
@@ -114,6 +124,9 @@ pub(crate) fn create<P: Platform>(platform: &P, shape: Shape) -> Result<NonNull<
         unsafe { address.write_bytes(0, PAGE_SIZE) };
         slots.runs[place] = address.cast();
         slots.numbers[place] = number;
+    }
+    for place in frames..MOST_FRAMES {
+        slots.runs[place] = slots.runs[place % frames];
     }
     slots.current = AtomicPtr::new(slots.runs[0]);
     let address: *mut CoreRing = platform.address(home.into_number()).cast();

@@ -37,6 +37,9 @@ pub(crate) trait Slots {
         self.slot(index)
     }
 
+    /// The words of indexes `first` to `end`, not including it, which lie in one run.
+    fn run(&self, first: u64, end: u64) -> &[AtomicU64];
+
     /// The words of indexes `first` to `end`, not including it, in the run last entered. Called by the producer only.
     fn entered_run(&self, first: u64, end: u64) -> &[AtomicU64];
 

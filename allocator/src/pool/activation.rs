@@ -6,8 +6,8 @@
 
 use crate::{
     platform::Platform,
-    pool::Pool,
-    size_class::{CLASSES, class_size, merged},
+    pool::{Pool, SLOTS},
+    size_class::{CLASSES, HUGE_CLASS, class_size, merged},
     sync::{AtomicU8, Ordering},
 };
 
@@ -17,14 +17,14 @@ const COARSE: usize = 8;
 const SPLIT: usize = 2560;
 
 const fn is_coarse(index: usize) -> bool {
-    index % COARSE == CLASSES % COARSE - 1 && merged(index) == index || index == CLASSES - 1
+    index % COARSE == CLASSES % COARSE - 1 && merged(index as u8) as usize == index || index >= HUGE_CLASS
 }
 
 /// The map of an empty pool.
-pub(crate) fn coarse() -> [AtomicU8; CLASSES] {
+pub(crate) fn coarse() -> [AtomicU8; SLOTS] {
     let mut stands = u8::MAX - 1;
-    let mut map = [const { AtomicU8::new(0) }; CLASSES];
-    for (index, entry) in map.iter_mut().enumerate().rev() {
+    let mut map = [const { AtomicU8::new(0) }; SLOTS];
+    for (index, entry) in map.iter_mut().enumerate().take(CLASSES).rev() {
         if is_coarse(index) {
             stands = u8::try_from(index).unwrap_or(stands);
         }
@@ -34,28 +34,38 @@ pub(crate) fn coarse() -> [AtomicU8; CLASSES] {
 }
 
 impl<P: Platform> Pool<P> {
-    fn mapped(&self, index: usize) -> usize {
+    /// The class that takes objects of class `index`.
+    #[inline]
+    pub(crate) fn mapped(&self, index: u8) -> u8 {
         // Relaxed: changes are guarded by `mapping`; a reader without it gets a class that fits, if not the best.
-        usize::from(self.map[index].load(Ordering::Relaxed))
+        self.map[usize::from(index)].load(Ordering::Relaxed)
     }
 
     /// First size class of those that class `index` takes now.
-    fn range_start(&self, index: usize) -> usize {
+    fn range_start(&self, index: u8) -> u8 {
         (0..index).rev().find(|&below| self.mapped(below) != index).map_or(0, |below| below + 1)
     }
 
     /// Number of objects at which class `index`, which has `objects`, is to be split.
-    pub(crate) fn split_after(&self, index: usize, objects: u32) -> u32 {
-        let width = class_size(index) - class_size(self.range_start(index));
+    pub(crate) fn split_after(&self, index: u8, objects: u32) -> u32 {
+        let width = class_size(index.into()) - class_size(self.range_start(index).into());
         match SPLIT.checked_div(width) {
             Some(more) => objects.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)),
             None => u32::MAX,
         }
     }
 
+    /// Lets the classes from `first` to `last` be served by `name`.
+    fn set_range(&self, first: u8, last: u8, name: u8) {
+        for entry in &self.map[usize::from(first)..=usize::from(last)] {
+            // Relaxed: see `mapped`.
+            entry.store(name, Ordering::Relaxed);
+        }
+    }
+
     /// Splits the range of a class in two, if there is a class between its ends.
     #[cold]
-    pub(crate) fn split(&self, index: usize) {
+    pub(crate) fn split(&self, index: u8) {
         let pinned = self.store.platform.pin();
         let middle = {
             let _mapping = self.mapping.lock(&pinned);
@@ -66,13 +76,8 @@ impl<P: Platform> Pool<P> {
             } else {
                 (first..index).rev().find(|&below| merged(below) == below)
             };
-            if let Some(middle) = middle
-                && let Ok(name) = u8::try_from(middle)
-            {
-                for entry in &self.map[first..=middle] {
-                    // Relaxed: see `mapped`.
-                    entry.store(name, Ordering::Relaxed);
-                }
+            if let Some(middle) = middle {
+                self.set_range(first, middle, middle);
             }
             middle
         };
@@ -83,8 +88,8 @@ impl<P: Platform> Pool<P> {
     }
 
     /// Lets the next larger active class take the range of a class that has emptied.
-    pub(crate) fn dissolve(&self, index: usize) {
-        if is_coarse(index) {
+    pub(crate) fn dissolve(&self, index: u8) {
+        if is_coarse(index.into()) {
             return;
         }
         let pinned = self.store.platform.pin();
@@ -96,13 +101,8 @@ impl<P: Platform> Pool<P> {
             class.split_at = u32::MAX;
         }
         let _mapping = self.mapping.lock(&pinned);
-        if index + 1 < CLASSES && self.mapped(index) == index {
-            let above = self.mapped(index + 1);
-            let name = u8::try_from(above).unwrap_or(u8::MAX - 1);
-            for entry in &self.map[self.range_start(index)..=index] {
-                // Relaxed: see `mapped`.
-                entry.store(name, Ordering::Relaxed);
-            }
+        if self.mapped(index) == index {
+            self.set_range(self.range_start(index), index, self.mapped(index + 1));
         }
     }
 }

@@ -1,16 +1,16 @@
-//! Allocation, and how a class gets cells and zspages. Frames are asked for with no lock held.
+//! Allocation, and how a class gets cells and pages. Frames are asked for with no lock held.
 
 use crate::{
-    class::{Class, Leaving},
-    config::Rung,
+    class::Class,
     error::Error,
-    handle::{Handle, owner},
+    handle::Handle,
     memory::Supply,
     platform::{Frame, PAGE_SIZE, Platform},
     pool::Pool,
-    size_class::{chain, class_of, class_size},
+    size_class::{HUGE_CLASS, chain, class_of, class_size, objects_in},
     store::Wanting,
     sync::Ordering,
+    zspage::{MOST_FRAMES, footprint},
 };
 
 /// A class may take objects of a class that is smaller by up to this part.
@@ -31,42 +31,34 @@ impl<P: Platform> Pool<P> {
     /// every ring was drained and a smaller zspage was tried.
     #[inline]
     pub fn malloc(&self, size: usize) -> Result<Handle, Error> {
-        if size == 0 {
-            return Err(Error::ZeroSize);
+        if size.wrapping_sub(1) >= PAGE_SIZE {
+            return Err(if size == 0 { Error::ZeroSize } else { Error::TooLarge });
         }
-        if size > PAGE_SIZE {
-            return Err(Error::TooLarge);
-        }
-        // Relaxed: any class that was ever right for this size still is.
-        let class = usize::from(self.map[class_of(size)].load(Ordering::Relaxed));
-        match self.take(class) {
-            Grown::Object(cell, generation) => self.name(cell, generation, class),
+        #[expect(clippy::cast_possible_truncation, reason = "a class is less than 255")]
+        let class = self.mapped(class_of(size) as u8);
+        let taken = if self.store.hints.is_dry(class) { Grown::WantsPage } else { self.take(class) };
+        match taken {
+            Grown::Object(cell, generation) => Ok(Handle::new(cell, generation, class, self.tag)),
             wanted => self.malloc_slow(class, wanted),
         }
     }
 
-    #[inline]
-    fn name(&self, cell: u32, generation: u8, class: usize) -> Result<Handle, Error> {
-        #[expect(clippy::cast_possible_truncation, reason = "a class is less than 255")]
-        Handle::new(cell, generation, class as u8, self.tag).ok_or(Error::ForeignHandle)
-    }
-
     #[cold]
     #[inline(never)]
-    fn malloc_slow(&self, class: usize, mut wanted: Grown) -> Result<Handle, Error> {
+    fn malloc_slow(&self, class: u8, mut wanted: Grown) -> Result<Handle, Error> {
         if let Some(neighbour) = self.neighbour_with_room(class)
             && let Grown::Object(cell, generation) = self.take(neighbour)
         {
-            return self.name(cell, generation, neighbour);
+            return Ok(Handle::new(cell, generation, neighbour, self.tag));
         }
         let mut drained = false;
         loop {
-            let failed = match wanted {
-                Grown::Object(cell, generation) => return self.name(cell, generation, class),
+            let grown = match wanted {
+                Grown::Object(cell, generation) => return Ok(Handle::new(cell, generation, class, self.tag)),
                 Grown::WantsCell => self.grow_cells(class).map(|()| self.take(class)),
                 Grown::WantsPage => self.grow_page(class),
             };
-            wanted = match failed {
+            wanted = match grown {
                 Ok(next) => next,
                 // A free that nobody has carried out yet may be the memory that is wanted.
                 Err(_) if !drained && self.flush() != 0 => {
@@ -79,7 +71,7 @@ impl<P: Platform> Pool<P> {
     }
 
     #[inline]
-    fn take(&self, class: usize) -> Grown {
+    fn take(&self, class: u8) -> Grown {
         let pinned = self.store.platform.pin();
         let mut class = self.class(class).lock(&pinned);
         self.take_locked(&mut class)
@@ -95,17 +87,17 @@ impl<P: Platform> Pool<P> {
     }
 
     /// A class a little larger that has a free object while `class` has none: a few bytes of rounding are less than a page.
-    fn neighbour_with_room(&self, class: usize) -> Option<usize> {
-        let largest = (class_size(class) + class_size(class) / NEIGHBOURS).min(PAGE_SIZE);
-        let found = self.store.room(class, class_of(largest))?;
-        (found != class).then_some(found)
+    fn neighbour_with_room(&self, class: u8) -> Option<u8> {
+        let index = usize::from(class);
+        let largest = (class_size(index) + class_size(index) / NEIGHBOURS).min(PAGE_SIZE);
+        let found = self.store.hints.room(index, class_of(largest))?;
+        u8::try_from(found).ok().filter(|&found| found != class)
     }
 
-    fn grow_cells(&self, class: usize) -> Result<(), Error> {
-        let name = owner(u8::try_from(class).map_err(|_| Error::TooLarge)?, self.tag);
+    fn grow_cells(&self, class: u8) -> Result<(), Error> {
         self.with_supply(|pinned, supply| {
-            let (chunk, first) = self.store.new_chunk(pinned, name, supply)?;
-            self.class(class).lock(pinned).add_chunk(&self.store, chunk, first);
+            let chunk = self.store.new_chunk(pinned, supply)?;
+            self.class(class).lock(pinned).add_chunk(&self.store, chunk);
             Ok(())
         })
     }
@@ -138,25 +130,45 @@ impl<P: Platform> Pool<P> {
     }
 
     /// Adds a page to the class, and takes an object of it.
-    fn grow_page(&self, class: usize) -> Result<Grown, Error> {
+    fn grow_page(&self, class: u8) -> Result<Grown, Error> {
         self.charge()?;
         let grown = match self.store.platform.allocate_frame() {
+            Some(frame) if usize::from(class) == HUGE_CLASS => self.place_huge(class, frame),
             Some(frame) => self.place_page(class, frame),
             None => Err(Error::OutOfMemory),
         };
         if grown.is_err() {
-            // Relaxed: a count; nothing is published by it.
-            self.pages.fetch_sub(1, Ordering::Relaxed);
+            self.discharge(1);
         }
         grown
     }
 
-    fn place_page(&self, class: usize, frame: Frame) -> Result<Grown, Error> {
+    fn place_huge(&self, class: u8, frame: Frame) -> Result<Grown, Error> {
+        if frame.number() >= MOST_FRAMES {
+            self.return_frame(frame);
+            return Err(Error::OutOfMemory);
+        }
+        let taken = {
+            let pinned = self.store.platform.pin();
+            self.class(class).lock(&pinned).take_huge(&self.store, frame)
+        };
+        match taken {
+            Ok((cell, generation)) => Ok(Grown::Object(cell, generation)),
+            Err(frame) => {
+                self.return_frame(frame);
+                self.discharge(1);
+                Ok(Grown::WantsCell)
+            }
+        }
+    }
+
+    fn place_page(&self, class: u8, frame: Frame) -> Result<Grown, Error> {
         let most = self.config.chain;
         let (extended, taken, split) = {
             let pinned = self.store.platform.pin();
             let mut class = self.class(class).lock(&pinned);
-            let extended = class.extend(&self.store, frame, most);
+            // Without a cell a page would have no object, and nothing that ever gives it back.
+            let extended = if class.has_cell() { class.extend(&self.store, frame, most) } else { Err(frame) };
             (extended, self.take_locked(&mut class), class.objects >= class.split_at)
         };
         if split {
@@ -164,29 +176,34 @@ impl<P: Platform> Pool<P> {
         }
         let frame = match (extended, taken) {
             (Ok(()), taken) => return Ok(taken),
-            (Err(frame), Grown::Object(cell, generation)) => {
-                // Somebody freed an object meanwhile.
-                self.store.platform.release_frames(&mut core::iter::once(frame));
-                // Relaxed: a count; nothing is published by it.
-                self.pages.fetch_sub(1, Ordering::Relaxed);
-                return Ok(Grown::Object(cell, generation));
+            (Err(frame), Grown::WantsPage) => frame,
+            // Somebody freed an object meanwhile, or there is no cell.
+            (Err(frame), taken) => {
+                self.return_frame(frame);
+                self.discharge(1);
+                return Ok(taken);
             }
-            (Err(frame), _) => frame,
         };
-        let pages = chain(class, most);
-        let unit = match self.with_supply(|pinned, supply| self.store.new_descriptor(pinned, pages, supply)) {
+        let pages = chain(class.into(), most);
+        let objects = objects_in(class.into(), pages);
+        let unit = match self.with_supply(|pinned, supply| {
+            self.store.new_descriptor(pinned, footprint(pages, objects), supply)
+        }) {
             Ok(unit) => unit,
             Err(error) => {
-                self.store.platform.release_frames(&mut core::iter::once(frame));
+                self.return_frame(frame);
                 return Err(error);
             }
         };
-        #[expect(clippy::cast_possible_truncation, reason = "a class is less than 255")]
-        self.store.descriptor(unit).prepare(class as u8);
+        self.store.descriptor(unit).prepare(self.tag.owner(class), objects);
         let pinned = self.store.platform.pin();
         let mut class = self.class(class).lock(&pinned);
         class.add_zspage(&self.store, unit, frame, most);
         Ok(self.take_locked(&mut class))
+    }
+
+    fn return_frame(&self, frame: Frame) {
+        self.store.platform.release_frames(&mut core::iter::once(frame));
     }
 
     /// Counts a page in, unless it would pass the limit.
@@ -195,76 +212,12 @@ impl<P: Platform> Pool<P> {
         if self.pages.fetch_add(1, Ordering::Relaxed) < self.config.page_limit {
             return Ok(());
         }
-        // Relaxed: as above.
-        self.pages.fetch_sub(1, Ordering::Relaxed);
+        self.discharge(1);
         Err(Error::LimitReached)
     }
 
-    /// Gives back the frames of zspages that left their class, then their descriptors.
-    pub(crate) fn release(&self, leaving: Leaving) {
-        if leaving.is_empty() {
-            return;
-        }
-        if self.config.rung == Rung::DeferredRelease {
-            return self.park(leaving);
-        }
-        self.release_now(leaving);
-    }
-
-    fn park(&self, leaving: Leaving) {
-        let pinned = self.store.platform.pin();
-        let mut parked = self.parked.lock(&pinned);
-        let mut unit = leaving.first;
-        while unit != Leaving::none().first {
-            let descriptor = self.store.descriptor(unit);
-            let next = descriptor.next();
-            descriptor.set_next(parked.first);
-            parked.first = unit;
-            unit = next;
-        }
-    }
-
-    /// Releases what was parked; how many pages that were.
-    pub(crate) fn release_parked(&self) -> usize {
-        let leaving = {
-            let pinned = self.store.platform.pin();
-            core::mem::replace(&mut *self.parked.lock(&pinned), Leaving::none())
-        };
-        self.release_now(leaving)
-    }
-
-    pub(crate) fn release_now(&self, leaving: Leaving) -> usize {
-        let mut total = 0;
-        let mut unit = leaving.first;
-        let mut page = 0;
-        // One call for all frames of all zspages.
-        self.store.platform.release_frames(&mut core::iter::from_fn(|| {
-            if unit == Leaving::none().first {
-                return None;
-            }
-            let descriptor = self.store.descriptor(unit);
-            let number = descriptor.frame(page);
-            page += 1;
-            total += 1;
-            if page == descriptor.pages() {
-                page = 0;
-                unit = descriptor.next();
-            }
-            // SAFETY: the zspage left its class empty, so nobody else knows this frame.
-            Some(unsafe { Frame::from_number(number) })
-        }));
+    pub(crate) fn discharge(&self, pages: usize) {
         // Relaxed: a count; nothing is published by it.
-        self.pages.fetch_sub(total, Ordering::Relaxed);
-        let mut unit = leaving.first;
-        while unit != Leaving::none().first {
-            let descriptor = self.store.descriptor(unit);
-            let (next, class) = (descriptor.next(), descriptor.class());
-            self.store.free_descriptor(&self.store.platform.pin(), unit, chain(class, self.config.chain));
-            if self.config.rung != Rung::SynchronousInside {
-                self.dissolve(class);
-            }
-            unit = next;
-        }
-        total
+        self.pages.fetch_sub(pages, Ordering::Relaxed);
     }
 }

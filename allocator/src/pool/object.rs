@@ -3,13 +3,16 @@
 use core::marker::PhantomData;
 
 use crate::{
-    cell::{Cell, Refused},
+    cell::reopen,
+    class::{give_back, is_owner},
     error::Error,
     handle::{Handle, Key},
     platform::Platform,
     pool::Pool,
-    size_class::class_size,
-    zspage::parts,
+    size_class::{HUGE_CLASS, class_size},
+    store::Store,
+    sync::AtomicU32,
+    zspage::{HUGE, bytes, parts},
 };
 
 /// An object's bytes, in place. While it lives the object neither moves nor goes.
@@ -24,7 +27,7 @@ use crate::{
 /// }
 /// ```
 pub struct ObjectView<'a, P: Platform> {
-    cell: Cell<'a>,
+    word: &'a AtomicU32,
     location: u32,
     head: &'a [u8],
     tail: &'a [u8],
@@ -59,7 +62,7 @@ impl<P: Platform> ObjectView<'_, P> {
 impl<P: Platform> Drop for ObjectView<'_, P> {
     #[inline]
     fn drop(&mut self) {
-        self.cell.unlock(self.location);
+        reopen(self.word, self.location);
     }
 }
 
@@ -70,11 +73,10 @@ impl<P: Platform> Pool<P> {
     /// [`Error::StaleHandle`], [`Error::ForeignHandle`]; [`Error::Busy`] if another view of the object stays open.
     #[inline]
     pub fn read<'a>(&'a self, handle: &'a Handle) -> Result<ObjectView<'a, P>, Error> {
-        let (cell, location, size) = self.begin(handle.key())?;
-        let (unit, object) = parts(location);
-        // SAFETY: the cell is locked until the view is dropped, and the size is its class's.
-        let (head, tail) = unsafe { self.store.descriptor(unit).object(&self.store.platform, size, object) };
-        Ok(ObjectView { cell, location, head, tail, pool: PhantomData })
+        let (word, location) = self.begin(handle.key())?;
+        // SAFETY: the cell is locked until the view is dropped.
+        let (head, tail) = unsafe { bytes_at(&self.store, location, handle.class()) };
+        Ok(ObjectView { word, location, head, tail, pool: PhantomData })
     }
 
     /// Copies `bytes` to the start of an object.
@@ -86,26 +88,43 @@ impl<P: Platform> Pool<P> {
         if bytes.len() > class_size(usize::from(handle.key().class())) {
             return Err(Error::TooLarge);
         }
-        let (cell, location, size) = self.begin(handle.key())?;
-        let (unit, object) = parts(location);
-        // SAFETY: the cell is locked until the end of this function, and the size is its class's.
-        let (head, tail) = unsafe { self.store.descriptor(unit).object(&self.store.platform, size, object) };
+        let (word, location) = self.begin(handle.key())?;
+        // SAFETY: the cell is locked until the end of this function.
+        let (head, tail) = unsafe { bytes_at(&self.store, location, handle.class()) };
         let (first, rest) = bytes.split_at(bytes.len().min(head.len()));
         head[..first.len()].copy_from_slice(first);
         tail[..rest.len()].copy_from_slice(rest);
-        cell.unlock(location);
+        reopen(word, location);
         Ok(())
     }
 
     /// Locks an object for its user.
     #[inline]
-    fn begin(&self, key: Key) -> Result<(Cell<'_>, u32, usize), Error> {
-        let class = usize::from(key.class());
+    fn begin(&self, key: Key) -> Result<(&AtomicU32, u32), Error> {
         let cell = self.store.cell_of(key)?;
-        let location = cell.lock(key.generation()).map_err(|refused| match refused {
-            Refused::Stale => Error::StaleHandle,
-            Refused::Busy => Error::Busy,
-        })?;
-        Ok((cell, location, class_size(class)))
+        let at = cell.lock(key.generation())?;
+        if !is_owner(&self.store, at, key, self.tag.owner(HUGE_CLASS as u8)) {
+            return Err(give_back(cell, at));
+        }
+        Ok((cell.word, at))
     }
+}
+
+/// The runs of bytes of the object at a location.
+///
+/// # Safety
+/// The object's cell is locked by the caller for `'b`, and `class` is its class.
+#[inline]
+pub(crate) unsafe fn bytes_at<'b, P: Platform>(
+    store: &Store<P>,
+    at: u32,
+    class: usize,
+) -> (&'b mut [u8], &'b mut [u8]) {
+    if at & HUGE != 0 {
+        // SAFETY: the caller's promise.
+        return (unsafe { bytes::whole(&store.platform, at & !HUGE) }, &mut []);
+    }
+    let (unit, object) = parts(at);
+    // SAFETY: the caller's promise.
+    unsafe { store.descriptor(unit).object(&store.platform, class_size(class), object) }
 }

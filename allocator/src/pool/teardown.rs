@@ -5,7 +5,6 @@ use crate::{
     deferred::frames,
     platform::{Frame, Platform},
     pool::Pool,
-    size_class::CLASSES,
 };
 
 /// What a pool still held when it was closed.
@@ -30,14 +29,15 @@ impl<P: Platform> Pool<P> {
         let complete = self.numbers.iter().all(|&number| number != 0);
         if complete && self.made_rings != 0 {
             report.drained = self.flush();
-            for index in 0..CLASSES {
+            for index in 0..=u8::MAX {
                 let Some(mut class) = self.class(index).try_lock() else { continue };
                 report.live += class.objects as usize;
                 let mut leaving = Leaving::none();
                 while let Some(unit) = class.pop_any(&self.store) {
-                    self.store.descriptor(unit).set_next(leaving.first);
-                    leaving.first = unit;
+                    self.store.descriptor(unit).set_next(leaving.zspage);
+                    leaving.zspage = unit;
                 }
+                class.pop_huge(&self.store, &mut leaving);
                 drop(class);
                 report.pages += self.release_now(leaving);
             }

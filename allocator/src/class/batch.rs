@@ -1,0 +1,94 @@
+//! Frees of a batch: a zspage whose list is to change is noted and put right once, at the end.
+
+use crate::{
+    class::{Class, Leaving},
+    error::Error,
+    handle::Key,
+    platform::Platform,
+    store::Store,
+    zspage::{HUGE, TOUCHED, parts},
+};
+
+/// Most zspages that are noted before they are put right.
+const MOST: usize = 64;
+
+/// Zspages for which a batch owes a fullness update. They stay on the lists where they were, and may be used from there by others if the lock is
+/// dropped meanwhile.
+pub(crate) struct Notes {
+    units: [u32; MOST],
+    count: usize,
+}
+
+impl Notes {
+    pub(crate) const fn new() -> Self {
+        Self { units: [0; MOST], count: 0 }
+    }
+}
+
+impl Class {
+    /// Frees one object of a batch. What it leaves to be done is noted; the number of objects is the caller's to change.
+    #[inline]
+    pub(crate) fn free_in_batch<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        key: Key,
+        notes: &mut Notes,
+        leaving: &mut Leaving,
+    ) -> Result<(), Error> {
+        let at = self.detach(store, key)?;
+        if let Some(at) = self.put_quietly(store, at) {
+            self.put_and_note(store, at, notes, leaving);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_and_note<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        at: u32,
+        notes: &mut Notes,
+        leaving: &mut Leaving,
+    ) {
+        if at & HUGE != 0 {
+            return self.put_huge(store, at, leaving);
+        }
+        let unit = parts(at).0;
+        let state = self.put_slot(store, at);
+        if state.has(TOUCHED) {
+            return store.descriptor(unit).set_state(state.armed());
+        }
+        match notes.units.get_mut(notes.count) {
+            Some(note) => {
+                *note = unit;
+                notes.count += 1;
+                store.descriptor(unit).set_state(state.flagged(TOUCHED, true).armed());
+            }
+            None => self.settle(store, unit, state, leaving),
+        }
+    }
+
+    /// Ends a hold of the lock, after which `next` more objects will be freed in another one. The fullness updates are made at the end, or where there might be no
+    /// room to note those of the next hold.
+    #[inline]
+    pub(crate) fn end_hold<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        next: usize,
+        notes: &mut Notes,
+        leaving: &mut Leaving,
+    ) {
+        if next != 0 && notes.count + next <= MOST {
+            return;
+        }
+        for &unit in notes.units.iter().take(notes.count) {
+            let descriptor = store.descriptor(unit);
+            let state = descriptor.state().flagged(TOUCHED, false);
+            descriptor.set_state(state);
+            self.settle(store, unit, state, leaving);
+        }
+        notes.count = 0;
+        self.leave_if_empty(store, leaving);
+    }
+}

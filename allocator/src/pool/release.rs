@@ -1,0 +1,111 @@
+//! What happens to empty zspages and to frames of huge objects once they have left their class.
+
+use crate::{
+    class::Leaving,
+    config::Rung,
+    platform::{Frame, Platform},
+    pool::Pool,
+    size_class::{chain, objects_in},
+    zspage::{LAST, NO_ZSPAGE, bytes, footprint},
+};
+
+/// Descriptors that are given back under one hold of the arena's lock.
+const DESCRIPTORS: usize = 32;
+const NO_FRAME: u32 = Leaving::none().frame;
+
+impl<P: Platform> Pool<P> {
+    /// Gives back the frames of what left its class, or keeps them for the drain where the rung says so.
+    pub(crate) fn release(&self, leaving: Leaving) {
+        if leaving.is_empty() {
+            return;
+        }
+        if self.config.rung == Rung::DeferredRelease {
+            return self.park(leaving);
+        }
+        self.release_now(leaving);
+    }
+
+    fn park(&self, mut leaving: Leaving) {
+        let pinned = self.store.platform.pin();
+        let mut parked = self.parked.lock(&pinned);
+        while leaving.zspage != NO_ZSPAGE {
+            let descriptor = self.store.descriptor(leaving.zspage);
+            let next = descriptor.next();
+            descriptor.set_next(parked.zspage);
+            parked.zspage = core::mem::replace(&mut leaving.zspage, next);
+        }
+        while leaving.frame != NO_FRAME {
+            let next = bytes::linked(&self.store.platform, leaving.frame);
+            bytes::link(&self.store.platform, leaving.frame, parked.frame);
+            parked.frame = core::mem::replace(&mut leaving.frame, next);
+        }
+    }
+
+    /// Releases what was parked; how many pages that were.
+    pub(crate) fn release_parked(&self) -> usize {
+        if self.config.rung != Rung::DeferredRelease {
+            return 0;
+        }
+        let leaving = {
+            let pinned = self.store.platform.pin();
+            core::mem::replace(&mut *self.parked.lock(&pinned), Leaving::none())
+        };
+        self.release_now(leaving)
+    }
+
+    /// Gives frames back in one call, then the descriptors. How many pages that were.
+    pub(crate) fn release_now(&self, leaving: Leaving) -> usize {
+        let (mut total, mut page) = (0, 0);
+        let Leaving { mut zspage, mut frame } = leaving;
+        self.store.platform.release_frames(&mut core::iter::from_fn(|| {
+            let number = if frame != NO_FRAME {
+                let next = bytes::linked(&self.store.platform, frame);
+                core::mem::replace(&mut frame, next)
+            } else if zspage != NO_ZSPAGE {
+                let descriptor = self.store.descriptor(zspage);
+                let number = descriptor.frame(page);
+                page += 1;
+                if page == descriptor.state().pages() {
+                    page = 0;
+                    zspage = descriptor.next();
+                }
+                number
+            } else {
+                return None;
+            };
+            total += 1;
+            // SAFETY: the frame left its class with nothing on it, so nobody else knows of it.
+            Some(unsafe { Frame::from_number(number) })
+        }));
+        self.discharge(total);
+        let mut zspage = leaving.zspage;
+        while zspage != NO_ZSPAGE {
+            zspage = self.release_descriptors(zspage);
+        }
+        total
+    }
+
+    /// Gives back some descriptors of a list; returns the next one.
+    fn release_descriptors(&self, first: u32) -> u32 {
+        let mut zspage = first;
+        let mut emptied = None;
+        let some = core::iter::from_fn(|| {
+            if zspage == NO_ZSPAGE || emptied.is_some() {
+                return None;
+            }
+            let descriptor = self.store.descriptor(zspage);
+            let state = descriptor.state();
+            emptied = state.has(LAST).then(|| state.class());
+            let pages = chain(state.class(), self.config.chain);
+            let gone = core::mem::replace(&mut zspage, descriptor.next());
+            Some((gone, footprint(pages, objects_in(state.class(), pages))))
+        });
+        self.store.free_descriptors(&self.store.platform.pin(), some.take(DESCRIPTORS));
+        if let Some(class) = emptied.and_then(|class| u8::try_from(class).ok())
+            && self.config.rung != Rung::SynchronousInside
+        {
+            self.dissolve(class);
+        }
+        zspage
+    }
+}

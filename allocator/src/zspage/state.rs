@@ -1,0 +1,234 @@
+//! A zspage's state: one word that tells a take or a put all that it must know.
+//!
+//! | bits | content |
+//! |---|---|
+//! | 0..8 | objects that can be put before something else must be done |
+//! | 8..16 | objects that can be taken before something else must be done |
+//! | 16..24 | free objects |
+//! | 24..32 | capacity |
+//! | 33..47 | owner: class and pool, where a handle has them |
+//! | 47..51 | pages less one |
+//! | 51..54 | list |
+//! | 54.. | flags |
+//!
+//! The two counters at the bottom make the ordinary take and put one addition and one test of eight bits: whether a zspage changes its list,
+//! becomes empty, or is being shrunk, is only asked where a counter is zero.
+//!
+//! Fullness groups go by the number of free objects: none, 1-3, 4-15, 16-63, 64 and more. So a zspage that fills or empties moves between lists
+//! four times, and the fullest ones are told apart best.
+
+use crate::handle::OWNER_SHIFT;
+
+/// Full zspages.
+pub(crate) const FULL: usize = 0;
+/// Fullest group that has a free object.
+pub(crate) const FIRST_PARTIAL: usize = 1;
+/// Emptiest group.
+pub(crate) const LAST_PARTIAL: usize = 4;
+/// Zspages that compaction empties: no new object is put there.
+pub(crate) const VICTIMS: usize = 5;
+/// The zspage that takes the class's next pages, which is on no list.
+pub(crate) const GROWING: usize = 6;
+
+/// Being packed to its front by compaction: objects from the class's cut on do not come back when they are freed.
+pub(crate) const SHRINKING: u64 = 1 << 54;
+/// Noted by a batch, which will put its list right.
+pub(crate) const TOUCHED: u64 = 1 << 55;
+/// One of its pages is being replaced: it stays, even if it is empty.
+pub(crate) const ISOLATED: u64 = 1 << 56;
+/// The last zspage of its class, on its way out.
+pub(crate) const LAST: u64 = 1 << 57;
+
+const FREE_SHIFT: u32 = 16;
+const CAPACITY_SHIFT: u32 = 24;
+const PAGES_SHIFT: u32 = 47;
+const LIST_SHIFT: u32 = 51;
+const PUTS: u64 = 0xff;
+const TAKES: u64 = 0xff00;
+/// What a put adds to the word, and a take takes away: one free object more, one quiet take more, one quiet put less.
+const PUT: u64 = (1 << FREE_SHIFT) + (1 << 8) - 1;
+const OWNER: u64 = 0x3fff << OWNER_SHIFT;
+
+/// The group of a zspage by its free objects.
+#[inline]
+pub(crate) const fn group(free: u32) -> usize {
+    ((u32::BITS + 1 - free.leading_zeros()) / 2) as usize
+}
+
+const fn least_free(group: usize) -> u32 {
+    if group == 0 { 0 } else { 1 << (2 * (group - 1)) }
+}
+
+/// State of a zspage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State(pub(crate) u64);
+
+impl State {
+    /// No pages, no objects, on no list.
+    pub(crate) const fn new(owner: u16) -> Self {
+        Self((owner as u64) << OWNER_SHIFT | (GROWING as u64) << LIST_SHIFT)
+    }
+
+    const fn field(self, shift: u32, bits: u32) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "cut to a few bits")]
+        {
+            (self.0 >> shift) as u32 & ((1 << bits) - 1)
+        }
+    }
+
+    const fn with(self, shift: u32, bits: u32, value: u32) -> Self {
+        let mask = ((1 << bits) - 1) << shift;
+        Self(self.0 & !mask | (value as u64) << shift & mask)
+    }
+
+    /// Whether an object may be put back and nothing else.
+    #[inline]
+    pub(crate) const fn puts_quietly(self) -> bool {
+        self.0 & PUTS != 0
+    }
+
+    /// Whether an object may be taken and nothing else.
+    #[inline]
+    pub(crate) const fn takes_quietly(self) -> bool {
+        self.0 & TAKES != 0
+    }
+
+    /// With one object put back, quietly.
+    #[inline]
+    pub(crate) const fn put(self) -> Self {
+        Self(self.0.wrapping_add(PUT))
+    }
+
+    /// With one object taken, quietly.
+    #[inline]
+    pub(crate) const fn taken(self) -> Self {
+        Self(self.0.wrapping_sub(PUT))
+    }
+
+    #[inline]
+    pub(crate) const fn free(self) -> u32 {
+        self.field(FREE_SHIFT, 8)
+    }
+
+    #[inline]
+    pub(crate) const fn capacity(self) -> u32 {
+        self.field(CAPACITY_SHIFT, 8)
+    }
+
+    #[inline]
+    pub(crate) const fn in_use(self) -> u32 {
+        self.capacity() - self.free()
+    }
+
+    pub(crate) const fn pages(self) -> usize {
+        self.field(PAGES_SHIFT, 4) as usize + 1
+    }
+
+    pub(crate) const fn list(self) -> usize {
+        self.field(LIST_SHIFT, 3) as usize
+    }
+
+    /// The class of the owner.
+    pub(crate) const fn class(self) -> usize {
+        self.field(OWNER_SHIFT, 8) as usize
+    }
+
+    #[inline]
+    pub(crate) const fn has(self, flags: u64) -> bool {
+        self.0 & flags != 0
+    }
+
+    /// Whether the class and pool are those of a handle's word.
+    #[inline]
+    pub(crate) const fn is_owner_of(self, handle: u64) -> bool {
+        (self.0 ^ handle) & OWNER == 0
+    }
+
+    pub(crate) const fn flagged(self, flag: u64, on: bool) -> Self {
+        Self(if on { self.0 | flag } else { self.0 & !flag })
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a list's number has 3 bits")]
+    pub(crate) const fn with_list(self, list: usize) -> Self {
+        self.with(LIST_SHIFT, 3, list as u32)
+    }
+
+    pub(crate) const fn with_counts(self, free: u32, capacity: u32) -> Self {
+        self.with(FREE_SHIFT, 8, free).with(CAPACITY_SHIFT, 8, capacity)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "at most 16 pages")]
+    pub(crate) const fn with_pages(self, pages: usize) -> Self {
+        self.with(PAGES_SHIFT, 4, pages as u32 - 1)
+    }
+
+    /// The group that it belongs to.
+    pub(crate) const fn group(self) -> usize {
+        group(self.free())
+    }
+
+    /// With the counters set for the list, the flags and the objects.
+    pub(crate) fn armed(self) -> Self {
+        let (free, in_use) = (self.free(), self.in_use());
+        let list = self.list();
+        let (puts, takes) = if self.has(SHRINKING) || in_use == 0 {
+            // An empty one counts no puts ahead, so the first take must set the counters anew.
+            (0, 0)
+        } else if self.has(TOUCHED) {
+            // The list is put right at the end of the batch; only a zspage that fills must leave its list at once.
+            (in_use, free.saturating_sub(1))
+        } else if list <= LAST_PARTIAL {
+            let end = least_free(list + 1).min(self.capacity());
+            (end.saturating_sub(free + 1), free.saturating_sub(least_free(list)))
+        } else if free == 0 {
+            // The next put makes a growing one the class's source again.
+            (0, 0)
+        } else {
+            (in_use.saturating_sub(1), free.saturating_sub(1))
+        };
+        self.with(0, 8, puts).with(8, 8, takes)
+    }
+}
+
+const _: () = assert!(FULL == group(0) && FIRST_PARTIAL == group(1) && LAST_PARTIAL == group(128));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_do_not_touch_each_other() {
+        let state = State::new(0x3fff).with_counts(128, 128).with_pages(16).with_list(7);
+        assert_eq!((state.free(), state.capacity(), state.pages(), state.list()), (128, 128, 16, 7));
+        assert!(state.is_owner_of(0x3fff << OWNER_SHIFT) && !state.is_owner_of(0x3ffe << OWNER_SHIFT));
+        assert!(!state.has(SHRINKING | TOUCHED | ISOLATED | LAST));
+    }
+
+    /// A quiet put or take keeps the group, never empties or fills a zspage; the next one does something of the kind.
+    #[test]
+    fn quiet_as_long_as_nothing_changes() {
+        for capacity in 1..=128 {
+            for free in 0..=capacity {
+                let state = State::new(1).with_counts(free, capacity);
+                let state = state.with_list(state.group()).armed();
+                let mut next = state;
+                while next.puts_quietly() {
+                    next = next.put();
+                    assert!(next.group() == state.group() && next.in_use() != 0);
+                }
+                if next.in_use() != 0 {
+                    assert!(group(next.free() + 1) != state.group() || next.in_use() == 1);
+                }
+                assert!(free < capacity || !state.takes_quietly());
+                let mut next = state;
+                while next.takes_quietly() {
+                    next = next.taken();
+                    assert!(next.group() == state.group() && next.free() != 0);
+                }
+                if next.free() != 0 && next.in_use() != 0 {
+                    assert!(group(next.free() - 1) != state.group());
+                }
+            }
+        }
+    }
+}
