@@ -3,7 +3,7 @@
 use core::{alloc::Layout, cell::RefCell, marker::PhantomData};
 use std::alloc::{alloc_zeroed, dealloc};
 
-use zsmalloc::{Config, Error, Frame, PAGE_SIZE, PinnedCore, Platform, Pool};
+use zsmalloc::{Config, Error, Frame, Frames, PAGE_SIZE, PinnedCore, Platform, Pool};
 
 const FRAMES: u32 = 4096;
 
@@ -51,7 +51,7 @@ unsafe impl Platform for Machine {
         Some(unsafe { Frame::from_number(number) })
     }
 
-    fn release_frames(&self, frames: &mut dyn Iterator<Item = Frame>) {
+    fn release_frames(&self, frames: Frames<'_>) {
         self.free.borrow_mut().extend(frames.map(Frame::into_number));
     }
 

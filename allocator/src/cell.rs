@@ -35,48 +35,37 @@ pub(crate) struct Cell<'a> {
 /// Ends a use of the object behind `word`; `location` is where it lies now.
 #[inline]
 pub(crate) fn reopen(word: &AtomicU32, location: u32) {
-    // Release: pairs with the acquire in `Cell::lock` and `Cell::try_lock`.
+    // Release: pairs with the acquire in `Cell::lock_at_once` and `Cell::try_lock`.
     word.store(location | OPEN, Ordering::Release);
 }
 
 impl<'a> Cell<'a> {
-    /// Takes the object for its user and gives its location.
+    /// Takes the object for its user and gives its location, if nobody uses it and the generation is right.
     #[inline]
-    pub(crate) fn lock(self, generation: u8) -> Result<u32, Refused> {
+    pub(crate) fn lock_at_once(self, generation: u8) -> Option<u32> {
         // Acquire: pairs with the releases in `reopen`; behind it lie the object's bytes, its location and its generation.
         let word = self.word.fetch_and(!OPEN, Ordering::Acquire);
         if word & OPEN == 0 {
-            return self.lock_contended(generation);
+            return None;
         }
-        let location = word & !OPEN;
         // Relaxed: written before the release that the lock was acquired from.
         if self.generation.load(Ordering::Relaxed) != generation {
-            return self.lock_stale(location);
+            self.unlock(word);
+            return None;
         }
-        Ok(location)
+        Some(word & !OPEN)
     }
 
+    /// Takes the object for its user, waiting for a move to end, and gives its location.
     #[cold]
-    #[inline(never)]
-    fn lock_stale(self, location: u32) -> Result<u32, Refused> {
-        self.unlock(location);
-        Err(Refused::Stale)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn lock_contended(self, generation: u8) -> Result<u32, Refused> {
+    pub(crate) fn lock(self, generation: u8) -> Result<u32, Refused> {
         for _ in 0..PATIENCE {
+            if let Some(location) = self.lock_at_once(generation) {
+                return Ok(location);
+            }
             // Relaxed: a wrong answer is only a matter of time here, since a free changes the generation before anybody can reuse the cell.
             if self.generation.load(Ordering::Relaxed) != generation {
                 return Err(Refused::Stale);
-            }
-            if let Ok(location) = self.try_lock() {
-                // Relaxed: as in `lock`.
-                if self.generation.load(Ordering::Relaxed) == generation {
-                    return Ok(location);
-                }
-                return self.lock_stale(location);
             }
             relax();
         }

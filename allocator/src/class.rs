@@ -222,45 +222,74 @@ impl Class {
         self.choose_source(store);
     }
 
-    /// Frees an object if that changes nothing but its zspage's counts. Otherwise the object's location, for [`Class::put_loudly`].
+    /// Frees an object if nothing changes by it but a cell and its zspage's counts; the number of objects is the caller's to change. Otherwise the
+    /// cell and the location if the object was locked, for [`Class::detach`].
     #[inline]
-    pub(crate) fn free<P: Platform>(&mut self, store: &Store<P>, key: Key) -> Result<Option<u32>, Error> {
-        let at = self.detach(store, key)?;
-        self.objects -= 1;
-        Ok(self.put_quietly(store, at))
+    pub(crate) fn free_quietly<'s, P: Platform>(
+        &mut self,
+        store: &'s Store<P>,
+        key: Key,
+    ) -> Result<(), Option<(Cell<'s>, u32)>> {
+        let cell = store.cell_of(key).ok_or(None)?;
+        let at = cell.lock_at_once(key.generation()).ok_or(None)?;
+        if at & HUGE == 0 {
+            let descriptor = store.descriptor_at(at);
+            let state = descriptor.state();
+            if state.is_owner_of(key.0) && state.puts_quietly() {
+                self.retire(cell, key);
+                descriptor.put(parts(at).1);
+                descriptor.set_state(state.put());
+                return Ok(());
+            }
+        }
+        Err(Some((cell, at)))
     }
 
-    /// Gives up the object's cell. The number of objects is the caller's to change.
     #[inline]
-    fn detach<P: Platform>(&mut self, store: &Store<P>, key: Key) -> Result<u32, Error> {
-        let cell = store.cell_of(key)?;
-        let at = cell.lock(key.generation()).map_err(Error::from)?;
-        if !is_owner(store, at, key, self.owner) {
-            return Err(give_back(cell, at));
-        }
+    fn retire(&mut self, cell: Cell<'_>, key: Key) {
         cell.retire(key.generation(), self.free_cell);
         self.free_cell = key.cell();
+    }
+
+    /// Gives up an object's cell, which may have been `locked` before. The location and the number of objects are the caller's to deal with.
+    pub(crate) fn detach<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        key: Key,
+        locked: Option<(Cell<'_>, u32)>,
+    ) -> Result<u32, Error> {
+        let (cell, at) = match locked {
+            Some(locked) => locked,
+            None => {
+                let cell = store.cell_of(key).ok_or(Error::ForeignHandle)?;
+                (cell, cell.lock(key.generation())?)
+            }
+        };
+        if !is_owner(store, at, key, self.owner) {
+            cell.unlock(at);
+            return Err(Error::ForeignHandle);
+        }
+        self.retire(cell, key);
         Ok(at)
     }
 
+    /// Gives up an object's room if nothing changes by it but counts. Otherwise the location, for [`Class::put_loudly`].
     #[inline]
     pub(crate) fn put_quietly<P: Platform>(&self, store: &Store<P>, at: u32) -> Option<u32> {
         if at & HUGE != 0 {
             return Some(at);
         }
-        let (unit, object) = parts(at);
-        let descriptor = store.descriptor(unit);
+        let descriptor = store.descriptor_at(at);
         let state = descriptor.state();
         if !state.puts_quietly() {
             return Some(at);
         }
-        descriptor.put(object);
+        descriptor.put(parts(at).1);
         descriptor.set_state(state.put());
         None
     }
 
     /// Gives up an object's room where more changes than counts. An empty zspage, or a frame, joins `leaving`.
-    #[cold]
     #[inline(never)]
     pub(crate) fn put_loudly<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
         if at & HUGE != 0 {
@@ -373,18 +402,10 @@ impl Class {
 #[inline]
 pub(crate) fn is_owner<P: Platform>(store: &Store<P>, at: u32, key: Key, huge: u16) -> bool {
     if at & HUGE == 0 {
-        store.descriptor(parts(at).0).state().is_owner_of(key.0)
+        store.descriptor_at(at).state().is_owner_of(key.0)
     } else {
         key.is_huge() && key.owner() == huge
     }
-}
-
-/// Ends the use of an object that the handle has no right to.
-#[cold]
-#[inline(never)]
-pub(crate) fn give_back(cell: Cell<'_>, at: u32) -> Error {
-    cell.unlock(at);
-    Error::ForeignHandle
 }
 
 impl From<Refused> for Error {

@@ -8,7 +8,7 @@
 use crate::{
     cell::{Cell, OPEN},
     class::{Class, CutOff, Leaving},
-    platform::{Frame, PAGE_SIZE, Platform},
+    platform::{Frames, PAGE_SIZE, Platform},
     pool::{Pool, bytes_at},
     size_class::CLASSES,
     store::{CHUNK_CELLS, NO_CHUNK},
@@ -234,10 +234,8 @@ impl<P: Platform> Pool<P> {
 
     fn release_cut(&self, off: &CutOff) -> usize {
         if off.count != 0 {
-            self.store.platform.release_frames(&mut off.frames[..off.count].iter().map(|&number| {
-                // SAFETY: the zspage gave the frame up under the class lock, when nothing lay on it.
-                unsafe { Frame::from_number(number) }
-            }));
+            // SAFETY: the zspage gave the frames up under the class lock, when nothing lay on them.
+            self.store.platform.release_frames(unsafe { Frames::from_numbers(&off.frames[..off.count]) });
             self.discharge(off.count);
         }
         off.count

@@ -55,7 +55,7 @@ pub use config::{Config, Rung};
 pub use deferred::drain::{DrainReport, HOLD};
 pub use error::Error;
 pub use handle::{HANDLE_BITS, Handle};
-pub use platform::{Frame, PAGE_SIZE, PinnedCore, Platform};
+pub use platform::{Frame, Frames, PAGE_SIZE, PinnedCore, Platform};
 #[cfg(not(zs_loom))]
 pub use pool::{MAX_CORES, ObjectView, Pool, Teardown};
 pub use size_class::{CLASSES, MAX_CHAIN, chain, class_of, class_size, objects_in};

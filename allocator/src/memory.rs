@@ -7,7 +7,7 @@ use core::ptr::{self, NonNull};
 
 use crate::{
     error::Error,
-    platform::{Frame, PAGE_SIZE, Platform},
+    platform::{Frame, Frames, PAGE_SIZE, Platform, give_back},
     sync::{AtomicPtr, Ordering},
 };
 
@@ -75,7 +75,7 @@ impl<T: Overlay> Directory<T> {
     #[inline]
     pub(crate) unsafe fn get_known(&self, index: usize) -> &T {
         // Relaxed: the caller is ordered behind the push.
-        let middle = self.roots[index / FANOUT % ROOTS].load(Ordering::Relaxed);
+        let middle = self.roots[(index / FANOUT) % ROOTS].load(Ordering::Relaxed);
         // SAFETY: the caller's promise: the frame is there.
         let middle = unsafe { &*middle };
         let leaf = middle.0[index % FANOUT].load(Ordering::Relaxed);
@@ -121,15 +121,18 @@ impl<T: Overlay> Directory<T> {
             let middle = root.swap(ptr::null_mut(), Ordering::Relaxed);
             // SAFETY: by the invariant; `&mut self` says that nobody reads.
             let Some(table) = (unsafe { middle.as_ref() }) else { continue };
-            let leaves = table.0.iter().map(|leaf| leaf.swap(ptr::null_mut(), Ordering::Relaxed));
-            let mut frames = leaves.filter(|leaf| !leaf.is_null()).map(|leaf| {
-                // SAFETY: adopted by this directory, which forgets it here.
-                unsafe { Frame::from_number(platform.number(leaf.cast())) }
-            });
-            platform.release_frames(&mut frames);
+            let mut numbers = [0; 1];
+            for leaf in &table.0 {
+                let leaf = leaf.swap(ptr::null_mut(), Ordering::Relaxed);
+                if !leaf.is_null() {
+                    numbers[0] = platform.number(leaf.cast());
+                    // SAFETY: adopted by this directory, which forgets it here.
+                    platform.release_frames(unsafe { Frames::from_numbers(&numbers) });
+                }
+            }
+            numbers[0] = platform.number(middle.cast());
             // SAFETY: as above, for the directory's own frame.
-            let frame = unsafe { Frame::from_number(platform.number(middle.cast())) };
-            platform.release_frames(&mut core::iter::once(frame));
+            platform.release_frames(unsafe { Frames::from_numbers(&numbers) });
         }
     }
 }
@@ -161,8 +164,8 @@ impl Supply {
 
     /// Gives back what was not used.
     pub(crate) fn settle<P: Platform>(mut self, platform: &P) {
-        if self.len() > 0 {
-            platform.release_frames(&mut self.frames.iter_mut().filter_map(Option::take));
+        for frame in self.frames.iter_mut().filter_map(Option::take) {
+            give_back(platform, frame);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the pool asks of the kernel around it: frames, pinned cores, an interrupt, a clock.
 
+use core::slice;
+
 /// Size of a frame in bytes.
 pub const PAGE_SIZE: usize = 4096;
 
@@ -31,6 +33,42 @@ impl Frame {
     }
 }
 
+/// Frames that go back: an iterator over their tokens.
+#[derive(Debug)]
+pub struct Frames<'a>(slice::Iter<'a, u32>);
+
+impl<'a> Frames<'a> {
+    /// # Safety
+    /// The caller owns these frames, and forgets them.
+    pub(crate) unsafe fn from_numbers(numbers: &'a [u32]) -> Self {
+        // INVARIANT: each number is given out once, and the caller makes no other token of it.
+        Self(numbers.iter())
+    }
+}
+
+impl Iterator for Frames<'_> {
+    type Item = Frame;
+
+    #[inline]
+    fn next(&mut self) -> Option<Frame> {
+        self.0.next().map(|&number| Frame(number))
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Frames<'_> {}
+
+/// Gives one frame back.
+pub(crate) fn give_back<P: Platform>(platform: &P, frame: Frame) {
+    let number = [frame.into_number()];
+    // SAFETY: the token is used up here.
+    platform.release_frames(unsafe { Frames::from_numbers(&number) });
+}
+
 /// The kernel under the pool.
 ///
 /// # Safety
@@ -60,8 +98,8 @@ pub unsafe trait Platform: Sync {
     /// A free frame with any content, or `None` if there is none. Called without a lock held.
     fn allocate_frame(&self) -> Option<Frame>;
 
-    /// Takes frames back in bulk. Called without a lock held (but on the first rung of [`crate::Rung`]); takes every item.
-    fn release_frames(&self, frames: &mut dyn Iterator<Item = Frame>);
+    /// Takes frames back in bulk, every one of them. Called without a lock held (but on the first rung of [`crate::Rung`]).
+    fn release_frames(&self, frames: Frames<'_>);
 
     /// Where a frame lies; by default memory is mapped to itself from address 0 on.
     #[inline]

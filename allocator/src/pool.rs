@@ -14,6 +14,7 @@ mod teardown;
 use core::ptr::NonNull;
 
 use crate::{
+    cell::Cell,
     class::{Class, Leaving},
     config::{Config, Rung},
     deferred::{
@@ -26,7 +27,7 @@ use crate::{
     platform::{PAGE_SIZE, PinnedCore, Platform},
     size_class::MAX_CHAIN,
     store::Store,
-    sync::{AtomicU8, AtomicUsize, Guard, Lock, Ordering, next_tag},
+    sync::{AtomicU8, AtomicUsize, Held, Lock, Ordering, next_tag},
 };
 
 pub(crate) use object::bytes_at;
@@ -59,6 +60,7 @@ type RingTable = [NonNull<CoreRing>; MAX_CORES];
 ///
 /// # Invariants
 /// Once `new` has returned, `classes` and `rings` point at filled frames of this pool, which stay until it is closed.
+#[repr(C)]
 pub struct Pool<P: Platform> {
     pub(crate) store: Store<P>,
     pub(crate) config: Config,
@@ -238,25 +240,35 @@ impl<P: Platform> Pool<P> {
 
     #[inline]
     pub(crate) fn free_key(&self, key: Key) -> Result<(), Error> {
-        let pinned = self.store.platform.pin();
-        let mut class = self.class(key.class()).lock(&pinned);
-        if let Some(at) = class.free(&self.store, key)? {
-            self.free_loudly(class, at);
+        let mut class = self.class(key.class()).hold(self.store.platform.pin());
+        match class.free_quietly(&self.store, key) {
+            Ok(()) => {
+                class.objects -= 1;
+                Ok(())
+            }
+            Err(locked) => self.free_loudly(class, key, locked),
         }
-        Ok(())
     }
 
-    /// The rest of a free where a zspage changes its list or goes, or a frame goes.
-    #[cold]
+    /// A free where something else changes than a cell and its zspage's counts.
     #[inline(never)]
-    fn free_loudly(&self, mut class: Guard<'_, Class>, at: u32) {
+    fn free_loudly(
+        &self,
+        mut class: Held<'_, Class, P::Pinned<'_>>,
+        key: Key,
+        locked: Option<(Cell<'_>, u32)>,
+    ) -> Result<(), Error> {
+        let at = class.detach(&self.store, key, locked)?;
+        class.objects -= 1;
         let mut leaving = Leaving::none();
         class.put_loudly(&self.store, at, &mut leaving);
         if self.config.rung == Rung::SynchronousInside {
-            return self.release(leaving);
+            self.release(leaving);
+        } else {
+            drop(class);
+            self.release(leaving);
         }
-        drop(class);
-        self.release(leaving);
+        Ok(())
     }
 }
 

@@ -5,12 +5,11 @@
 
 use crate::{
     cell::Cell,
-    error::Error,
     handle::{CELL_BITS, Key},
     memory::{Directory, MOST_LEAVES, Overlay, Supply},
     platform::{PAGE_SIZE, Platform},
     sync::{AtomicU8, AtomicU32, AtomicU64, Lock, Ordering},
-    zspage::{Descriptor, Footprint, MOST_UNITS, NO_ZSPAGE, State, UNIT_BITS},
+    zspage::{Descriptor, Footprint, MOST_UNITS, NO_ZSPAGE, OBJECT_BITS, State, UNIT_BITS},
 };
 
 /// Cells in a chunk.
@@ -61,11 +60,12 @@ pub(crate) struct Arena {
     free_units: [u32; MOST_UNITS + 1],
 }
 
-/// The metadata of a pool and the platform that its frames come from.
+/// The metadata of a pool and the platform that its frames come from. What every operation reads comes first.
+#[repr(C)]
 pub(crate) struct Store<P> {
-    pub(crate) platform: P,
     cells: Directory<Cells>,
     units: Directory<Units>,
+    pub(crate) platform: P,
     arena: Lock<Arena>,
     pub(crate) hints: Hints,
 }
@@ -145,14 +145,11 @@ impl<P: Platform> Store<P> {
 
     /// The cell that a handle names, if there is one. Whose it is, only the object behind it says.
     #[inline]
-    pub(crate) fn cell_of(&self, key: Key) -> Result<Cell<'_>, Error> {
+    pub(crate) fn cell_of(&self, key: Key) -> Option<Cell<'_>> {
         let cell = key.cell();
-        let leaf = self.cells.get((cell >> SLOT_BITS) as usize).ok_or(Error::ForeignHandle)?;
+        let leaf = self.cells.get((cell >> SLOT_BITS) as usize)?;
         let slot = (cell % (1 << SLOT_BITS)) as usize;
-        match (leaf.words.get(slot), leaf.generations.get(slot)) {
-            (Some(word), Some(generation)) => Ok(Cell { word, generation }),
-            _ => Err(Error::ForeignHandle),
-        }
+        Some(Cell { word: leaf.words.get(slot)?, generation: leaf.generations.get(slot)? })
     }
 
     /// A cell that the caller found in its class's own lists.
@@ -216,6 +213,15 @@ impl<P: Platform> Store<P> {
         // SAFETY: units are only named by cells and lists, which learned of them after they were pushed.
         let units = unsafe { self.units.get_known((unit / UNITS) as usize) };
         Descriptor::at(units, unit % UNITS)
+    }
+
+    /// The descriptor of the zspage that an object lies in.
+    #[inline]
+    pub(crate) fn descriptor_at(&self, location: u32) -> Descriptor<'_> {
+        let unit = location >> OBJECT_BITS;
+        // SAFETY: as in `descriptor`.
+        let units = unsafe { self.units.get_known((unit / UNITS) as usize) };
+        Descriptor::at(units, unit)
     }
 
     // A free run of units holds the next one of its length in its first word.

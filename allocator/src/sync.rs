@@ -37,6 +37,31 @@ pub(crate) type Guard<'a, T> = spin::mutex::SpinMutexGuard<'a, T>;
 #[cfg(zs_loom)]
 pub(crate) type Guard<'a, T> = loom::sync::MutexGuard<'a, T>;
 
+/// Access to what a [`Lock`] guards, together with the pinned core: first the lock goes, then the pin.
+#[cfg(not(zs_loom))]
+pub(crate) struct Held<'a, T, Q> {
+    guard: Guard<'a, T>,
+    _pinned: Q,
+}
+
+#[cfg(not(zs_loom))]
+impl<T, Q> core::ops::Deref for Held<'_, T, Q> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+#[cfg(not(zs_loom))]
+impl<T, Q> core::ops::DerefMut for Held<'_, T, Q> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
 impl<T> Lock<T> {
     #[cfg(not(zs_loom))]
     pub(crate) const fn new(value: T) -> Self {
@@ -53,6 +78,13 @@ impl<T> Lock<T> {
     #[inline]
     pub(crate) fn lock<'a>(&'a self, _pinned: &'a impl PinnedCore) -> Guard<'a, T> {
         self.0.lock()
+    }
+
+    /// Waits for the lock, and keeps the core pinned for as long as it is held.
+    #[cfg(not(zs_loom))]
+    #[inline]
+    pub(crate) fn hold<Q: PinnedCore>(&self, pinned: Q) -> Held<'_, T, Q> {
+        Held { guard: self.0.lock(), _pinned: pinned }
     }
 
     /// Takes the lock if it is free. Needs no masking, since nobody waits for a lock that is only tried.

@@ -35,7 +35,8 @@ pub(crate) use state::{
 pub(crate) const UNIT_BITS: u32 = 23;
 /// No zspage.
 pub(crate) const NO_ZSPAGE: u32 = (1 << UNIT_BITS) - 1;
-const OBJECT_BITS: u32 = 7;
+/// Bits of an object's index.
+pub(crate) const OBJECT_BITS: u32 = 7;
 /// Most objects in a zspage.
 pub(crate) const MAX_OBJECTS: usize = 1 << OBJECT_BITS;
 const HEADER: usize = 16;
@@ -83,6 +84,7 @@ pub(crate) struct Descriptor<'a> {
 }
 
 impl<'a> Descriptor<'a> {
+    /// The descriptor whose header is at `unit` of a frame, counted round.
     #[inline]
     pub(crate) fn at(units: &'a Units, unit: u32) -> Self {
         let first = NonNull::from(&units.0).cast::<AtomicU64>();

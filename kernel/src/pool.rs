@@ -61,7 +61,7 @@ unsafe impl Platform for Kernel {
         Some(unsafe { zsmalloc::Frame::from_number(number) })
     }
 
-    fn release_frames(&self, frames: &mut dyn Iterator<Item = zsmalloc::Frame>) {
+    fn release_frames(&self, frames: zsmalloc::Frames<'_>) {
         frames::release(frames.map(|frame| {
             // SAFETY: the pool had the frame from `allocate_frame` and gives its token up here.
             unsafe { frames::Frame::from_address(u64::from(frame.into_number()) << 12) }

@@ -1,6 +1,7 @@
 //! Frees of a batch: a zspage whose list is to change is noted and put right once, at the end.
 
 use crate::{
+    cell::Cell,
     class::{Class, Leaving},
     error::Error,
     handle::Key,
@@ -35,29 +36,31 @@ impl Class {
         notes: &mut Notes,
         leaving: &mut Leaving,
     ) -> Result<(), Error> {
-        let at = self.detach(store, key)?;
-        if let Some(at) = self.put_quietly(store, at) {
-            self.put_and_note(store, at, notes, leaving);
+        match self.free_quietly(store, key) {
+            Ok(()) => Ok(()),
+            Err(locked) => self.free_and_note(store, key, locked, notes, leaving),
         }
-        Ok(())
     }
 
-    #[cold]
     #[inline(never)]
-    fn put_and_note<P: Platform>(
+    fn free_and_note<P: Platform>(
         &mut self,
         store: &Store<P>,
-        at: u32,
+        key: Key,
+        locked: Option<(Cell<'_>, u32)>,
         notes: &mut Notes,
         leaving: &mut Leaving,
-    ) {
+    ) -> Result<(), Error> {
+        let at = self.detach(store, key, locked)?;
         if at & HUGE != 0 {
-            return self.put_huge(store, at, leaving);
+            self.put_huge(store, at, leaving);
+            return Ok(());
         }
         let unit = parts(at).0;
         let state = self.put_slot(store, at);
         if state.has(TOUCHED) {
-            return store.descriptor(unit).set_state(state.armed());
+            store.descriptor(unit).set_state(state.armed());
+            return Ok(());
         }
         match notes.units.get_mut(notes.count) {
             Some(note) => {
@@ -67,6 +70,7 @@ impl Class {
             }
             None => self.settle(store, unit, state, leaving),
         }
+        Ok(())
     }
 
     /// Ends a hold of the lock, after which `next` more objects will be freed in another one. The fullness updates are made at the end, or where there might be no

@@ -8,7 +8,7 @@ use crate::{
         ring::{Ring, Shape, Slots},
     },
     error::Error,
-    platform::{Frame, PAGE_SIZE, Platform},
+    platform::{Frames, PAGE_SIZE, Platform, give_back},
     sync::{AtomicPtr, AtomicU64, Ordering},
 };
 
@@ -115,7 +115,7 @@ pub(crate) fn create<P: Platform>(platform: &P, shape: Shape) -> Result<NonNull<
     for place in 0..frames {
         let Some(frame) = platform.allocate_frame() else {
             release(platform, &slots, place);
-            platform.release_frames(&mut core::iter::once(home));
+            give_back(platform, home);
             return Err(Error::OutOfMemory);
         };
         let number = frame.into_number();
@@ -137,10 +137,8 @@ pub(crate) fn create<P: Platform>(platform: &P, shape: Shape) -> Result<NonNull<
 }
 
 fn release<P: Platform>(platform: &P, slots: &FrameSlots, frames: usize) {
-    platform.release_frames(&mut slots.numbers.iter().take(frames).map(|&number| {
-        // SAFETY: the frame was the ring's, which forgets it.
-        unsafe { Frame::from_number(number) }
-    }));
+    // SAFETY: the frames were the ring's, which forgets them.
+    platform.release_frames(unsafe { Frames::from_numbers(&slots.numbers[..frames]) });
 }
 
 /// Gives a ring's frames back.
@@ -153,5 +151,6 @@ pub(crate) unsafe fn destroy<P: Platform>(platform: &P, ring: NonNull<CoreRing>)
     let slots = ring.into_slots();
     release(platform, &slots, slots.frames);
     // SAFETY: the ring's home frame, which holds nothing any more.
-    platform.release_frames(&mut core::iter::once(unsafe { Frame::from_number(slots.home) }));
+    let home = unsafe { Frames::from_numbers(core::slice::from_ref(&slots.home)) };
+    platform.release_frames(home);
 }

@@ -5,7 +5,7 @@ use crate::{
     error::Error,
     handle::Handle,
     memory::Supply,
-    platform::{Frame, PAGE_SIZE, Platform},
+    platform::{Frame, PAGE_SIZE, Platform, give_back},
     pool::Pool,
     size_class::{HUGE_CLASS, chain, class_of, class_size, objects_in},
     store::Wanting,
@@ -145,7 +145,7 @@ impl<P: Platform> Pool<P> {
 
     fn place_huge(&self, class: u8, frame: Frame) -> Result<Grown, Error> {
         if frame.number() >= MOST_FRAMES {
-            self.return_frame(frame);
+            give_back(&self.store.platform, frame);
             return Err(Error::OutOfMemory);
         }
         let taken = {
@@ -155,7 +155,7 @@ impl<P: Platform> Pool<P> {
         match taken {
             Ok((cell, generation)) => Ok(Grown::Object(cell, generation)),
             Err(frame) => {
-                self.return_frame(frame);
+                give_back(&self.store.platform, frame);
                 self.discharge(1);
                 Ok(Grown::WantsCell)
             }
@@ -179,7 +179,7 @@ impl<P: Platform> Pool<P> {
             (Err(frame), Grown::WantsPage) => frame,
             // Somebody freed an object meanwhile, or there is no cell.
             (Err(frame), taken) => {
-                self.return_frame(frame);
+                give_back(&self.store.platform, frame);
                 self.discharge(1);
                 return Ok(taken);
             }
@@ -191,7 +191,7 @@ impl<P: Platform> Pool<P> {
         }) {
             Ok(unit) => unit,
             Err(error) => {
-                self.return_frame(frame);
+                give_back(&self.store.platform, frame);
                 return Err(error);
             }
         };
@@ -200,10 +200,6 @@ impl<P: Platform> Pool<P> {
         let mut class = self.class(class).lock(&pinned);
         class.add_zspage(&self.store, unit, frame, most);
         Ok(self.take_locked(&mut class))
-    }
-
-    fn return_frame(&self, frame: Frame) {
-        self.store.platform.release_frames(&mut core::iter::once(frame));
     }
 
     /// Counts a page in, unless it would pass the limit.

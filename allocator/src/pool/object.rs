@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 
 use crate::{
     cell::reopen,
-    class::{give_back, is_owner},
+    class::is_owner,
     error::Error,
     handle::{Handle, Key},
     platform::Platform,
@@ -101,12 +101,27 @@ impl<P: Platform> Pool<P> {
     /// Locks an object for its user.
     #[inline]
     fn begin(&self, key: Key) -> Result<(&AtomicU32, u32), Error> {
-        let cell = self.store.cell_of(key)?;
-        let at = cell.lock(key.generation())?;
-        if !is_owner(&self.store, at, key, self.tag.owner(HUGE_CLASS as u8)) {
-            return Err(give_back(cell, at));
+        if let Some(cell) = self.store.cell_of(key)
+            && let Some(at) = cell.lock_at_once(key.generation())
+        {
+            if is_owner(&self.store, at, key, self.tag.owner(HUGE_CLASS as u8)) {
+                return Ok((cell.word, at));
+            }
+            cell.unlock(at);
         }
-        Ok((cell.word, at))
+        self.begin_contended(key)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_contended(&self, key: Key) -> Result<(&AtomicU32, u32), Error> {
+        let cell = self.store.cell_of(key).ok_or(Error::ForeignHandle)?;
+        let at = cell.lock(key.generation())?;
+        if is_owner(&self.store, at, key, self.tag.owner(HUGE_CLASS as u8)) {
+            return Ok((cell.word, at));
+        }
+        cell.unlock(at);
+        Err(Error::ForeignHandle)
     }
 }
 
@@ -124,7 +139,7 @@ pub(crate) unsafe fn bytes_at<'b, P: Platform>(
         // SAFETY: the caller's promise.
         return (unsafe { bytes::whole(&store.platform, at & !HUGE) }, &mut []);
     }
-    let (unit, object) = parts(at);
+    let object = parts(at).1;
     // SAFETY: the caller's promise.
-    unsafe { store.descriptor(unit).object(&store.platform, class_size(class), object) }
+    unsafe { store.descriptor_at(at).object(&store.platform, class_size(class), object) }
 }

@@ -3,7 +3,7 @@
 use crate::{
     class::Leaving,
     config::Rung,
-    platform::{Frame, Platform},
+    platform::{Frames, Platform},
     pool::Pool,
     size_class::{chain, objects_in},
     zspage::{LAST, NO_ZSPAGE, bytes, footprint},
@@ -12,6 +12,35 @@ use crate::{
 /// Descriptors that are given back under one hold of the arena's lock.
 const DESCRIPTORS: usize = 32;
 const NO_FRAME: u32 = Leaving::none().frame;
+
+/// Frames that are given back in one call.
+const BACK: usize = 64;
+
+/// Frames on their way back, which left their class with nothing on them, so that nobody else knows of them.
+struct Back<'a, P: Platform> {
+    pool: &'a Pool<P>,
+    numbers: [u32; BACK],
+    count: usize,
+    total: usize,
+}
+
+impl<P: Platform> Back<'_, P> {
+    #[inline]
+    fn add(&mut self, number: u32) {
+        if self.count == BACK {
+            self.send();
+        }
+        self.numbers[self.count] = number;
+        self.count += 1;
+    }
+
+    fn send(&mut self) {
+        // SAFETY: the frames were the zspages', which are gone.
+        self.pool.store.platform.release_frames(unsafe { Frames::from_numbers(&self.numbers[..self.count]) });
+        self.total += self.count;
+        self.count = 0;
+    }
+}
 
 impl<P: Platform> Pool<P> {
     /// Gives back the frames of what left its class, or keeps them for the drain where the rung says so.
@@ -53,30 +82,24 @@ impl<P: Platform> Pool<P> {
         self.release_now(leaving)
     }
 
-    /// Gives frames back in one call, then the descriptors. How many pages that were.
+    /// Gives frames back in bulk, then the descriptors. How many pages that were.
     pub(crate) fn release_now(&self, leaving: Leaving) -> usize {
-        let (mut total, mut page) = (0, 0);
+        let mut back = Back { pool: self, numbers: [0; BACK], count: 0, total: 0 };
         let Leaving { mut zspage, mut frame } = leaving;
-        self.store.platform.release_frames(&mut core::iter::from_fn(|| {
-            let number = if frame != NO_FRAME {
-                let next = bytes::linked(&self.store.platform, frame);
-                core::mem::replace(&mut frame, next)
-            } else if zspage != NO_ZSPAGE {
-                let descriptor = self.store.descriptor(zspage);
-                let number = descriptor.frame(page);
-                page += 1;
-                if page == descriptor.state().pages() {
-                    page = 0;
-                    zspage = descriptor.next();
-                }
-                number
-            } else {
-                return None;
-            };
-            total += 1;
-            // SAFETY: the frame left its class with nothing on it, so nobody else knows of it.
-            Some(unsafe { Frame::from_number(number) })
-        }));
+        while frame != NO_FRAME {
+            let next = bytes::linked(&self.store.platform, frame);
+            back.add(frame);
+            frame = next;
+        }
+        while zspage != NO_ZSPAGE {
+            let descriptor = self.store.descriptor(zspage);
+            for page in 0..descriptor.state().pages() {
+                back.add(descriptor.frame(page));
+            }
+            zspage = descriptor.next();
+        }
+        back.send();
+        let total = back.total;
         self.discharge(total);
         let mut zspage = leaving.zspage;
         while zspage != NO_ZSPAGE {

@@ -3,7 +3,7 @@
 use crate::{
     class::Leaving,
     deferred::frames,
-    platform::{Frame, Platform},
+    platform::{Frames, Platform},
     pool::Pool,
 };
 
@@ -51,10 +51,9 @@ impl<P: Platform> Pool<P> {
         }
         for number in &mut self.numbers {
             if let Some(number) = core::mem::take(number).checked_sub(1) {
+                let number = [number];
                 // SAFETY: the pool took this frame, and forgets it here.
-                self.store
-                    .platform
-                    .release_frames(&mut core::iter::once(unsafe { Frame::from_number(number) }));
+                self.store.platform.release_frames(unsafe { Frames::from_numbers(&number) });
             }
         }
         self.store.dismantle();

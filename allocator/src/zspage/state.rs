@@ -14,8 +14,8 @@
 //! The two counters at the bottom make the ordinary take and put one addition and one test of eight bits: whether a zspage changes its list,
 //! becomes empty, or is being shrunk, is only asked where a counter is zero.
 //!
-//! Fullness groups go by the number of free objects: none, 1-3, 4-15, 16-63, 64 and more. So a zspage that fills or empties moves between lists
-//! four times, and the fullest ones are told apart best.
+//! Fullness groups go by the number of free objects: none, 1-7, 8-63, 64 and more. So a zspage that fills or empties moves between lists
+//! three times, and the fullest ones are told apart best.
 
 use crate::handle::OWNER_SHIFT;
 
@@ -24,11 +24,11 @@ pub(crate) const FULL: usize = 0;
 /// Fullest group that has a free object.
 pub(crate) const FIRST_PARTIAL: usize = 1;
 /// Emptiest group.
-pub(crate) const LAST_PARTIAL: usize = 4;
+pub(crate) const LAST_PARTIAL: usize = 3;
 /// Zspages that compaction empties: no new object is put there.
-pub(crate) const VICTIMS: usize = 5;
+pub(crate) const VICTIMS: usize = 4;
 /// The zspage that takes the class's next pages, which is on no list.
-pub(crate) const GROWING: usize = 6;
+pub(crate) const GROWING: usize = 5;
 
 /// Being packed to its front by compaction: objects from the class's cut on do not come back when they are freed.
 pub(crate) const SHRINKING: u64 = 1 << 54;
@@ -52,11 +52,11 @@ const OWNER: u64 = 0x3fff << OWNER_SHIFT;
 /// The group of a zspage by its free objects.
 #[inline]
 pub(crate) const fn group(free: u32) -> usize {
-    ((u32::BITS + 1 - free.leading_zeros()) / 2) as usize
+    ((u32::BITS + 2 - free.leading_zeros()) / 3) as usize
 }
 
 const fn least_free(group: usize) -> u32 {
-    if group == 0 { 0 } else { 1 << (2 * (group - 1)) }
+    if group == 0 { 0 } else { 1 << (3 * (group - 1)) }
 }
 
 /// State of a zspage.

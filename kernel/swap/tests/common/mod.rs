@@ -12,7 +12,7 @@ use std::{
     sync::Mutex,
 };
 
-use zsmalloc::{Frame, PAGE_SIZE, PinnedCore, Platform};
+use zsmalloc::{Frame, Frames, PAGE_SIZE, PinnedCore, Platform};
 
 thread_local! {
     static CORE: Cell<usize> = const { Cell::new(0) };
@@ -118,7 +118,7 @@ unsafe impl Platform for &Host {
         Some(unsafe { Frame::from_number(number) })
     }
 
-    fn release_frames(&self, frames: &mut dyn Iterator<Item = Frame>) {
+    fn release_frames(&self, frames: Frames<'_>) {
         let mut free = self.free.lock().expect("no panic");
         free.extend(frames.map(Frame::into_number));
     }
