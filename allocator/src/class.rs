@@ -16,23 +16,23 @@ pub(crate) use shrink::CutOff;
 use crate::{
     cell::{Cell, Refused},
     error::Error,
-    handle::Key,
+    handle::{Base, Handle, Key},
     platform::{Frame, PAGE_SIZE, Platform},
     size_class::{chain, class_size},
     store::{NO_CELL, NO_CHUNK, Store},
     zspage::{
-        FIRST_PARTIAL, GROWING, HUGE, ISOLATED, LAST, LAST_PARTIAL, NO_ZSPAGE, SHRINKING, State, TOUCHED,
-        VICTIMS, location, parts,
+        Descriptor, FIRST_PARTIAL, GROWING, HUGE, ISOLATED, LAST, LAST_PARTIAL, NO_ZSPAGE, SHRINKING, State,
+        TOUCHED, VICTIMS, location, parts,
     },
 };
 
 pub(crate) const LISTS: usize = VICTIMS + 1;
+const PARTIAL: u32 = (1 << (LAST_PARTIAL + 1)) - (1 << FIRST_PARTIAL);
 
 /// State of a class.
 pub(crate) struct Class {
-    index: u8,
     /// Class and pool, as in handles.
-    owner: u16,
+    base: Base,
     /// Bit `i`: list `i` is not empty.
     lists_used: u32,
     lists: [u32; LISTS],
@@ -70,10 +70,9 @@ pub(crate) struct Class {
 const _: () = assert!(size_of::<crate::sync::Lock<Class>>() <= 128);
 
 impl Class {
-    pub(crate) const fn new(index: u8, owner: u16) -> Self {
+    pub(crate) const fn new(base: Base) -> Self {
         Self {
-            index,
-            owner,
+            base,
             lists_used: 0,
             lists: [NO_ZSPAGE; LISTS],
             free_cell: NO_CELL,
@@ -97,8 +96,13 @@ impl Class {
     }
 
     #[inline]
+    fn index(&self) -> u8 {
+        Key(self.base.word()).class()
+    }
+
+    #[inline]
     pub(crate) fn size(&self) -> usize {
-        class_size(usize::from(self.index))
+        class_size(self.index().into())
     }
 
     #[inline]
@@ -112,29 +116,40 @@ impl Class {
         self.chunks = chunk;
     }
 
-    /// Adds a page to the zspage that grows; gives the frame back if there is none that may.
+    /// Adds a page to the zspage that grows, and takes an object of it; gives the frame back if there is no cell, or no zspage that may grow.
+    #[inline]
     pub(crate) fn extend<P: Platform>(
         &mut self,
         store: &Store<P>,
         frame: Frame,
         most: usize,
-    ) -> Result<(), Frame> {
-        if self.growing == NO_ZSPAGE {
+    ) -> Result<Option<Handle>, Frame> {
+        let unit = self.growing;
+        if unit == NO_ZSPAGE || self.free_cell == NO_CELL {
             return Err(frame);
         }
-        let descriptor = store.descriptor(self.growing);
+        let descriptor = store.descriptor(unit);
         let before = descriptor.state();
-        let pages = if before.capacity() == 0 { 0 } else { before.pages() };
-        if pages >= chain(usize::from(self.index), most) {
+        let pages = before.pages();
+        if pages >= chain(self.index().into(), most) {
             return Err(frame);
         }
         descriptor.set_frame(pages, frame.into_number());
         let state = descriptor.set_pages(pages + 1, self.size());
-        descriptor.set_state(state.armed());
         self.pages += 1;
         self.capacity += state.capacity() - before.capacity();
-        self.choose_source(store);
-        Ok(())
+        if state.free() == 0 {
+            // The page only completes what the next one begins.
+            descriptor.set_state(state.armed());
+            return Ok(None);
+        }
+        let object = descriptor.take();
+        let state = state.with_counts(state.free() - 1, state.capacity());
+        descriptor.set_state(state.armed());
+        if self.lists_used & PARTIAL == 0 {
+            self.set_source(store, if state.free() == 0 { NO_ZSPAGE } else { unit });
+        }
+        Ok(Some(self.bind(store, self.free_cell, location(unit, object))))
     }
 
     /// Joins a zspage that was prepared for this class, with its first page.
@@ -148,11 +163,11 @@ impl Class {
         if self.growing != NO_ZSPAGE && store.descriptor(self.growing).state().free() == 0 {
             self.stop_growing(store);
         }
-        if self.growing == NO_ZSPAGE && chain(usize::from(self.index), most) > 1 {
+        if self.growing == NO_ZSPAGE && chain(self.index().into(), most) > 1 {
             self.growing = unit;
             descriptor.set_state(state.armed());
         } else {
-            self.link(store, unit, state.group());
+            self.link(store, unit, descriptor, state, state.group());
         }
         self.choose_source(store);
     }
@@ -161,7 +176,9 @@ impl Class {
     pub(crate) fn stop_growing<P: Platform>(&mut self, store: &Store<P>) {
         let unit = core::mem::replace(&mut self.growing, NO_ZSPAGE);
         if unit != NO_ZSPAGE {
-            self.link(store, unit, store.descriptor(unit).state().group());
+            let descriptor = store.descriptor(unit);
+            let state = descriptor.state();
+            self.link(store, unit, descriptor, state, state.group());
             self.choose_source(store);
         }
     }
@@ -175,9 +192,25 @@ impl Class {
         }
     }
 
-    /// Takes an object, with a cell for it: the cell's number and generation. The location is the object's own.
+    /// Takes an object if nothing changes by it but a cell and its zspage's counts.
     #[inline]
-    pub(crate) fn take<P: Platform>(&mut self, store: &Store<P>) -> Option<(u32, u8)> {
+    pub(crate) fn take_quietly<P: Platform>(&mut self, store: &Store<P>) -> Option<Handle> {
+        let (cell, unit) = (self.free_cell, self.source);
+        if cell == NO_CELL || unit == NO_ZSPAGE {
+            return None;
+        }
+        let descriptor = store.descriptor(unit);
+        let state = descriptor.state();
+        if !state.takes_quietly() {
+            return None;
+        }
+        let object = descriptor.take();
+        descriptor.set_state(state.taken());
+        Some(self.bind(store, cell, location(unit, object)))
+    }
+
+    /// Takes an object, with a cell for it.
+    pub(crate) fn take<P: Platform>(&mut self, store: &Store<P>) -> Option<Handle> {
         let cell = self.free_cell;
         if cell == NO_CELL {
             return None;
@@ -188,15 +221,14 @@ impl Class {
 
     /// Makes the first free cell an object's.
     #[inline]
-    fn bind<P: Platform>(&mut self, store: &Store<P>, cell: u32, at: u32) -> (u32, u8) {
+    fn bind<P: Platform>(&mut self, store: &Store<P>, cell: u32, at: u32) -> Handle {
         let place = store.cell(cell);
         self.free_cell = place.next_free();
         self.objects += 1;
-        (cell, place.publish(at))
+        Handle::new(self.base, cell, place.publish(at))
     }
 
     /// Takes an object's room without a cell: for a move.
-    #[inline]
     pub(crate) fn take_slot<P: Platform>(&mut self, store: &Store<P>) -> Option<u32> {
         let unit = self.source;
         if unit == NO_ZSPAGE {
@@ -208,28 +240,16 @@ impl Class {
         if state.takes_quietly() {
             descriptor.set_state(state.taken());
         } else {
-            self.take_loudly(store, unit, state);
+            let state = state.with_counts(state.free() - 1, state.capacity());
+            self.relist(store, unit, descriptor, state);
         }
         Some(location(unit, object))
     }
 
-    #[cold]
-    #[inline(never)]
-    fn take_loudly<P: Platform>(&mut self, store: &Store<P>, unit: u32, state: State) {
-        let state = state.with_counts(state.free() - 1, state.capacity());
-        store.descriptor(unit).set_state(state);
-        self.relist(store, unit, state);
-        self.choose_source(store);
-    }
-
     /// Frees an object if nothing changes by it but a cell and its zspage's counts; the number of objects is the caller's to change. Otherwise the
-    /// cell and the location if the object was locked, for [`Class::detach`].
+    /// location if the object is locked now, for [`Class::detach`].
     #[inline]
-    pub(crate) fn free_quietly<'s, P: Platform>(
-        &mut self,
-        store: &'s Store<P>,
-        key: Key,
-    ) -> Result<(), Option<(Cell<'s>, u32)>> {
+    pub(crate) fn free_quietly<P: Platform>(&mut self, store: &Store<P>, key: Key) -> Result<(), Option<u32>> {
         let cell = store.cell_of(key).ok_or(None)?;
         let at = cell.lock_at_once(key.generation()).ok_or(None)?;
         if at & HUGE == 0 {
@@ -242,7 +262,7 @@ impl Class {
                 return Ok(());
             }
         }
-        Err(Some((cell, at)))
+        Err(Some(at))
     }
 
     #[inline]
@@ -251,21 +271,20 @@ impl Class {
         self.free_cell = key.cell();
     }
 
-    /// Gives up an object's cell, which may have been `locked` before. The location and the number of objects are the caller's to deal with.
+    /// Gives up an object's cell, whose location is `locked` if it was locked before. The location and the number of objects are the caller's to deal with.
+    #[inline]
     pub(crate) fn detach<P: Platform>(
         &mut self,
         store: &Store<P>,
         key: Key,
-        locked: Option<(Cell<'_>, u32)>,
+        locked: Option<u32>,
     ) -> Result<u32, Error> {
-        let (cell, at) = match locked {
-            Some(locked) => locked,
-            None => {
-                let cell = store.cell_of(key).ok_or(Error::ForeignHandle)?;
-                (cell, cell.lock(key.generation())?)
-            }
+        let cell = store.cell_of(key).ok_or(Error::ForeignHandle)?;
+        let at = match locked {
+            Some(at) => at,
+            None => cell.lock(key.generation())?,
         };
-        if !is_owner(store, at, key, self.owner) {
+        if !is_owner(store, at, key, self.base) {
             cell.unlock(at);
             return Err(Error::ForeignHandle);
         }
@@ -295,36 +314,41 @@ impl Class {
         if at & HUGE != 0 {
             return self.put_huge(store, at, leaving);
         }
-        let state = self.put_slot(store, at);
-        self.settle(store, parts(at).0, state, leaving);
+        let descriptor = store.descriptor_at(at);
+        let state = self.put_slot(descriptor, parts(at).1);
+        self.settle(store, parts(at).0, descriptor, state, leaving);
         self.leave_if_empty(store, leaving);
     }
 
-    /// Puts one object back and says what the zspage is like then.
-    fn put_slot<P: Platform>(&mut self, store: &Store<P>, at: u32) -> State {
-        let (unit, object) = parts(at);
-        let descriptor = store.descriptor(unit);
+    /// Puts one object back. Returns what the state is then, which is the caller's to set.
+    #[inline]
+    fn put_slot(&mut self, descriptor: Descriptor<'_>, object: u32) -> State {
         let state = descriptor.state();
-        let state = if state.has(SHRINKING) && object >= self.cut {
+        if state.has(SHRINKING) && object >= self.cut {
             self.beyond -= 1;
             self.capacity -= 1;
-            state.with_counts(state.free(), state.capacity() - 1)
-        } else {
-            descriptor.put(object);
-            state.with_counts(state.free() + 1, state.capacity())
-        };
-        descriptor.set_state(state);
-        state
+            return state.with_counts(state.free(), state.capacity() - 1);
+        }
+        descriptor.put(object);
+        state.with_counts(state.free() + 1, state.capacity())
     }
 
-    /// Puts a zspage where it belongs after an object of it was put back.
-    fn settle<P: Platform>(&mut self, store: &Store<P>, unit: u32, state: State, leaving: &mut Leaving) {
+    /// Puts a zspage where it belongs after an object of it was put back, and sets its state.
+    #[inline]
+    fn settle<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        unit: u32,
+        descriptor: Descriptor<'_>,
+        state: State,
+        leaving: &mut Leaving,
+    ) {
         if state.in_use() == 0 && !state.has(TOUCHED | ISOLATED) {
-            self.leave(store, unit, leaving);
+            self.leave(store, unit, descriptor, state, leaving);
+            self.choose_source(store);
         } else {
-            self.relist(store, unit, state);
+            self.relist(store, unit, descriptor, state);
         }
-        self.choose_source(store);
     }
 
     /// With the last object go zspages that were never used: two cores that grow a class at the same time can leave one behind.
@@ -346,7 +370,7 @@ impl Class {
                 let (next, state) = (descriptor.next(), descriptor.state());
                 // One from which compaction has just moved the last object still counts it: it leaves when that is put right.
                 if state.in_use() == 0 && !state.has(TOUCHED | ISOLATED) {
-                    self.leave(store, unit, leaving);
+                    self.leave(store, unit, descriptor, state, leaving);
                 }
                 unit = next;
             }
@@ -355,19 +379,30 @@ impl Class {
     }
 
     /// Takes an empty zspage out of the class.
-    fn leave<P: Platform>(&mut self, store: &Store<P>, unit: u32, leaving: &mut Leaving) {
-        self.forget(store, unit);
-        let descriptor = store.descriptor(unit);
-        descriptor.set_state(descriptor.state().flagged(LAST, self.zspages == 0));
+    fn leave<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        unit: u32,
+        descriptor: Descriptor<'_>,
+        state: State,
+        leaving: &mut Leaving,
+    ) {
+        self.forget(store, unit, descriptor, state);
+        descriptor.set_state(state.flagged(LAST, self.zspages == 0));
         descriptor.set_next(leaving.zspage);
         leaving.zspage = unit;
     }
 
     /// Takes a zspage out of every list and count.
-    fn forget<P: Platform>(&mut self, store: &Store<P>, unit: u32) {
-        let state = store.descriptor(unit).state();
+    fn forget<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        unit: u32,
+        descriptor: Descriptor<'_>,
+        state: State,
+    ) {
         if state.list() != GROWING {
-            self.unlink(store, unit, state.list());
+            self.unlink(store, descriptor, state.list());
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most 16")]
         let pages = state.pages() as u32;
@@ -392,19 +427,19 @@ impl Class {
         self.stop_growing(store);
         let list = (0..LISTS).find(|&list| self.lists[list] != NO_ZSPAGE)?;
         let unit = self.lists[list];
-        self.forget(store, unit);
+        let descriptor = store.descriptor(unit);
+        self.forget(store, unit, descriptor, descriptor.state());
         Some(unit)
     }
 }
 
-/// Whether the object that lies at `at`, whose cell the caller has locked, is of the class and pool that a handle names. `huge` is what the handles of
-/// huge objects name, or anything else where there are none.
+/// Whether the object that lies at `at`, whose cell the caller has locked, is of the class and pool that a handle names; `base` is any of the pool.
 #[inline]
-pub(crate) fn is_owner<P: Platform>(store: &Store<P>, at: u32, key: Key, huge: u16) -> bool {
+pub(crate) fn is_owner<P: Platform>(store: &Store<P>, at: u32, key: Key, base: Base) -> bool {
     if at & HUGE == 0 {
         store.descriptor_at(at).state().is_owner_of(key.0)
     } else {
-        key.is_huge() && key.owner() == huge
+        key.is_huge() && key.has_tag_of(base)
     }
 }
 

@@ -19,6 +19,8 @@ const GENERATION_SHIFT: u32 = CELL_BITS;
 const CLASS_SHIFT: u32 = 33;
 /// Where class and tag begin, which together are the owner.
 pub(crate) const OWNER_SHIFT: u32 = CLASS_SHIFT;
+/// The bits of class and tag.
+pub(crate) const OWNER: u64 = ((1 << HANDLE_BITS) - 1) & !((1 << OWNER_SHIFT) - 1);
 const TAG_SHIFT: u32 = 41;
 /// Bits of a raw handle that may be set.
 pub const HANDLE_BITS: u32 = 47;
@@ -36,11 +38,10 @@ const _: () = assert!(TAG_SHIFT + 6 == HANDLE_BITS);
 pub struct Handle(NonZeroU64);
 
 impl Handle {
+    /// A handle of the owner that `base` names.
     #[inline]
-    pub(crate) fn new(cell: u32, generation: u8, class: u8, tag: Tag) -> Self {
-        let fields =
-            u64::from(cell) | u64::from(generation) << GENERATION_SHIFT | u64::from(class) << CLASS_SHIFT;
-        Self(tag.0 | fields)
+    pub(crate) fn new(base: Base, cell: u32, generation: u8) -> Self {
+        Self(base.0 | u64::from(cell) | u64::from(generation) << GENERATION_SHIFT)
     }
 
     /// The word to keep in a slot; bits 47 and up are zero.
@@ -73,23 +74,22 @@ impl Handle {
     }
 }
 
-/// What tells the handles of one pool from those of another, in its place in the word.
+/// What all handles of one class of one pool have in common: the owner, in its place in the word.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tag(NonZeroU64);
+pub(crate) struct Base(NonZeroU64);
 
-impl Tag {
-    /// `number` is at most [`MAX_TAG`].
-    pub(crate) const fn new(number: NonZeroU8) -> Self {
-        match NonZeroU64::new((number.get() as u64) << TAG_SHIFT) {
+impl Base {
+    /// `tag` is at most [`MAX_TAG`].
+    pub(crate) const fn new(class: u8, tag: NonZeroU8) -> Self {
+        match NonZeroU64::new((class as u64) << CLASS_SHIFT | (tag.get() as u64) << TAG_SHIFT) {
             Some(word) => Self(word),
             None => unreachable!(),
         }
     }
 
-    /// Class and tag together, as [`Key::owner`] gives them.
-    #[expect(clippy::cast_possible_truncation, reason = "14 bits")]
-    pub(crate) const fn owner(self, class: u8) -> u16 {
-        class as u16 | (self.0.get() >> CLASS_SHIFT) as u16
+    /// The word without cell and generation.
+    pub(crate) const fn word(self) -> u64 {
+        self.0.get()
     }
 }
 
@@ -120,10 +120,15 @@ impl Key {
         self.class() as usize == HUGE_CLASS
     }
 
-    /// Class and tag together.
+    /// Whether it is of the same pool as all handles with this base.
     #[inline]
-    pub(crate) const fn owner(self) -> u16 {
-        (self.0 >> CLASS_SHIFT) as u16 & ((1 << (HANDLE_BITS - CLASS_SHIFT)) - 1)
+    pub(crate) const fn has_tag_of(self, base: Base) -> bool {
+        (self.0 ^ base.word()) & OWNER & !(0xff << CLASS_SHIFT) == 0
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn owner(self) -> u64 {
+        self.0 & OWNER
     }
 
     #[cfg(test)]
@@ -138,8 +143,8 @@ mod tests {
 
     #[test]
     fn fields_come_back() {
-        let tag = Tag::new(NonZeroU8::new(63).expect("not zero"));
-        let handle = Handle::new((1 << CELL_BITS) - 1, 0xa5, 254, tag);
+        let base = Base::new(254, NonZeroU8::new(63).expect("not zero"));
+        let handle = Handle::new(base, (1 << CELL_BITS) - 1, 0xa5);
         let key = handle.key();
         assert_eq!(
             (key.cell(), key.generation(), key.class(), key.tag()),
@@ -147,7 +152,7 @@ mod tests {
         );
         let raw = handle.into_raw();
         assert!(raw >> HANDLE_BITS == 0);
-        assert_eq!(key.owner(), tag.owner(254));
+        assert_eq!(key.owner(), base.word());
         assert_eq!(Handle::from_raw(raw).expect("a handle").key().0, raw);
     }
 

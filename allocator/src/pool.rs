@@ -11,10 +11,9 @@ mod object;
 mod release;
 mod teardown;
 
-use core::ptr::NonNull;
+use core::{num::NonZeroU8, ptr::NonNull};
 
 use crate::{
-    cell::Cell,
     class::{Class, Leaving},
     config::{Config, Rung},
     deferred::{
@@ -22,7 +21,7 @@ use crate::{
         ring::Shape,
     },
     error::Error,
-    handle::{Handle, Key, MAX_TAG, Tag},
+    handle::{Base, Handle, Key, MAX_TAG},
     memory::{Overlay, adopt},
     platform::{PAGE_SIZE, PinnedCore, Platform},
     size_class::MAX_CHAIN,
@@ -64,7 +63,7 @@ type RingTable = [NonNull<CoreRing>; MAX_CORES];
 pub struct Pool<P: Platform> {
     pub(crate) store: Store<P>,
     pub(crate) config: Config,
-    pub(crate) tag: Tag,
+    tag: NonZeroU8,
     classes: [NonNull<ClassFrame>; CLASS_FRAMES],
     rings: NonNull<RingTable>,
     pub(crate) pages: AtomicUsize,
@@ -99,7 +98,7 @@ impl<P: Platform> Pool<P> {
         let mut pool = Self {
             store: Store::new(platform),
             config,
-            tag: Tag::new(next_tag(MAX_TAG)),
+            tag: next_tag(MAX_TAG),
             classes: [NonNull::dangling(); CLASS_FRAMES],
             rings: NonNull::dangling(),
             pages: AtomicUsize::new(0),
@@ -125,7 +124,7 @@ impl<P: Platform> Pool<P> {
         }
         for index in 0..=u8::MAX {
             if let Some(mut class) = self.class(index).try_lock() {
-                *class = Class::new(index, self.tag.owner(index));
+                *class = Class::new(self.base(index));
                 class.split_at = self.split_after(index, 0);
             }
         }
@@ -174,6 +173,12 @@ impl<P: Platform> Pool<P> {
         // SAFETY: by the invariant.
         let frame = unsafe { frame.as_ref() };
         &frame.0[index % CLASSES_IN_FRAME].0
+    }
+
+    /// What the handles of a class have in common.
+    #[inline]
+    pub(crate) fn base(&self, class: u8) -> Base {
+        Base::new(class, self.tag)
     }
 
     /// The ring of `core`.
@@ -256,7 +261,7 @@ impl<P: Platform> Pool<P> {
         &self,
         mut class: Held<'_, Class, P::Pinned<'_>>,
         key: Key,
-        locked: Option<(Cell<'_>, u32)>,
+        locked: Option<u32>,
     ) -> Result<(), Error> {
         let at = class.detach(&self.store, key, locked)?;
         class.objects -= 1;

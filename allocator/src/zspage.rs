@@ -22,6 +22,7 @@ mod state;
 use core::{marker::PhantomData, ptr::NonNull};
 
 use crate::{
+    handle::Base,
     platform::PAGE_SIZE,
     store::Units,
     sync::{AtomicU32, AtomicU64, Ordering},
@@ -157,8 +158,8 @@ impl<'a> Descriptor<'a> {
     }
 
     /// Sets up a zspage of no pages yet.
-    pub(crate) fn prepare(self, owner: u16, objects: usize) {
-        self.set_state(State::new(owner));
+    pub(crate) fn prepare(self, base: Base, objects: usize) {
+        self.set_state(State::new(base));
         for word in 0..objects.div_ceil(64) {
             self.long(HEADER / 8 + word).store(0, Ordering::Relaxed);
         }
@@ -189,17 +190,28 @@ impl<'a> Descriptor<'a> {
         self.bits(object).load(Ordering::Relaxed) & 1 << (object % 64) != 0
     }
 
-    /// Sets the number of pages, and the capacity that goes with it; objects beyond the old capacity are free.
-    pub(crate) fn set_pages(self, pages: usize, size: usize) -> State {
-        let capacity = u32::try_from(pages * PAGE_SIZE / size).unwrap_or(0);
-        let state = self.state();
-        for object in state.capacity()..capacity {
-            self.put(object);
+    /// Marks objects `from` to `to`, not including it, as free.
+    #[inline]
+    fn put_all(self, from: u32, to: u32) {
+        let below = |object: u32| if object >= 64 { u64::MAX } else { (1 << object) - 1 };
+        for first in [0, 64] {
+            let bits = below(to.saturating_sub(first)) & !below(from.saturating_sub(first));
+            if bits != 0 {
+                let word = self.bits(first);
+                word.store(word.load(Ordering::Relaxed) | bits, Ordering::Relaxed);
+            }
         }
+    }
+
+    /// Sets the number of pages, and the capacity that goes with it; objects beyond the old capacity are free. Returns the state, which is the caller's to set.
+    #[inline]
+    pub(crate) fn set_pages(self, pages: usize, size: usize) -> State {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 128 objects")]
+        let capacity = (pages * PAGE_SIZE / size) as u32;
+        let state = self.state();
+        self.put_all(state.capacity(), capacity);
         let free = state.free() + (capacity - state.capacity());
-        let state = state.with_counts(free, capacity).with_pages(pages);
-        self.set_state(state);
-        state
+        state.with_counts(free, capacity).with_pages(pages)
     }
 
     /// Takes away the free objects from `cut` on: they are not to be taken. Returns how many objects from there on are in use.

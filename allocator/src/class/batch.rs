@@ -1,7 +1,6 @@
 //! Frees of a batch: a zspage whose list is to change is noted and put right once, at the end.
 
 use crate::{
-    cell::Cell,
     class::{Class, Leaving},
     error::Error,
     handle::Key,
@@ -47,7 +46,7 @@ impl Class {
         &mut self,
         store: &Store<P>,
         key: Key,
-        locked: Option<(Cell<'_>, u32)>,
+        locked: Option<u32>,
         notes: &mut Notes,
         leaving: &mut Leaving,
     ) -> Result<(), Error> {
@@ -56,19 +55,20 @@ impl Class {
             self.put_huge(store, at, leaving);
             return Ok(());
         }
-        let unit = parts(at).0;
-        let state = self.put_slot(store, at);
+        let (unit, object) = parts(at);
+        let descriptor = store.descriptor_at(at);
+        let state = self.put_slot(descriptor, object);
         if state.has(TOUCHED) {
-            store.descriptor(unit).set_state(state.armed());
+            descriptor.set_state(state.armed());
             return Ok(());
         }
         match notes.units.get_mut(notes.count) {
             Some(note) => {
                 *note = unit;
                 notes.count += 1;
-                store.descriptor(unit).set_state(state.flagged(TOUCHED, true).armed());
+                descriptor.set_state(state.flagged(TOUCHED, true).armed());
             }
-            None => self.settle(store, unit, state, leaving),
+            None => self.settle(store, unit, descriptor, state, leaving),
         }
         Ok(())
     }
@@ -89,8 +89,7 @@ impl Class {
         for &unit in notes.units.iter().take(notes.count) {
             let descriptor = store.descriptor(unit);
             let state = descriptor.state().flagged(TOUCHED, false);
-            descriptor.set_state(state);
-            self.settle(store, unit, state, leaving);
+            self.settle(store, unit, descriptor, state, leaving);
         }
         notes.count = 0;
         self.leave_if_empty(store, leaving);

@@ -3,6 +3,7 @@
 use crate::{
     cell::OPEN,
     class::Class,
+    handle::Handle,
     platform::{Frame, Platform},
     store::{NO_CELL, NO_CHUNK, Store},
     sync::Ordering,
@@ -36,7 +37,7 @@ impl Class {
         &mut self,
         store: &Store<P>,
         frame: Frame,
-    ) -> Result<(u32, u8), Frame> {
+    ) -> Result<Handle, Frame> {
         let cell = self.free_cell;
         if cell == NO_CELL {
             return Err(frame);

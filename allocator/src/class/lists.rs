@@ -1,53 +1,76 @@
 //! The lists of a class, linked through the descriptors. A zspage's state says which list it is on.
 
 use crate::{
-    class::Class,
+    class::{Class, PARTIAL},
     platform::Platform,
     store::Store,
-    zspage::{FIRST_PARTIAL, LAST_PARTIAL, NO_ZSPAGE, State},
+    zspage::{Descriptor, LAST_PARTIAL, NO_ZSPAGE, State},
 };
 
 /// Bytes of free objects from which on a class lets smaller ones have some.
 const SPARE: usize = 8192;
-const PARTIAL: u32 = (1 << (LAST_PARTIAL + 1)) - (1 << FIRST_PARTIAL);
 
 impl Class {
     /// Decides which zspage the next objects come from, and lets others know what room there is.
+    #[inline]
     pub(super) fn choose_source<P: Platform>(&mut self, store: &Store<P>) {
         let lists = self.lists_used & PARTIAL;
-        self.source = if lists != 0 {
+        let source = if lists != 0 {
             self.lists[lists.trailing_zeros() as usize]
         } else if self.growing != NO_ZSPAGE && store.descriptor(self.growing).state().free() != 0 {
             self.growing
         } else {
             NO_ZSPAGE
         };
-        store.hints.set_dry(self.index, self.source == NO_ZSPAGE);
+        self.set_source(store, source);
         // Teardown takes zspages away under live objects: then there are more objects than room.
         let free = self.capacity.saturating_sub(self.objects) as usize;
         let offers = lists != 0 && free * self.size() >= SPARE;
         if offers != self.offers {
             self.offers = offers;
-            store.hints.set_room(self.index, offers);
+            store.hints.set_room(self.index(), offers);
         }
     }
 
-    /// Moves a zspage to the list of its group, if it is on one of those.
-    pub(super) fn relist<P: Platform>(&mut self, store: &Store<P>, unit: u32, state: State) {
+    #[inline]
+    pub(super) fn set_source<P: Platform>(&mut self, store: &Store<P>, source: u32) {
+        if (source == NO_ZSPAGE) != (self.source == NO_ZSPAGE) {
+            store.hints.set_dry(self.index(), source == NO_ZSPAGE);
+        }
+        self.source = source;
+    }
+
+    /// Moves a zspage to the list of its group, if it is on one of those; sets its state.
+    #[inline]
+    pub(super) fn relist<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        unit: u32,
+        descriptor: Descriptor<'_>,
+        state: State,
+    ) {
         let (list, now) = (state.list(), state.group());
         if list <= LAST_PARTIAL && now != list {
-            self.unlink(store, unit, list);
-            self.link(store, unit, now);
+            self.unlink(store, descriptor, list);
+            self.link(store, unit, descriptor, state, now);
         } else {
-            store.descriptor(unit).set_state(state.armed());
+            descriptor.set_state(state.armed());
         }
+        self.choose_source(store);
     }
 
     /// Puts a zspage on a list, its counters set for it.
-    pub(super) fn link<P: Platform>(&mut self, store: &Store<P>, unit: u32, list: usize) {
+    #[inline]
+    pub(super) fn link<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        unit: u32,
+        descriptor: Descriptor<'_>,
+        state: State,
+        list: usize,
+    ) {
         let first = self.lists[list];
-        let descriptor = store.descriptor(unit);
-        descriptor.set_state(descriptor.state().with_list(list).armed());
+        descriptor.set_state(state.with_list(list).armed());
         descriptor.set_next(first);
         descriptor.set_previous(NO_ZSPAGE);
         if first != NO_ZSPAGE {
@@ -57,8 +80,8 @@ impl Class {
         self.lists_used |= 1 << list;
     }
 
-    pub(super) fn unlink<P: Platform>(&mut self, store: &Store<P>, unit: u32, list: usize) {
-        let descriptor = store.descriptor(unit);
+    #[inline]
+    pub(super) fn unlink<P: Platform>(&mut self, store: &Store<P>, descriptor: Descriptor<'_>, list: usize) {
         let (previous, next) = (descriptor.previous(), descriptor.next());
         if next != NO_ZSPAGE {
             store.descriptor(next).set_previous(previous);

@@ -17,8 +17,10 @@ pub(crate) struct CutOff {
 impl Class {
     /// Moves a zspage to the victims' list.
     pub(crate) fn condemn<P: Platform>(&mut self, store: &Store<P>, unit: u32) {
-        self.unlink(store, unit, store.descriptor(unit).state().list());
-        self.link(store, unit, VICTIMS);
+        let descriptor = store.descriptor(unit);
+        let state = descriptor.state();
+        self.unlink(store, descriptor, state.list());
+        self.link(store, unit, descriptor, state, VICTIMS);
         self.choose_source(store);
     }
 
@@ -28,10 +30,9 @@ impl Class {
         let before = descriptor.state();
         self.beyond = descriptor.cut(cut);
         let now = descriptor.state().flagged(SHRINKING, true);
-        descriptor.set_state(now);
         self.capacity = self.capacity + now.capacity() - before.capacity();
-        self.unlink(store, unit, before.list());
-        self.link(store, unit, now.group());
+        self.unlink(store, descriptor, before.list());
+        self.link(store, unit, descriptor, now, now.group());
         (self.shrinking, self.cut) = (unit, cut);
         self.choose_source(store);
     }
@@ -52,15 +53,14 @@ impl Class {
             self.pages -= 1;
         }
         let now = descriptor.set_pages(keep, self.size()).flagged(SHRINKING, false);
-        descriptor.set_state(now);
         self.capacity = self.capacity + now.capacity() - before.capacity();
-        self.unlink(store, unit, before.list());
+        self.unlink(store, descriptor, before.list());
         self.shrinking = NO_ZSPAGE;
-        if self.growing == NO_ZSPAGE && keep < chain(usize::from(self.index), most) {
+        if self.growing == NO_ZSPAGE && keep < chain(self.index().into(), most) {
             self.growing = unit;
             descriptor.set_state(now.with_list(GROWING).armed());
         } else {
-            self.link(store, unit, now.group());
+            self.link(store, unit, descriptor, now, now.group());
         }
         self.choose_source(store);
         off
@@ -73,8 +73,8 @@ impl Class {
             let descriptor = store.descriptor(unit);
             let (next, state) = (descriptor.next(), descriptor.state());
             if !state.has(ISOLATED) {
-                self.unlink(store, unit, VICTIMS);
-                self.link(store, unit, state.group());
+                self.unlink(store, descriptor, VICTIMS);
+                self.link(store, unit, descriptor, state, state.group());
             }
             unit = next;
         }

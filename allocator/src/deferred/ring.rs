@@ -48,7 +48,7 @@ pub(crate) trait Slots {
 }
 
 /// Words that fit a cache line, after which a bulk push publishes.
-const LINE: u64 = 8;
+pub(crate) const LINE: usize = 8;
 
 /// Shape of a ring.
 #[derive(Clone, Copy, Debug)]
@@ -189,26 +189,25 @@ impl<S: Slots, T> Ring<S, T> {
         true
     }
 
-    /// Stores words of `words` up to the next stop, publishing once for each cache line. Producer only.
+    /// Stores words up to the next stop, publishing once for each cache line. Returns those that are left. Producer only.
     #[inline]
-    pub(crate) fn push_run(&self, words: &mut impl Iterator<Item = u64>) {
+    pub(crate) fn push_run<'w>(&self, words: &'w [u64]) -> &'w [u64] {
+        // Relaxed, twice: the producer's own.
         let mut tail = self.producer.tail.load(Ordering::Relaxed);
         let stop = self.producer.stop.load(Ordering::Relaxed);
-        while tail != stop {
-            let line = (tail | (LINE - 1)).saturating_add(1).min(stop);
-            for slot in self.slots.entered_run(tail, line) {
-                let Some(word) = words.next() else {
-                    // Release: as in `push`.
-                    self.producer.tail.store(tail, Ordering::Release);
-                    return;
-                };
+        let (now, rest) = words.split_at_checked((stop - tail) as usize).unwrap_or((words, &[]));
+        let slots = self.slots.entered_run(tail, tail + now.len() as u64);
+        let mut lines = slots.chunks(LINE);
+        for words in now.chunks(LINE) {
+            for (slot, &word) in lines.next().unwrap_or(&[]).iter().zip(words) {
                 // Relaxed: released by the tail.
                 slot.store(word, Ordering::Relaxed);
-                tail += 1;
             }
+            tail += words.len() as u64;
             // Release: as in `push`.
             self.producer.tail.store(tail, Ordering::Release);
         }
+        rest
     }
 
     /// The push at a stop. With `reserve` the ring's last words may be taken. Producer only.

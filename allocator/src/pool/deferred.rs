@@ -3,7 +3,7 @@
 use crate::{
     deferred::{
         drain::{DrainReport, HELP},
-        ring::{By, Pushed},
+        ring::{By, LINE, Pushed},
     },
     handle::{Handle, Key},
     platform::{PinnedCore, Platform},
@@ -27,15 +27,30 @@ impl<P: Platform> Pool<P> {
     /// Hands many objects over, with one publish for each cache line of eight.
     #[inline]
     pub fn free_deferred_many(&self, pinned: &P::Pinned<'_>, handles: impl IntoIterator<Item = Handle>) {
-        let mut words = handles.into_iter().map(Handle::into_raw);
+        let mut words = [0; LINE];
+        let mut count = 0;
+        for handle in handles {
+            words[count] = handle.into_raw();
+            count += 1;
+            if count == LINE {
+                self.free_deferred_words(pinned, &words);
+                count = 0;
+            }
+        }
+        self.free_deferred_words(pinned, &words[..count]);
+    }
+
+    /// Hands many objects over, given as the words of their handles ([`Handle::into_raw`]; bits 47 and up may hold anything). This is the cheapest way; a word that is
+    /// no live handle is counted as refused when the drain comes to it.
+    #[inline]
+    pub fn free_deferred_words(&self, pinned: &P::Pinned<'_>, mut words: &[u64]) {
         let ring = self.own_ring(pinned);
         loop {
-            ring.push_run(&mut words);
+            words = ring.push_run(words);
             // The run ended at a stop, or there are no more words.
-            match words.next() {
-                Some(word) => self.free_deferred_slow(pinned, word),
-                None => return,
-            }
+            let Some((&word, rest)) = words.split_first() else { return };
+            self.free_deferred_slow(pinned, word);
+            words = rest;
         }
     }
 

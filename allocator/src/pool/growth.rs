@@ -8,7 +8,7 @@ use crate::{
     platform::{Frame, PAGE_SIZE, Platform, give_back},
     pool::Pool,
     size_class::{HUGE_CLASS, chain, class_of, class_size, objects_in},
-    store::Wanting,
+    store::{Store, Wanting},
     sync::Ordering,
     zspage::{MOST_FRAMES, footprint},
 };
@@ -16,11 +16,10 @@ use crate::{
 /// A class may take objects of a class that is smaller by up to this part.
 const NEIGHBOURS: usize = 8;
 
-/// What an attempt at taking an object came to.
-enum Grown {
-    Object(u32, u8),
-    WantsCell,
-    WantsPage,
+/// What a class wants before it can give an object.
+enum Wants {
+    Cell,
+    Page,
 }
 
 impl<P: Platform> Pool<P> {
@@ -36,30 +35,34 @@ impl<P: Platform> Pool<P> {
         }
         #[expect(clippy::cast_possible_truncation, reason = "a class is less than 255")]
         let class = self.mapped(class_of(size) as u8);
-        let taken = if self.store.hints.is_dry(class) { Grown::WantsPage } else { self.take(class) };
-        match taken {
-            Grown::Object(cell, generation) => Ok(Handle::new(cell, generation, class, self.tag)),
-            wanted => self.malloc_slow(class, wanted),
+        if !self.store.hints.is_dry(class) {
+            let mut class = self.class(class).hold(self.store.platform.pin());
+            if let Some(handle) = class.take_quietly(&self.store) {
+                return Ok(handle);
+            }
         }
+        self.malloc_slow(class)
     }
 
-    #[cold]
     #[inline(never)]
-    fn malloc_slow(&self, class: u8, mut wanted: Grown) -> Result<Handle, Error> {
-        if let Some(neighbour) = self.neighbour_with_room(class)
-            && let Grown::Object(cell, generation) = self.take(neighbour)
+    fn malloc_slow(&self, class: u8) -> Result<Handle, Error> {
+        let dry = self.store.hints.is_dry(class);
+        if dry
+            && let Some(neighbour) = self.neighbour_with_room(class)
+            && let Ok(handle) = self.take(neighbour)
         {
-            return Ok(Handle::new(cell, generation, neighbour, self.tag));
+            return Ok(handle);
         }
+        let mut taken = if dry { Err(Wants::Page) } else { self.take(class) };
         let mut drained = false;
         loop {
-            let grown = match wanted {
-                Grown::Object(cell, generation) => return Ok(Handle::new(cell, generation, class, self.tag)),
-                Grown::WantsCell => self.grow_cells(class).map(|()| self.take(class)),
-                Grown::WantsPage => self.grow_page(class),
+            let grown = match taken {
+                Ok(handle) => return Ok(handle),
+                Err(Wants::Page) => self.grow_page(class),
+                Err(Wants::Cell) => self.grow_cells(class).map(|()| self.take(class)),
             };
-            wanted = match grown {
-                Ok(next) => next,
+            taken = match grown {
+                Ok(taken) => taken,
                 // A free that nobody has carried out yet may be the memory that is wanted.
                 Err(_) if !drained && self.flush() != 0 => {
                     drained = true;
@@ -70,20 +73,8 @@ impl<P: Platform> Pool<P> {
         }
     }
 
-    #[inline]
-    fn take(&self, class: u8) -> Grown {
-        let pinned = self.store.platform.pin();
-        let mut class = self.class(class).lock(&pinned);
-        self.take_locked(&mut class)
-    }
-
-    #[inline]
-    fn take_locked(&self, class: &mut Class) -> Grown {
-        match class.take(&self.store) {
-            Some((cell, generation)) => Grown::Object(cell, generation),
-            None if class.has_cell() => Grown::WantsPage,
-            None => Grown::WantsCell,
-        }
+    fn take(&self, class: u8) -> Result<Handle, Wants> {
+        take(&mut self.class(class).hold(self.store.platform.pin()), &self.store)
     }
 
     /// A class a little larger that has a free object while `class` has none: a few bytes of rounding are less than a page.
@@ -130,76 +121,76 @@ impl<P: Platform> Pool<P> {
     }
 
     /// Adds a page to the class, and takes an object of it.
-    fn grow_page(&self, class: u8) -> Result<Grown, Error> {
+    #[inline]
+    fn grow_page(&self, class: u8) -> Result<Result<Handle, Wants>, Error> {
         self.charge()?;
-        let grown = match self.store.platform.allocate_frame() {
-            Some(frame) if usize::from(class) == HUGE_CLASS => self.place_huge(class, frame),
-            Some(frame) => self.place_page(class, frame),
-            None => Err(Error::OutOfMemory),
-        };
-        if grown.is_err() {
+        let Some(frame) = self.store.platform.allocate_frame() else {
             self.discharge(1);
-        }
-        grown
-    }
-
-    fn place_huge(&self, class: u8, frame: Frame) -> Result<Grown, Error> {
-        if frame.number() >= MOST_FRAMES {
-            give_back(&self.store.platform, frame);
             return Err(Error::OutOfMemory);
-        }
-        let taken = {
-            let pinned = self.store.platform.pin();
-            self.class(class).lock(&pinned).take_huge(&self.store, frame)
         };
-        match taken {
-            Ok((cell, generation)) => Ok(Grown::Object(cell, generation)),
-            Err(frame) => {
-                give_back(&self.store.platform, frame);
-                self.discharge(1);
-                Ok(Grown::WantsCell)
-            }
+        if usize::from(class) == HUGE_CLASS {
+            return self.place_huge(class, frame);
         }
-    }
-
-    fn place_page(&self, class: u8, frame: Frame) -> Result<Grown, Error> {
-        let most = self.config.chain;
-        let (extended, taken, split) = {
-            let pinned = self.store.platform.pin();
-            let mut class = self.class(class).lock(&pinned);
-            // Without a cell a page would have no object, and nothing that ever gives it back.
-            let extended = if class.has_cell() { class.extend(&self.store, frame, most) } else { Err(frame) };
-            (extended, self.take_locked(&mut class), class.objects >= class.split_at)
+        let (extended, split) = {
+            let mut class = self.class(class).hold(self.store.platform.pin());
+            (class.extend(&self.store, frame, self.config.chain), class.objects >= class.split_at)
         };
         if split {
             self.split(class);
         }
-        let frame = match (extended, taken) {
-            (Ok(()), taken) => return Ok(taken),
-            (Err(frame), Grown::WantsPage) => frame,
-            // Somebody freed an object meanwhile, or there is no cell.
-            (Err(frame), taken) => {
-                give_back(&self.store.platform, frame);
-                self.discharge(1);
+        match extended {
+            Ok(Some(handle)) => Ok(Ok(handle)),
+            Ok(None) => Ok(self.take(class)),
+            Err(frame) => self.place_page(class, frame),
+        }
+    }
+
+    fn place_huge(&self, class: u8, frame: Frame) -> Result<Result<Handle, Wants>, Error> {
+        if frame.number() >= MOST_FRAMES {
+            self.return_frame(frame);
+            return Err(Error::OutOfMemory);
+        }
+        let taken = self.class(class).hold(self.store.platform.pin()).take_huge(&self.store, frame);
+        Ok(taken.map_err(|frame| {
+            self.return_frame(frame);
+            Wants::Cell
+        }))
+    }
+
+    /// Begins a zspage with the page.
+    #[inline(never)]
+    fn place_page(&self, class: u8, frame: Frame) -> Result<Result<Handle, Wants>, Error> {
+        match self.take(class) {
+            Err(Wants::Page) => {}
+            // Somebody freed an object meanwhile; or there is no cell, without which the page would have no object, and nothing that ever gives it back.
+            taken => {
+                self.return_frame(frame);
                 return Ok(taken);
             }
-        };
-        let pages = chain(class.into(), most);
+        }
+        let pages = chain(class.into(), self.config.chain);
         let objects = objects_in(class.into(), pages);
         let unit = match self.with_supply(|pinned, supply| {
             self.store.new_descriptor(pinned, footprint(pages, objects), supply)
         }) {
             Ok(unit) => unit,
             Err(error) => {
-                give_back(&self.store.platform, frame);
+                self.return_frame(frame);
                 return Err(error);
             }
         };
-        self.store.descriptor(unit).prepare(self.tag.owner(class), objects);
-        let pinned = self.store.platform.pin();
-        let mut class = self.class(class).lock(&pinned);
-        class.add_zspage(&self.store, unit, frame, most);
-        Ok(self.take_locked(&mut class))
+        self.store.descriptor(unit).prepare(self.base(class), objects);
+        let mut class = self.class(class).hold(self.store.platform.pin());
+        class.add_zspage(&self.store, unit, frame, self.config.chain);
+        Ok(take(&mut class, &self.store))
+    }
+
+    /// Gives back a frame that was counted in.
+    #[cold]
+    #[inline(never)]
+    fn return_frame(&self, frame: Frame) {
+        give_back(&self.store.platform, frame);
+        self.discharge(1);
     }
 
     /// Counts a page in, unless it would pass the limit.
@@ -216,4 +207,8 @@ impl<P: Platform> Pool<P> {
         // Relaxed: a count; nothing is published by it.
         self.pages.fetch_sub(pages, Ordering::Relaxed);
     }
+}
+
+fn take<P: Platform>(class: &mut Class, store: &Store<P>) -> Result<Handle, Wants> {
+    class.take(store).ok_or(if class.has_cell() { Wants::Page } else { Wants::Cell })
 }

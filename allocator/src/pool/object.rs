@@ -9,7 +9,7 @@ use crate::{
     handle::{Handle, Key},
     platform::Platform,
     pool::Pool,
-    size_class::{HUGE_CLASS, class_size},
+    size_class::class_size,
     store::Store,
     sync::AtomicU32,
     zspage::{HUGE, bytes, parts},
@@ -71,7 +71,7 @@ impl<P: Platform> Pool<P> {
     ///
     /// # Errors
     /// [`Error::StaleHandle`], [`Error::ForeignHandle`]; [`Error::Busy`] if another view of the object stays open.
-    #[inline]
+    #[inline(always)]
     pub fn read<'a>(&'a self, handle: &'a Handle) -> Result<ObjectView<'a, P>, Error> {
         let (word, location) = self.begin(handle.key())?;
         // SAFETY: the cell is locked until the view is dropped.
@@ -99,12 +99,12 @@ impl<P: Platform> Pool<P> {
     }
 
     /// Locks an object for its user.
-    #[inline]
+    #[inline(always)]
     fn begin(&self, key: Key) -> Result<(&AtomicU32, u32), Error> {
         if let Some(cell) = self.store.cell_of(key)
             && let Some(at) = cell.lock_at_once(key.generation())
         {
-            if is_owner(&self.store, at, key, self.tag.owner(HUGE_CLASS as u8)) {
+            if is_owner(&self.store, at, key, self.base(0)) {
                 return Ok((cell.word, at));
             }
             cell.unlock(at);
@@ -117,7 +117,7 @@ impl<P: Platform> Pool<P> {
     fn begin_contended(&self, key: Key) -> Result<(&AtomicU32, u32), Error> {
         let cell = self.store.cell_of(key).ok_or(Error::ForeignHandle)?;
         let at = cell.lock(key.generation())?;
-        if is_owner(&self.store, at, key, self.tag.owner(HUGE_CLASS as u8)) {
+        if is_owner(&self.store, at, key, self.base(0)) {
             return Ok((cell.word, at));
         }
         cell.unlock(at);

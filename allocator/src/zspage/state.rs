@@ -17,7 +17,7 @@
 //! Fullness groups go by the number of free objects: none, 1-7, 8-63, 64 and more. So a zspage that fills or empties moves between lists
 //! three times, and the fullest ones are told apart best.
 
-use crate::handle::OWNER_SHIFT;
+use crate::handle::{Base, OWNER, OWNER_SHIFT};
 
 /// Full zspages.
 pub(crate) const FULL: usize = 0;
@@ -47,7 +47,6 @@ const PUTS: u64 = 0xff;
 const TAKES: u64 = 0xff00;
 /// What a put adds to the word, and a take takes away: one free object more, one quiet take more, one quiet put less.
 const PUT: u64 = (1 << FREE_SHIFT) + (1 << 8) - 1;
-const OWNER: u64 = 0x3fff << OWNER_SHIFT;
 
 /// The group of a zspage by its free objects.
 #[inline]
@@ -65,8 +64,8 @@ pub(crate) struct State(pub(crate) u64);
 
 impl State {
     /// No pages, no objects, on no list.
-    pub(crate) const fn new(owner: u16) -> Self {
-        Self((owner as u64) << OWNER_SHIFT | (GROWING as u64) << LIST_SHIFT)
+    pub(crate) const fn new(base: Base) -> Self {
+        Self(base.word() | (GROWING as u64) << LIST_SHIFT)
     }
 
     const fn field(self, shift: u32, bits: u32) -> u32 {
@@ -168,25 +167,25 @@ impl State {
     }
 
     /// With the counters set for the list, the flags and the objects.
-    pub(crate) fn armed(self) -> Self {
+    #[inline]
+    pub(crate) const fn armed(self) -> Self {
         let (free, in_use) = (self.free(), self.in_use());
         let list = self.list();
-        let (puts, takes) = if self.has(SHRINKING) || in_use == 0 {
-            // An empty one counts no puts ahead, so the first take must set the counters anew.
+        // An empty one counts no puts ahead, so the first take sets the counters anew; the first put to one without room makes
+        // it a source again.
+        let (puts, takes) = if self.has(SHRINKING) || in_use == 0 || free == 0 {
             (0, 0)
         } else if self.has(TOUCHED) {
             // The list is put right at the end of the batch; only a zspage that fills must leave its list at once.
-            (in_use, free.saturating_sub(1))
+            (in_use, free - 1)
         } else if list <= LAST_PARTIAL {
-            let end = least_free(list + 1).min(self.capacity());
-            (end.saturating_sub(free + 1), free.saturating_sub(least_free(list)))
-        } else if free == 0 {
-            // The next put makes a growing one the class's source again.
-            (0, 0)
+            let end = least_free(list + 1);
+            let end = if end < self.capacity() { end } else { self.capacity() };
+            (end - (free + 1), free - least_free(list))
         } else {
-            (in_use.saturating_sub(1), free.saturating_sub(1))
+            (in_use - 1, free - 1)
         };
-        self.with(0, 8, puts).with(8, 8, takes)
+        Self(self.0 & !(PUTS | TAKES) | puts as u64 | (takes as u64) << 8)
     }
 }
 
@@ -194,13 +193,18 @@ const _: () = assert!(FULL == group(0) && FIRST_PARTIAL == group(1) && LAST_PART
 
 #[cfg(test)]
 mod tests {
+    use core::num::NonZeroU8;
+
     use super::*;
+
+    const TAG: NonZeroU8 = NonZeroU8::MIN;
 
     #[test]
     fn fields_do_not_touch_each_other() {
-        let state = State::new(0x3fff).with_counts(128, 128).with_pages(16).with_list(7);
+        let base = Base::new(255, TAG);
+        let state = State::new(base).with_counts(128, 128).with_pages(16).with_list(7);
         assert_eq!((state.free(), state.capacity(), state.pages(), state.list()), (128, 128, 16, 7));
-        assert!(state.is_owner_of(0x3fff << OWNER_SHIFT) && !state.is_owner_of(0x3ffe << OWNER_SHIFT));
+        assert!(state.is_owner_of(base.word()) && !state.is_owner_of(Base::new(254, TAG).word()));
         assert!(!state.has(SHRINKING | TOUCHED | ISOLATED | LAST));
     }
 
@@ -209,7 +213,7 @@ mod tests {
     fn quiet_as_long_as_nothing_changes() {
         for capacity in 1..=128 {
             for free in 0..=capacity {
-                let state = State::new(1).with_counts(free, capacity);
+                let state = State::new(Base::new(1, TAG)).with_counts(free, capacity);
                 let state = state.with_list(state.group()).armed();
                 let mut next = state;
                 while next.puts_quietly() {
