@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     handle::{Base, Handle, Key},
     platform::{Frame, PAGE_SIZE, Platform},
-    size_class::{chain, class_size},
+    size_class::{CLASSES, chain, class_size},
     store::{NO_CELL, NO_CHUNK, Store},
     zspage::{
         Descriptor, FIRST_PARTIAL, GROWING, HUGE, ISOLATED, LAST, LAST_PARTIAL, NO_ZSPAGE, SHRINKING, State,
@@ -48,6 +48,8 @@ pub(crate) struct Class {
     source: u32,
     /// Zspage that takes the next page; `NO_ZSPAGE` if a new one must be begun.
     growing: u32,
+    /// Most pages of a zspage.
+    chain: u8,
     /// Zspage that compaction packs to its front, objects from `cut` on being moved.
     pub(crate) shrinking: u32,
     pub(crate) cut: u32,
@@ -70,7 +72,8 @@ pub(crate) struct Class {
 const _: () = assert!(size_of::<crate::sync::Lock<Class>>() <= 128);
 
 impl Class {
-    pub(crate) const fn new(base: Base) -> Self {
+    pub(crate) fn new(base: Base, most: usize) -> Self {
+        let index = usize::from(Key(base.word()).class());
         Self {
             base,
             lists_used: 0,
@@ -83,6 +86,8 @@ impl Class {
             offers: false,
             source: NO_ZSPAGE,
             growing: NO_ZSPAGE,
+            #[expect(clippy::cast_possible_truncation, reason = "at most 16")]
+            chain: if index < CLASSES { chain(index, most) as u8 } else { 1 },
             shrinking: NO_ZSPAGE,
             cut: 0,
             beyond: 0,
@@ -122,7 +127,6 @@ impl Class {
         &mut self,
         store: &Store<P>,
         frame: Frame,
-        most: usize,
     ) -> Result<Option<Handle>, Frame> {
         let unit = self.growing;
         if unit == NO_ZSPAGE || self.free_cell == NO_CELL {
@@ -131,7 +135,7 @@ impl Class {
         let descriptor = store.descriptor(unit);
         let before = descriptor.state();
         let pages = before.pages();
-        if pages >= chain(self.index().into(), most) {
+        if pages >= self.chain.into() {
             return Err(frame);
         }
         descriptor.set_frame(pages, frame.into_number());
@@ -153,7 +157,7 @@ impl Class {
     }
 
     /// Joins a zspage that was prepared for this class, with its first page.
-    pub(crate) fn add_zspage<P: Platform>(&mut self, store: &Store<P>, unit: u32, frame: Frame, most: usize) {
+    pub(crate) fn add_zspage<P: Platform>(&mut self, store: &Store<P>, unit: u32, frame: Frame) {
         let descriptor = store.descriptor(unit);
         descriptor.set_frame(0, frame.into_number());
         let state = descriptor.set_pages(1, self.size());
@@ -163,7 +167,7 @@ impl Class {
         if self.growing != NO_ZSPAGE && store.descriptor(self.growing).state().free() == 0 {
             self.stop_growing(store);
         }
-        if self.growing == NO_ZSPAGE && chain(self.index().into(), most) > 1 {
+        if self.growing == NO_ZSPAGE && self.chain > 1 {
             self.growing = unit;
             descriptor.set_state(state.armed());
         } else {
@@ -201,12 +205,19 @@ impl Class {
         }
         let descriptor = store.descriptor(unit);
         let state = descriptor.state();
-        if !state.takes_quietly() {
-            return None;
+        if state.takes_quietly() {
+            let object = descriptor.take();
+            descriptor.set_state(state.taken());
+            return Some(self.bind(store, cell, location(unit, object)));
         }
-        let object = descriptor.take();
-        descriptor.set_state(state.taken());
-        Some(self.bind(store, cell, location(unit, object)))
+        if state.is_growing_with_one() {
+            // The commonest of what is not quiet: the next object wants a page.
+            let object = descriptor.take();
+            descriptor.set_state(state.filled());
+            self.set_source(store, NO_ZSPAGE);
+            return Some(self.bind(store, cell, location(unit, object)));
+        }
+        None
     }
 
     /// Takes an object, with a cell for it.

@@ -107,7 +107,7 @@ impl<P: Platform> Pool<P> {
                     class.moved += 1;
                     report.moved += 1;
                 }
-                off = class.end_shrink(&self.store, self.config.chain);
+                off = class.end_shrink(&self.store);
                 class.compacted += u64::from(pages - class.pages);
                 if done {
                     class.reprieve(&self.store);

@@ -124,7 +124,7 @@ impl<P: Platform> Pool<P> {
         }
         for index in 0..=u8::MAX {
             if let Some(mut class) = self.class(index).try_lock() {
-                *class = Class::new(self.base(index));
+                *class = Class::new(self.base(index), self.config.chain);
                 class.split_at = self.split_after(index, 0);
             }
         }

@@ -93,6 +93,13 @@ impl Hints {
         };
     }
 
+    /// Whether any class seems to have free objects to spare.
+    #[inline]
+    pub(crate) fn any_room(&self) -> bool {
+        // Relaxed: a hint.
+        self.rooms.iter().fold(0, |all, word| all | word.load(Ordering::Relaxed)) != 0
+    }
+
     /// First class from `from` to `to`, less than 256, that seems to have free objects to spare.
     #[inline]
     pub(crate) fn room(&self, from: usize, to: usize) -> Option<usize> {

@@ -3,7 +3,7 @@
 use crate::{
     class::Class,
     platform::{PAGE_SIZE, Platform},
-    size_class::{MAX_CHAIN, chain},
+    size_class::MAX_CHAIN,
     store::Store,
     zspage::{GROWING, ISOLATED, NO_ZSPAGE, SHRINKING, VICTIMS},
 };
@@ -38,7 +38,7 @@ impl Class {
     }
 
     /// Cuts off the pages behind what a shrinking zspage keeps, once nothing lies there any more. Returns the frames' numbers.
-    pub(crate) fn end_shrink<P: Platform>(&mut self, store: &Store<P>, most: usize) -> CutOff {
+    pub(crate) fn end_shrink<P: Platform>(&mut self, store: &Store<P>) -> CutOff {
         let mut off = CutOff { frames: [0; MAX_CHAIN], count: 0 };
         let unit = self.shrinking;
         if unit == NO_ZSPAGE || self.beyond != 0 {
@@ -56,7 +56,7 @@ impl Class {
         self.capacity = self.capacity + now.capacity() - before.capacity();
         self.unlink(store, descriptor, before.list());
         self.shrinking = NO_ZSPAGE;
-        if self.growing == NO_ZSPAGE && keep < chain(self.index().into(), most) {
+        if self.growing == NO_ZSPAGE && keep < self.chain.into() {
             self.growing = unit;
             descriptor.set_state(now.with_list(GROWING).armed());
         } else {

@@ -78,7 +78,11 @@ impl<P: Platform> Pool<P> {
     }
 
     /// A class a little larger that has a free object while `class` has none: a few bytes of rounding are less than a page.
+    #[inline]
     fn neighbour_with_room(&self, class: u8) -> Option<u8> {
+        if !self.store.hints.any_room() {
+            return None;
+        }
         let index = usize::from(class);
         let largest = (class_size(index) + class_size(index) / NEIGHBOURS).min(PAGE_SIZE);
         let found = self.store.hints.room(index, class_of(largest))?;
@@ -133,7 +137,7 @@ impl<P: Platform> Pool<P> {
         }
         let (extended, split) = {
             let mut class = self.class(class).hold(self.store.platform.pin());
-            (class.extend(&self.store, frame, self.config.chain), class.objects >= class.split_at)
+            (class.extend(&self.store, frame), class.objects >= class.split_at)
         };
         if split {
             self.split(class);
@@ -181,7 +185,7 @@ impl<P: Platform> Pool<P> {
         };
         self.store.descriptor(unit).prepare(self.base(class), objects);
         let mut class = self.class(class).hold(self.store.platform.pin());
-        class.add_zspage(&self.store, unit, frame, self.config.chain);
+        class.add_zspage(&self.store, unit, frame);
         Ok(take(&mut class, &self.store))
     }
 

@@ -104,6 +104,19 @@ impl State {
         Self(self.0.wrapping_sub(PUT))
     }
 
+    /// Whether it is growing and has one free object; then [`State::filled`] is what it is like without.
+    #[inline]
+    pub(crate) const fn is_growing_with_one(self) -> bool {
+        const WANTED: u64 = (GROWING as u64) << LIST_SHIFT | 1 << FREE_SHIFT;
+        self.0 & (7 << LIST_SHIFT | 0xff << FREE_SHIFT | TOUCHED) == WANTED
+    }
+
+    /// A growing zspage whose last free object was taken: the next put makes it a source again.
+    #[inline]
+    pub(crate) const fn filled(self) -> Self {
+        Self(self.0 & !(PUTS | TAKES | 0xff << FREE_SHIFT))
+    }
+
     #[inline]
     pub(crate) const fn free(self) -> u32 {
         self.field(FREE_SHIFT, 8)
@@ -206,6 +219,14 @@ mod tests {
         assert_eq!((state.free(), state.capacity(), state.pages(), state.list()), (128, 128, 16, 7));
         assert!(state.is_owner_of(base.word()) && !state.is_owner_of(Base::new(254, TAG).word()));
         assert!(!state.has(SHRINKING | TOUCHED | ISOLATED | LAST));
+    }
+
+    #[test]
+    fn a_growing_one_fills() {
+        let one = State::new(Base::new(1, TAG)).with_counts(1, 9).armed();
+        assert!(one.is_growing_with_one() && !one.takes_quietly());
+        assert_eq!(one.filled(), one.with_counts(0, 9).armed());
+        assert!(!one.with_list(1).is_growing_with_one() && !one.with_counts(2, 9).is_growing_with_one());
     }
 
     /// A quiet put or take keeps the group, never empties or fills a zspage; the next one does something of the kind.
