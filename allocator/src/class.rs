@@ -151,7 +151,7 @@ impl Class {
         let state = state.with_counts(state.free() - 1, state.capacity());
         descriptor.set_state(state.armed());
         if self.lists_used & PARTIAL == 0 {
-            self.set_source(store, if state.free() == 0 { NO_ZSPAGE } else { unit });
+            self.grow_from(store, unit, state);
         }
         Ok(Some(self.bind(store, self.free_cell, location(unit, object))))
     }
@@ -213,8 +213,9 @@ impl Class {
         if state.is_growing_with_one() {
             // The commonest of what is not quiet: the next object wants a page.
             let object = descriptor.take();
-            descriptor.set_state(state.filled());
-            self.set_source(store, NO_ZSPAGE);
+            let state = state.filled();
+            descriptor.set_state(state);
+            self.grow_from(store, unit, state);
             return Some(self.bind(store, cell, location(unit, object)));
         }
         None

@@ -70,17 +70,24 @@ pub(crate) struct Store<P> {
     pub(crate) hints: Hints,
 }
 
+/// There is a free object.
+pub(crate) const WANTS_NOTHING: u8 = 0;
+/// The growing zspage may have one more page.
+pub(crate) const WANTS_PAGE: u8 = 1;
+/// A zspage must be begun.
+pub(crate) const WANTS_ZSPAGE: u8 = 2;
+
 /// What is said about classes to those who do not hold their locks. Written where it changes; who follows a hint takes the lock.
 pub(crate) struct Hints {
     /// A bit for each class that has free objects to spare.
     rooms: [AtomicU64; 4],
-    /// Not zero for each class that has no free object at all.
-    dry: [AtomicU8; 256],
+    /// For each class what its next object wants.
+    wants: [AtomicU8; 256],
 }
 
 impl Hints {
     fn new() -> Self {
-        Self { rooms: [const { AtomicU64::new(0) }; 4], dry: [const { AtomicU8::new(1) }; 256] }
+        Self { rooms: [const { AtomicU64::new(0) }; 4], wants: [const { AtomicU8::new(WANTS_ZSPAGE) }; 256] }
     }
 
     pub(crate) fn set_room(&self, index: u8, room: bool) {
@@ -117,15 +124,15 @@ impl Hints {
     }
 
     #[inline]
-    pub(crate) fn set_dry(&self, index: u8, dry: bool) {
+    pub(crate) fn set_wants(&self, index: u8, what: u8) {
         // Relaxed: a hint.
-        self.dry[usize::from(index)].store(u8::from(dry), Ordering::Relaxed);
+        self.wants[usize::from(index)].store(what, Ordering::Relaxed);
     }
 
     #[inline]
-    pub(crate) fn is_dry(&self, index: u8) -> bool {
+    pub(crate) fn wants(&self, index: u8) -> u8 {
         // Relaxed: a hint.
-        self.dry[usize::from(index)].load(Ordering::Relaxed) != 0
+        self.wants[usize::from(index)].load(Ordering::Relaxed)
     }
 }
 

@@ -166,25 +166,31 @@ impl Workbench {
         &mut self,
         mut f: impl FnMut(&Pool<Kernel>, Handle) -> Result<(), zsmalloc::Error>,
     ) -> Result<Count, zsmalloc::Error> {
+        let mut hist = [0u32; 128];
         let mut count = Count { instructions: 0, operations: 0 };
         for handle in self.handles.iter_mut().filter_map(Option::take) {
             let (instructions, result) = measure(self.overhead, || f(&self.pool, handle));
             result?;
+            hist[(instructions as usize / 16).min(127)] += 1;
             count.instructions += u64::from(instructions);
             count.operations += 1;
         }
+        for (i, n) in hist.iter().enumerate().filter(|(_, n)| **n != 0) { println!("   {} {}", i * 16, n); }
         Ok(count)
     }
 }
 
 fn malloc(bench: &mut Workbench) -> Result<Count, zsmalloc::Error> {
+    let mut hist = [0u32; 128];
     let mut count = Count { instructions: 0, operations: 0 };
     for (handle, size) in bench.handles.iter_mut().zip(Sizes::new(1)) {
         let (instructions, made) = measure(bench.overhead, || bench.pool.malloc(size));
         *handle = Some(made?);
+        hist[(instructions as usize / 16).min(127)] += 1;
         count.instructions += u64::from(instructions);
         count.operations += 1;
     }
+    for (i, n) in hist.iter().enumerate().filter(|(_, n)| **n != 0) { println!("   {} {}", i * 16, n); }
     Ok(count)
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     class::{Class, PARTIAL},
     platform::Platform,
-    store::Store,
+    store::{Store, WANTS_NOTHING, WANTS_PAGE, WANTS_ZSPAGE},
     zspage::{Descriptor, LAST_PARTIAL, NO_ZSPAGE, State},
 };
 
@@ -15,14 +15,13 @@ impl Class {
     #[inline]
     pub(super) fn choose_source<P: Platform>(&mut self, store: &Store<P>) {
         let lists = self.lists_used & PARTIAL;
-        let source = if lists != 0 {
-            self.lists[lists.trailing_zeros() as usize]
-        } else if self.growing != NO_ZSPAGE && store.descriptor(self.growing).state().free() != 0 {
-            self.growing
+        if lists != 0 {
+            self.set_source(store, self.lists[lists.trailing_zeros() as usize], WANTS_NOTHING);
+        } else if self.growing != NO_ZSPAGE {
+            self.grow_from(store, self.growing, store.descriptor(self.growing).state());
         } else {
-            NO_ZSPAGE
-        };
-        self.set_source(store, source);
+            self.set_source(store, NO_ZSPAGE, WANTS_ZSPAGE);
+        }
         // Teardown takes zspages away under live objects: then there are more objects than room.
         let free = self.capacity.saturating_sub(self.objects) as usize;
         let offers = lists != 0 && free * self.size() >= SPARE;
@@ -32,12 +31,21 @@ impl Class {
         }
     }
 
+    /// Makes the growing zspage the source, as far as it has room.
     #[inline]
-    pub(super) fn set_source<P: Platform>(&mut self, store: &Store<P>, source: u32) {
-        if (source == NO_ZSPAGE) != (self.source == NO_ZSPAGE) {
-            store.hints.set_dry(self.index(), source == NO_ZSPAGE);
+    pub(super) fn grow_from<P: Platform>(&mut self, store: &Store<P>, unit: u32, state: State) {
+        if state.free() != 0 {
+            self.set_source(store, unit, WANTS_NOTHING);
+        } else {
+            let wants = if state.pages() < self.chain.into() { WANTS_PAGE } else { WANTS_ZSPAGE };
+            self.set_source(store, NO_ZSPAGE, wants);
         }
+    }
+
+    #[inline]
+    fn set_source<P: Platform>(&mut self, store: &Store<P>, source: u32, wants: u8) {
         self.source = source;
+        store.hints.set_wants(self.index(), wants);
     }
 
     /// Moves a zspage to the list of its group, if it is on one of those; sets its state.

@@ -8,7 +8,7 @@ use crate::{
     platform::{Frame, PAGE_SIZE, Platform, give_back},
     pool::Pool,
     size_class::{HUGE_CLASS, chain, class_of, class_size, objects_in},
-    store::{Store, Wanting},
+    store::{Store, WANTS_NOTHING, WANTS_PAGE, Wanting},
     sync::Ordering,
     zspage::{MOST_FRAMES, footprint},
 };
@@ -35,18 +35,48 @@ impl<P: Platform> Pool<P> {
         }
         #[expect(clippy::cast_possible_truncation, reason = "a class is less than 255")]
         let class = self.mapped(class_of(size) as u8);
-        if !self.store.hints.is_dry(class) {
+        if self.store.hints.wants(class) == WANTS_NOTHING {
             let mut class = self.class(class).hold(self.store.platform.pin());
             if let Some(handle) = class.take_quietly(&self.store) {
                 return Ok(handle);
             }
         }
+        self.malloc_growing(class)
+    }
+
+    /// The way of every other object: one more page for the zspage that grows.
+    #[inline(never)]
+    fn malloc_growing(&self, class: u8) -> Result<Handle, Error> {
+        if self.store.hints.wants(class) == WANTS_PAGE
+            && !self.store.hints.any_room()
+            && self.charge().is_ok()
+        {
+            let Some(frame) = self.store.platform.allocate_frame() else {
+                self.discharge(1);
+                return self.malloc_slow(class);
+            };
+            let mut held = self.class(class).hold(self.store.platform.pin());
+            match held.extend(&self.store, frame) {
+                Ok(Some(handle)) if held.objects < held.split_at => return Ok(handle),
+                Ok(Some(handle)) => {
+                    drop(held);
+                    self.split(class);
+                    return Ok(handle);
+                }
+                Ok(None) => {}
+                Err(frame) => {
+                    drop(held);
+                    self.return_frame(frame);
+                }
+            }
+        }
         self.malloc_slow(class)
     }
 
+    #[cold]
     #[inline(never)]
     fn malloc_slow(&self, class: u8) -> Result<Handle, Error> {
-        let dry = self.store.hints.is_dry(class);
+        let dry = self.store.hints.wants(class) != WANTS_NOTHING;
         if dry
             && let Some(neighbour) = self.neighbour_with_room(class)
             && let Ok(handle) = self.take(neighbour)
@@ -80,9 +110,6 @@ impl<P: Platform> Pool<P> {
     /// A class a little larger that has a free object while `class` has none: a few bytes of rounding are less than a page.
     #[inline]
     fn neighbour_with_room(&self, class: u8) -> Option<u8> {
-        if !self.store.hints.any_room() {
-            return None;
-        }
         let index = usize::from(class);
         let largest = (class_size(index) + class_size(index) / NEIGHBOURS).min(PAGE_SIZE);
         let found = self.store.hints.room(index, class_of(largest))?;
