@@ -139,17 +139,27 @@ impl Class {
             return Err(frame);
         }
         descriptor.set_frame(pages, frame.into_number());
-        let state = descriptor.set_pages(pages + 1, self.size());
+        #[expect(clippy::cast_possible_truncation, reason = "at most 128 objects")]
+        let capacity = ((pages + 1) * PAGE_SIZE / self.size()) as u32;
         self.pages += 1;
-        self.capacity += state.capacity() - before.capacity();
-        if state.free() == 0 {
+        self.capacity += capacity - before.capacity();
+        let free = before.free() + (capacity - before.capacity());
+        if free == 0 || before.in_use() == 0 {
             // The page only completes what the next one begins.
-            descriptor.set_state(state.armed());
+            descriptor.put_all(before.capacity(), capacity);
+            descriptor.set_state(before.with_counts(free, capacity).with_pages(pages + 1).armed());
+            self.choose_source(store);
             return Ok(None);
         }
-        let object = descriptor.take();
-        let state = state.with_counts(state.free() - 1, state.capacity());
-        descriptor.set_state(state.armed());
+        let object = if before.free() == 0 {
+            descriptor.put_all(before.capacity() + 1, capacity);
+            before.capacity()
+        } else {
+            descriptor.put_all(before.capacity(), capacity);
+            descriptor.take()
+        };
+        let state = before.grown(free - 1, capacity);
+        descriptor.set_state(state);
         if self.lists_used & PARTIAL == 0 {
             self.grow_from(store, unit, state);
         }

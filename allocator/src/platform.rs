@@ -46,6 +46,14 @@ impl<'a> Frames<'a> {
     }
 }
 
+impl<'a> Frames<'a> {
+    /// The numbers of all that is left; who takes them owns the frames.
+    #[inline]
+    pub fn into_numbers(self) -> &'a [u32] {
+        self.0.as_slice()
+    }
+}
+
 impl Iterator for Frames<'_> {
     type Item = Frame;
 

@@ -192,14 +192,12 @@ impl<'a> Descriptor<'a> {
 
     /// Marks objects `from` to `to`, not including it, as free.
     #[inline]
-    fn put_all(self, from: u32, to: u32) {
-        let below = |object: u32| if object >= 64 { u64::MAX } else { (1 << object) - 1 };
-        for first in [0, 64] {
-            let bits = below(to.saturating_sub(first)) & !below(from.saturating_sub(first));
-            if bits != 0 {
-                let word = self.bits(first);
-                word.store(word.load(Ordering::Relaxed) | bits, Ordering::Relaxed);
-            }
+    pub(crate) fn put_all(self, from: u32, to: u32) {
+        if to < 64 {
+            let word = self.bits(0);
+            word.store(word.load(Ordering::Relaxed) | (1 << to) - (1 << from), Ordering::Relaxed);
+        } else {
+            (from..to).for_each(|object| self.put(object));
         }
     }
 

@@ -49,23 +49,16 @@ unsafe impl Platform for Kernel {
         clock::now()
     }
 
+    #[inline]
     fn allocate_frame(&self) -> Option<zsmalloc::Frame> {
-        let frame = frames::allocate()?;
-        let Ok(number) = u32::try_from(frame.address() >> 12) else {
-            // Beyond 16 TiB: no frame for the pool, and none lost.
-            frames::release([frame]);
-            return None;
-        };
-        let _ = frame.into_address();
-        // SAFETY: the token is given up here, so the pool becomes the only owner of this mapped frame.
+        let number = frames::allocate_number()?;
+        // SAFETY: the pool becomes the only owner of this mapped frame.
         Some(unsafe { zsmalloc::Frame::from_number(number) })
     }
 
     fn release_frames(&self, frames: zsmalloc::Frames<'_>) {
-        frames::release(frames.map(|frame| {
-            // SAFETY: the pool had the frame from `allocate_frame` and gives its token up here.
-            unsafe { frames::Frame::from_address(u64::from(frame.into_number()) << 12) }
-        }));
+        // SAFETY: the pool had the frames from `allocate_frame` and gives them up here.
+        unsafe { frames::release_numbers(frames.into_numbers()) };
     }
 }
 

@@ -174,6 +174,14 @@ impl State {
         self.with(PAGES_SHIFT, 4, pages as u32 - 1)
     }
 
+    /// A growing zspage with one page more; `free` of its objects are free, and at least one is not.
+    #[inline]
+    pub(crate) const fn grown(self, free: u32, capacity: u32) -> Self {
+        let (puts, takes) = if free == 0 { (0, 0) } else { (capacity - free - 1, free - 1) };
+        let counts = puts | takes << 8 | free << FREE_SHIFT | capacity << CAPACITY_SHIFT;
+        Self((self.0 & !0xffff_ffff | counts as u64) + (1 << PAGES_SHIFT))
+    }
+
     /// The group that it belongs to.
     pub(crate) const fn group(self) -> usize {
         group(self.free())
@@ -226,6 +234,7 @@ mod tests {
         let one = State::new(Base::new(1, TAG)).with_counts(1, 9).armed();
         assert!(one.is_growing_with_one() && !one.takes_quietly());
         assert_eq!(one.filled(), one.with_counts(0, 9).armed());
+        assert_eq!(one.filled().grown(2, 11), one.with_counts(2, 11).with_pages(2).armed());
         assert!(!one.with_list(1).is_growing_with_one() && !one.with_counts(2, 9).is_growing_with_one());
     }
 

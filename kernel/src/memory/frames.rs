@@ -1,13 +1,15 @@
 //! The frame allocator: 4 KiB frames of all memory that nobody else has.
 //!
 //! Frames that were never used come from ranges, one after the other, so boot touches no memory; frames that were
-//! given back hang in a list threaded through themselves. A frame is a token: it cannot be copied, and giving it
+//! given back lie in bundles. Each core keeps a few of its own. A frame is a token: it cannot be copied, and giving it
 //! back uses it up.
 
-use core::ptr;
+mod bundle;
+mod cache;
 
 use heapless::Vec;
 
+use self::bundle::{Bundle, Bundles};
 use super::PAGE_SIZE;
 use crate::sync::Lock;
 
@@ -53,55 +55,71 @@ pub struct Usage {
     pub total: usize,
     /// Not handed out.
     pub free: usize,
-    /// Least that `free` has been.
+    /// Least that `free` has been, counting what cores keep for themselves as handed out.
     pub least_free: usize,
 }
 
-struct Allocator {
+/// What the cores share.
+struct Common {
     /// Never used yet: (next address, end).
     fresh: Vec<(u64, u64), 16>,
-    /// First frame of the list of those given back, 0 for none; each holds the next in its first word.
-    returned: u64,
+    returned: Bundles,
     usage: Usage,
 }
 
-static FRAMES: Lock<Allocator> = Lock::new(Allocator {
+static FRAMES: Lock<Common> = Lock::new(Common {
     fresh: Vec::new(),
-    returned: 0,
+    returned: Bundles::new(),
     usage: Usage { total: 0, free: 0, least_free: 0 },
 });
 
-impl Allocator {
-    fn take(&mut self) -> Option<Frame> {
-        let address = if self.returned != 0 {
-            let address = self.returned;
-            // SAFETY: a frame on the list is ours, and its first word was written when it was put there.
-            self.returned = unsafe { ptr::read(address as *const u64) };
-            address
-        } else {
-            let (next, end) = self.fresh.last_mut()?;
-            let address = *next;
+/// Frames lie below this address, so that their numbers have 32 bits.
+const END: u64 = 1 << 44;
+
+fn number(address: u64) -> u32 {
+    u32::try_from(address / PAGE_SIZE as u64).unwrap_or(0)
+}
+
+impl Common {
+    /// Takes as many frames as there are, up to a bundle; says how many.
+    fn take(&mut self, to: &mut Bundle) -> usize {
+        let count = match self.returned.pop() {
+            Some(bundle) => {
+                *to = bundle;
+                to.len()
+            }
+            None => self.take_fresh(to),
+        };
+        self.usage.free -= count;
+        self.note_least();
+        count
+    }
+
+    fn take_fresh(&mut self, to: &mut Bundle) -> usize {
+        let mut count = 0;
+        while let (Some(place), Some((next, end))) = (to.get_mut(count), self.fresh.last_mut()) {
+            *place = number(*next);
+            count += 1;
             *next += PAGE_SIZE as u64;
             if *next == *end {
                 self.fresh.pop();
             }
-            address
-        };
-        self.usage.free -= 1;
-        self.usage.least_free = self.usage.least_free.min(self.usage.free);
-        Some(Frame(address))
+        }
+        count
     }
 
-    fn put(&mut self, frame: Frame) {
-        // SAFETY: the token owned the frame; from here on the list does.
-        unsafe { ptr::write(frame.0 as *mut u64, self.returned) };
-        self.returned = frame.0;
-        self.usage.free += 1;
+    fn put(&mut self, bundle: &Bundle) {
+        self.returned.push(bundle);
+        self.usage.free += bundle.len();
+    }
+
+    fn note_least(&mut self) {
+        self.usage.least_free = self.usage.least_free.min(self.usage.free);
     }
 }
 
 /// Adds a range of unused, mapped memory; partial frames at its ends are left out. False if there is no room to
-/// note one more range.
+/// note one more range, or it ends above 16 TiB.
 ///
 /// # Safety
 /// Nobody else uses this memory, now or later.
@@ -110,6 +128,9 @@ pub unsafe fn add(start: u64, end: u64) -> bool {
     let end = end & !(PAGE_SIZE as u64 - 1);
     if start >= end {
         return true;
+    }
+    if end > END {
+        return false;
     }
     let mut frames = FRAMES.lock();
     if frames.fresh.push((start, end)).is_err() {
@@ -123,8 +144,9 @@ pub unsafe fn add(start: u64, end: u64) -> bool {
 }
 
 /// A frame with undefined content, or `None` when there is none left.
+#[inline]
 pub fn allocate() -> Option<Frame> {
-    FRAMES.lock().take()
+    cache::take().map(|number| Frame(u64::from(number) * PAGE_SIZE as u64))
 }
 
 /// A frame of zeroes.
@@ -144,7 +166,7 @@ pub fn allocate_static(count: usize) -> Option<&'static mut [u8]> {
         let start = range.0;
         range.0 += length;
         frames.usage.free -= count;
-        frames.usage.least_free = frames.usage.least_free.min(frames.usage.free);
+        frames.note_least();
         start
     };
     // SAFETY: taken out of the unused ranges above, so ours alone; any bytes are valid.
@@ -153,18 +175,39 @@ pub fn allocate_static(count: usize) -> Option<&'static mut [u8]> {
     Some(bytes)
 }
 
-/// Gives frames back, under one lock for every 64.
+/// Gives frames back.
 pub fn release(frames: impl IntoIterator<Item = Frame>) {
-    let mut frames = frames.into_iter().peekable();
-    while frames.peek().is_some() {
-        let mut allocator = FRAMES.lock();
-        for frame in frames.by_ref().take(64) {
-            allocator.put(frame);
+    let mut numbers = [0; bundle::BUNDLE];
+    let mut count = 0;
+    for frame in frames {
+        numbers[count] = number(frame.into_address());
+        count += 1;
+        if count == numbers.len() {
+            cache::put(&numbers);
+            count = 0;
         }
     }
+    cache::put(&numbers[..count]);
+}
+
+/// A frame with undefined content, by number: its address is the number times 4096. Its holder owns it as by [`Frame::into_address`].
+#[inline]
+pub fn allocate_number() -> Option<u32> {
+    cache::take()
+}
+
+/// Gives frames back, by number.
+///
+/// # Safety
+/// The caller owns these frames, and forgets them.
+#[inline]
+pub unsafe fn release_numbers(numbers: &[u32]) {
+    cache::put(numbers);
 }
 
 /// How much memory there is and how much is free.
 pub fn usage() -> Usage {
-    FRAMES.lock().usage
+    let kept = cache::count();
+    let usage = FRAMES.lock().usage;
+    Usage { free: usage.free + kept, ..usage }
 }
