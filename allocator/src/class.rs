@@ -271,7 +271,11 @@ impl Class {
     /// Frees an object if nothing changes by it but a cell and its zspage's counts; the number of objects is the caller's to change. Otherwise the
     /// location if the object is locked now, for [`Class::detach`].
     #[inline]
-    pub(crate) fn free_quietly<P: Platform>(&mut self, store: &Store<P>, key: Key) -> Result<(), Option<u32>> {
+    pub(crate) fn free_quietly<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        key: Key,
+    ) -> Result<(), Option<u32>> {
         let cell = store.cell_of(key).ok_or(None)?;
         let at = cell.lock_at_once(key.generation()).ok_or(None)?;
         if at & HUGE == 0 {
@@ -416,13 +420,7 @@ impl Class {
     }
 
     /// Takes a zspage out of every list and count.
-    fn forget<P: Platform>(
-        &mut self,
-        store: &Store<P>,
-        unit: u32,
-        descriptor: Descriptor<'_>,
-        state: State,
-    ) {
+    fn forget<P: Platform>(&mut self, store: &Store<P>, unit: u32, descriptor: Descriptor<'_>, state: State) {
         if state.list() != GROWING {
             self.unlink(store, descriptor, state.list());
         }

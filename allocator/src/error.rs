@@ -15,8 +15,10 @@ pub enum Error {
     StaleHandle,
     /// The handle is not one of this pool.
     ForeignHandle,
-    /// A view of this object is open.
+    /// A view of this object is open; or, of pages, something else is being done with them.
     Busy,
+    /// No objects that could be moved lie in this frame.
+    NotMovable,
     /// The configuration cannot be met; for instance no core, or a ring that is not a power of two.
     BadConfig,
 }
@@ -30,7 +32,8 @@ impl core::fmt::Display for Error {
             Self::LimitReached => "the limit of the pool is reached",
             Self::StaleHandle => "the object was freed before",
             Self::ForeignHandle => "not a handle of this pool",
-            Self::Busy => "a view of the object is open",
+            Self::Busy => "in use at the moment",
+            Self::NotMovable => "no objects that could be moved lie in this frame",
             Self::BadConfig => "the configuration cannot be met",
         })
     }

@@ -34,6 +34,8 @@ mod error;
 mod handle;
 #[cfg(not(zs_loom))]
 mod memory;
+#[cfg(not(zs_loom))]
+mod migrate;
 #[cfg(all(test, zs_loom))]
 mod model;
 mod platform;
@@ -55,6 +57,8 @@ pub use config::{Config, Rung};
 pub use deferred::drain::{DrainReport, HOLD};
 pub use error::Error;
 pub use handle::{HANDLE_BITS, Handle};
+#[cfg(not(zs_loom))]
+pub use migrate::IsolatedPage;
 pub use platform::{Frame, Frames, PAGE_SIZE, PinnedCore, Platform};
 #[cfg(not(zs_loom))]
 pub use pool::{MAX_CORES, ObjectView, Pool, Teardown};

@@ -29,8 +29,8 @@ use crate::{
     sync::{AtomicU8, AtomicUsize, Held, Lock, Ordering, next_tag},
 };
 
-pub(crate) use object::bytes_at;
 pub use object::ObjectView;
+pub(crate) use object::bytes_at;
 pub use teardown::Teardown;
 
 const CLASSES_IN_FRAME: usize = PAGE_SIZE / 128;
@@ -138,7 +138,7 @@ impl<P: Platform> Pool<P> {
         let table: *mut RingTable = self.store.platform.address(number).cast();
         let table = NonNull::new(table).ok_or(Error::BadConfig)?;
         self.rings = table;
-        let capacity = self.config.ring_capacity as u64;
+        let capacity = if self.defers() { self.config.ring_capacity as u64 } else { 0 };
         let shape =
             Shape { capacity, reserve: 64.min(capacity / 4), watermark: self.config.watermark.max(1) as u64 };
         let first = frames::create(&self.store.platform, shape)?;
@@ -217,9 +217,15 @@ impl<P: Platform> Pool<P> {
         &self.config
     }
 
-    /// Frames of the class table and the table of rings, and of the ring that stands in where nothing is queued.
-    pub(crate) fn fixed_frames(&self) -> usize {
-        CLASS_FRAMES + 1 + usize::from(!self.defers())
+    /// Frames of the class table.
+    pub(crate) fn class_frames(&self) -> usize {
+        CLASS_FRAMES
+    }
+
+    /// Frames of the rings and of their table.
+    pub(crate) fn ring_frames(&self) -> usize {
+        let capacity = if self.defers() { self.config.ring_capacity } else { 0 };
+        1 + self.made_rings * frames::frames_for(capacity)
     }
 
     pub(crate) fn refused_synchronously(&self) -> u64 {

@@ -5,7 +5,6 @@
 //! `enqueued = drained + helped + flushed + pending` exactly.
 
 use crate::{
-    deferred::frames::frames_for,
     platform::{PAGE_SIZE, Platform},
     pool::Pool,
     size_class::{CLASSES, class_size},
@@ -26,7 +25,7 @@ pub struct Stats {
     pub pages: u64,
     /// Pages of metadata: classes, cells, descriptors, directories.
     pub metadata_pages: u64,
-    /// Pages of the deferred rings.
+    /// Pages of the deferred rings and their table.
     pub ring_pages: u64,
     /// Handles put into rings.
     pub enqueued: u64,
@@ -87,12 +86,12 @@ impl<P: Platform> Pool<P> {
             stats.compacted_pages += class.compacted;
         }
         stats.pages = self.pages() as u64;
-        stats.metadata_pages = (self.fixed_frames() + self.store.frames(&self.store.platform.pin())) as u64;
+        stats.metadata_pages = (self.class_frames() + self.store.frames(&self.store.platform.pin())) as u64;
+        stats.ring_pages = self.ring_frames() as u64;
         stats.pending_bytes = Some(0);
         stats.refused = self.refused_synchronously();
         for ring in self.used_rings() {
             let counts = ring.counts();
-            stats.ring_pages += frames_for(self.config.ring_capacity) as u64;
             stats.enqueued += counts.enqueued;
             stats.drained += counts.by_task;
             stats.helped += counts.by_helper;

@@ -220,3 +220,76 @@ fn a_refused_frame_leaves_the_pool_as_it_was() {
         assert_eq!(host.used(), 0, "refused at {refuse}");
     }
 }
+
+#[test]
+fn a_page_moves_and_its_objects_with_it() {
+    let host = Host::new(512, 1);
+    let pool = Pool::new(&host, config()).expect("memory");
+    for size in [40, 700, 1870, 3000, PAGE_SIZE] {
+        let handles: Vec<_> = (0..60).map(|_| pool.malloc(size).expect("memory")).collect();
+        for (seed, handle) in handles.iter().enumerate() {
+            pool.write(handle, &fill(seed, size)).expect("live");
+        }
+        let mut moved = 0;
+        for number in 0..512 {
+            let Ok(page) = pool.isolate(number) else { continue };
+            let to = pool.platform().allocate_frame().expect("memory");
+            let Ok(old) = page.migrate(to) else { panic!("nobody uses an object of {size} bytes") };
+            assert_eq!(old.number(), number);
+            // Overwritten, so that an object left behind would be seen.
+            // SAFETY: the frame is the test's now.
+            unsafe { pool.platform().address(number).write_bytes(0xee, PAGE_SIZE) };
+            host.take_back(old);
+            moved += 1;
+        }
+        assert!(moved >= pool.pages(), "{moved} of {} pages of size {size}", pool.pages());
+        for (seed, handle) in handles.iter().enumerate() {
+            assert_eq!(content(&pool, handle, size), fill(seed, size));
+        }
+        for handle in handles {
+            pool.free(handle).expect("live");
+        }
+        assert_eq!(pool.pages(), 0);
+    }
+    pool.close();
+    assert_eq!(host.used(), 0);
+}
+
+#[test]
+fn a_page_in_use_stays_and_an_emptied_one_goes() {
+    let host = Host::new(512, 1);
+    let pool = Pool::new(&host, config()).expect("memory");
+    let handles: Vec<_> = (0..8).map(|_| pool.malloc(2000).expect("memory")).collect();
+    let number = (0..512).find(|&number| pool.isolate(number).is_ok()).expect("a page of objects");
+    pool.write(&handles[0], &fill(5, 2000)).expect("live");
+    let view = pool.read(&handles[0]).expect("live");
+    let others: Vec<_> = handles[1..].iter().map(|handle| pool.read(handle).expect("live")).collect();
+    assert_eq!(pool.isolate(number).err(), Some(zsmalloc::Error::NotMovable));
+    drop(others);
+    let page = pool.isolate(number).expect("seven are free to move");
+    let to = pool.platform().allocate_frame().expect("memory");
+    let to = page.migrate(to).unwrap_or_else(|(_, to)| to);
+    // Whether the page moved or not, what is being read stays where it is.
+    let mut bytes = vec![0; 2000];
+    view.copy_to(&mut bytes);
+    assert_eq!(bytes, fill(5, 2000));
+    host.take_back(to);
+    drop(view);
+    for handle in handles {
+        pool.free(handle).expect("live");
+    }
+    assert_eq!(pool.pages(), 0);
+    pool.close();
+    assert_eq!(host.used(), 0);
+}
+
+#[test]
+fn a_pool_without_rings_frees_at_once() {
+    let host = Host::new(512, 1);
+    let pool = Pool::new(&host, Config { ring_capacity: 0, ..config() }).expect("memory");
+    let handle = pool.malloc(100).expect("memory");
+    pool.free_deferred(&pool.platform().pin(), handle);
+    let stats = pool.stats();
+    assert_eq!((stats.objects, stats.pages, stats.enqueued), (0, 0, 0));
+    assert_eq!(host.used() as u64, stats.metadata_pages + stats.ring_pages);
+}

@@ -5,169 +5,12 @@
 
 mod common;
 
-use common::Host;
-use core::sync::atomic::Ordering;
+use common::{
+    Host,
+    shadow::{Operation, Shadow, config},
+};
 use proptest::prelude::*;
-use zsmalloc::{Config, Error, Handle, PAGE_SIZE, Platform, Pool, Rung, bench::Random};
-
-#[derive(Clone, Debug)]
-enum Operation {
-    Malloc(usize),
-    Write(usize),
-    Read(usize),
-    Free(usize),
-    FreeDeferred(usize),
-    FreeMany(usize, usize),
-    Stale(usize),
-    Compact(usize),
-    Drain(usize),
-    Flush,
-    Refuse(usize),
-}
-
-struct Object {
-    handle: Handle,
-    size: usize,
-    seed: u8,
-}
-
-struct Shadow<'a> {
-    pool: Pool<&'a Host>,
-    host: &'a Host,
-    objects: Vec<Object>,
-    gone: Vec<u64>,
-    freed_stale: u64,
-    next: u8,
-}
-
-fn byte(seed: u8, index: usize) -> u8 {
-    seed.wrapping_mul(31) ^ u8::try_from(index % 253).expect("small")
-}
-
-impl<'a> Shadow<'a> {
-    fn new(host: &'a Host, config: Config) -> Self {
-        let pool = Pool::new(host, config).expect("memory");
-        Self { pool, host, objects: Vec::new(), gone: Vec::new(), freed_stale: 0, next: 0 }
-    }
-
-    fn pick(&self, index: usize) -> Option<usize> {
-        (!self.objects.is_empty()).then(|| index % self.objects.len())
-    }
-
-    fn take(&mut self, index: usize) -> Option<Handle> {
-        let handle = self.objects.swap_remove(self.pick(index)?).handle;
-        let raw = handle.into_raw();
-        if self.gone.len() < 64 {
-            self.gone.push(raw);
-        }
-        Handle::from_raw(raw)
-    }
-
-    fn fill(&self, index: usize) {
-        let object = &self.objects[index];
-        let bytes: Vec<_> = (0..object.size).map(|at| byte(object.seed, at)).collect();
-        self.pool.write(&object.handle, &bytes).expect("live");
-    }
-
-    fn check(&self, index: usize) {
-        let object = &self.objects[index];
-        let view = self.pool.read(&object.handle).expect("live");
-        let (head, tail) = view.parts();
-        assert!(head.len() + tail.len() >= object.size);
-        for (at, &found) in head.iter().chain(tail).take(object.size).enumerate() {
-            assert_eq!(found, byte(object.seed, at), "object of {} at {at}", object.size);
-        }
-    }
-
-    fn apply(&mut self, operation: &Operation) {
-        match *operation {
-            Operation::Malloc(size) => match self.pool.malloc(size) {
-                Ok(handle) => {
-                    self.next = self.next.wrapping_add(1);
-                    self.objects.push(Object { handle, size, seed: self.next });
-                    self.fill(self.objects.len() - 1);
-                }
-                Err(error) => assert!(matches!(error, Error::OutOfMemory | Error::LimitReached), "{error}"),
-            },
-            Operation::Write(index) => {
-                if let Some(index) = self.pick(index) {
-                    self.next = self.next.wrapping_add(1);
-                    self.objects[index].seed = self.next;
-                    self.fill(index);
-                }
-            }
-            Operation::Read(index) => {
-                if let Some(index) = self.pick(index) {
-                    self.check(index);
-                }
-            }
-            Operation::Free(index) => {
-                if let Some(handle) = self.take(index) {
-                    self.pool.free(handle).expect("live");
-                }
-            }
-            Operation::FreeDeferred(index) => {
-                if let Some(handle) = self.take(index) {
-                    self.pool.free_deferred(&self.pool.platform().pin(), handle);
-                }
-            }
-            Operation::FreeMany(index, count) => {
-                let handles: Vec<_> = (0..count).filter_map(|more| self.take(index + more)).collect();
-                self.pool.free_deferred_many(&self.pool.platform().pin(), handles);
-            }
-            Operation::Stale(index) => {
-                // A deferred handle may still be live here; only one that was certainly freed is stale for sure.
-                self.pool.flush();
-                if let Some(&raw) = self.gone.get(index % self.gone.len().max(1)) {
-                    let result = self.pool.free(Handle::from_raw(raw).expect("a handle"));
-                    assert_eq!(result, Err(Error::StaleHandle));
-                    self.freed_stale += 1;
-                }
-                self.gone.clear();
-            }
-            Operation::Compact(budget) => {
-                self.pool.compact(budget);
-            }
-            Operation::Drain(budget) => {
-                let report = self.pool.drain(0, budget);
-                assert!(report.freed <= budget);
-            }
-            Operation::Flush => {
-                self.pool.flush();
-                assert_eq!(self.pool.stats().pending, 0);
-            }
-            Operation::Refuse(after) => {
-                let after = if after % 2 == 0 { -1 } else { i64::try_from(after).expect("small") };
-                self.host.refuse_after.store(after, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn audit(&self) {
-        for index in 0..self.objects.len() {
-            self.check(index);
-        }
-        let stats = self.pool.stats();
-        assert_eq!(stats.objects, self.objects.len() as u64 + stats.pending);
-        assert_eq!(stats.enqueued, stats.drained + stats.helped + stats.flushed + stats.pending);
-        assert_eq!(stats.refused, 0);
-        assert_eq!(self.host.used() as u64, stats.pages + stats.metadata_pages + stats.ring_pages);
-    }
-
-    fn end(mut self) {
-        self.audit();
-        self.host.refuse_after.store(-1, Ordering::Relaxed);
-        for object in self.objects.drain(..) {
-            self.pool.free(object.handle).expect("live");
-        }
-        self.pool.flush();
-        let stats = self.pool.stats();
-        assert_eq!((stats.objects, stats.pages), (0, 0));
-        let host = self.host;
-        let report = self.pool.close();
-        assert_eq!((report.live, host.used()), (0, 0));
-    }
-}
+use zsmalloc::{PAGE_SIZE, Rung, bench::Random};
 
 fn operation() -> impl Strategy<Value = Operation> {
     let index = 0..10_000usize;
@@ -180,14 +23,11 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (index.clone(), 0..300usize).prop_map(|(at, count)| Operation::FreeMany(at, count)),
         1 => index.clone().prop_map(Operation::Stale),
         1 => (0..500usize).prop_map(Operation::Compact),
+        1 => (0..1000usize).prop_map(Operation::Migrate),
         1 => (0..100usize).prop_map(Operation::Drain),
         1 => Just(Operation::Flush),
         1 => (0..20usize).prop_map(Operation::Refuse),
     ]
-}
-
-fn config(rung: Rung) -> Config {
-    Config { ring_capacity: 128, watermark: 32, page_limit: 900, rung, ..Config::default() }
 }
 
 proptest! {
@@ -222,7 +62,8 @@ fn long_sequence() {
                 780..960 => Operation::FreeDeferred(number(10_000)),
                 960..970 => Operation::FreeMany(number(10_000), number(50)),
                 970..972 => Operation::Stale(number(10_000)),
-                972..982 => Operation::Compact(number(500)),
+                972..981 => Operation::Compact(number(500)),
+                981..982 => Operation::Migrate(number(1000)),
                 982..997 => Operation::Drain(number(100)),
                 997..998 => Operation::Flush,
                 _ => Operation::Refuse(number(20)),

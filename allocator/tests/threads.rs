@@ -39,6 +39,14 @@ fn worker(pool: &Pool<&Host>, core: usize, rounds: usize) {
     pool.free_deferred_many(&pinned, objects.into_iter().map(|(handle, ..)| handle));
 }
 
+fn move_a_page(pool: &Pool<&Host>, random: &mut Random) {
+    let host = *pool.platform();
+    let number = u32::try_from(random.below(host.frames() as u64 / 8)).expect("small");
+    let Ok(page) = pool.isolate(number) else { return };
+    let Some(to) = host.allocate_frame() else { return };
+    host.take_back(page.migrate(to).unwrap_or_else(|(_, to)| to));
+}
+
 #[test]
 fn everything_at_once() {
     let host = Host::new(20_000, CORES);
@@ -54,11 +62,13 @@ fn everything_at_once() {
             })
             .collect();
         scope.spawn(|| {
+            let mut random = Random::new(99);
             while !stop.load(Ordering::Relaxed) {
                 for core in 0..CORES {
                     pool.drain(core, 50);
                 }
                 pool.compact(300);
+                move_a_page(&pool, &mut random);
                 let stats = pool.stats();
                 assert!(stats.drained + stats.helped + stats.flushed <= stats.enqueued);
             }

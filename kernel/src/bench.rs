@@ -175,7 +175,9 @@ impl Workbench {
             count.instructions += u64::from(instructions);
             count.operations += 1;
         }
-        for (i, n) in hist.iter().enumerate().filter(|(_, n)| **n != 0) { println!("   {} {}", i * 16, n); }
+        for (i, n) in hist.iter().enumerate().filter(|(_, n)| **n != 0) {
+            println!("   {} {}", i * 16, n);
+        }
         Ok(count)
     }
 }
@@ -190,7 +192,9 @@ fn malloc(bench: &mut Workbench) -> Result<Count, zsmalloc::Error> {
         count.instructions += u64::from(instructions);
         count.operations += 1;
     }
-    for (i, n) in hist.iter().enumerate().filter(|(_, n)| **n != 0) { println!("   {} {}", i * 16, n); }
+    for (i, n) in hist.iter().enumerate().filter(|(_, n)| **n != 0) {
+        println!("   {} {}", i * 16, n);
+    }
     Ok(count)
 }
 

@@ -33,11 +33,7 @@ impl Leaving {
 impl Class {
     /// Makes an object of a frame, if there is a cell for it.
     #[inline]
-    pub(crate) fn take_huge<P: Platform>(
-        &mut self,
-        store: &Store<P>,
-        frame: Frame,
-    ) -> Result<Handle, Frame> {
+    pub(crate) fn take_huge<P: Platform>(&mut self, store: &Store<P>, frame: Frame) -> Result<Handle, Frame> {
         let cell = self.free_cell;
         if cell == NO_CELL {
             return Err(frame);

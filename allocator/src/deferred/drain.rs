@@ -107,7 +107,8 @@ impl<P: Platform> Pool<P> {
                     scratch.used[usize::from(class) / 64] |= 1 << (class % 64);
                 }
                 slot.store(word & ((1 << LINK_SHIFT) - 1) | u64::from(list) << LINK_SHIFT, Ordering::Relaxed);
-                scratch.lists[usize::from(class)] = (list & !0xffff) + (1 << 16) | (first as u32).wrapping_add(offset as u32) & 0xffff;
+                scratch.lists[usize::from(class)] =
+                    (list & !0xffff) + (1 << 16) | (first as u32).wrapping_add(offset as u32) & 0xffff;
             }
             end = first;
         }

@@ -125,8 +125,8 @@ pub(crate) fn create<P: Platform>(platform: &P, shape: Shape) -> Result<NonNull<
         slots.runs[place] = address.cast();
         slots.numbers[place] = number;
     }
-    for place in frames..MOST_FRAMES {
-        slots.runs[place] = slots.runs[place % frames];
+    for place in frames.max(1)..MOST_FRAMES {
+        slots.runs[place] = slots.runs[place % frames.max(1)];
     }
     slots.current = AtomicPtr::new(slots.runs[0]);
     let address: *mut CoreRing = platform.address(home.into_number()).cast();

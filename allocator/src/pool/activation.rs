@@ -14,7 +14,7 @@ use crate::{
 /// Classes that are always active are this many classes apart.
 const COARSE: usize = 8;
 /// Bytes lost by rounding at which a range is split, as objects times width.
-const SPLIT: usize = 2560;
+const SPLIT: usize = 1600;
 
 const fn is_coarse(index: usize) -> bool {
     index % COARSE == CLASSES % COARSE - 1 && merged(index as u8) as usize == index || index >= HUGE_CLASS

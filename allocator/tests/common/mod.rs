@@ -1,5 +1,8 @@
 //! A platform on the host: an arena of frames, a thread-local core, and a switch that makes the frame source refuse.
 
+#[allow(dead_code, reason = "not every test has a shadow")]
+pub(crate) mod shadow;
+
 use core::{
     cell::Cell,
     marker::PhantomData,
@@ -57,6 +60,18 @@ impl Host {
 
     fn layout(frames: usize) -> core::alloc::Layout {
         core::alloc::Layout::from_size_align(frames * PAGE_SIZE, PAGE_SIZE).expect("a layout")
+    }
+
+    /// Frames in all.
+    #[allow(dead_code, reason = "for tests that move pages")]
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Takes back a frame that the pool gave to somebody else.
+    #[allow(dead_code, reason = "for tests that move pages")]
+    pub fn take_back(&self, frame: Frame) {
+        self.free.lock().expect("no panic").push(frame.into_number());
     }
 
     pub fn used(&self) -> usize {

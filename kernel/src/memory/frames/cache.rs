@@ -3,8 +3,8 @@
 //! A core fills and empties its stack by bundles of [`BUNDLE`] frames, under one hold of the common lock. Lock order: a core's cache, then the common
 //! allocator. A core that finds both empty takes from another core's stack, holding one cache's lock at a time. The locks are uncontended but for that.
 
-use super::bundle::{BUNDLE, Bundle};
 use super::FRAMES;
+use super::bundle::{BUNDLE, Bundle};
 use crate::cores::{self, MAX_CORES};
 use crate::sync::Lock;
 

@@ -1,0 +1,230 @@
+//! Movable pages: the owner of the frames asks for one back, and what lies on it moves to another.
+//!
+//! As in compaction there is no way back from a page to its objects, so finding a frame, and the cells of the objects on it, is a sweep over cells,
+//! chunk by chunk with the class lock taken for each. Asking for a frame back is rare; what a way back would cost is paid by every object.
+//! A page's objects are all locked while the page is copied. One that is being read keeps the page where it is.
+
+use crate::{
+    cell::{Cell, OPEN, reopen},
+    class::{Class, Leaving},
+    error::Error,
+    platform::{Frame, Platform},
+    pool::Pool,
+    size_class::CLASSES,
+    store::NO_CHUNK,
+    sync::{AtomicU32, Guard, Ordering},
+    zspage::{HUGE, MAX_OBJECTS, MOST_FRAMES, NO_ZSPAGE, bytes, parts},
+};
+
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// A page of a zspage.
+    Page { unit: u32, page: usize },
+    /// A huge object.
+    Huge(&'a AtomicU32),
+}
+
+/// A page that stays where it is until [`IsolatedPage::migrate`] has moved it; dropping it puts it back. Compaction waits meanwhile.
+pub struct IsolatedPage<'a, P: Platform> {
+    pool: &'a Pool<P>,
+    number: u32,
+    class: u8,
+    place: Place<'a>,
+    _compaction: Guard<'a, usize>,
+}
+
+impl<P: Platform> Pool<P> {
+    /// Finds the page of objects in the frame of this number, and lets no new objects come to lie on its zspage.
+    ///
+    /// # Errors
+    /// [`Error::NotMovable`] if no object that nobody uses lies in a zspage with this frame: metadata and rings do not move. [`Error::Busy`] beside
+    /// compaction, or another page of the same zspage.
+    pub fn isolate(&self, number: u32) -> Result<IsolatedPage<'_, P>, Error> {
+        let compaction = self.compaction.try_lock().ok_or(Error::Busy)?;
+        for class in (0..u8::MAX).take(CLASSES) {
+            let mut found = None;
+            self.each_chunk(class, |class, cells| {
+                found = self.find(cells, number);
+                // Isolated under the hold under which it was found, so that it cannot go in between.
+                match found {
+                    Some(Place::Page { unit, .. }) if !class.isolate(&self.store, unit) => Err(Error::Busy),
+                    Some(_) => Ok(false),
+                    None => Ok(true),
+                }
+            })?;
+            if let Some(place) = found {
+                return Ok(IsolatedPage { pool: self, number, class, place, _compaction: compaction });
+            }
+        }
+        Err(Error::NotMovable)
+    }
+
+    /// Shows the cells of a class, a chunk at a time with the class lock held, for as long as `visit` says so.
+    fn each_chunk<'a>(
+        &'a self,
+        class: u8,
+        mut visit: impl FnMut(&mut Class, &mut dyn Iterator<Item = Cell<'a>>) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let mut chunk = self.class(class).hold(self.store.platform.pin()).chunks;
+        while chunk != NO_CHUNK {
+            let mut class = self.class(class).hold(self.store.platform.pin());
+            let (mut cells, next) = self.store.chunk_cells(chunk);
+            if !visit(&mut class, &mut cells)? {
+                break;
+            }
+            chunk = next;
+        }
+        Ok(())
+    }
+
+    fn find<'a>(&self, cells: &mut dyn Iterator<Item = Cell<'a>>, number: u32) -> Option<Place<'a>> {
+        let mut seen = NO_ZSPAGE;
+        for cell in cells {
+            // Relaxed: the class lock keeps an open cell's zspage from going.
+            let word = cell.word.load(Ordering::Relaxed);
+            if word & OPEN == 0 {
+                continue;
+            }
+            let at = word & !OPEN;
+            if at & HUGE != 0 {
+                if at & !HUGE == number {
+                    return Some(Place::Huge(cell.word));
+                }
+                continue;
+            }
+            let unit = parts(at).0;
+            if unit == seen {
+                continue;
+            }
+            seen = unit;
+            let descriptor = self.store.descriptor(unit);
+            let page = (0..descriptor.state().pages()).find(|&page| descriptor.frame(page) == number);
+            if let Some(page) = page {
+                return Some(Place::Page { unit, page });
+            }
+        }
+        None
+    }
+}
+
+impl<P: Platform> IsolatedPage<'_, P> {
+    /// Moves the page to `to` and gives back the frame that it was in.
+    ///
+    /// # Errors
+    /// Itself and the new frame, to try again or to give up: an object on the page is in use, or, for a page that is one object, that has gone; or the frame's number is too large.
+    pub fn migrate(self, to: Frame) -> Result<Frame, (Self, Frame)> {
+        let moved = match self.place {
+            Place::Page { unit, page } => self.move_page(unit, page, to.number()),
+            Place::Huge(word) => to.number() < MOST_FRAMES && self.move_huge(word, to.number()),
+        };
+        if !moved {
+            return Err((self, to));
+        }
+        let _ = to.into_number();
+        // SAFETY: nothing lies there any more, and the pool has forgotten the number.
+        Ok(unsafe { Frame::from_number(self.number) })
+    }
+
+    fn copy(&self, to: u32) {
+        let platform = &self.pool.store.platform;
+        // SAFETY: every object of the page is locked by the caller.
+        let from = unsafe { bytes::whole(platform, self.number) };
+        // SAFETY: the caller owns the new frame.
+        unsafe { bytes::whole(platform, to) }.copy_from_slice(from);
+    }
+
+    fn move_huge(&self, word: &AtomicU32, to: u32) -> bool {
+        let _pinned = self.pool.store.platform.pin();
+        let here = HUGE | self.number;
+        // Acquire: pairs with the release in `reopen`; behind it lie the object's bytes.
+        let taken = word.compare_exchange(here | OPEN, here, Ordering::Acquire, Ordering::Relaxed);
+        if taken.is_err() {
+            return false;
+        }
+        self.copy(to);
+        reopen(word, HUGE | to);
+        true
+    }
+
+    fn move_page(&self, unit: u32, page: usize, to: u32) -> bool {
+        let mut words: [Option<&AtomicU32>; MAX_OBJECTS] = [None; MAX_OBJECTS];
+        self.collect(unit, page, &mut words);
+        let pinned = self.pool.store.platform.pin();
+        let all = self.lock_all(&pinned, unit, page, &mut words);
+        if all {
+            self.copy(to);
+            self.pool.store.descriptor(unit).set_frame(page, to);
+        }
+        for word in words.into_iter().flatten() {
+            // Relaxed: ours since it was locked.
+            reopen(word, word.load(Ordering::Relaxed));
+        }
+        all
+    }
+
+    /// Notes the cells of the objects on the page. No object comes to the zspage any more, so one sweep sees all that nobody uses.
+    fn collect<'s>(&'s self, unit: u32, page: usize, words: &mut [Option<&'s AtomicU32>]) {
+        let mut places = words.iter_mut();
+        let swept = self.pool.each_chunk(self.class, |class, cells| {
+            let (first, end) = class.objects_on(&self.pool.store, unit, page);
+            for cell in cells {
+                // Relaxed: looked at again before it is used.
+                let word = cell.word.load(Ordering::Relaxed);
+                if is_on(word, unit, first, end)
+                    && let Some(place) = places.next()
+                {
+                    *place = Some(cell.word);
+                }
+            }
+            Ok(true)
+        });
+        debug_assert!(swept.is_ok());
+    }
+
+    /// Locks those cells whose objects are still there, and forgets the others. Whether these are all objects of the page.
+    fn lock_all(
+        &self,
+        pinned: &P::Pinned<'_>,
+        unit: u32,
+        page: usize,
+        words: &mut [Option<&AtomicU32>],
+    ) -> bool {
+        let class = self.pool.class(self.class).lock(pinned);
+        let (first, end) = class.objects_on(&self.pool.store, unit, page);
+        let descriptor = self.pool.store.descriptor(unit);
+        let wanted = (first..end).filter(|&object| !descriptor.is_free(object)).count();
+        let mut locked = 0;
+        for slot in words {
+            let Some(word) = *slot else { continue };
+            // Relaxed: only a hint, the exchange decides.
+            let seen = word.load(Ordering::Relaxed);
+            // Acquire: pairs with the release in `reopen`; behind it lie the object's bytes.
+            let open = is_on(seen, unit, first, end)
+                && word.compare_exchange(seen, seen & !OPEN, Ordering::Acquire, Ordering::Relaxed).is_ok();
+            if open {
+                locked += 1;
+            } else {
+                *slot = None;
+            }
+        }
+        locked == wanted
+    }
+}
+
+fn is_on(word: u32, unit: u32, first: u32, end: u32) -> bool {
+    let (at, object) = parts(word & !OPEN);
+    word & OPEN != 0 && word & HUGE == 0 && at == unit && (first..end).contains(&object)
+}
+
+impl<P: Platform> Drop for IsolatedPage<'_, P> {
+    fn drop(&mut self) {
+        let Place::Page { unit, .. } = self.place else { return };
+        let mut leaving = Leaving::none();
+        self.pool.class(self.class).hold(self.pool.store.platform.pin()).put_back(
+            &self.pool.store,
+            unit,
+            &mut leaving,
+        );
+        self.pool.release(leaving);
+    }
+}
