@@ -12,6 +12,7 @@
 
 use core::num::{NonZeroU8, NonZeroU64};
 
+#[cfg(not(zs_loom))]
 use crate::size_class::HUGE_CLASS;
 
 pub(crate) const CELL_BITS: u32 = 25;
@@ -115,6 +116,7 @@ impl Key {
     }
 
     /// Whether it names an object of a whole page.
+    #[cfg(not(zs_loom))]
     #[inline]
     pub(crate) const fn is_huge(self) -> bool {
         self.class() as usize == HUGE_CLASS

@@ -41,6 +41,7 @@ mod model;
 mod platform;
 #[cfg(not(zs_loom))]
 mod pool;
+#[cfg(not(zs_loom))]
 mod size_class;
 #[cfg(not(zs_loom))]
 mod stats;
@@ -62,6 +63,7 @@ pub use migrate::IsolatedPage;
 pub use platform::{Frame, Frames, PAGE_SIZE, PinnedCore, Platform};
 #[cfg(not(zs_loom))]
 pub use pool::{MAX_CORES, ObjectView, Pool, Teardown};
+#[cfg(not(zs_loom))]
 pub use size_class::{CLASSES, MAX_CHAIN, chain, class_of, class_size, objects_in};
 #[cfg(not(zs_loom))]
 pub use stats::{ClassStats, Stats};

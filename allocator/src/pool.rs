@@ -115,6 +115,7 @@ impl<P: Platform> Pool<P> {
         Ok(pool)
     }
 
+    #[inline(never)]
     fn make_classes(&mut self) -> Result<(), Error> {
         for place in 0..CLASS_FRAMES {
             let frame = self.store.platform.allocate_frame().ok_or(Error::OutOfMemory)?;
@@ -131,6 +132,7 @@ impl<P: Platform> Pool<P> {
         Ok(())
     }
 
+    #[inline(never)]
     fn make_rings(&mut self) -> Result<(), Error> {
         let frame = self.store.platform.allocate_frame().ok_or(Error::OutOfMemory)?;
         let number = frame.into_number();
@@ -142,8 +144,12 @@ impl<P: Platform> Pool<P> {
         let shape =
             Shape { capacity, reserve: 64.min(capacity / 4), watermark: self.config.watermark.max(1) as u64 };
         let first = frames::create(&self.store.platform, shape)?;
-        // SAFETY: the table's frame is ours alone so far, and holds just such an array.
-        unsafe { table.write([first; MAX_CORES]) };
+        for core in 0..MAX_CORES {
+            // SAFETY: the table's frame holds that many entries.
+            let entry = unsafe { table.cast::<NonNull<CoreRing>>().add(core) };
+            // SAFETY: the frame is ours alone so far.
+            unsafe { entry.write(first) };
+        }
         self.made_rings = 1;
         for core in 1..self.queues() {
             let ring = frames::create(&self.store.platform, shape)?;

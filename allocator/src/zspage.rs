@@ -55,7 +55,7 @@ pub(crate) const fn location(unit: u32, object: u32) -> u32 {
 /// Parts of a location.
 #[inline]
 pub(crate) const fn parts(location: u32) -> (u32, u32) {
-    (location >> OBJECT_BITS & NO_ZSPAGE, location & (MAX_OBJECTS as u32 - 1))
+    (location >> OBJECT_BITS & NO_ZSPAGE, location & ((1 << OBJECT_BITS) - 1))
 }
 
 /// How many 8-byte units a descriptor takes, and how many of them lie below its header.
@@ -195,7 +195,7 @@ impl<'a> Descriptor<'a> {
     pub(crate) fn put_all(self, from: u32, to: u32) {
         if to < 64 {
             let word = self.bits(0);
-            word.store(word.load(Ordering::Relaxed) | (1 << to) - (1 << from), Ordering::Relaxed);
+            word.store(word.load(Ordering::Relaxed) | ((1 << to) - (1 << from)), Ordering::Relaxed);
         } else {
             (from..to).for_each(|object| self.put(object));
         }

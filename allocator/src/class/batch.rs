@@ -13,16 +13,10 @@ use crate::{
 const MOST: usize = 64;
 
 /// Zspages for which a batch owes a fullness update. They stay on the lists where they were, and may be used from there by others if the lock is
-/// dropped meanwhile.
+/// dropped meanwhile. All bytes zero are none.
 pub(crate) struct Notes {
     units: [u32; MOST],
     count: usize,
-}
-
-impl Notes {
-    pub(crate) const fn new() -> Self {
-        Self { units: [0; MOST], count: 0 }
-    }
 }
 
 impl Class {

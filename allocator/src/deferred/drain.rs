@@ -26,18 +26,12 @@ pub(crate) const HELP: usize = 64;
 const LINK_SHIFT: u32 = 48;
 const _: () = assert!(HANDLE_BITS <= LINK_SHIFT && BATCH < 1 << 16 && MOST_CAPACITY <= 1 << 16);
 
-/// The batch under way, by class.
+/// The batch under way, by class. All bytes zero are none.
 pub(crate) struct Scratch {
     /// Place of a class's first handle in the ring (16 bits), and above it how many there are.
     lists: [u32; 256],
     used: [u64; 4],
     notes: Notes,
-}
-
-impl Scratch {
-    pub(crate) const fn new() -> Self {
-        Self { lists: [0; 256], used: [0; 4], notes: Notes::new() }
-    }
 }
 
 /// What a step of a drain did.
@@ -107,8 +101,9 @@ impl<P: Platform> Pool<P> {
                     scratch.used[usize::from(class) / 64] |= 1 << (class % 64);
                 }
                 slot.store(word & ((1 << LINK_SHIFT) - 1) | u64::from(list) << LINK_SHIFT, Ordering::Relaxed);
-                scratch.lists[usize::from(class)] =
-                    (list & !0xffff) + (1 << 16) | (first as u32).wrapping_add(offset as u32) & 0xffff;
+                #[expect(clippy::cast_possible_truncation, reason = "a place has 16 bits")]
+                let place = u32::from((first as u16).wrapping_add(offset as u16));
+                scratch.lists[usize::from(class)] = ((list & !0xffff) + (1 << 16)) | place;
             }
             end = first;
         }
@@ -116,6 +111,7 @@ impl<P: Platform> Pool<P> {
         for group in 0..scratch.used.len() {
             let mut used = core::mem::take(&mut scratch.used[group]);
             while used != 0 {
+                #[expect(clippy::cast_possible_truncation, reason = "less than 256")]
                 let class = (group * 64) as u8 + used.trailing_zeros() as u8;
                 used &= used - 1;
                 let list = core::mem::take(&mut scratch.lists[usize::from(class)]);
@@ -162,6 +158,7 @@ impl<P: Platform> Pool<P> {
             let mut class = self.class(class).lock(&pinned);
             class.batches += 1;
             let mut failed = 0;
+            #[expect(clippy::cast_possible_truncation, reason = "at most 32")]
             let hold = keys.len().min(HOLD) as u32;
             for key in keys.by_ref().take(HOLD) {
                 if class.free_in_batch(&self.store, key, notes, leaving).is_err() {

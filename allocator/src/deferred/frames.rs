@@ -105,40 +105,40 @@ pub(crate) fn create<P: Platform>(platform: &P, shape: Shape) -> Result<NonNull<
     let capacity = usize::try_from(shape.capacity).map_err(|_| Error::BadConfig)?;
     let home = platform.allocate_frame().ok_or(Error::OutOfMemory)?;
     let frames = capacity.div_ceil(WORDS);
-    let mut slots = FrameSlots {
-        current: AtomicPtr::new(core::ptr::null_mut()),
-        home: home.number(),
-        frames,
-        runs: [core::ptr::null_mut(); MOST_FRAMES],
-        numbers: [0; MOST_FRAMES],
-    };
+    let mut ring: NonNull<CoreRing> = zeroed(platform, home.number())?;
+    // SAFETY: all bytes zero are a ring: null pointers, open locks and numbers; it is page-aligned, fits the frame, and is nobody else's yet.
+    let slots = unsafe { ring.as_mut() }.initialise(shape);
+    slots.home = home.number();
     for place in 0..frames {
         let Some(frame) = platform.allocate_frame() else {
-            release(platform, &slots, place);
+            release(platform, &slots.numbers[..place]);
             give_back(platform, home);
             return Err(Error::OutOfMemory);
         };
         let number = frame.into_number();
-        let address = platform.address(number);
-        // SAFETY: the frame is ours, and 4096 bytes long.
-        unsafe { address.write_bytes(0, PAGE_SIZE) };
-        slots.runs[place] = address.cast();
+        slots.runs[place] = zeroed(platform, number)?.as_ptr();
         slots.numbers[place] = number;
     }
     for place in frames.max(1)..MOST_FRAMES {
         slots.runs[place] = slots.runs[place % frames.max(1)];
     }
+    slots.frames = frames;
     slots.current = AtomicPtr::new(slots.runs[0]);
-    let address: *mut CoreRing = platform.address(home.into_number()).cast();
-    // SAFETY: the frame is ours, page-aligned, and the ring fits it.
-    unsafe { address.write(Ring::new(shape, slots, Scratch::new())) };
-    // SAFETY: a frame's address is not null.
-    Ok(unsafe { NonNull::new_unchecked(address) })
+    let _ = home.into_number();
+    Ok(ring)
 }
 
-fn release<P: Platform>(platform: &P, slots: &FrameSlots, frames: usize) {
+/// Fills a frame of the caller's with zeros.
+fn zeroed<T, P: Platform>(platform: &P, number: u32) -> Result<NonNull<T>, Error> {
+    let address = platform.address(number);
+    // SAFETY: the frame is the caller's, and 4096 bytes long.
+    unsafe { address.write_bytes(0, PAGE_SIZE) };
+    NonNull::new(address.cast()).ok_or(Error::OutOfMemory)
+}
+
+fn release<P: Platform>(platform: &P, numbers: &[u32]) {
     // SAFETY: the frames were the ring's, which forgets them.
-    platform.release_frames(unsafe { Frames::from_numbers(&slots.numbers[..frames]) });
+    platform.release_frames(unsafe { Frames::from_numbers(numbers) });
 }
 
 /// Gives a ring's frames back.
@@ -146,11 +146,12 @@ fn release<P: Platform>(platform: &P, slots: &FrameSlots, frames: usize) {
 /// # Safety
 /// `ring` came from [`create`], and nobody uses it any more.
 pub(crate) unsafe fn destroy<P: Platform>(platform: &P, ring: NonNull<CoreRing>) {
-    // SAFETY: the caller's promise; the ring is moved out once.
-    let ring = unsafe { ring.read() };
-    let slots = ring.into_slots();
-    release(platform, &slots, slots.frames);
-    // SAFETY: the ring's home frame, which holds nothing any more.
-    let home = unsafe { Frames::from_numbers(core::slice::from_ref(&slots.home)) };
-    platform.release_frames(home);
+    let home = {
+        // SAFETY: the caller's promise.
+        let slots = unsafe { ring.as_ref() }.slots();
+        release(platform, &slots.numbers[..slots.frames]);
+        [slots.home]
+    };
+    // The ring's home frame, which holds nothing any more.
+    release(platform, &home);
 }

@@ -139,6 +139,7 @@ fn wake_fence() {
 }
 
 impl<S: Slots, T> Ring<S, T> {
+    #[cfg(zs_loom)]
     pub(crate) fn new(shape: Shape, slots: S, state: T) -> Self {
         Self {
             producer: Producer {
@@ -169,8 +170,12 @@ impl<S: Slots, T> Ring<S, T> {
         &self.slots
     }
 
-    pub(crate) fn into_slots(self) -> S {
-        self.slots
+    /// Sets up a ring whose bytes are all zero.
+    #[cfg(not(zs_loom))]
+    pub(crate) fn initialise(&mut self, shape: Shape) -> &mut S {
+        self.shape = shape;
+        *self.producer.wake_at.get_mut() = shape.watermark;
+        &mut self.slots
     }
 
     /// Stores a word where nothing but the store is to be done; otherwise says no, and [`Ring::push_slow`] is to be called.
@@ -195,6 +200,7 @@ impl<S: Slots, T> Ring<S, T> {
         // Relaxed, twice: the producer's own.
         let mut tail = self.producer.tail.load(Ordering::Relaxed);
         let stop = self.producer.stop.load(Ordering::Relaxed);
+        #[expect(clippy::cast_possible_truncation, reason = "at most the ring's capacity")]
         let (now, rest) = words.split_at_checked((stop - tail) as usize).unwrap_or((words, &[]));
         let slots = self.slots.entered_run(tail, tail + now.len() as u64);
         let mut lines = slots.chunks(LINE);

@@ -13,20 +13,24 @@ use crate::{
 
 /// Classes that are always active are this many classes apart.
 const COARSE: usize = 8;
-/// Bytes lost by rounding at which a range is split, as objects times width.
-const SPLIT: usize = 1600;
+/// Bytes lost by rounding at which a range is split, as objects times width: in a small pool the page that another class costs weighs more.
+const SPLIT: usize = 1200;
+const SPLIT_SMALL: usize = 2200;
+/// Pages up to which a pool is small.
+const SMALL: usize = 1024;
 
-const fn is_coarse(index: usize) -> bool {
-    index % COARSE == CLASSES % COARSE - 1 && merged(index as u8) as usize == index || index >= HUGE_CLASS
+const fn is_coarse(index: u8) -> bool {
+    let place = index as usize;
+    place % COARSE == CLASSES % COARSE - 1 && merged(index) == index || place >= HUGE_CLASS
 }
 
 /// The map of an empty pool.
 pub(crate) fn coarse() -> [AtomicU8; SLOTS] {
     let mut stands = u8::MAX - 1;
     let mut map = [const { AtomicU8::new(0) }; SLOTS];
-    for (index, entry) in map.iter_mut().enumerate().take(CLASSES).rev() {
+    for (index, entry) in (0..=u8::MAX).zip(&mut map).take(CLASSES).rev() {
         if is_coarse(index) {
-            stands = u8::try_from(index).unwrap_or(stands);
+            stands = index;
         }
         *entry = AtomicU8::new(stands);
     }
@@ -49,7 +53,8 @@ impl<P: Platform> Pool<P> {
     /// Number of objects at which class `index`, which has `objects`, is to be split.
     pub(crate) fn split_after(&self, index: u8, objects: u32) -> u32 {
         let width = class_size(index.into()) - class_size(self.range_start(index).into());
-        match SPLIT.checked_div(width) {
+        let lost = if self.pages() < SMALL { SPLIT_SMALL } else { SPLIT };
+        match lost.checked_div(width) {
             Some(more) => objects.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)),
             None => u32::MAX,
         }
@@ -89,7 +94,7 @@ impl<P: Platform> Pool<P> {
 
     /// Lets the next larger active class take the range of a class that has emptied.
     pub(crate) fn dissolve(&self, index: u8) {
-        if is_coarse(index.into()) {
+        if is_coarse(index) {
             return;
         }
         let pinned = self.store.platform.pin();

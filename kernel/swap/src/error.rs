@@ -28,6 +28,7 @@ impl From<zsmalloc::Error> for SwapError {
             | Error::TooLarge
             | Error::StaleHandle
             | Error::ForeignHandle
+            | Error::NotMovable
             | Error::BadConfig => Self::Corrupt,
         }
     }

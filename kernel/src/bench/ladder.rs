@@ -1,0 +1,232 @@
+//! The ladder: the same objects freed with each part of the deferred free added in turn, from one core or several at once.
+//!
+//! Where instructions are counted there is one core, and the columns are instructions. Otherwise they are nanoseconds by the timer: on silicon that is what it looks
+//! like, under emulation only the counts mean something. The task that asks drains all rings while the producers run, and times an allocation now and then.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use bale_core::histogram::Histogram;
+use spin::RwLock;
+use zsmalloc::bench::Sizes;
+use zsmalloc::{Config, Handle, Platform, Pool, Rung};
+
+use super::report::Hundredths;
+use super::words::Words;
+use super::workbench::{self, Workbench};
+use super::{BenchError, Report};
+use crate::pool::Kernel;
+use crate::sync::Lock;
+use crate::{clock, cores, task};
+
+type Result<T> = core::result::Result<T, BenchError<'static>>;
+
+const OBJECTS: usize = 8_000;
+const RUN: usize = 64;
+/// A ring that one core's objects do not fit, so that what happens when it is full is seen.
+const RING: usize = 2048;
+
+static RUNGS: &[(&str, Rung)] = &[
+    ("synchronous, pages inside", Rung::SynchronousInside),
+    ("synchronous, pages outside", Rung::SynchronousOutside),
+    ("deferred release", Rung::DeferredRelease),
+    ("deferred, runs", Rung::DeferredRuns),
+    ("deferred, buckets", Rung::DeferredBuckets),
+    ("deferred, help", Rung::DeferredHelp),
+];
+
+/// The pool that producers free into. They hold it for reading.
+static POOL: RwLock<Option<Pool<Kernel>>> = RwLock::new(None);
+static READY: AtomicU32 = AtomicU32::new(0);
+static DONE: AtomicU32 = AtomicU32::new(0);
+static FAILED: AtomicU32 = AtomicU32::new(0);
+static SEED: AtomicU64 = AtomicU64::new(0);
+/// Ticks that producers were at it, in all.
+static PRODUCED: AtomicU64 = AtomicU64::new(0);
+static LATENCY: Lock<Histogram> = Lock::new(Histogram::new());
+
+fn config(rung: Rung) -> Config {
+    Config { ring_capacity: RING, watermark: RING / 2, rung, ..Config::default() }
+}
+
+pub(super) fn ladder(report: &mut Report) -> Result<()> {
+    let counts = workbench::overhead().is_some();
+    for (name, rung) in RUNGS {
+        if counts {
+            counted(report, name, *rung)?;
+        }
+        let most = report.options.cores.min(cores::online());
+        if !counts || most > 1 {
+            for cores in [1, 2, 4, 8, 12].into_iter().filter(|&cores| cores <= most) {
+                timed(report, name, *rung, cores)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// On one core with interrupts masked: instructions of the producer, and in all.
+fn counted(report: &Report, name: &str, rung: Rung) -> Result<()> {
+    let mut bench = Workbench::counting(report)?;
+    bench.pool = Pool::new(Kernel, config(rung))?;
+    bench.fill()?;
+    let pinned = bench.pool.platform().pin();
+    let core = zsmalloc::PinnedCore::core(&pinned);
+    let (mut producer, mut drain, mut at) = (0, 0, 0);
+    let mut run = [0; RUN];
+    while at < OBJECTS {
+        let count = bench.words.copy_to(at, &mut run);
+        let handles = || run[..count].iter().filter_map(|&word| Handle::from_raw(word));
+        producer += bench.count(|| handles().for_each(|handle| bench.pool.free_deferred(&pinned, handle))).0;
+        at += count;
+    }
+    loop {
+        let (count, step) = bench.count(|| bench.pool.drain(core, RING));
+        drain += count;
+        if step.remaining == 0 {
+            break;
+        }
+    }
+    drain += bench.count(|| bench.pool.flush()).0;
+    let stats = bench.pool.stats();
+    let objects = OBJECTS as u64;
+    report.row(
+        name,
+        1,
+        &[
+            ("producer", Hundredths::ratio(producer, objects)),
+            ("work", Hundredths::ratio(producer + drain, objects)),
+            ("helped_percent", Hundredths::ratio(stats.helped * 100, objects)),
+            ("synchronous_percent", Hundredths::ratio((objects - stats.enqueued) * 100, objects)),
+            ("most_pending", Hundredths(stats.most_pending * 100)),
+            ("locks", Hundredths::ratio(stats.batch_locks, objects)),
+        ],
+        "instructions/op",
+    );
+    Ok(())
+}
+
+/// From several cores at once.
+fn timed(report: &Report, name: &str, rung: Rung, cores: usize) -> Result<()> {
+    *POOL.write() = Some(Pool::new(Kernel, config(rung))?);
+    let outcome = contend(report, name, cores);
+    // Producers that were started have ended; the pool goes with everything in it.
+    drop(POOL.write().take());
+    outcome
+}
+
+fn contend(report: &Report, name: &str, cores: usize) -> Result<()> {
+    for counter in [&READY, &DONE, &FAILED] {
+        counter.store(0, Ordering::Relaxed);
+    }
+    PRODUCED.store(0, Ordering::Relaxed);
+    SEED.store(report.options.seed, Ordering::Relaxed);
+    *LATENCY.lock() = Histogram::new();
+    let guard = POOL.read();
+    let Some(pool) = guard.as_ref() else { return Err(BenchError::Broken("the pool is gone")) };
+    // The asking task's core joins last, so that with a core to spare the drain has it to itself.
+    let first = cores::online() - cores;
+    for core in first..cores::online() {
+        task::spawn("ladder", core, task::VCPU, producer, cores as u64).map_err(|_| BenchError::NoTask)?;
+    }
+    // Acquire, here and below: pairs with the releases in `producer`.
+    while (READY.load(Ordering::Acquire) as usize) < cores {
+        pause();
+    }
+    let start = clock::now();
+    loop {
+        let done = DONE.load(Ordering::Acquire) as usize == cores;
+        let left: usize = (0..cores::online()).map(|core| pool.drain(core, 512).remaining).sum();
+        time_malloc(pool)?;
+        if done && left == 0 {
+            break;
+        }
+        pause();
+    }
+    pool.flush();
+    let end = clock::now();
+    if FAILED.load(Ordering::Acquire) != 0 {
+        return Err(BenchError::OutOfMemory);
+    }
+    let stats = pool.stats();
+    if stats.objects != 0 || stats.pages != 0 {
+        return Err(BenchError::Broken("not all memory came back"));
+    }
+    let objects = (OBJECTS * cores) as u64;
+    let ns = |ticks: u64| clock::to_us(ticks * 1000);
+    let latency = LATENCY.lock().percentile(999).unwrap_or(0);
+    report.row(
+        name,
+        cores,
+        &[
+            ("producer", Hundredths::ratio(ns(PRODUCED.load(Ordering::Relaxed)), objects)),
+            ("total", Hundredths::ratio(ns(end - start), objects)),
+            ("helped_percent", Hundredths::ratio(stats.helped * 100, objects)),
+            ("synchronous_percent", Hundredths::ratio((objects - stats.enqueued) * 100, objects)),
+            ("most_pending", Hundredths(stats.most_pending * 100)),
+            ("locks", Hundredths::ratio(stats.batch_locks, objects)),
+            ("malloc_p999", Hundredths(ns(latency) * 100)),
+        ],
+        "ns/op (timer)",
+    );
+    Ok(())
+}
+
+fn pause() {
+    task::sleep_until(clock::now() + clock::from_us(100));
+}
+
+/// Times one allocation beside the drain.
+fn time_malloc(pool: &Pool<Kernel>) -> Result<()> {
+    let start = clock::now();
+    let handle = pool.malloc(1870)?;
+    LATENCY.lock().record(clock::now() - start);
+    pool.free(handle)?;
+    Ok(())
+}
+
+fn objects(pool: &Pool<Kernel>, seed: u64) -> Option<Words> {
+    let mut words = Words::new(OBJECTS)?;
+    for (index, size) in (0..OBJECTS).zip(Sizes::new(seed)) {
+        // What was made before goes with the pool.
+        words.set(index, pool.malloc(size).ok()?.into_raw());
+    }
+    Some(words)
+}
+
+extern "C" fn producer(cores: u64) -> ! {
+    {
+        let guard = POOL.read();
+        if let Some(pool) = guard.as_ref() {
+            produce(pool, cores);
+        }
+    }
+    // Release: pairs with the acquire in `contend`.
+    DONE.fetch_add(1, Ordering::Release);
+    task::exit()
+}
+
+fn produce(pool: &Pool<Kernel>, cores: u64) {
+    let seed = SEED.load(Ordering::Relaxed) + cores::this_unpinned().index() as u64;
+    let words = objects(pool, seed);
+    if words.is_none() {
+        FAILED.fetch_add(1, Ordering::Relaxed);
+    }
+    // Release: pairs with the acquire in `contend`.
+    READY.fetch_add(1, Ordering::Release);
+    while u64::from(READY.load(Ordering::Acquire)) < cores {
+        task::yield_now();
+    }
+    let Some(mut words) = words else { return };
+    let start = clock::now();
+    let mut run = [0; RUN];
+    let mut at = 0;
+    while at < OBJECTS {
+        let count = words.copy_to(at, &mut run);
+        let pinned = pool.platform().pin();
+        for handle in run[..count].iter().filter_map(|&word| Handle::from_raw(word)) {
+            pool.free_deferred(&pinned, handle);
+        }
+        at += count;
+    }
+    PRODUCED.fetch_add(clock::now() - start, Ordering::Relaxed);
+}

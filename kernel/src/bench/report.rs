@@ -1,0 +1,112 @@
+//! What a benchmark's figures look like: a line of text each, or a line of JSON.
+
+use core::fmt::Write as _;
+
+use aarch64_cpu::registers::{CNTFRQ_EL0, MIDR_EL1, Readable};
+use heapless::String;
+
+use crate::{cores, println};
+
+/// How to run, and what to print.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Cores that take part where several do.
+    pub cores: usize,
+    /// Seed of sizes and orders.
+    pub seed: u64,
+    /// JSON lines instead of text.
+    pub json: bool,
+}
+
+/// Where figures go.
+pub(super) struct Report {
+    pub(super) options: Options,
+    suite: &'static str,
+}
+
+/// A number in hundredths.
+#[derive(Clone, Copy)]
+pub(super) struct Hundredths(pub(super) u64);
+
+impl Hundredths {
+    pub(super) fn ratio(part: u64, whole: u64) -> Self {
+        let hundredths = u128::from(part) * 100 / u128::from(whole.max(1));
+        Self(u64::try_from(hundredths).unwrap_or(u64::MAX))
+    }
+}
+
+impl core::fmt::Display for Hundredths {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}.{:02}", self.0 / 100, self.0 % 100)
+    }
+}
+
+impl Report {
+    pub(super) fn new(options: Options) -> Self {
+        Self { options, suite: "" }
+    }
+
+    /// What machine this is.
+    pub(super) fn header(&self) {
+        let counts = super::workbench::overhead().is_some();
+        let counter = if counts { "instructions" } else { "none" };
+        let (cores, seed) = (cores::online(), self.options.seed);
+        let version = env!("CARGO_PKG_VERSION");
+        let (cpu, clock) = (MIDR_EL1.get(), CNTFRQ_EL0.get());
+        let board = crate::boot::board_name();
+        if self.options.json {
+            println!(
+                "{{\"report\":\"bench\",\"board\":\"{board}\",\"cores\":{cores},\"cpu\":\"{cpu:#x}\",\
+                 \"counter\":\"{counter}\",\"clock_hz\":{clock},\"build\":\"{version}\",\"seed\":{seed}}}"
+            );
+        } else {
+            println!(
+                "Bale {version} on {board}, {cores} cores, MIDR {cpu:#x}, counter: {counter}, seed {seed}"
+            );
+        }
+    }
+
+    pub(super) fn begin(&mut self, suite: &'static str) {
+        self.suite = suite;
+    }
+
+    /// One figure, over `n` operations or objects.
+    pub(super) fn figure(&self, name: &str, value: Hundredths, unit: &str, n: u64) {
+        if self.options.json {
+            println!(
+                "{{\"suite\":\"{}\",\"name\":\"{name}\",\"value\":{value},\"unit\":\"{unit}\",\"n\":{n}}}",
+                self.suite
+            );
+        } else {
+            println!("  {name:<28} {:>12} {unit}", value_text(value));
+        }
+    }
+
+    /// A row of figures with a name each.
+    pub(super) fn row(&self, name: &str, cores: usize, columns: &[(&str, Hundredths)], unit: &str) {
+        if self.options.json {
+            let mut line: String<512> = String::new();
+            for (column, value) in columns {
+                let comma = if line.is_empty() { "" } else { "," };
+                // Cut nowhere: there is room for every row that is printed here.
+                let _ = write!(line, "{comma}\"{column}\":{value}");
+            }
+            println!(
+                "{{\"suite\":\"{}\",\"name\":\"{name}\",\"cores\":{cores},\"columns\":{{{line}}},\"unit\":\"{unit}\"}}",
+                self.suite
+            );
+        } else {
+            println!("  {name}, {cores} cores ({unit})");
+            for (column, value) in columns {
+                println!("    {column:<26} {:>12}", value_text(*value));
+            }
+        }
+    }
+}
+
+fn value_text(value: Hundredths) -> String<24> {
+    let mut text = String::new();
+    // 24 characters hold any number of 64 bits.
+    let _ = write!(text, "{value}");
+    text
+}
