@@ -96,6 +96,27 @@ pub(crate) enum Event {
     Input(Vec<u8>),
 }
 
+/// What the host has of a machine, QEMU's or a board: its UART.
+pub(crate) trait Link {
+    /// Types into the UART.
+    fn send(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Waits for the machine to end by itself, ends it after `patience` where that can be done, and says what was
+    /// wrong with it, or nothing.
+    fn finish(&mut self, patience: Duration) -> Result<String>;
+}
+
+impl Link for Machine {
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        Self::send(self, bytes)
+    }
+
+    fn finish(&mut self, patience: Duration) -> Result<String> {
+        let (status, complaints) = Self::finish(self, patience)?;
+        Ok(if complaints.is_empty() && !status.success() { status.to_string() } else { complaints })
+    }
+}
+
 /// A running QEMU; dropped, it is ended.
 pub(crate) struct Machine {
     child: Child,

@@ -10,10 +10,12 @@
 //! | [`machine`], [`stream`] | a QEMU process; its one UART taken apart into text and log frames |
 //! | [`log`], [`symbols`] | log frames and backtraces made readable |
 //! | [`console`], [`script`] | a person, or a list of commands, at the shell |
-//! | [`run`], [`test`], [`check`] | the commands themselves |
+//! | [`serial`] | a board on a serial line |
+//! | [`run`], [`test`], [`bench`], [`check`] | the commands themselves |
 
 #![allow(clippy::std_instead_of_core, reason = "a program with std; the lint is for the crates without")]
 
+mod bench;
 mod build;
 mod bundle;
 mod check;
@@ -25,6 +27,7 @@ mod machine;
 mod pages;
 mod run;
 mod script;
+mod serial;
 mod setup;
 mod stream;
 mod symbols;
@@ -38,9 +41,12 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let command = cli::Cli::parse().command;
+    // The status 1 of `bench` says that a goal is missed.
+    let failure = if matches!(command, cli::Command::Bench(_)) { bench::FAILED } else { 1 };
     let result = match command {
         cli::Command::Run(options) => run::run(&options),
         cli::Command::Test(options) => test::run(&options),
+        cli::Command::Bench(options) => bench::run(&options),
         cli::Command::Build(options) => build::run(&options),
         cli::Command::Check(options) => check::run(&options),
         cli::Command::Pages(options) => pages::run(&options),
@@ -50,7 +56,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("bale: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(failure)
         }
     }
 }

@@ -10,13 +10,19 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::log::Decoder;
-use crate::machine::{Config, Event, Machine};
+use crate::machine::{Config, Event, Link, Machine};
 use crate::stream::{Part, Splitter};
 
 const PROMPT: &str = "bale> ";
 const STOPPED: &str = "bale: stopped: ";
 /// How long QEMU may take to end once the machine has said its last word.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Ctrl-C, which drops a line that was begun.
+const INTERRUPT: &[u8] = b"\x03";
+/// A board that runs answers within this time; one that is started at the same time as well.
+const ANSWER: Duration = Duration::from_secs(30);
+/// So long a running board says nothing between two things that belong together.
+const SILENCE: Duration = Duration::from_millis(200);
 
 /// A line of what the machine says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +38,11 @@ pub(crate) enum Line {
 pub(crate) enum Failure {
     /// The kernel stopped and said why.
     Stopped(String),
-    /// QEMU ended.
+    /// QEMU ended, or the line to the board did.
     Ended(String),
     /// The time was over while this was going on.
     TimedOut(Duration, String),
-    /// QEMU could not be started or talked to.
+    /// The machine could not be started or talked to.
     Host(anyhow::Error),
 }
 
@@ -45,15 +51,11 @@ impl fmt::Display for Failure {
         match self {
             Self::Stopped(reason) => write!(f, "the machine stopped: {reason}"),
             Self::Ended(complaints) if complaints.is_empty() => {
-                f.write_str("QEMU ended before the script did")
+                f.write_str("the machine ended before the script did")
             }
-            Self::Ended(complaints) => write!(f, "QEMU ended before the script did: {complaints}"),
+            Self::Ended(complaints) => write!(f, "the machine ended before the script did: {complaints}"),
             Self::TimedOut(limit, what) => {
-                write!(
-                    f,
-                    "time limit of {} s reached while waiting for {what}; QEMU was ended",
-                    limit.as_secs()
-                )
+                write!(f, "time limit of {} s reached while waiting for {what}", limit.as_secs())
             }
             Self::Host(error) => write!(f, "{error:#}"),
         }
@@ -62,7 +64,7 @@ impl fmt::Display for Failure {
 
 /// A machine that runs a script.
 pub(crate) struct Session<'a> {
-    machine: Machine,
+    machine: Box<dyn Link>,
     events: Receiver<Event>,
     lines: Lines<'a>,
     started: Instant,
@@ -81,8 +83,41 @@ impl<'a> Session<'a> {
         let started = Instant::now();
         let (sender, events) = mpsc::channel();
         let machine = Machine::start(config, sender).map_err(Failure::Host)?;
-        let mut session = Self { machine, events, lines: Lines::new(decoder), started, limit, show };
+        let lines = Lines::new(decoder);
+        let mut session = Self { machine: Box::new(machine), events, lines, started, limit, show };
         session.wait_for("the shell", |marker| (marker == "READY").then_some(()))?;
+        Ok(session)
+    }
+
+    /// Joins a machine that may have been running for long: ends what is typed, and waits until it has answered that
+    /// and is silent. `limit` is that of the whole session.
+    pub(crate) fn attach(
+        machine: Box<dyn Link>,
+        events: Receiver<Event>,
+        limit: Duration,
+        show: &'a mut dyn FnMut(&Line),
+    ) -> Result<Self, Failure> {
+        let lines = Lines::new(None);
+        let first = limit.min(ANSWER);
+        let mut session = Self { machine, events, lines, started: Instant::now(), limit: first, show };
+        session.machine.send(INTERRUPT).map_err(Failure::Host)?;
+        session.next("an answer of the board's shell, which must be started with the argument `exec`")?;
+        session.limit = limit;
+        // A board that was just starting says READY and then answers the interrupt.
+        while let Ok(event) = session.events.recv_timeout(SILENCE) {
+            if let Event::Serial(bytes) = event {
+                session.lines.push(&bytes);
+            }
+            if session.elapsed() >= limit {
+                return Err(Failure::TimedOut(limit, "the board to be silent".into()));
+            }
+        }
+        session.lines.finish();
+        while let Some(item) = session.lines.pop() {
+            if let Item::Line(line) = item {
+                (session.show)(&line);
+            }
+        }
         Ok(session)
     }
 
@@ -156,13 +191,7 @@ impl<'a> Session<'a> {
                     if self.lines.finish() {
                         continue;
                     }
-                    let (status, complaints) = self.machine.finish(PATIENCE).map_err(Failure::Host)?;
-                    let complaints = if complaints.is_empty() && !status.success() {
-                        status.to_string()
-                    } else {
-                        complaints
-                    };
-                    return Err(Failure::Ended(complaints));
+                    return Err(Failure::Ended(self.machine.finish(PATIENCE).map_err(Failure::Host)?));
                 }
             }
         }

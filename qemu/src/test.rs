@@ -1,5 +1,6 @@
 //! `cargo bale test`: every test, one line each, and at the end one line that counts them.
 
+mod budgets;
 mod host;
 mod matrix;
 mod report;
@@ -14,6 +15,7 @@ use crate::cli::TestOptions;
 use crate::log::Decoder;
 use crate::run::Bundle;
 use crate::setup;
+use budgets::Budgets;
 use report::{Case, Report};
 
 /// For one machine, from its start to its end. Far above what any test needs here, also on a slow, busy host.
@@ -30,9 +32,11 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     let wanted =
         |case: &Case<'_>| options.filter.as_ref().is_none_or(|text| case.name.contains(text.as_str()));
     let host: Vec<Case<'_>> = host::cases().into_iter().filter(wanted).collect();
+    let budgets = Budgets::new(&bench)?;
     let machines: Vec<Case<'_>> = target::cases(&bench)?
         .into_iter()
         .chain(matrix::cases(&bench, options.repeat))
+        .chain(budgets.cases())
         .filter(wanted)
         .collect();
     if options.list {

@@ -1,0 +1,146 @@
+//! `cargo bale bench`: runs the suites on the target, prints their figures beside goals and budgets, keeps them.
+
+pub(crate) mod budgets;
+pub(crate) mod collect;
+mod compare;
+pub(crate) mod goals;
+mod plot;
+mod report;
+mod save;
+mod table;
+
+use anyhow::{Result, ensure};
+
+use crate::bench::report::Report;
+use crate::build;
+use crate::cli::BenchOptions;
+use crate::log::Decoder;
+use crate::machine::Config;
+use crate::run::Bundle;
+use crate::setup;
+use collect::Asked;
+
+/// Status when a goal is missed.
+const MISSED: u8 = 1;
+/// Status when something failed, so that nothing can be said of the goals.
+pub(crate) const FAILED: u8 = 2;
+
+/// How a run was made, which decides what its figures mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// QEMU, one core, counting instructions.
+    Counted,
+    /// QEMU, cores side by side.
+    Emulated,
+    /// A board.
+    Serial,
+}
+
+impl Mode {
+    const ALL: [Self; 3] = [Self::Counted, Self::Emulated, Self::Serial];
+
+    /// Its name in files.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Counted => "counted",
+            Self::Emulated => "emulated",
+            Self::Serial => "serial",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+
+    /// What a reader of its figures has to know.
+    pub(crate) fn about(self) -> &'static str {
+        match self {
+            Self::Counted => "instructions counted exactly",
+            Self::Emulated => "emulated, times mean nothing",
+            Self::Serial => "over the serial line",
+        }
+    }
+}
+
+/// A report, and how it was made.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Run {
+    pub(crate) mode: Mode,
+    pub(crate) report: Report,
+}
+
+/// Runs the suites; 0 when all goals are met.
+pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
+    // What the user gave wrong is an error at once, not after the runs.
+    let mut goals = goals::load()?;
+    let before = options.compare.as_deref().map(save::read).transpose()?;
+    ensure!(!options.write_budgets || options.cores.contains(&1), "--write-budgets needs a run on one core");
+    let runs = match &options.serial {
+        Some(path) => collect::serial(path, &asked(options))?,
+        None => qemu(options)?,
+    };
+    if let Some(path) = &options.json {
+        save::write(path, &save::json(&runs))?;
+    }
+    if let Some(path) = &options.csv {
+        save::write(path, &save::csv(&runs, &goals))?;
+    }
+    if let Some(folder) = &options.plots {
+        for file in plot::write(folder, &runs)? {
+            eprintln!("bale: wrote {}", file.display());
+        }
+    }
+    if options.write_budgets {
+        let changed = budgets::write(&goals::judge(&goals, &runs))?;
+        eprintln!("bale: {changed} budgets changed in {}", goals::path().display());
+        goals = goals::load()?;
+    }
+    let verdicts = goals::judge(&goals, &runs);
+    let mut lines = table::table(&runs, &verdicts);
+    if let Some(before) = before {
+        lines.extend(table::changes(&compare::compare(&before, &runs, &goals)));
+        lines.push(String::new());
+    }
+    lines.extend(table::closing(&verdicts));
+    lines.iter().for_each(|line| println!("{line}"));
+    Ok(if verdicts.iter().all(goals::Verdict::met) { 0 } else { MISSED })
+}
+
+/// A machine for each number of cores: one core counts, more run side by side.
+fn qemu(options: &BenchOptions) -> Result<Vec<Run>> {
+    setup::qemu(&options.setup)?;
+    let built = build::build(&options.setup)?;
+    let decoder = Decoder::from_elf(&built.elf)?;
+    let bundle = Bundle::make(&built, None)?;
+    let mut config = Config::new(built.image.clone());
+    config.initrd = Some(bundle.path().to_owned());
+    asked(options).iter().map(|asked| collect::qemu(&config, &decoder, asked)).collect()
+}
+
+fn asked(options: &BenchOptions) -> Vec<Asked> {
+    let mut cores = options.cores.clone();
+    cores.sort_unstable();
+    cores.dedup();
+    let one = |cores| Asked {
+        suites: options.suites.clone(),
+        cores,
+        seed: options.seed,
+        limit: std::time::Duration::from_secs(options.timeout),
+    };
+    cores.into_iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod sample {
+    use super::{Mode, Report, Run};
+
+    /// What machines with one core and with four said.
+    pub(super) fn runs() -> Vec<Run> {
+        let run =
+            |mode, text: &str| Run { mode, report: Report::parse(text.lines()).expect("a good sample") };
+        vec![
+            run(Mode::Counted, include_str!("../tests/bench/allocator-1.txt")),
+            run(Mode::Emulated, include_str!("../tests/bench/allocator-4.txt")),
+        ]
+    }
+}

@@ -1,0 +1,138 @@
+//! Suites run on a machine, and what it printed.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use super::report::{self, Report};
+use super::{Mode, Run};
+use crate::log::Decoder;
+use crate::machine::Config;
+use crate::script::{Failure, Line, Session};
+use crate::serial::Port;
+
+/// Makes QEMU count instructions: one each for a nanosecond of the machine's time, and no waiting for the host's.
+const COUNTED: [&str; 2] = ["-icount", "shift=0,sleep=off"];
+/// Lines that are shown of a machine that failed.
+const LAST: usize = 20;
+
+/// What a machine is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) suites: Vec<String>,
+    pub(crate) cores: u32,
+    pub(crate) seed: u64,
+    /// For all of it.
+    pub(crate) limit: Duration,
+}
+
+impl Asked {
+    fn command(&self, suite: &str) -> String {
+        format!("bench run {suite} --json --cores {} --seed {}", self.cores, self.seed)
+    }
+}
+
+/// Runs the suites under QEMU; `config` has image and bundle.
+pub(crate) fn qemu(config: &Config, decoder: &Decoder, asked: &Asked) -> Result<Run> {
+    let mode = if asked.cores == 1 { Mode::Counted } else { Mode::Emulated };
+    let mut config = config.clone();
+    config.cores = asked.cores;
+    config.arguments = "exec".into();
+    if mode == Mode::Counted {
+        config.extra.extend(COUNTED.map(str::to_owned));
+    }
+    let heard = Heard::default();
+    let mut show = |line: &Line| heard.take(line);
+    let started = Session::start(&config, Some(decoder), asked.limit, &mut show);
+    let result = started.map_err(Into::into).and_then(|mut session| {
+        let report = heard.converse(asked, mode, &mut session)?;
+        session.power_off()?;
+        Ok(report)
+    });
+    heard.explain(result).map(|report| Run { mode, report })
+}
+
+/// Runs the suites on a board, which goes on afterwards.
+pub(crate) fn serial(path: &Path, asked: &[Asked]) -> Result<Vec<Run>> {
+    let (sender, events) = mpsc::channel();
+    let port = Port::open(path, sender)?;
+    let limit = asked.iter().map(|asked| asked.limit).sum();
+    let heard = Heard::default();
+    let mut show = |line: &Line| heard.take(line);
+    let started = Session::attach(Box::new(port), events, limit, &mut show);
+    let result = started.map_err(Into::into).and_then(|mut session| {
+        let one = |asked: &Asked| {
+            let report = heard.converse(asked, Mode::Serial, &mut session)?;
+            Ok(Run { mode: Mode::Serial, report })
+        };
+        asked.iter().map(one).collect()
+    });
+    heard.explain(result)
+}
+
+impl From<Failure> for anyhow::Error {
+    fn from(failure: Failure) -> Self {
+        anyhow!("{failure}")
+    }
+}
+
+/// What the machine said since the last command.
+#[derive(Default)]
+struct Heard {
+    lines: RefCell<Vec<String>>,
+}
+
+impl Heard {
+    fn take(&self, line: &Line) {
+        match line {
+            Line::Text(text) => self.lines.borrow_mut().push(text.clone()),
+            Line::Log(text) => eprintln!("{text}"),
+        }
+    }
+
+    /// Runs one suite after the other.
+    fn converse(&self, asked: &Asked, mode: Mode, session: &mut Session<'_>) -> Result<Report> {
+        let mut all = Vec::new();
+        for suite in &asked.suites {
+            let plural = if asked.cores == 1 { "" } else { "s" };
+            eprintln!("bale: suite {suite}, {} core{plural}, {}", asked.cores, mode.about());
+            let started = Instant::now();
+            self.lines.borrow_mut().clear();
+            let command = asked.command(suite);
+            let status = session.command(&command)?;
+            ensure!(status == 0, "`{command}` failed with status {status}");
+            let lines = self.lines.take();
+            let report = self.report(asked, suite, &lines).with_context(|| format!("`{command}`"))?;
+            lines.iter().filter(|line| !report::is_json(line)).for_each(|line| eprintln!("{line}"));
+            eprintln!("bale: {} figures after {:.1} s", report.rows.len(), started.elapsed().as_secs_f64());
+            all.extend(lines);
+        }
+        Report::parse(all.iter().map(String::as_str))
+    }
+
+    fn report(&self, asked: &Asked, suite: &str, lines: &[String]) -> Result<Report> {
+        let report = Report::parse(lines.iter().map(String::as_str))?;
+        ensure!(
+            report.cores == asked.cores,
+            "the machine reports {} cores, not {}",
+            report.cores,
+            asked.cores
+        );
+        ensure!(report.rows.iter().any(|row| row.suite == suite), "no figure of suite {suite} among them");
+        Ok(report)
+    }
+
+    /// Adds the machine's last words to an error.
+    fn explain<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| {
+            let lines = self.lines.borrow();
+            let text: Vec<&str> =
+                lines.iter().map(String::as_str).filter(|line| !report::is_json(line)).collect();
+            let last = text[text.len().saturating_sub(LAST)..].join("\n  ");
+            if last.is_empty() { error } else { anyhow!("{error:#}; the machine said:\n  {last}") }
+        })
+    }
+}
