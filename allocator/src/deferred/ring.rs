@@ -203,15 +203,24 @@ impl<S: Slots, T> Ring<S, T> {
         #[expect(clippy::cast_possible_truncation, reason = "at most the ring's capacity")]
         let (now, rest) = words.split_at_checked((stop - tail) as usize).unwrap_or((words, &[]));
         let slots = self.slots.entered_run(tail, tail + now.len() as u64);
-        let mut lines = slots.chunks(LINE);
-        for words in now.chunks(LINE) {
-            for (slot, &word) in lines.next().unwrap_or(&[]).iter().zip(words) {
+        let (lines, last) = now.as_chunks::<LINE>();
+        let (slot_lines, last_slots) = slots.as_chunks::<LINE>();
+        for (slots, words) in slot_lines.iter().zip(lines) {
+            for (slot, &word) in slots.iter().zip(words) {
                 // Relaxed: released by the tail.
                 slot.store(word, Ordering::Relaxed);
             }
-            tail += words.len() as u64;
+            tail += LINE as u64;
             // Release: as in `push`.
             self.producer.tail.store(tail, Ordering::Release);
+        }
+        if !last.is_empty() {
+            for (slot, &word) in last_slots.iter().zip(last) {
+                // Relaxed: released by the tail.
+                slot.store(word, Ordering::Relaxed);
+            }
+            // Release: as in `push`.
+            self.producer.tail.store(tail + last.len() as u64, Ordering::Release);
         }
         rest
     }
