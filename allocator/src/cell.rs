@@ -35,11 +35,19 @@ pub(crate) struct Cell<'a> {
 /// Ends a use of the object behind `word`; `location` is where it lies now.
 #[inline]
 pub(crate) fn reopen(word: &AtomicU32, location: u32) {
-    // Release: pairs with the acquire in `Cell::lock_at_once` and `Cell::try_lock`.
+    // Release: pairs with the acquire in `Cell::lock_at_once` and `try_lock`.
     word.store(location | OPEN, Ordering::Release);
 }
 
-impl<'a> Cell<'a> {
+/// Takes the object behind `word` if nobody uses it, whatever its generation: compaction's way.
+#[inline]
+pub(crate) fn try_lock(word: &AtomicU32) -> Option<u32> {
+    // Acquire: pairs with the releases in `reopen`.
+    let word = word.fetch_and(!OPEN, Ordering::Acquire);
+    (word & OPEN != 0).then_some(word & !OPEN)
+}
+
+impl Cell<'_> {
     /// Takes the object for its user and gives its location, if nobody uses it and the generation is right.
     #[inline]
     pub(crate) fn lock_at_once(self, generation: u8) -> Option<u32> {
@@ -70,14 +78,6 @@ impl<'a> Cell<'a> {
             relax();
         }
         Err(Refused::Busy)
-    }
-
-    /// Takes the object if nobody uses it, whatever its generation: compaction's way.
-    #[inline]
-    pub(crate) fn try_lock(self) -> Result<u32, Refused> {
-        // Acquire: pairs with the releases in `reopen`.
-        let word = self.word.fetch_and(!OPEN, Ordering::Acquire);
-        if word & OPEN != 0 { Ok(word & !OPEN) } else { Err(Refused::Busy) }
     }
 
     /// Ends a use; `location` is where the object lies now.

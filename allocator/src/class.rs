@@ -61,6 +61,8 @@ pub(crate) struct Class {
     pub(crate) capacity: u32,
     /// Chunk at which compaction goes on; `NO_CHUNK` if none is under way.
     pub(crate) sweep: u32,
+    /// Cells of that chunk that were looked at.
+    pub(crate) swept: u8,
     /// Times that the lock was taken for a batch of deferred frees.
     pub(crate) batches: u64,
     /// Objects moved by compaction.
@@ -94,6 +96,7 @@ impl Class {
             split_at: u32::MAX,
             capacity: 0,
             sweep: NO_CHUNK,
+            swept: 0,
             batches: 0,
             moved: 0,
             compacted: 0,

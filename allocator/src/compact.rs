@@ -6,13 +6,13 @@
 //! its zspage is put back. The class lock is not held while bytes are copied.
 
 use crate::{
-    cell::{Cell, OPEN},
+    cell::{OPEN, reopen, try_lock},
     class::{Class, CutOff, Leaving},
     platform::{Frames, PAGE_SIZE, Platform},
     pool::{Pool, bytes_at},
     size_class::CLASSES,
     store::{CHUNK_CELLS, NO_CHUNK},
-    sync::Ordering,
+    sync::{AtomicU32, Ordering},
     zspage::{FIRST_PARTIAL, LAST_PARTIAL, NO_ZSPAGE, SHRINKING, VICTIMS, parts},
 };
 
@@ -33,7 +33,7 @@ pub struct CompactReport {
 }
 
 struct Move<'a> {
-    cell: Cell<'a>,
+    word: &'a AtomicU32,
     from: u32,
     to: u32,
 }
@@ -96,7 +96,7 @@ impl<P: Platform> Pool<P> {
                 done = self.gather(&mut self.class(index).lock(&pinned), &mut moves, left);
                 for step in moves.iter().flatten() {
                     self.copy(index, step.from, step.to);
-                    step.cell.unlock(step.to);
+                    reopen(step.word, step.to);
                 }
                 let mut class = self.class(index).lock(&pinned);
                 let pages = class.pages;
@@ -141,7 +141,7 @@ impl<P: Platform> Pool<P> {
             if class.first(VICTIMS) == NO_ZSPAGE && class.shrinking == NO_ZSPAGE {
                 return false;
             }
-            class.sweep = class.chunks;
+            (class.sweep, class.swept) = (class.chunks, 0);
             return true;
         }
     }
@@ -193,34 +193,28 @@ impl<P: Platform> Pool<P> {
         let mut places = moves.iter_mut();
         let wanted = |class: &Class| class.first(VICTIMS) != NO_ZSPAGE || class.shrinking != NO_ZSPAGE;
         while wanted(class) && class.sweep != NO_CHUNK {
-            let (cells, next) = self.store.chunk_cells(class.sweep);
-            for cell in cells {
-                // Relaxed: only a locked cell's location is used.
-                let seen = cell.word.load(Ordering::Relaxed);
-                if seen & OPEN == 0 {
-                    continue;
+            let (words, next) = self.store.chunk_words(class.sweep);
+            for word in words.get(class.swept.into()..).unwrap_or(&[]) {
+                // Relaxed: only a locked object's location is used.
+                let seen = word.load(Ordering::Relaxed);
+                if seen & OPEN != 0 && self.is_to_move(class, seen & !OPEN) {
+                    let Some(place) = places.next() else {
+                        // This cell again next time.
+                        return false;
+                    };
+                    if let Some(from) = try_lock(word) {
+                        let Some(to) = class.take_slot(&self.store) else {
+                            reopen(word, from);
+                            class.sweep = NO_CHUNK;
+                            return true;
+                        };
+                        *place = Some(Move { word, from, to });
+                    }
                 }
-                let (unit, object) = parts(seen);
-                let state = self.store.descriptor(unit).state();
-                let moves = state.list() == VICTIMS || state.has(SHRINKING) && object >= class.cut;
-                if !moves {
-                    continue;
-                }
-                let Ok(from) = cell.try_lock() else { continue };
-                let Some(place) = places.next() else {
-                    // The same chunk again next time: what moved lies on victims no more.
-                    cell.unlock(from);
-                    return false;
-                };
-                let Some(to) = class.take_slot(&self.store) else {
-                    cell.unlock(from);
-                    class.sweep = NO_CHUNK;
-                    return true;
-                };
-                *place = Some(Move { cell, from, to });
+                class.swept += 1;
             }
             *left = left.saturating_sub(CHUNK_CELLS);
-            class.sweep = next;
+            (class.sweep, class.swept) = (next, 0);
             if *left == 0 {
                 break;
             }
@@ -230,6 +224,13 @@ impl<P: Platform> Pool<P> {
             return true;
         }
         false
+    }
+
+    /// Whether compaction wants the object at a location, of this class, elsewhere.
+    #[inline]
+    fn is_to_move(&self, class: &Class, at: u32) -> bool {
+        let state = self.store.descriptor_at(at).state();
+        state.list() == VICTIMS || state.has(SHRINKING) && parts(at).1 >= class.cut
     }
 
     fn release_cut(&self, off: &CutOff) -> usize {

@@ -5,7 +5,7 @@
 //! A page's objects are all locked while the page is copied. One that is being read keeps the page where it is.
 
 use crate::{
-    cell::{Cell, OPEN, reopen},
+    cell::{OPEN, reopen},
     class::{Class, Leaving},
     error::Error,
     platform::{Frame, Platform},
@@ -43,8 +43,8 @@ impl<P: Platform> Pool<P> {
         let compaction = self.compaction.try_lock().ok_or(Error::Busy)?;
         for class in (0..u8::MAX).take(CLASSES) {
             let mut found = None;
-            self.each_chunk(class, |class, cells| {
-                found = self.find(cells, number);
+            self.each_chunk(class, |class, words| {
+                found = self.find(words, number);
                 // Isolated under the hold under which it was found, so that it cannot go in between.
                 match found {
                     Some(Place::Page { unit, .. }) if !class.isolate(&self.store, unit) => Err(Error::Busy),
@@ -63,13 +63,13 @@ impl<P: Platform> Pool<P> {
     fn each_chunk<'a>(
         &'a self,
         class: u8,
-        mut visit: impl FnMut(&mut Class, &mut dyn Iterator<Item = Cell<'a>>) -> Result<bool, Error>,
+        mut visit: impl FnMut(&mut Class, &'a [AtomicU32]) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let mut chunk = self.class(class).hold(self.store.platform.pin()).chunks;
         while chunk != NO_CHUNK {
             let mut class = self.class(class).hold(self.store.platform.pin());
-            let (mut cells, next) = self.store.chunk_cells(chunk);
-            if !visit(&mut class, &mut cells)? {
+            let (words, next) = self.store.chunk_words(chunk);
+            if !visit(&mut class, words)? {
                 break;
             }
             chunk = next;
@@ -77,18 +77,18 @@ impl<P: Platform> Pool<P> {
         Ok(())
     }
 
-    fn find<'a>(&self, cells: &mut dyn Iterator<Item = Cell<'a>>, number: u32) -> Option<Place<'a>> {
+    fn find<'a>(&self, words: &'a [AtomicU32], number: u32) -> Option<Place<'a>> {
         let mut seen = NO_ZSPAGE;
-        for cell in cells {
+        for word in words {
             // Relaxed: the class lock keeps an open cell's zspage from going.
-            let word = cell.word.load(Ordering::Relaxed);
-            if word & OPEN == 0 {
+            let seen_word = word.load(Ordering::Relaxed);
+            if seen_word & OPEN == 0 {
                 continue;
             }
-            let at = word & !OPEN;
+            let at = seen_word & !OPEN;
             if at & HUGE != 0 {
                 if at & !HUGE == number {
-                    return Some(Place::Huge(cell.word));
+                    return Some(Place::Huge(word));
                 }
                 continue;
             }
@@ -165,15 +165,14 @@ impl<P: Platform> IsolatedPage<'_, P> {
     /// Notes the cells of the objects on the page. No object comes to the zspage any more, so one sweep sees all that nobody uses.
     fn collect<'s>(&'s self, unit: u32, page: usize, words: &mut [Option<&'s AtomicU32>]) {
         let mut places = words.iter_mut();
-        let swept = self.pool.each_chunk(self.class, |class, cells| {
+        let swept = self.pool.each_chunk(self.class, |class, chunk| {
             let (first, end) = class.objects_on(&self.pool.store, unit, page);
-            for cell in cells {
+            for word in chunk {
                 // Relaxed: looked at again before it is used.
-                let word = cell.word.load(Ordering::Relaxed);
-                if is_on(word, unit, first, end)
+                if is_on(word.load(Ordering::Relaxed), unit, first, end)
                     && let Some(place) = places.next()
                 {
-                    *place = Some(cell.word);
+                    *place = Some(word);
                 }
             }
             Ok(true)

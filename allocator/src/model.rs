@@ -8,7 +8,7 @@ use std::vec::Vec;
 use loom::{cell::UnsafeCell, sync::Arc, thread};
 
 use crate::{
-    cell::{Cell, OPEN, Refused},
+    cell::{Cell, OPEN, Refused, try_lock},
     deferred::ring::{By, Pushed, Ring, Shape, Slots},
     sync::{AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
@@ -140,7 +140,7 @@ impl Object {
     }
 
     fn relocate(&self) {
-        let Ok(from) = self.cell().try_lock() else { return };
+        let Some(from) = try_lock(&self.word) else { return };
         let to = 1 - from;
         // SAFETY: the cell is locked, and loom checks that nobody else is here.
         let value = self.at(from).with(|value| unsafe { *value });

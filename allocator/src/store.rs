@@ -178,13 +178,12 @@ impl<P: Platform> Store<P> {
         }
     }
 
-    /// Cells of a chunk and the class's next chunk.
-    pub(crate) fn chunk_cells(&self, index: u32) -> (impl Iterator<Item = Cell<'_>>, u32) {
+    /// Words of a chunk's cells and the class's next chunk.
+    pub(crate) fn chunk_words(&self, index: u32) -> (&[AtomicU32], u32) {
         let (leaf, first) = self.chunk(index);
-        let cells = leaf.words.iter().zip(&leaf.generations).skip(first).take(CHUNK_CELLS);
-        let cells = cells.map(|(word, generation)| Cell { word, generation });
+        let words = leaf.words.get(first..first + CHUNK_CELLS).unwrap_or(&[]);
         // Relaxed: the link is written under the class lock, which the caller holds or held after the chunk joined.
-        (cells, leaf.next[index as usize % CHUNKS].load(Ordering::Relaxed))
+        (words, leaf.next[index as usize % CHUNKS].load(Ordering::Relaxed))
     }
 
     /// The frame of a chunk of a class's list, and the chunk's first slot in it.

@@ -54,9 +54,9 @@ impl Class {
     pub(crate) fn pop_huge<P: Platform>(&mut self, store: &Store<P>, leaving: &mut Leaving) {
         let mut chunk = self.chunks;
         while chunk != NO_CHUNK {
-            let (cells, next) = store.chunk_cells(chunk);
+            let (words, next) = store.chunk_words(chunk);
             // Relaxed: nobody else uses the pool.
-            let words = cells.map(|cell| cell.word.load(Ordering::Relaxed));
+            let words = words.iter().map(|word| word.load(Ordering::Relaxed));
             for word in words.filter(|word| word & OPEN != 0 && word & HUGE != 0) {
                 self.put_huge(store, word & !OPEN, leaving);
             }

@@ -44,43 +44,59 @@ impl<P: Platform> Pool<P> {
         self.malloc_growing(class)
     }
 
-    /// The way of every other object: one more page for the zspage that grows.
+    /// The way of every other object: a hole of a neighbour, or one more page for the zspage that grows.
     #[inline(never)]
     fn malloc_growing(&self, class: u8) -> Result<Handle, Error> {
-        if self.store.hints.wants(class) == WANTS_PAGE
-            && !self.store.hints.any_room()
-            && self.charge().is_ok()
-        {
-            let Some(frame) = self.store.platform.allocate_frame() else {
-                self.discharge(1);
-                return self.malloc_slow(class);
-            };
-            let mut held = self.class(class).hold(self.store.platform.pin());
-            match held.extend(&self.store, frame) {
-                Ok(Some(handle)) if held.objects < held.split_at => return Ok(handle),
-                Ok(Some(handle)) => {
-                    drop(held);
-                    self.split(class);
+        match self.store.hints.wants(class) {
+            WANTS_NOTHING => {
+                if let Ok(handle) = self.take(class) {
                     return Ok(handle);
                 }
-                Ok(None) => {}
-                Err(frame) => {
-                    drop(held);
-                    self.return_frame(frame);
+            }
+            WANTS_PAGE => {
+                if self.store.hints.any_room()
+                    && let Some(handle) = self.take_of_neighbour(class)
+                {
+                    return Ok(handle);
+                }
+                if let Some(handle) = self.extend(class) {
+                    return Ok(handle);
                 }
             }
+            _ => {}
         }
         self.malloc_slow(class)
+    }
+
+    /// Adds a page to the growing zspage and takes an object of it, if all goes well.
+    #[inline]
+    fn extend(&self, class: u8) -> Option<Handle> {
+        self.charge().ok()?;
+        let Some(frame) = self.store.platform.allocate_frame() else {
+            self.discharge(1);
+            return None;
+        };
+        let mut held = self.class(class).hold(self.store.platform.pin());
+        match held.extend(&self.store, frame) {
+            Ok(Some(handle)) if held.objects < held.split_at => Some(handle),
+            Ok(handle) => {
+                drop(held);
+                self.split_if_due(class);
+                handle
+            }
+            Err(frame) => {
+                drop(held);
+                self.return_frame(frame);
+                None
+            }
+        }
     }
 
     #[cold]
     #[inline(never)]
     fn malloc_slow(&self, class: u8) -> Result<Handle, Error> {
         let dry = self.store.hints.wants(class) != WANTS_NOTHING;
-        if dry
-            && let Some(neighbour) = self.neighbour_with_room(class)
-            && let Ok(handle) = self.take(neighbour)
-        {
+        if dry && let Some(handle) = self.take_of_neighbour(class) {
             return Ok(handle);
         }
         let mut taken = if dry { Err(Wants::Page) } else { self.take(class) };
@@ -107,13 +123,14 @@ impl<P: Platform> Pool<P> {
         take(&mut self.class(class).hold(self.store.platform.pin()), &self.store)
     }
 
-    /// A class a little larger that has a free object while `class` has none: a few bytes of rounding are less than a page.
+    /// An object of a class a little larger that has some to spare: a few bytes of rounding are less than a page.
     #[inline]
-    fn neighbour_with_room(&self, class: u8) -> Option<u8> {
+    fn take_of_neighbour(&self, class: u8) -> Option<Handle> {
         let index = usize::from(class);
         let largest = (class_size(index) + class_size(index) / NEIGHBOURS).min(PAGE_SIZE);
         let found = self.store.hints.room(index, class_of(largest))?;
-        u8::try_from(found).ok().filter(|&found| found != class)
+        let neighbour = u8::try_from(found).ok().filter(|&found| found != class)?;
+        self.take(neighbour).ok()
     }
 
     fn grow_cells(&self, class: u8) -> Result<(), Error> {
@@ -162,17 +179,23 @@ impl<P: Platform> Pool<P> {
         if usize::from(class) == HUGE_CLASS {
             return self.place_huge(class, frame);
         }
-        let (extended, split) = {
-            let mut class = self.class(class).hold(self.store.platform.pin());
-            (class.extend(&self.store, frame), class.objects >= class.split_at)
-        };
-        if split {
-            self.split(class);
-        }
+        let extended = self.class(class).hold(self.store.platform.pin()).extend(&self.store, frame);
+        self.split_if_due(class);
         match extended {
             Ok(Some(handle)) => Ok(Ok(handle)),
             Ok(None) => Ok(self.take(class)),
             Err(frame) => self.place_page(class, frame),
+        }
+    }
+
+    #[inline(never)]
+    fn split_if_due(&self, class: u8) {
+        let due = {
+            let class = self.class(class).hold(self.store.platform.pin());
+            class.objects >= class.split_at
+        };
+        if due {
+            self.split(class);
         }
     }
 
