@@ -7,7 +7,7 @@ mod common;
 
 use common::{
     Host,
-    shadow::{Operation, Shadow, config},
+    shadow::{Operation, Shadow, config, operations},
 };
 use proptest::prelude::*;
 use zsmalloc::{PAGE_SIZE, Rung, bench::Random};
@@ -39,6 +39,17 @@ proptest! {
         let mut shadow = Shadow::new(&host, config(Rung::DeferredHelp));
         for operation in &operations {
             shadow.apply(operation);
+        }
+        shadow.end();
+    }
+
+    /// What `cargo bale fuzz` does, without its guidance.
+    #[test]
+    fn any_bytes_are_operations(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
+        let host = Host::new(600, 1);
+        let mut shadow = Shadow::new(&host, config(Rung::DeferredHelp));
+        for operation in operations(&bytes) {
+            shadow.apply(&operation);
         }
         shadow.end();
     }

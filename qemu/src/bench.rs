@@ -25,6 +25,9 @@ const MISSED: u8 = 1;
 /// Status when something failed, so that nothing can be said of the goals.
 pub(crate) const FAILED: u8 = 2;
 
+/// The suite of host threads, which belongs to the allocator's.
+const HOST: &str = "host";
+
 /// How a run was made, which decides what its figures mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -34,10 +37,12 @@ pub(crate) enum Mode {
     Emulated,
     /// A board.
     Serial,
+    /// Threads of this machine, and models.
+    Host,
 }
 
 impl Mode {
-    const ALL: [Self; 3] = [Self::Counted, Self::Emulated, Self::Serial];
+    const ALL: [Self; 4] = [Self::Counted, Self::Emulated, Self::Serial, Self::Host];
 
     /// Its name in files.
     pub(crate) fn name(self) -> &'static str {
@@ -45,6 +50,7 @@ impl Mode {
             Self::Counted => "counted",
             Self::Emulated => "emulated",
             Self::Serial => "serial",
+            Self::Host => "host",
         }
     }
 
@@ -58,6 +64,7 @@ impl Mode {
             Self::Counted => "instructions counted exactly",
             Self::Emulated => "emulated, times mean nothing",
             Self::Serial => "over the serial line",
+            Self::Host => "host threads by wall clock, and models",
         }
     }
 }
@@ -75,10 +82,16 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     let mut goals = goals::load()?;
     let before = options.compare.as_deref().map(save::read).transpose()?;
     ensure!(!options.write_budgets || options.cores.contains(&1), "--write-budgets needs a run on one core");
-    let runs = match &options.serial {
+    let mut runs = match &options.serial {
         Some(path) => collect::serial(path, &asked(options))?,
+        None if asked(options).is_empty() => Vec::new(),
         None => qemu(options)?,
     };
+    if options.serial.is_none()
+        && options.suites.iter().any(|suite| [goals::SUITE, HOST].contains(&suite.as_str()))
+    {
+        runs.push(collect::host()?);
+    }
     if let Some(path) = &options.json {
         save::write(path, &save::json(&runs))?;
     }
@@ -121,8 +134,12 @@ fn asked(options: &BenchOptions) -> Vec<Asked> {
     let mut cores = options.cores.clone();
     cores.sort_unstable();
     cores.dedup();
+    let suites: Vec<_> = options.suites.iter().filter(|suite| *suite != HOST).cloned().collect();
+    if suites.is_empty() {
+        return Vec::new();
+    }
     let one = |cores| Asked {
-        suites: options.suites.clone(),
+        suites: suites.clone(),
         cores,
         seed: options.seed,
         limit: std::time::Duration::from_secs(options.timeout),

@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Test(TestOptions),
     /// Measure on the target, and hold the figures against goals and budgets
     Bench(BenchOptions),
+    /// Feed the allocator with operations, guided by coverage
+    Fuzz(FuzzOptions),
     /// Build the kernel and the guests, and say where they are
     Build(BuildOptions),
     /// rustfmt and clippy, warnings as errors
@@ -83,6 +85,20 @@ pub(crate) struct TestOptions {
     pub(crate) list: bool,
     #[command(flatten)]
     pub(crate) setup: SetupOptions,
+}
+
+/// Feed the allocator with operations, guided by coverage
+///
+/// Builds the fuzz target with coverage and runs it. What it learns is kept between runs; an input that fails is written to a file, which the last lines
+/// name. Needs a C++ compiler, for the fuzzer's engine.
+#[derive(Args)]
+pub(crate) struct FuzzOptions {
+    /// How long
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) seconds: u64,
+    /// Run this input alone, as one that failed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
 }
 
 /// Measure on the target, and hold the figures against goals and budgets

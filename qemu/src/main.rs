@@ -11,7 +11,7 @@
 //! | [`log`], [`symbols`] | log frames and backtraces made readable |
 //! | [`console`], [`script`] | a person, or a list of commands, at the shell |
 //! | [`serial`] | a board on a serial line |
-//! | [`run`], [`test`], [`bench`], [`check`] | the commands themselves |
+//! | [`run`], [`test`], [`bench`], [`fuzz`], [`check`] | the commands themselves |
 
 #![allow(clippy::std_instead_of_core, reason = "a program with std; the lint is for the crates without")]
 
@@ -21,6 +21,7 @@ mod bundle;
 mod check;
 mod cli;
 mod console;
+mod fuzz;
 mod image;
 mod log;
 mod machine;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         cli::Command::Run(options) => run::run(&options),
         cli::Command::Test(options) => test::run(&options),
         cli::Command::Bench(options) => bench::run(&options),
+        cli::Command::Fuzz(options) => fuzz::run(&options),
         cli::Command::Build(options) => build::run(&options),
         cli::Command::Check(options) => check::run(&options),
         cli::Command::Pages(options) => pages::run(&options),

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Folder of a crate, and the crates of the project that it may use.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("allocator", &[]),
+    ("allocator/fuzz", &["zsmalloc"]),
     ("kernel/abi", &[]),
     ("kernel/core", &[]),
     ("kernel/swap", &["zsmalloc"]),

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use zsmalloc::{Config, Error, Handle, Platform, Pool, Rung};
+use zsmalloc::{Config, Error, Handle, PAGE_SIZE, Platform, Pool, Rung};
 
 use super::Host;
 
@@ -193,4 +193,26 @@ impl<'a> Shadow<'a> {
 /// A small pool, so that everything in it happens often.
 pub(crate) fn config(rung: Rung) -> Config {
     Config { ring_capacity: 128, watermark: 32, page_limit: 900, rung, ..Config::default() }
+}
+
+/// Operations as the fuzzer writes them: three bytes each, the first one's kind.
+pub(crate) fn operations(bytes: &[u8]) -> impl Iterator<Item = Operation> {
+    let (operations, _) = bytes.as_chunks::<3>();
+    operations.iter().map(|&[kind, low, high]| {
+        let number = usize::from(u16::from_le_bytes([low, high]));
+        match kind % 16 {
+            0..4 => Operation::Malloc(number % PAGE_SIZE + 1),
+            4 => Operation::Malloc(PAGE_SIZE),
+            5 => Operation::Write(number),
+            6 => Operation::Read(number),
+            7 | 8 => Operation::Free(number),
+            9 => Operation::FreeDeferred(number),
+            10 => Operation::FreeMany(number, usize::from(low)),
+            11 => Operation::Stale(number),
+            12 => Operation::Compact(number % 500),
+            13 => Operation::Migrate(number),
+            14 => Operation::Drain(usize::from(low)),
+            _ => Operation::Refuse(usize::from(low % 20)),
+        }
+    })
 }

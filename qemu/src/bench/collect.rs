@@ -13,6 +13,7 @@ use crate::log::Decoder;
 use crate::machine::Config;
 use crate::script::{Failure, Line, Session};
 use crate::serial::Port;
+use crate::workspace;
 
 /// Makes QEMU count instructions: one each for a nanosecond of the machine's time, and no waiting for the host's.
 const COUNTED: [&str; 2] = ["-icount", "shift=0,sleep=off"];
@@ -71,6 +72,21 @@ pub(crate) fn serial(path: &Path, asked: &[Asked]) -> Result<Vec<Run>> {
         asked.iter().map(one).collect()
     });
     heard.explain(result)
+}
+
+/// Runs what is measured on this machine.
+pub(crate) fn host() -> Result<Run> {
+    eprintln!("bale: suite host, threads of this machine");
+    let mut command = workspace::command("cargo");
+    command.args(["bench", "--quiet", "-p", "zsmalloc", "--bench", "host"]);
+    let output = command.output().context("cargo does not start")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.success(),
+        "the host's benchmark failed:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(Run { mode: Mode::Host, report: Report::parse(text.lines())? })
 }
 
 impl From<Failure> for anyhow::Error {
