@@ -34,6 +34,18 @@ unsafe impl Send for FrameSlots {}
 // SAFETY: as above; the table itself does not change once the ring is shared.
 unsafe impl Sync for FrameSlots {}
 
+impl FrameSlots {
+    /// The words of one of the runs; none in a ring without frames.
+    #[inline]
+    fn words(&self, run: *mut AtomicU64) -> &[AtomicU64] {
+        if run.is_null() {
+            return &[];
+        }
+        // SAFETY: by the invariant a frame of words, which is the ring's as long as it lives.
+        unsafe { core::slice::from_raw_parts(run, WORDS) }
+    }
+}
+
 impl Slots for FrameSlots {
     #[inline]
     fn slot(&self, index: u64) -> &AtomicU64 {
@@ -62,10 +74,9 @@ impl Slots for FrameSlots {
     fn run(&self, first: u64, end: u64) -> &[AtomicU64] {
         #[expect(clippy::cast_possible_truncation, reason = "the low bits, and at most a frame")]
         let (place, count) = (first as usize, (end - first) as usize);
-        let run = self.runs[place / WORDS % MOST_FRAMES];
-        // SAFETY: by the invariant, a frame of words.
-        let run = unsafe { core::slice::from_raw_parts(run, WORDS) };
-        run.get(place % WORDS..place % WORDS + count).unwrap_or(&[])
+        self.words(self.runs[place / WORDS % MOST_FRAMES])
+            .get(place % WORDS..place % WORDS + count)
+            .unwrap_or(&[])
     }
 
     #[inline]
@@ -73,10 +84,7 @@ impl Slots for FrameSlots {
         #[expect(clippy::cast_possible_truncation, reason = "the low bits, and at most a frame")]
         let (start, count) = (first as usize % WORDS, (end - first) as usize);
         // Relaxed: the producer's own.
-        let run = self.current.load(Ordering::Relaxed);
-        // SAFETY: `enter` put a frame here.
-        let run = unsafe { core::slice::from_raw_parts(run, WORDS) };
-        run.get(start..start + count).unwrap_or(&[])
+        self.words(self.current.load(Ordering::Relaxed)).get(start..start + count).unwrap_or(&[])
     }
 
     fn enter(&self, index: u64) -> u64 {

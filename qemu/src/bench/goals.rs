@@ -63,9 +63,21 @@ pub(crate) struct Goal {
     pub(crate) goal: f64,
     /// What it has reached, and must keep.
     pub(crate) budget: Option<f64>,
+    /// Cores of the machine that measures it, where it is of one machine only.
+    pub(crate) cores: Option<u32>,
+    /// Whether it is measured on the host.
+    pub(crate) host: bool,
 }
 
 impl Goal {
+    /// Whether any of these runs could measure it.
+    fn applies(&self, runs: &[Run]) -> bool {
+        let fits = |run: &Run| {
+            self.host == (run.mode == Mode::Host) && self.cores.is_none_or(|cores| cores == run.report.cores)
+        };
+        runs.iter().any(fits)
+    }
+
     /// Whether it is about this figure, in the unit that it is laid down in.
     pub(crate) fn is_about(&self, row: &Row) -> bool {
         let fits = self.unit.as_ref().is_none_or(|unit| *unit == row.unit);
@@ -90,7 +102,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Goal>> {
 }
 
 fn read(name: &str, item: &Item) -> Result<Goal> {
-    const KNOWN: [&str; 5] = ["about", "unit", "better", "goal", "budget"];
+    const KNOWN: [&str; 7] = ["about", "unit", "better", "goal", "budget", "cores", "place"];
     let table = item.as_table_like().with_context(|| format!("{name} is not a table"))?;
     if let Some((unknown, _)) = table.iter().find(|(key, _)| !KNOWN.contains(key)) {
         bail!("{name}: {unknown} is not known");
@@ -100,7 +112,21 @@ fn read(name: &str, item: &Item) -> Result<Goal> {
         Some("higher") => Better::Higher,
         _ => bail!("{name}: `better` is \"lower\" or \"higher\""),
     };
+    let host = match table.get("place").map(Item::as_str) {
+        None => false,
+        Some(Some("host")) => true,
+        Some(_) => bail!("{name}: `place` is \"host\", or left out"),
+    };
+    let cores = match table.get("cores") {
+        None => None,
+        Some(item) => {
+            let cores = item.as_integer().and_then(|cores| u32::try_from(cores).ok());
+            Some(cores.with_context(|| format!("{name}: `cores` is not a number of cores"))?)
+        }
+    };
     Ok(Goal {
+        cores,
+        host,
         name: name.to_owned(),
         unit: table.get("unit").and_then(Item::as_str).map(str::to_owned),
         better,
@@ -149,12 +175,12 @@ impl fmt::Display for Verdict<'_> {
     }
 }
 
-/// Holds the runs against the goals; nothing when none of them ran the suite that has goals.
+/// Holds the runs against the goals that they could measure; nothing when none of them ran the suite that has goals.
 pub(crate) fn judge<'a>(goals: &'a [Goal], runs: &[Run]) -> Vec<Verdict<'a>> {
     if !runs.iter().any(|run| run.report.rows.iter().any(|row| row.suite == SUITE)) {
         return Vec::new();
     }
-    goals.iter().map(|goal| verdict(goal, runs)).collect()
+    goals.iter().filter(|goal| goal.applies(runs)).map(|goal| verdict(goal, runs)).collect()
 }
 
 fn verdict<'a>(goal: &'a Goal, runs: &[Run]) -> Verdict<'a> {

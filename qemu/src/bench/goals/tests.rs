@@ -34,7 +34,8 @@ fn the_workspace_has_good_goals() {
     assert_eq!(limit("malloc"), (Better::Lower, 120.0));
     assert_eq!(limit("locks-per-drained"), (Better::Lower, 0.05));
     assert_eq!(limit("density-full"), (Better::Higher, 98.5));
-    assert_eq!(goals.len(), 19);
+    assert_eq!(goals.len(), 27);
+    assert_eq!(goals.iter().filter(|goal| goal.host).count(), 4);
 }
 
 #[test]
@@ -46,6 +47,8 @@ fn bad_files_are_refused() {
         ("[a]\nbetter = \"lower\"", "no goal"),
         ("[a]\nbetter = \"lower\"\ngoal = \"1\"", "not a number"),
         ("[a]\nbetter = \"lower\"\ngoal = 1\nbudgte = 2", "budgte is not known"),
+        ("[a]\nbetter = \"lower\"\ngoal = 1\nplace = \"moon\"", "`place`"),
+        ("[a]\nbetter = \"lower\"\ngoal = 1\ncores = -1", "`cores`"),
         ("[a\n", "TOML"),
     ] {
         let error = format!("{:#}", parse(text).expect_err(text));
