@@ -7,7 +7,7 @@ use bale_arch::mask::Masked;
 use bale_arch::mmu;
 use bale_arch::vcpu::{self, Exit, Registers, SimdState, SystemState};
 use bale_core::exception::{Cause, Fault, Syndrome, fault_ipa};
-use bale_swap::Scratch;
+use bale_swap::{Codec, Scratch};
 
 use super::memory::GuestMemory;
 use super::{MAX_VMS, Parts, Reason, SLOTS, SwapDevice, hypercall};
@@ -52,7 +52,7 @@ impl Workspace {
         let page = arena.place([0; PAGE_SIZE])?;
         let table = arena.place_each(slots, || AtomicU64::new(0))?;
         // The quota is the pool's own limit: one pool for all, and each guest may fill what is left.
-        let device = arena.place(SwapDevice::new(pool::pool(), table, pool::pool().config().page_limit))?;
+        let device = arena.place(SwapDevice::new(pool::pool(), table, pool::pool().config().page_limit, Codec::Lz4))?;
         let state = State { system: SystemState::default(), simd: SimdState::zero(), vtcr: 0, vttbr: 0 };
         Some(Self {
             device,

@@ -1,27 +1,136 @@
-//! The codec as a device uses it, with a caller's own working memory.
+//! The codecs, chosen by name, one for each device.
+//!
+//! | name | format | for |
+//! |---|---|---|
+//! | `lz4` | LZ4's block format | pages that others are to read |
+//! | `lz4hc:1` to `lz4hc:9` | the same, from a longer search | memory being dearer than time |
+//! | `page` | our own, see its module | pages of memory |
+//!
+//! A codec's encoder and decoder share nothing but the format; none allocates, and every decoder takes any bytes.
 
-use crate::{
-    device::PAGE_SIZE,
-    lz4::{self, OUTPUT, Table},
-};
+mod bytes;
+mod chains;
+mod lz4;
+mod page;
+#[cfg(test)]
+mod tests;
 
-/// One caller's working memory: the codec's table of 4 KiB and a compressed page.
+use core::fmt;
+
+use crate::device::PAGE_SIZE;
+
+/// Room for a page, and for a sequence more.
+const OUTPUT: usize = PAGE_SIZE + 32;
+
+/// How long a search goes on: 1 is the shortest, 9 the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level(u8);
+
+impl Level {
+    /// What a name without a level means.
+    pub const DEFAULT: Self = Self(6);
+
+    /// A level from 1 to 9.
+    pub const fn new(level: u8) -> Option<Self> {
+        if level >= 1 && level <= 9 { Some(Self(level)) } else { None }
+    }
+
+    /// Earlier positions that are looked at.
+    const fn depth(self) -> usize {
+        1 << self.0
+    }
+}
+
+/// How a device's pages are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// `lz4`: LZ4's block format, searched fast.
+    Lz4,
+    /// `lz4hc`: LZ4's block format, searched long.
+    Lz4Hc(Level),
+    /// `page`: our own format for pages of memory.
+    Page,
+}
+
+impl Codec {
+    /// The codec of a name, with its level behind a colon if it has levels: `lz4`, `lz4hc`, `lz4hc:9`, `page`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let (name, level) = match name.split_once(':') {
+            Some((name, level)) => (name, Some(Level::new(level.parse().ok()?)?)),
+            None => (name, None),
+        };
+        match (name, level) {
+            ("lz4", None) => Some(Self::Lz4),
+            ("lz4hc", level) => Some(Self::Lz4Hc(level.unwrap_or(Level::DEFAULT))),
+            ("page", None) => Some(Self::Page),
+            _ => None,
+        }
+    }
+
+    /// Compresses a page into the working memory's buffer; `None` if it does not get shorter.
+    pub fn compress<'s>(self, page: &[u8; PAGE_SIZE], scratch: &'s mut Scratch) -> Option<&'s [u8]> {
+        let Scratch { work, buffer } = scratch;
+        let length = match self {
+            Self::Lz4 => lz4::compress(page, &mut work.table, buffer, 0),
+            Self::Lz4Hc(level) => lz4::compress_high(page, level, &mut work.chains, buffer),
+            Self::Page => page::compress(page, &mut work.words, &mut work.table, buffer),
+        };
+        buffer.get(..length?)
+    }
+
+    /// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and what the page holds after `None` is not said.
+    pub fn decompress(self, bytes: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option<()> {
+        match self {
+            Self::Lz4 | Self::Lz4Hc(_) => lz4::decompress(bytes, page),
+            Self::Page => page::decompress(bytes, page),
+        }
+    }
+
+    /// Entry for tests with hostile bytes: whether they are a page.
+    ///
+    /// # Panics
+    /// If what comes out depends on what the page held before.
+    pub fn check(self, bytes: &[u8]) -> bool {
+        let mut pages = [[0x00; PAGE_SIZE], [0xff; PAGE_SIZE]];
+        let [one, other] = pages.each_mut().map(|page| self.decompress(bytes, page));
+        assert_eq!(one, other, "accepted or not, by what the page held");
+        assert!(one.is_none() || pages[0] == pages[1], "bytes that nobody wrote");
+        one.is_some()
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lz4 => f.write_str("lz4"),
+            Self::Lz4Hc(Level(level)) => write!(f, "lz4hc:{level}"),
+            Self::Page => f.write_str("page"),
+        }
+    }
+}
+
+/// What the encoders search with.
+struct Work {
+    table: lz4::Table,
+    words: page::Tables,
+    chains: chains::Chains,
+}
+
+/// One caller's working memory, for every codec: 20 KiB of tables and a compressed page.
 pub struct Scratch {
-    table: Table,
+    work: Work,
     pub(crate) buffer: [u8; OUTPUT],
 }
 
 impl Scratch {
     /// Working memory in its first state.
-    #[expect(clippy::new_without_default, reason = "8 KiB are to be placed by who wants them, not by habit")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "some KiB are to be placed by who wants them, not by habit"
+    )]
     pub const fn new() -> Self {
-        Self { table: Table::new(), buffer: [0; OUTPUT] }
+        let work =
+            Work { table: lz4::Table::new(), words: page::Tables::new(), chains: chains::Chains::new() };
+        Self { work, buffer: [0; OUTPUT] }
     }
 }
-
-/// Compresses a page into the buffer; `None` if it does not get shorter.
-pub(crate) fn compress<'s>(page: &[u8; PAGE_SIZE], scratch: &'s mut Scratch) -> Option<&'s [u8]> {
-    lz4::compress(page, &mut scratch.table, &mut scratch.buffer)
-}
-
-pub(crate) use lz4::decompress;

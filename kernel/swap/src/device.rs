@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use zsmalloc::{Handle, Platform, Pool, class_of};
 
 use crate::{
-    codec::{self, Scratch},
+    codec::{Codec, Scratch},
     error::SwapError,
     same,
     slot::{self, Content, Word},
@@ -38,6 +38,7 @@ pub enum Stored {
 pub struct Device<'p, P: Platform> {
     pool: &'p Pool<P>,
     slots: &'p [AtomicU64],
+    codec: Codec,
     quota: u64,
     /// Bytes of stored objects and of those about to be, for the quota alone.
     charged: AtomicU64,
@@ -45,18 +46,23 @@ pub struct Device<'p, P: Platform> {
 }
 
 impl<'p, P: Platform> Device<'p, P> {
-    /// A device with all of its slots empty, whose objects may take up `quota_pages` pages' bytes of the pool.
-    pub fn new(pool: &'p Pool<P>, slots: &'p mut [AtomicU64], quota_pages: usize) -> Self {
+    /// A device with all of its slots empty, whose objects may take up `quota_pages` pages' bytes of the pool and are made by `codec`.
+    pub fn new(pool: &'p Pool<P>, slots: &'p mut [AtomicU64], quota_pages: usize, codec: Codec) -> Self {
         for slot in &mut *slots {
             *slot.get_mut() = 0;
         }
         let quota = (quota_pages as u64).saturating_mul(PAGE_SIZE as u64);
-        Self { pool, slots, quota, charged: AtomicU64::new(0), counters: Counters::new() }
+        Self { pool, slots, codec, quota, charged: AtomicU64::new(0), counters: Counters::new() }
     }
 
     /// Number of slots.
     pub fn slots(&self) -> usize {
         self.slots.len()
+    }
+
+    /// How its pages are compressed.
+    pub fn codec(&self) -> Codec {
+        self.codec
     }
 
     /// Figures of the device.
@@ -86,7 +92,7 @@ impl<'p, P: Platform> Device<'p, P> {
         let (stored, word) = match same::filling(page) {
             Some(filling) => (Stored::Same, Word::same(filling)),
             None => {
-                let bytes = codec::compress(page, scratch).filter(|bytes| worth_it(bytes.len()));
+                let bytes = self.codec.compress(page, scratch).filter(|bytes| worth_it(bytes.len()));
                 let bytes = bytes.unwrap_or(page);
                 let handle = self.place(bytes, slot::peek(slot).length())?;
                 let stored =
@@ -183,14 +189,14 @@ impl<'p, P: Platform> Device<'p, P> {
         }
         let (head, _) = view.parts();
         let decoded = match head.get(..length) {
-            Some(bytes) => codec::decompress(bytes, page),
+            Some(bytes) => self.codec.decompress(bytes, page),
             // It crosses into another page of its zspage.
             None => {
                 let whole = scratch.buffer.get_mut(..length).ok_or(SwapError::Corrupt)?;
                 if view.copy_to(whole) != length {
                     return Err(SwapError::Corrupt);
                 }
-                codec::decompress(whole, page)
+                self.codec.decompress(whole, page)
             }
         };
         decoded.ok_or(SwapError::Corrupt)

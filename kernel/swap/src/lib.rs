@@ -3,15 +3,16 @@
 //! Ranked principles: what a slot holds is never lost to a failure of the next operation; a guest's operations on one slot never wait
 //! for each other but where two read it; the releasing path does next to nothing; no heap, no unsafe code.
 //!
-//! Limits: pages of 4096 bytes; one codec, LZ4's block format; two reads of one slot at a time make the second wait, then fail with
+//! Limits: pages of 4096 bytes; two reads of one slot at a time make the second wait, then fail with
 //! [`SwapError::Busy`] if the first was interrupted for long.
 //!
 //! | module | |
 //! |---|---|
 //! | `device` | write, read, release: the three roads of a page |
 //! | `slot` | the word of a slot, and who owns the object that it names |
-//! | `codec` | the codec with a caller's working memory |
-//! | `lz4` | LZ4's block format for pages |
+//! | `codec` | the codecs by name, and a caller's working memory |
+//! | `codec::lz4` | LZ4's block format for pages: the fast and the long search, the decoder |
+//! | `codec::page` | our own format, made for pages of memory |
 //! | `same` | pages that are one word over and over |
 //! | `statistics` | counters without contention |
 //!
@@ -23,12 +24,11 @@
 mod codec;
 mod device;
 mod error;
-mod lz4;
 mod same;
 mod slot;
 mod statistics;
 
-pub use codec::Scratch;
+pub use codec::{Codec, Level, Scratch};
 pub use device::{Device, PAGE_SIZE, Stored};
 pub use error::SwapError;
 pub use statistics::Statistics;

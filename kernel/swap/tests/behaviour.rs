@@ -2,7 +2,7 @@
 
 mod common;
 
-use bale_swap::{Device, PAGE_SIZE, Scratch, Statistics, Stored, SwapError};
+use bale_swap::{Codec, Device, PAGE_SIZE, Scratch, Statistics, Stored, SwapError};
 use common::{Host, page, table};
 use zsmalloc::{Config, Handle, Pool};
 
@@ -23,7 +23,7 @@ fn each_kind_of_page_comes_back() {
     let host = Host::new(512, 1);
     let pool = Pool::new(&host, config()).expect("memory");
     let mut slots = table(32);
-    let device = Device::new(&pool, &mut slots, 64);
+    let device = Device::new(&pool, &mut slots, 64, Codec::Page);
     let mut scratch = Scratch::new();
     assert_eq!(content(&device, 0, &mut scratch), [0; PAGE_SIZE], "never written");
 
@@ -57,7 +57,7 @@ fn objects_that_cross_pages_come_back() {
     let host = Host::new(2048, 1);
     let pool = Pool::new(&host, config()).expect("memory");
     let mut slots = table(512);
-    let device = Device::new(&pool, &mut slots, 2048);
+    let device = Device::new(&pool, &mut slots, 2048, Codec::Page);
     let mut scratch = Scratch::new();
     let tag = |slot: usize| slot as u64 * 11 + 1;
     for slot in 0..512 {
@@ -76,7 +76,7 @@ fn slots_beyond_the_table_are_refused() {
     let host = Host::new(64, 1);
     let pool = Pool::new(&host, config()).expect("memory");
     let mut slots = table(4);
-    let device = Device::new(&pool, &mut slots, 64);
+    let device = Device::new(&pool, &mut slots, 64, Codec::Page);
     let (mut scratch, mut out) = (Scratch::new(), POISON);
     for slot in [4, usize::MAX] {
         assert_eq!(device.write(slot, &POISON, &mut scratch), Err(SwapError::NoSuchSlot));
@@ -95,7 +95,7 @@ fn a_release_goes_through_the_rings_and_empties_the_pool() {
     let host = Host::new(1024, 1);
     let pool = Pool::new(&host, config()).expect("memory");
     let mut slots = table(300);
-    let device = Device::new(&pool, &mut slots, 1024);
+    let device = Device::new(&pool, &mut slots, 1024, Codec::Page);
     let mut scratch = Scratch::new();
     for slot in (0..300).step_by(3) {
         device.write(slot, &page(slot as u64 + 1, 6), &mut scratch).expect("memory");
@@ -115,7 +115,7 @@ fn a_dropped_device_leaves_nothing() {
     let host = Host::new(256, 1);
     let pool = Pool::new(&host, config()).expect("memory");
     let mut slots = table(8);
-    let device = Device::new(&pool, &mut slots, 64);
+    let device = Device::new(&pool, &mut slots, 64, Codec::Page);
     for slot in 0..8 {
         device.write(slot, &page(slot as u64, 4), &mut Scratch::new()).expect("memory");
     }
@@ -130,7 +130,7 @@ fn the_quota_holds_and_old_content_survives() {
     let host = Host::new(256, 1);
     let pool = Pool::new(&host, config()).expect("memory");
     let mut slots = table(8);
-    let device = Device::new(&pool, &mut slots, 2);
+    let device = Device::new(&pool, &mut slots, 2, Codec::Page);
     let mut scratch = Scratch::new();
     device.write(0, &page(1, 16), &mut scratch).expect("within the quota");
     device.write(1, &page(2, 8), &mut scratch).expect("within the quota");
@@ -151,7 +151,7 @@ fn a_full_pool_refuses_and_old_content_survives() {
     let host = Host::new(256, 1);
     let pool = Pool::new(&host, Config { page_limit: 16, ..config() }).expect("memory");
     let mut slots = table(64);
-    let device = Device::new(&pool, &mut slots, 1024);
+    let device = Device::new(&pool, &mut slots, 1024, Codec::Page);
     let mut scratch = Scratch::new();
     let full = (0..64)
         .find(|&slot| match device.write(slot, &page(slot as u64 + 1, 16), &mut scratch) {
@@ -179,7 +179,7 @@ fn an_overwritten_object_is_gone_at_once() {
     let host = Host::new(256, 1);
     let pool = Pool::new(&host, config()).expect("memory");
     let mut slots = table(1);
-    let device = Device::new(&pool, &mut slots, 64);
+    let device = Device::new(&pool, &mut slots, 64, Codec::Page);
     let mut scratch = Scratch::new();
     for tag in 0..200 {
         device.write(0, &page(tag, usize::try_from(tag % 17).expect("small")), &mut scratch).expect("memory");
@@ -195,7 +195,7 @@ fn damaged_bytes_are_an_error() {
     let host = Host::new(256, 1);
     let pool = Pool::new(&host, config()).expect("memory");
     let mut slots = table(1);
-    let device = Device::new(&pool, &mut slots, 64);
+    let device = Device::new(&pool, &mut slots, 64, Codec::Page);
     let mut scratch = Scratch::new();
     let Ok(Stored::Compressed(length)) = device.write(0, &page(1, 3), &mut scratch) else {
         panic!("it compresses")

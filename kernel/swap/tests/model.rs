@@ -4,7 +4,7 @@ mod common;
 
 use core::sync::atomic::Ordering;
 
-use bale_swap::{Device, PAGE_SIZE, Scratch, SwapError};
+use bale_swap::{Codec, Device, PAGE_SIZE, Scratch, SwapError};
 use common::{Host, page, table};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::{collection::vec, test_runner::Config as Runs};
@@ -50,7 +50,7 @@ proptest! {
         let config = Config { ring_capacity: 128, watermark: 32, page_limit: limit, ..Config::default() };
         let pool = Pool::new(&host, config).expect("memory");
         let mut words = table(SLOTS);
-        let device = Device::new(&pool, &mut words, quota);
+        let device = Device::new(&pool, &mut words, quota, Codec::Page);
         let mut scratch = Scratch::new();
         let mut shadow: Vec<Option<Box<[u8; PAGE_SIZE]>>> = vec![None; SLOTS];
         let mut failed = 0;

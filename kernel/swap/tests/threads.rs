@@ -5,7 +5,7 @@ mod common;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use bale_swap::{Device, PAGE_SIZE, Scratch, SwapError};
+use bale_swap::{Codec, Device, PAGE_SIZE, Scratch, SwapError};
 use common::{Host, Random, page, set_core, table};
 use zsmalloc::{Config, Pool};
 
@@ -57,7 +57,7 @@ fn run(slots: usize) {
     let config = Config { ring_capacity: 128, watermark: 32, ..Config::default() };
     let pool = Pool::new(&host, config).expect("memory");
     let mut words = table(slots);
-    let device = Device::new(&pool, &mut words, usize::MAX);
+    let device = Device::new(&pool, &mut words, usize::MAX, Codec::Page);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS)

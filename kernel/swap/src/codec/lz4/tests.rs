@@ -3,8 +3,8 @@
 extern crate std;
 use std::vec::Vec;
 
-use super::{OUTPUT, Table, compress, decompress};
-use crate::device::PAGE_SIZE;
+use super::{Table, compress, decompress};
+use crate::{codec::OUTPUT, device::PAGE_SIZE};
 
 /// xorshift64*
 struct Random(u64);
@@ -46,7 +46,8 @@ fn mixed(random: &mut Random) -> [u8; PAGE_SIZE] {
 }
 
 fn compressed(page: &[u8; PAGE_SIZE], table: &mut Table) -> Option<Vec<u8>> {
-    compress(page, table, &mut [0xee; OUTPUT]).map(<[u8]>::to_vec)
+    let mut output = [0xee; OUTPUT];
+    compress(page, table, &mut output, 0).map(|length| output[..length].to_vec())
 }
 
 #[test]
