@@ -24,7 +24,7 @@ const RUN: usize = 64;
 /// How a page was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// One 32-bit word over and over: in the slot itself.
+    /// One 64-bit word over and over: in the slot itself.
     Same,
     /// Compressed to so many bytes.
     Compressed(usize),
@@ -89,8 +89,8 @@ impl<'p, P: Platform> Device<'p, P> {
 
     fn store(&self, slot: usize, page: &[u8; PAGE_SIZE], scratch: &mut Scratch) -> Result<Stored, SwapError> {
         let slot = self.slots.get(slot).ok_or(SwapError::NoSuchSlot)?;
-        let (stored, word) = match same::filling(page) {
-            Some(filling) => (Stored::Same, Word::same(filling)),
+        let (stored, word) = match same::filling(page).and_then(Word::same) {
+            Some(word) => (Stored::Same, word),
             None => {
                 let bytes = self.codec.compress(page, scratch).filter(|bytes| worth_it(bytes.len()));
                 let bytes = bytes.unwrap_or(page);

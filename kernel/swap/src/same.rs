@@ -1,4 +1,4 @@
-//! Pages that hold one 32-bit word over and over: stored as that word, without an object.
+//! Pages that hold one 64-bit word over and over: stored as that word, without an object.
 
 use crate::device::PAGE_SIZE;
 
@@ -6,29 +6,23 @@ const WORD: usize = 8;
 
 /// The word that fills the whole page, if there is one.
 ///
-/// The last eight bytes are compared first: what fills a page from its start seldom reaches its end by chance.
+/// The last word is compared first: what fills a page from its start seldom reaches its end by chance.
 #[inline]
-pub(crate) fn filling(page: &[u8; PAGE_SIZE]) -> Option<u32> {
+pub(crate) fn filling(page: &[u8; PAGE_SIZE]) -> Option<u64> {
     let (first, _) = page.split_first_chunk::<WORD>()?;
     let (_, last) = page.split_last_chunk::<WORD>()?;
-    if first != last || first[..4] != first[4..] {
+    if first != last {
         return None;
     }
     // Equal to itself shifted by a word. Compared as one run, which becomes wide loads.
-    (page[WORD..] == page[..PAGE_SIZE - WORD])
-        .then(|| u32::from_ne_bytes([first[0], first[1], first[2], first[3]]))
+    (page[WORD..] == page[..PAGE_SIZE - WORD]).then(|| u64::from_ne_bytes(*first))
 }
 
 /// Fills a page with a word.
 #[inline]
-pub(crate) fn fill(page: &mut [u8; PAGE_SIZE], word: u32) {
-    let bytes = word.to_ne_bytes();
-    if bytes == [bytes[0]; 4] {
-        page.fill(bytes[0]);
-    } else {
-        for place in page.as_chunks_mut::<4>().0 {
-            *place = bytes;
-        }
+pub(crate) fn fill(page: &mut [u8; PAGE_SIZE], word: u64) {
+    for place in page.as_chunks_mut::<WORD>().0 {
+        *place = word.to_ne_bytes();
     }
 }
 
@@ -38,7 +32,7 @@ mod tests {
 
     #[test]
     fn filled_pages_come_back() {
-        for word in [0, 1, u32::MAX, 0x0102_0304, 0x8000_0000] {
+        for word in [0, 1, u64::MAX, 0x0102_0304_0506_0708, 1 << 63, 0x0102_0304_0102_0304] {
             let mut page = [0xaa; PAGE_SIZE];
             fill(&mut page, word);
             assert_eq!(filling(&page), Some(word));
@@ -47,7 +41,7 @@ mod tests {
 
     #[test]
     fn one_other_byte_anywhere_is_seen() {
-        for word in [0, 0x0102_0304] {
+        for word in [0, 0x0102_0304_0506_0708] {
             for at in 0..PAGE_SIZE {
                 let mut page = [0; PAGE_SIZE];
                 fill(&mut page, word);
@@ -61,7 +55,7 @@ mod tests {
     fn a_longer_period_is_not_a_word() {
         let mut page = [0; PAGE_SIZE];
         for (at, byte) in page.iter_mut().enumerate() {
-            *byte = u8::from(at % 8 == 0);
+            *byte = u8::from(at % 16 == 0);
         }
         assert_eq!(filling(&page), None);
     }

@@ -1,13 +1,15 @@
 //! The word of a slot.
 //!
-//! | bits | content |
+//! | bits | content of an object's slot |
 //! |---|---|
-//! | 0..47 | handle of the object; of a same-filled page the word that fills it |
+//! | 0..47 | handle of the object |
 //! | 47..60 | length of the object, 1 to 4096; 4096 is a page stored as it is |
-//! | 62 | same-filled |
+//! | 60..63 | 0 |
 //! | 63 | a reader uses the object |
 //!
-//! A word of zero is an empty slot.
+//! A word of zero is an empty slot. A same-filled page is the word that fills it, bit 60 inverted, if that leaves bits 60 to 62 not all 0: for all
+//! words but those whose upper hexadecimal digit is 1 or 9. Of those, the ones made of two equal halves are one half in bits 0 to 32 under a length
+//! of 8191; a page filled with another one is compressed like any other.
 //!
 //! # Who owns the object
 //! The slot does. Whoever takes its word out by a swap owns the object from then on and frees it, unless the word says that a reader
@@ -25,9 +27,14 @@ use crate::{device::PAGE_SIZE, error::SwapError};
 
 const LENGTH_SHIFT: u32 = HANDLE_BITS;
 const LENGTH_MASK: u64 = (1 << 13) - 1;
-const SAME: u64 = 1 << 62;
+/// Not all 0: a word that fills a page, with [`INVERTED`].
+const FILLING: u64 = 7 << 60;
+/// What pages are seldom filled with is what does not fit.
+const INVERTED: u64 = 1 << 60;
+/// A length that is none: half of a word fills a page.
+const HALF: u64 = LENGTH_MASK << LENGTH_SHIFT;
 const READING: u64 = 1 << 63;
-const _: () = assert!(LENGTH_SHIFT + 13 <= 62 && PAGE_SIZE as u64 <= LENGTH_MASK);
+const _: () = assert!(LENGTH_SHIFT + 13 == 60 && (PAGE_SIZE as u64) < LENGTH_MASK);
 
 /// How often a second reader looks again: far longer than a page takes to decompress.
 const PATIENCE: u32 = 1 << 16;
@@ -36,7 +43,7 @@ const PATIENCE: u32 = 1 << 16;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     Empty,
-    Same(u32),
+    Same(u64),
     Object(Handle, usize),
 }
 
@@ -47,8 +54,16 @@ pub(crate) struct Word(u64);
 impl Word {
     pub(crate) const EMPTY: Self = Self(0);
 
-    pub(crate) fn same(word: u32) -> Self {
-        Self(SAME | u64::from(word))
+    /// A page filled with a word; `None` if a slot cannot say it.
+    pub(crate) fn same(word: u64) -> Option<Self> {
+        let half = word & 0xffff_ffff;
+        if (word ^ INVERTED) & FILLING != 0 {
+            Some(Self(word ^ INVERTED))
+        } else if word >> 32 == half {
+            Some(Self(HALF | half))
+        } else {
+            None
+        }
     }
 
     pub(crate) fn object(handle: Handle, length: usize) -> Self {
@@ -61,7 +76,7 @@ impl Word {
     }
 
     pub(crate) fn is_same(self) -> bool {
-        self.0 & SAME != 0
+        self.0 & FILLING != 0 || self.0 & HALF == HALF
     }
 
     /// Length of the object; 0 if there is none.
@@ -70,10 +85,13 @@ impl Word {
     }
 
     /// What the word says, without regard to readers.
-    #[expect(clippy::cast_possible_truncation, reason = "the filling word is 32 bits")]
     pub(crate) fn content(self) -> Content {
-        if self.is_same() {
-            return Content::Same(self.0 as u32);
+        if self.0 & FILLING != 0 {
+            return Content::Same(self.0 ^ INVERTED);
+        }
+        if self.0 & HALF == HALF {
+            let half = self.0 & 0xffff_ffff;
+            return Content::Same(half << 32 | half);
         }
         match Handle::from_raw(self.0 & ((1 << HANDLE_BITS) - 1)) {
             Some(handle) => Content::Object(handle, self.length()),
@@ -148,10 +166,22 @@ mod tests {
             assert_eq!(word.content(), Content::Object(handle(), length));
             assert_eq!((word.length(), word.is_same(), word.is_empty()), (length, false, false));
         }
-        for filling in [0, u32::MAX] {
-            let word = Word::same(filling);
-            assert_eq!(word.content(), Content::Same(filling));
-            assert_eq!((word.length(), word.is_empty(), word.into_owned()), (0, false, None));
+        for upper in 0..0x1000 {
+            for lower in [0, 1, (1 << 52) - 1, 0x1234_5678] {
+                let filling = upper << 52 | lower;
+                let Some(word) = Word::same(filling) else {
+                    assert!(upper >> 8 & 7 == 1 && filling >> 32 != filling & 0xffff_ffff, "{filling:#x}");
+                    continue;
+                };
+                assert_eq!(word.content(), Content::Same(filling));
+                assert_eq!((word.length(), word.is_empty(), word.into_owned()), (0, false, None));
+                assert!(word.is_same());
+            }
+        }
+        for half in [0x1000_0000, 0x9999_9999, 0x1fff_ffff] {
+            let filling = half << 32 | half;
+            let word = Word::same(filling).expect("two equal halves");
+            assert_eq!((word.content(), word.length(), word.is_same()), (Content::Same(filling), 0, true));
         }
         assert_eq!(Word::EMPTY.content(), Content::Empty);
     }
@@ -162,7 +192,7 @@ mod tests {
         swap(&slot, Word::object(handle(), 9));
         let read = begin_read(&slot).expect("nobody reads");
         assert_eq!(begin_read(&slot).err(), Some(SwapError::Busy));
-        assert_eq!(swap(&slot, Word::same(3)).into_owned(), None);
+        assert_eq!(swap(&slot, Word::same(3).expect("a small word")).into_owned(), None);
         assert!(!end_read(&slot, read));
         assert_eq!(peek(&slot).content(), Content::Same(3));
         assert_eq!(read.into_owned(), Some(handle()));

@@ -2,7 +2,7 @@
 
 mod common;
 
-use bale_swap::{Codec, Device, PAGE_SIZE, Scratch, Statistics, Stored, SwapError};
+use bale_swap::{Codec, Device, Level, PAGE_SIZE, Scratch, Statistics, Stored, SwapError};
 use common::{Host, page, table};
 use zsmalloc::{Config, Handle, Pool};
 
@@ -12,6 +12,8 @@ fn config() -> Config {
     Config { ring_capacity: 512, watermark: 128, ..Config::default() }
 }
 
+const CODECS: [Codec; 3] = [Codec::Lz4, Codec::Lz4Hc(Level::DEFAULT), Codec::Page];
+
 fn content(device: &Device<'_, &Host>, slot: usize, scratch: &mut Scratch) -> [u8; PAGE_SIZE] {
     let mut out = POISON;
     device.read(slot, &mut out, scratch).expect("stored");
@@ -20,10 +22,16 @@ fn content(device: &Device<'_, &Host>, slot: usize, scratch: &mut Scratch) -> [u
 
 #[test]
 fn each_kind_of_page_comes_back() {
+    for codec in CODECS {
+        each_kind_of_page_comes_back_of(codec);
+    }
+}
+
+fn each_kind_of_page_comes_back_of(codec: Codec) {
     let host = Host::new(512, 1);
     let pool = Pool::new(&host, config()).expect("memory");
     let mut slots = table(32);
-    let device = Device::new(&pool, &mut slots, 64, Codec::Page);
+    let device = Device::new(&pool, &mut slots, 64, codec);
     let mut scratch = Scratch::new();
     assert_eq!(content(&device, 0, &mut scratch), [0; PAGE_SIZE], "never written");
 
@@ -53,11 +61,48 @@ fn each_kind_of_page_comes_back() {
 }
 
 #[test]
+fn pages_filled_with_a_word_come_back() {
+    let host = Host::new(64, 1);
+    let pool = Pool::new(&host, config()).expect("memory");
+    let mut slots = table(1);
+    let device = Device::new(&pool, &mut slots, 64, Codec::Page);
+    let mut scratch = Scratch::new();
+    let fillings = [
+        0,
+        1,
+        u64::MAX,
+        0x0102_0304_0506_0708,
+        0x7f12_3456_7890,
+        1 << 60,
+        0x1111_1111_1111_1111,
+        0x9876_5432_1012_3456,
+    ];
+    for (number, filling) in fillings.into_iter().enumerate() {
+        let mut page = [0; PAGE_SIZE];
+        page.as_chunks_mut().0.fill(filling.to_ne_bytes());
+        let stored = device.write(0, &page, &mut scratch).expect("memory");
+        // What a slot cannot say is a small object.
+        match stored {
+            Stored::Same => assert!(number < 5 || number == 6),
+            Stored::Compressed(length) => assert!((number == 5 || number == 7) && length < 32),
+            Stored::Raw => panic!("{filling:#x}"),
+        }
+        assert_eq!(content(&device, 0, &mut scratch), page, "{filling:#x}");
+    }
+}
+
+#[test]
 fn objects_that_cross_pages_come_back() {
+    for codec in CODECS {
+        objects_that_cross_pages_come_back_of(codec);
+    }
+}
+
+fn objects_that_cross_pages_come_back_of(codec: Codec) {
     let host = Host::new(2048, 1);
     let pool = Pool::new(&host, config()).expect("memory");
     let mut slots = table(512);
-    let device = Device::new(&pool, &mut slots, 2048, Codec::Page);
+    let device = Device::new(&pool, &mut slots, 2048, codec);
     let mut scratch = Scratch::new();
     let tag = |slot: usize| slot as u64 * 11 + 1;
     for slot in 0..512 {
@@ -192,10 +237,16 @@ fn an_overwritten_object_is_gone_at_once() {
 
 #[test]
 fn damaged_bytes_are_an_error() {
+    for codec in CODECS {
+        damaged_bytes_are_an_error_of(codec);
+    }
+}
+
+fn damaged_bytes_are_an_error_of(codec: Codec) {
     let host = Host::new(256, 1);
     let pool = Pool::new(&host, config()).expect("memory");
     let mut slots = table(1);
-    let device = Device::new(&pool, &mut slots, 64, Codec::Page);
+    let device = Device::new(&pool, &mut slots, 64, codec);
     let mut scratch = Scratch::new();
     let Ok(Stored::Compressed(length)) = device.write(0, &page(1, 3), &mut scratch) else {
         panic!("it compresses")
