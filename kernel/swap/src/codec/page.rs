@@ -54,20 +54,20 @@ const BYTES: u8 = 0x80;
 
 /// Codes of the operations, as in the table above.
 mod code {
-    pub(super) const ZERO: u64 = 0;
-    pub(super) const ZEROS: u64 = 1;
-    pub(super) const COPY: u64 = 2;
-    pub(super) const RUN: u64 = 3;
-    pub(super) const LOW2: u64 = 4;
-    pub(super) const NEAR2: u64 = 5;
-    pub(super) const NEAR3: u64 = 6;
-    pub(super) const LOW4: u64 = 7;
-    pub(super) const HIGH4: u64 = 8;
-    pub(super) const NEAR4: u64 = 9;
-    pub(super) const ENDS: u64 = 10;
-    pub(super) const WHOLE: u64 = 11;
-    pub(super) const AGAIN: u64 = 12;
-    pub(super) const AGAIN_RUN: u64 = 13;
-    pub(super) const AGAIN1: u64 = 14;
-    pub(super) const AGAIN2: u64 = 15;
+    pub(super) const ZERO: u8 = 0;
+    pub(super) const ZEROS: u8 = 1;
+    pub(super) const COPY: u8 = 2;
+    pub(super) const RUN: u8 = 3;
+    pub(super) const LOW2: u8 = 4;
+    pub(super) const NEAR2: u8 = 5;
+    pub(super) const NEAR3: u8 = 6;
+    pub(super) const LOW4: u8 = 7;
+    pub(super) const HIGH4: u8 = 8;
+    pub(super) const NEAR4: u8 = 9;
+    pub(super) const ENDS: u8 = 10;
+    pub(super) const WHOLE: u8 = 11;
+    pub(super) const AGAIN: u8 = 12;
+    pub(super) const AGAIN_RUN: u8 = 13;
+    pub(super) const AGAIN1: u8 = 14;
+    pub(super) const AGAIN2: u8 = 15;
 }

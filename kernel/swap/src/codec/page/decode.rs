@@ -84,7 +84,7 @@ impl Cursor<'_> {
         for _ in 0..count {
             // Never above 120 for an operation of the sixteen: the mask only says so.
             let operand = u64::from_le_bytes(*block[used & 127..].first_chunk()?);
-            let code = codes & 15;
+            let code = (codes & 15) as u8;
             codes >>= 4;
             let distance = (operand & 0xff) as usize + 1;
             let (word, length) = match code {

@@ -6,7 +6,7 @@ use crate::{
     device::PAGE_SIZE,
 };
 
-const HASH_BITS: u32 = 10;
+const HASH_BITS: u32 = 9;
 /// Farthest word that one byte names.
 const NEAR: usize = 256;
 /// Words that may go whole, besides one in four, before the page is taken as bytes.
@@ -61,8 +61,8 @@ struct Output<'o> {
 impl Output<'_> {
     /// Adds an operation, of whose operand the first `used` bytes count.
     #[inline(always)]
-    fn push(&mut self, code: u64, operand: u64, used: usize) -> Option<()> {
-        *self.codes.get_mut(self.count)? = code as u8;
+    fn push(&mut self, code: u8, operand: u64, used: usize) -> Option<()> {
+        *self.codes.get_mut(self.count)? = code;
         self.count += 1;
         *self.bytes.get_mut(self.at..)?.first_chunk_mut()? = operand.to_le_bytes();
         self.at += used;
@@ -87,7 +87,7 @@ impl Output<'_> {
             let mut word = u64::from_le_bytes(*eight);
             word = (word | word >> 4) & 0x00ff_00ff_00ff_00ff;
             word = (word | word >> 8) & 0x0000_ffff_0000_ffff;
-            *place = ((word | word >> 16) as u32).to_le_bytes();
+            *place = (((word | word >> 16) & 0xffff_ffff) as u32).to_le_bytes();
         }
         Some(end)
     }
@@ -148,7 +148,7 @@ fn words(page: &[u8; PAGE_SIZE], tables: &mut Tables, output: &mut [u8; OUTPUT])
             if count == 1 && last <= NEAR {
                 out.push(code::COPY, last as u64 - 1, 1)?;
             } else {
-                out.push(code::RUN, last as u64 - 1 | (count as u64 - 1) << 9, 2)?;
+                out.push(code::RUN, (last as u64 - 1) | (count as u64 - 1) << 9, 2)?;
             }
             at += count;
             continue;
