@@ -7,7 +7,7 @@ use std::{env, fs, process, time::Instant};
 
 use bale_swap::{Codec, PAGE_SIZE, Scratch};
 
-const NAMES: [&str; 5] = ["lz4", "lz4hc:1", "lz4hc:6", "lz4hc:9", "page"];
+const NAMES: [&str; 7] = ["lz4", "lz4hc:1", "lz4hc:6", "lz4hc:9", "page", "deflate:1", "deflate:6"];
 
 fn main() {
     let files: Vec<String> = env::args().skip(1).collect();
@@ -49,7 +49,7 @@ fn run(codec: Codec, pages: &[&[u8; PAGE_SIZE]], scratch: &mut Scratch) {
         stored += bytes.len();
         let mut out = [0; PAGE_SIZE];
         let start = Instant::now();
-        let decoded = codec.decompress(&bytes, &mut out);
+        let decoded = codec.decompress(&bytes, &mut out, scratch);
         decompressing += start.elapsed();
         assert!(decoded.is_some() && out == **page, "{codec} loses a page");
     }

@@ -4,12 +4,14 @@
 //! |---|---|---|
 //! | `lz4` | LZ4's block format | pages that others are to read |
 //! | `lz4hc:1` to `lz4hc:9` | the same, from a longer search | memory being dearer than time |
+//! | `deflate:1` to `deflate:9` | DEFLATE without a head | the smallest pages that others can read |
 //! | `page` | our own, see its module | pages of memory |
 //!
 //! A codec's encoder and decoder share nothing but the format; none allocates, and every decoder takes any bytes.
 
 mod bytes;
 mod chains;
+mod deflate;
 mod lz4;
 mod page;
 #[cfg(test)]
@@ -50,10 +52,12 @@ pub enum Codec {
     Lz4Hc(Level),
     /// `page`: our own format for pages of memory.
     Page,
+    /// `deflate`: DEFLATE's format (RFC 1951).
+    Deflate(Level),
 }
 
 impl Codec {
-    /// The codec of a name, with its level behind a colon if it has levels: `lz4`, `lz4hc`, `lz4hc:9`, `page`.
+    /// The codec of a name, with its level behind a colon if it has levels: `lz4`, `lz4hc`, `lz4hc:9`, `page`, `deflate:1`.
     pub fn from_name(name: &str) -> Option<Self> {
         let (name, level) = match name.split_once(':') {
             Some((name, level)) => (name, Some(Level::new(level.parse().ok()?)?)),
@@ -63,6 +67,7 @@ impl Codec {
             ("lz4", None) => Some(Self::Lz4),
             ("lz4hc", level) => Some(Self::Lz4Hc(level.unwrap_or(Level::DEFAULT))),
             ("page", None) => Some(Self::Page),
+            ("deflate", level) => Some(Self::Deflate(level.unwrap_or(Level::DEFAULT))),
             _ => None,
         }
     }
@@ -74,15 +79,29 @@ impl Codec {
             Self::Lz4 => lz4::compress(page, &mut work.table, buffer, 0),
             Self::Lz4Hc(level) => lz4::compress_high(page, level, &mut work.chains, buffer),
             Self::Page => page::compress(page, &mut work.words, &mut work.table, buffer),
+            Self::Deflate(level) => {
+                deflate::compress(page, level, &mut work.chains, &mut work.encoder, buffer)
+            }
         };
         buffer.get(..length?)
     }
 
     /// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and what the page holds after `None` is not said.
-    pub fn decompress(self, bytes: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option<()> {
+    pub fn decompress(self, bytes: &[u8], page: &mut [u8; PAGE_SIZE], scratch: &mut Scratch) -> Option<()> {
+        self.decompress_with(bytes, page, &mut scratch.work)
+    }
+
+    /// As [`Codec::decompress`], for bytes that lie in the working memory's buffer.
+    pub(crate) fn decompress_with(
+        self,
+        bytes: &[u8],
+        page: &mut [u8; PAGE_SIZE],
+        work: &mut Work,
+    ) -> Option<()> {
         match self {
             Self::Lz4 | Self::Lz4Hc(_) => lz4::decompress(bytes, page),
             Self::Page => page::decompress(bytes, page),
+            Self::Deflate(_) => deflate::decompress(bytes, page, &mut work.decoder),
         }
     }
 
@@ -90,9 +109,9 @@ impl Codec {
     ///
     /// # Panics
     /// If what comes out depends on what the page held before.
-    pub fn check(self, bytes: &[u8]) -> bool {
+    pub fn check(self, bytes: &[u8], scratch: &mut Scratch) -> bool {
         let mut pages = [[0x00; PAGE_SIZE], [0xff; PAGE_SIZE]];
-        let [one, other] = pages.each_mut().map(|page| self.decompress(bytes, page));
+        let [one, other] = pages.each_mut().map(|page| self.decompress(bytes, page, scratch));
         assert_eq!(one, other, "accepted or not, by what the page held");
         assert!(one.is_none() || pages[0] == pages[1], "bytes that nobody wrote");
         one.is_some()
@@ -105,20 +124,23 @@ impl fmt::Display for Codec {
             Self::Lz4 => f.write_str("lz4"),
             Self::Lz4Hc(Level(level)) => write!(f, "lz4hc:{level}"),
             Self::Page => f.write_str("page"),
+            Self::Deflate(Level(level)) => write!(f, "deflate:{level}"),
         }
     }
 }
 
-/// What the encoders search with.
-struct Work {
+/// What the encoders search with, and what the decoders look up.
+pub(crate) struct Work {
     table: lz4::Table,
     words: page::Tables,
     chains: chains::Chains,
+    encoder: deflate::Encoder,
+    decoder: deflate::Decoder,
 }
 
 /// One caller's working memory, for every codec: 20 KiB of tables and a compressed page.
 pub struct Scratch {
-    work: Work,
+    pub(crate) work: Work,
     pub(crate) buffer: [u8; OUTPUT],
 }
 
@@ -129,8 +151,13 @@ impl Scratch {
         reason = "some KiB are to be placed by who wants them, not by habit"
     )]
     pub const fn new() -> Self {
-        let work =
-            Work { table: lz4::Table::new(), words: page::Tables::new(), chains: chains::Chains::new() };
+        let work = Work {
+            table: lz4::Table::new(),
+            words: page::Tables::new(),
+            chains: chains::Chains::new(),
+            encoder: deflate::Encoder::new(),
+            decoder: deflate::Decoder::new(),
+        };
         Self { work, buffer: [0; OUTPUT] }
     }
 }

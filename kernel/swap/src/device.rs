@@ -189,14 +189,15 @@ impl<'p, P: Platform> Device<'p, P> {
         }
         let (head, _) = view.parts();
         let decoded = match head.get(..length) {
-            Some(bytes) => self.codec.decompress(bytes, page),
+            Some(bytes) => self.codec.decompress(bytes, page, scratch),
             // It crosses into another page of its zspage.
             None => {
-                let whole = scratch.buffer.get_mut(..length).ok_or(SwapError::Corrupt)?;
+                let Scratch { work, buffer } = scratch;
+                let whole = buffer.get_mut(..length).ok_or(SwapError::Corrupt)?;
                 if view.copy_to(whole) != length {
                     return Err(SwapError::Corrupt);
                 }
-                self.codec.decompress(whole, page)
+                self.codec.decompress_with(whole, page, work)
             }
         };
         decoded.ok_or(SwapError::Corrupt)

@@ -12,7 +12,8 @@ fn config() -> Config {
     Config { ring_capacity: 512, watermark: 128, ..Config::default() }
 }
 
-const CODECS: [Codec; 3] = [Codec::Lz4, Codec::Lz4Hc(Level::DEFAULT), Codec::Page];
+const CODECS: [Codec; 4] =
+    [Codec::Lz4, Codec::Lz4Hc(Level::DEFAULT), Codec::Page, Codec::Deflate(Level::DEFAULT)];
 
 fn content(device: &Device<'_, &Host>, slot: usize, scratch: &mut Scratch) -> [u8; PAGE_SIZE] {
     let mut out = POISON;

@@ -37,7 +37,12 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 fn codec() -> impl Strategy<Value = Codec> {
-    prop_oneof![Just(Codec::Lz4), Just(Codec::Lz4Hc(Level::DEFAULT)), Just(Codec::Page)]
+    prop_oneof![
+        Just(Codec::Lz4),
+        Just(Codec::Lz4Hc(Level::DEFAULT)),
+        Just(Codec::Page),
+        Just(Codec::Deflate(Level::DEFAULT))
+    ]
 }
 
 fn filled(word: u64) -> Box<[u8; PAGE_SIZE]> {

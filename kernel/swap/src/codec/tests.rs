@@ -15,7 +15,8 @@ fn codec() -> impl Strategy<Value = Codec> {
     let level = (1..=9u8).prop_map(|level| Level::new(level).expect("1 to 9"));
     prop_oneof![
         1 => Just(Codec::Lz4),
-        1 => level.prop_map(Codec::Lz4Hc),
+        1 => level.clone().prop_map(Codec::Lz4Hc),
+        2 => level.prop_map(Codec::Deflate),
         4 => Just(Codec::Page),
     ]
 }
@@ -61,7 +62,7 @@ fn noise() -> impl Strategy<Value = Page> {
     })
 }
 
-fn page() -> impl Strategy<Value = Page> {
+pub(super) fn page() -> impl Strategy<Value = Page> {
     prop_oneof![4 => memory(), 1 => noise()]
 }
 
@@ -113,11 +114,11 @@ proptest! {
         if let Some(bytes) = compressed(codec, &page) {
             assert!(bytes.len() < PAGE_SIZE);
             let mut out = Box::new([0x5a; PAGE_SIZE]);
-            assert_eq!(codec.decompress(&bytes, &mut out), Some(()));
+            assert_eq!(codec.decompress(&bytes, &mut out, &mut Scratch::new()), Some(()));
             assert!(out == page);
-            assert!(codec.check(&bytes));
+            assert!(codec.check(&bytes, &mut Scratch::new()));
             for length in [0, bytes.len() / 2, bytes.len() - 1] {
-                assert!(!codec.check(&bytes[..length]), "{length} of {} bytes", bytes.len());
+                assert!(!codec.check(&bytes[..length], &mut Scratch::new()), "{length} of {} bytes", bytes.len());
             }
         }
     }
@@ -134,13 +135,13 @@ proptest! {
 
     #[test]
     fn random_bytes_are_safe(bytes in vec(any::<u8>(), 0..5_000), codec in codec()) {
-        codec.check(&bytes);
+        codec.check(&bytes, &mut Scratch::new());
     }
 
     #[test]
     fn damaged_bytes_are_safe(page in page(), damages in vec(damage(), 1..5), codec in codec()) {
         if let Some(bytes) = compressed(codec, &page) {
-            codec.check(&damaged(bytes, &damages));
+            codec.check(&damaged(bytes, &damages), &mut Scratch::new());
         }
     }
 }
@@ -148,7 +149,11 @@ proptest! {
 #[test]
 fn names_are_found_again() {
     let levels = (1..=9).filter_map(Level::new);
-    for codec in [Codec::Lz4, Codec::Page].into_iter().chain(levels.map(Codec::Lz4Hc)) {
+    for codec in [Codec::Lz4, Codec::Page]
+        .into_iter()
+        .chain(levels.clone().map(Codec::Lz4Hc))
+        .chain(levels.map(Codec::Deflate))
+    {
         let name = std::format!("{codec}");
         assert_eq!(Codec::from_name(&name), Some(codec), "{name}");
     }
