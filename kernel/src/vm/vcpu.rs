@@ -52,7 +52,12 @@ impl Workspace {
         let page = arena.place([0; PAGE_SIZE])?;
         let table = arena.place_each(slots, || AtomicU64::new(0))?;
         // The quota is the pool's own limit: one pool for all, and each guest may fill what is left.
-        let device = arena.place(SwapDevice::new(pool::pool(), table, pool::pool().config().page_limit, Codec::Lz4))?;
+        let device = arena.place(SwapDevice::new(
+            pool::pool(),
+            table,
+            pool::pool().config().page_limit,
+            Codec::Lz4,
+        ))?;
         let state = State { system: SystemState::default(), simd: SimdState::zero(), vtcr: 0, vttbr: 0 };
         Some(Self {
             device,
