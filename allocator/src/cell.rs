@@ -12,7 +12,7 @@ pub(crate) const OPEN: u32 = 1 << 31;
 
 /// How long a reader waits for a moving object: far more than a copy of 4096 bytes takes.
 #[cfg(not(zs_loom))]
-const PATIENCE: u32 = 1 << 20;
+const PATIENCE: u32 = 1 << 16;
 #[cfg(zs_loom)]
 const PATIENCE: u32 = 2;
 

@@ -124,7 +124,8 @@ impl Common {
 /// # Safety
 /// Nobody else uses this memory, now or later.
 pub unsafe fn add(start: u64, end: u64) -> bool {
-    let start = start.next_multiple_of(PAGE_SIZE as u64);
+    // Frame 0 is nobody's: its number means "none".
+    let start = start.max(1).next_multiple_of(PAGE_SIZE as u64);
     let end = end & !(PAGE_SIZE as u64 - 1);
     if start >= end {
         return true;

@@ -30,11 +30,10 @@ impl Cache {
         Some(self.numbers[self.count % CAPACITY])
     }
 
+    /// Puts numbers on the stack, which has room for them.
     fn extend(&mut self, numbers: &[u32]) {
-        if let Some(place) = self.numbers.get_mut(self.count..self.count + numbers.len()) {
-            place.copy_from_slice(numbers);
-            self.count += numbers.len();
-        }
+        self.numbers[self.count..self.count + numbers.len()].copy_from_slice(numbers);
+        self.count += numbers.len();
     }
 
     #[cold]
@@ -66,9 +65,12 @@ pub(super) fn take() -> Option<u32> {
 fn refill() -> Option<u32> {
     {
         let mut cache = own().lock();
-        let mut bundle = [0; BUNDLE];
-        let count = FRAMES.lock().take(&mut bundle);
-        cache.extend(&bundle[..count]);
+        // Another task of this core may have given frames back since: a bundle fits an empty stack only.
+        if cache.count == 0 {
+            let mut bundle = [0; BUNDLE];
+            let count = FRAMES.lock().take(&mut bundle);
+            cache.extend(&bundle[..count]);
+        }
         if let Some(number) = cache.pop() {
             return Some(number);
         }
