@@ -62,6 +62,16 @@ impl Arena {
         Some(unsafe { &mut *place })
     }
 
+    /// Room for a copy of `template`, made without a stop on the stack; `None` once the arena is used up.
+    pub fn place_copy<T: Copy + 'static>(&mut self, template: &T) -> Option<&'static mut T> {
+        let room = self.take(align_of::<T>(), size_of::<T>())?;
+        let place = room.as_mut_ptr().cast::<T>();
+        // SAFETY: `take` gave out aligned room for one T that nobody else has, and a T may be copied.
+        unsafe { place.copy_from_nonoverlapping(template, 1) };
+        // SAFETY: just initialised, and ours for good.
+        Some(unsafe { &mut *place })
+    }
+
     /// Room for `count` values, each made by `make`; `None` once the arena is used up.
     pub fn place_each<T: 'static>(&mut self, count: usize, make: impl Fn() -> T) -> Option<&'static mut [T]> {
         let room = self.take(align_of::<T>(), count.checked_mul(size_of::<T>())?)?;

@@ -5,6 +5,7 @@
 
 mod copying;
 mod deferring;
+mod framing;
 mod guests;
 mod mapping;
 mod scheduling;
@@ -65,6 +66,9 @@ static TESTS: &[Test] = tests![
     copying::overlapping_moves,
     copying::set_and_compare,
     copying::simd_registers_survive,
+    framing::no_frame_has_two_owners,
+    framing::one_core_gets_every_frame,
+    framing::cores_take_from_each_other,
     scheduling::higher_priority_preempts,
     scheduling::equals_share_a_core,
     scheduling::sleepers_wake_in_order,

@@ -8,12 +8,18 @@ use super::{Verdict, ensure};
 use crate::memory::frames;
 use crate::{clock, cores, task};
 
-/// Lengths around every branch of the copy routines.
-const LENGTHS: [usize; 24] =
-    [0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 100, 127, 128, 129, 191, 192, 255, 700];
+/// Every length up to here is tried: past every branch of the copy routines, and two turns of their longest loop.
+const LONGEST: usize = 600;
 
 fn pattern(index: usize) -> u8 {
     (index.wrapping_mul(167) >> 3) as u8 ^ index as u8
+}
+
+/// Fills with the pattern byte by byte, so that what is tested does not prepare its own test.
+fn fill_pattern(bytes: &mut [u8]) {
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = core::hint::black_box(pattern(index));
+    }
 }
 
 fn two_frames() -> Result<(frames::Frame, frames::Frame), super::Failure> {
@@ -25,19 +31,27 @@ fn two_frames() -> Result<(frames::Frame, frames::Frame), super::Failure> {
 
 pub(super) fn copy_matches_reference() -> Verdict {
     let (mut from, mut to) = two_frames()?;
-    for (index, byte) in from.bytes_mut().iter_mut().enumerate() {
-        *byte = pattern(index);
+    fill_pattern(from.bytes_mut());
+    let mut copy = |length: usize, from_at: usize, to_at: usize| {
+        let area = &mut to.bytes_mut()[..LONGEST + 64];
+        area.iter_mut().for_each(|byte| *byte = core::hint::black_box(0xee));
+        area[to_at..to_at + length].copy_from_slice(&from.bytes_mut()[from_at..from_at + length]);
+        for (index, byte) in area.iter().enumerate() {
+            let inside = (to_at..to_at + length).contains(&index);
+            let expected = if inside { pattern(index - to_at + from_at) } else { 0xee };
+            ensure!(*byte == expected, "length {length}, from +{from_at} to +{to_at}: byte {index}");
+        }
+        Ok(())
+    };
+    for length in 0..=LONGEST {
+        // Over the lengths, every pair of alignments.
+        for from_at in 0..16 {
+            copy(length, from_at, 16 + (from_at * 7 + length) % 16)?;
+        }
     }
-    for length in LENGTHS {
-        for (from_at, to_at) in [(0, 0), (1, 0), (0, 1), (3, 5), (8, 16), (13, 7)] {
-            to.bytes_mut().fill(0xee);
-            to.bytes_mut()[to_at..to_at + length]
-                .copy_from_slice(&from.bytes_mut()[from_at..from_at + length]);
-            for (index, byte) in to.bytes_mut().iter().enumerate() {
-                let inside = (to_at..to_at + length).contains(&index);
-                let expected = if inside { pattern(index - to_at + from_at) } else { 0xee };
-                ensure!(*byte == expected, "length {length}, from +{from_at} to +{to_at}: byte {index}");
-            }
+    for length in [1, 7, 15, 31, 63, 64, 127, 129, 255, 577] {
+        for (from_at, to_at) in (0..256).map(|pair| (pair / 16, 16 + pair % 16)) {
+            copy(length, from_at, to_at)?;
         }
     }
     frames::release([from, to]);
@@ -46,16 +60,19 @@ pub(super) fn copy_matches_reference() -> Verdict {
 
 pub(super) fn overlapping_moves() -> Verdict {
     let (mut frame, other) = two_frames()?;
-    for length in LENGTHS {
-        for (from, to) in [(0usize, 1usize), (1, 0), (0, 16), (16, 0), (0, 65), (65, 0), (5, 300)] {
-            for (index, byte) in frame.bytes_mut().iter_mut().enumerate() {
-                *byte = pattern(index);
-            }
-            frame.bytes_mut().copy_within(from..from + length, to);
-            for (index, byte) in frame.bytes_mut().iter().enumerate() {
-                let inside = (to..to + length).contains(&index);
-                let expected = pattern(if inside { index - to + from } else { index });
-                ensure!(*byte == expected, "length {length}, from {from} to {to}: byte {index}");
+    let distances = (0..16).chain([16, 31, 33, 63, 64, 65, 127, 128, 200, 300]);
+    for (turn, distance) in distances.enumerate() {
+        for length in 0..=LONGEST {
+            let start = (turn + length) % 16;
+            for (from, to) in [(start, start + distance), (start + distance, start)] {
+                let area = &mut frame.bytes_mut()[..LONGEST + 340];
+                fill_pattern(area);
+                area.copy_within(from..from + length, to);
+                for (index, byte) in area.iter().enumerate() {
+                    let inside = (to..to + length).contains(&index);
+                    let expected = pattern(if inside { index - to + from } else { index });
+                    ensure!(*byte == expected, "length {length}, from {from} to {to}: byte {index}");
+                }
             }
         }
     }
@@ -65,23 +82,34 @@ pub(super) fn overlapping_moves() -> Verdict {
 
 pub(super) fn set_and_compare() -> Verdict {
     let (mut left, mut right) = two_frames()?;
-    left.bytes_mut().fill(0x5a);
-    right.bytes_mut().fill(0x5a);
-    for length in LENGTHS {
-        left.bytes_mut()[3..3 + length].fill(0xa5);
-        let written = left.bytes_mut().iter().filter(|byte| **byte == 0xa5).count();
-        ensure!(written == length, "memset of {length} wrote {written}");
-        left.bytes_mut()[3..3 + length].fill(0x5a);
-        for place in [0, length / 2, length.saturating_sub(1)].into_iter().filter(|place| *place < length) {
-            right.bytes_mut()[place] = 0x5b;
-            let order = left.bytes_mut()[..length].cmp(&right.bytes_mut()[..length]);
-            right.bytes_mut()[place] = 0x5a;
-            ensure!(order.is_lt(), "memcmp of {length} did not see byte {place}");
+    for frame in [&mut left, &mut right] {
+        fill_pattern(frame.bytes_mut());
+    }
+    for length in 0..=LONGEST {
+        for at in 0..16 {
+            let area = &mut left.bytes_mut()[..LONGEST + 32];
+            area[at..at + length].fill(0xa5);
+            for (index, byte) in area.iter_mut().enumerate() {
+                let inside = (at..at + length).contains(&index);
+                let expected = if inside { 0xa5 } else { pattern(index) };
+                ensure!(*byte == expected, "memset of {length} at +{at}: byte {index}");
+                *byte = core::hint::black_box(pattern(index));
+            }
+            let (left, right) = (&area[at..at + length], &mut right.bytes_mut()[at..at + length]);
+            ensure!(left == right, "equal {length} bytes at +{at} compared unequal");
+            for place in [0, length / 2, length.saturating_sub(1)].into_iter().filter(|place| *place < length)
+            {
+                // A later byte that differs the other way must not decide.
+                let kept = (right[place], right[length - 1]);
+                right[length - 1] = right[length - 1].wrapping_sub(1);
+                right[place] = kept.0 ^ 0x80;
+                let order = left.cmp(right);
+                let expected = left[place].cmp(&right[place]);
+                right[length - 1] = kept.1;
+                right[place] = kept.0;
+                ensure!(order == expected, "memcmp of {length} at +{at} did not see byte {place}");
+            }
         }
-        ensure!(
-            left.bytes_mut()[..length] == right.bytes_mut()[..length],
-            "equal {length} bytes compared unequal"
-        );
     }
     frames::release([left, right]);
     Ok(())

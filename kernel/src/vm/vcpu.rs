@@ -42,6 +42,9 @@ struct Workspace {
 // SAFETY: `state` is this workspace's own place in an arena; whoever holds the workspace may use it.
 unsafe impl Send for Workspace {}
 
+/// What every codec's working memory is like at first: copied, since it is larger than what a stack should hold.
+static SCRATCH: Scratch = Scratch::new();
+
 static WORKSPACES: [Lock<Option<Workspace>>; MAX_VMS] = [const { Lock::new(None) }; MAX_VMS];
 
 impl Workspace {
@@ -61,7 +64,7 @@ impl Workspace {
         let state = State { system: SystemState::default(), simd: SimdState::zero(), vtcr: 0, vttbr: 0 };
         Some(Self {
             device,
-            scratch: arena.place(Scratch::new())?,
+            scratch: arena.place_copy(&SCRATCH)?,
             page,
             state: ptr::from_mut(arena.place(state)?),
         })

@@ -130,6 +130,7 @@ impl fmt::Display for Codec {
 }
 
 /// What the encoders search with, and what the decoders look up.
+#[derive(Clone, Copy)]
 pub(crate) struct Work {
     table: lz4::Table,
     words: page::Tables,
@@ -139,6 +140,7 @@ pub(crate) struct Work {
 }
 
 /// One caller's working memory, for every codec: 20 KiB of tables and a compressed page.
+#[derive(Clone, Copy)]
 pub struct Scratch {
     pub(crate) work: Work,
     pub(crate) buffer: [u8; OUTPUT],

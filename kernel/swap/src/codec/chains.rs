@@ -10,6 +10,7 @@ const NONE: u16 = u16::MAX;
 const SHORTEST: usize = 4;
 
 /// The latest position of each hash, and the one before each position.
+#[derive(Clone, Copy)]
 pub(crate) struct Chains {
     latest: [u16; 1 << HASH_BITS],
     before: [u16; PAGE_SIZE],

@@ -6,6 +6,7 @@ use super::{LONGEST, bits::Reader};
 const FAST: usize = 9;
 
 /// A code of up to `N` symbols.
+#[derive(Clone, Copy)]
 pub(super) struct Code<const N: usize> {
     /// Symbol above, length in the lowest four bits; 0 for a longer code or none.
     fast: [u16; 1 << FAST],

@@ -7,6 +7,7 @@ use super::{
 use crate::device::PAGE_SIZE;
 
 /// The codes of a block.
+#[derive(Clone, Copy)]
 pub(crate) struct Decoder {
     literals: Code<LITERALS>,
     distances: Code<DISTANCES>,

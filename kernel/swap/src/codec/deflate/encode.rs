@@ -13,6 +13,7 @@ use crate::{
 const MATCH: u16 = 1 << 15;
 
 /// What a page consists of, and how often each symbol occurs.
+#[derive(Clone, Copy)]
 pub(crate) struct Encoder {
     tokens: [u16; PAGE_SIZE],
     count: usize,
@@ -21,6 +22,7 @@ pub(crate) struct Encoder {
 }
 
 /// A code that is written.
+#[derive(Clone, Copy)]
 struct Words<const N: usize> {
     lengths: [u8; N],
     words: [u16; N],

@@ -16,6 +16,7 @@ const HASH_BITS: u32 = 11;
 const SKIP: usize = 5;
 
 /// Where a sequence of five bytes was seen last.
+#[derive(Clone, Copy)]
 pub(crate) struct Table([u16; 1 << HASH_BITS]);
 
 impl Table {

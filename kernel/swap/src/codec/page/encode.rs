@@ -14,6 +14,7 @@ const WHOLE: usize = 16;
 const WHOLE_SHARE: usize = 4;
 
 /// Where a word, and an upper half of a word, was seen last; and the codes so far.
+#[derive(Clone, Copy)]
 pub(crate) struct Tables {
     whole: [u16; 1 << HASH_BITS],
     upper: [u16; 1 << HASH_BITS],
