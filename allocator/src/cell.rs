@@ -10,9 +10,9 @@ use crate::sync::{AtomicU8, AtomicU32, Ordering, relax};
 /// Set while there is an object that nobody uses.
 pub(crate) const OPEN: u32 = 1 << 31;
 
-/// How long a reader waits for a moving object: far more than a copy of 4096 bytes takes.
+/// How long a reader waits for a moving object: far more than a copy of 4096 bytes takes, also where the mover is a thread that its kernel takes off the core.
 #[cfg(not(zs_loom))]
-const PATIENCE: u32 = 1 << 16;
+const PATIENCE: u32 = 1 << 20;
 #[cfg(zs_loom)]
 const PATIENCE: u32 = 2;
 

@@ -73,10 +73,12 @@ fn everything_at_once() {
                 assert!(stats.drained + stats.helped + stats.flushed <= stats.enqueued);
             }
         });
-        for worker in workers {
-            worker.join().expect("a worker that found its bytes");
-        }
+        // The drain ends whatever the workers found, or a failure would never be told.
+        let found: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
         stop.store(true, Ordering::Relaxed);
+        for outcome in found {
+            outcome.expect("a worker that found its bytes");
+        }
     });
     pool.flush();
     let stats = pool.stats();
