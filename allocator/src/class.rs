@@ -124,79 +124,83 @@ impl Class {
         self.chunks = chunk;
     }
 
-    /// Adds a page to the zspage that grows, and takes an object of it; gives the frame back if there is no cell, or no zspage that may grow.
-    #[inline]
-    pub(crate) fn extend<P: Platform>(
-        &mut self,
-        store: &Store<P>,
-        frame: Frame,
-    ) -> Result<Option<Handle>, Frame> {
-        let unit = self.growing;
-        if unit == NO_ZSPAGE || self.free_cell == NO_CELL {
+    /// Adds a page to the zspage that grows, and takes the first object that it brings; gives the frame back if there is no cell, no zspage that may grow, or room
+    /// without it.
+    #[inline(always)]
+    pub(crate) fn extend<P: Platform>(&mut self, store: &Store<P>, frame: Frame) -> Result<Handle, Frame> {
+        let (unit, cell) = (self.growing, self.free_cell);
+        if unit == NO_ZSPAGE || cell == NO_CELL {
             return Err(frame);
         }
         let descriptor = store.descriptor(unit);
         let before = descriptor.state();
         let pages = before.pages();
-        if pages >= self.chain.into() {
+        if pages >= self.chain.into() || before.free() != 0 {
             return Err(frame);
         }
         descriptor.set_frame(pages, frame.into_number());
+        let object = before.capacity();
+        // An object is at most a page, so each page brings at least one.
         #[expect(clippy::cast_possible_truncation, reason = "at most 128 objects")]
         let capacity = ((pages + 1) * PAGE_SIZE / self.size()) as u32;
-        self.pages += 1;
-        self.capacity += capacity - before.capacity();
-        let free = before.free() + (capacity - before.capacity());
-        if free == 0 || before.in_use() == 0 {
-            // The page only completes what the next one begins.
-            descriptor.put_all(before.capacity(), capacity);
-            descriptor.set_state(before.with_counts(free, capacity).with_pages(pages + 1).armed());
-            self.choose_source(store);
-            return Ok(None);
-        }
-        let object = if before.free() == 0 {
-            descriptor.put_all(before.capacity() + 1, capacity);
-            before.capacity()
-        } else {
-            descriptor.put_all(before.capacity(), capacity);
-            descriptor.take()
-        };
-        let state = before.grown(free - 1, capacity);
+        descriptor.put_all(object + 1, capacity);
+        let state = before.grown(capacity - object - 1, capacity);
         descriptor.set_state(state);
+        self.pages += 1;
+        self.capacity += capacity - object;
         if self.lists_used & PARTIAL == 0 {
             self.grow_from(store, unit, state);
         }
-        Ok(Some(self.bind(store, self.free_cell, location(unit, object))))
+        Ok(self.bind(store, cell, location(unit, object)))
     }
 
-    /// Joins a zspage that was prepared for this class, with its first page.
-    pub(crate) fn add_zspage<P: Platform>(&mut self, store: &Store<P>, unit: u32, frame: Frame) {
+    /// Begins a zspage that was prepared for this class with its first page, and takes its first object; gives the frame back if there is no cell, or room without it.
+    pub(crate) fn begin<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        unit: u32,
+        frame: Frame,
+    ) -> Result<Handle, Frame> {
+        let cell = self.free_cell;
+        if cell == NO_CELL || self.source != NO_ZSPAGE {
+            return Err(frame);
+        }
         let descriptor = store.descriptor(unit);
         descriptor.set_frame(0, frame.into_number());
-        let state = descriptor.set_pages(1, self.size());
+        #[expect(clippy::cast_possible_truncation, reason = "at most 128 objects")]
+        let capacity = (PAGE_SIZE / self.size()) as u32;
+        descriptor.put_all(1, capacity);
+        let state = descriptor.state().with_counts(capacity - 1, capacity);
         self.zspages += 1;
         self.pages += 1;
-        self.capacity += state.capacity();
-        if self.growing != NO_ZSPAGE && store.descriptor(self.growing).state().free() == 0 {
-            self.stop_growing(store);
-        }
-        if self.growing == NO_ZSPAGE && self.chain > 1 {
+        self.capacity += capacity;
+        // The one that grew has no room, or none that is known before a batch ends; it may be one that another core has just begun.
+        self.retire_growing(store);
+        if self.chain > 1 {
             self.growing = unit;
             descriptor.set_state(state.armed());
         } else {
             self.link(store, unit, descriptor, state, state.group());
         }
         self.choose_source(store);
+        Ok(self.bind(store, cell, location(unit, 0)))
     }
 
     /// Puts the growing zspage among the others.
     pub(crate) fn stop_growing<P: Platform>(&mut self, store: &Store<P>) {
+        if self.growing != NO_ZSPAGE {
+            self.retire_growing(store);
+            self.choose_source(store);
+        }
+    }
+
+    #[inline]
+    fn retire_growing<P: Platform>(&mut self, store: &Store<P>) {
         let unit = core::mem::replace(&mut self.growing, NO_ZSPAGE);
         if unit != NO_ZSPAGE {
             let descriptor = store.descriptor(unit);
             let state = descriptor.state();
             self.link(store, unit, descriptor, state, state.group());
-            self.choose_source(store);
         }
     }
 
@@ -271,15 +275,15 @@ impl Class {
         Some(location(unit, object))
     }
 
-    /// Frees an object if nothing changes by it but a cell and its zspage's counts; the number of objects is the caller's to change. Otherwise the
+    /// Frees an object if nothing changes by it but its `cell` and its zspage's counts; the number of objects is the caller's to change. Otherwise the
     /// location if the object is locked now, for [`Class::detach`].
     #[inline]
     pub(crate) fn free_quietly<P: Platform>(
         &mut self,
         store: &Store<P>,
         key: Key,
+        cell: Cell<'_>,
     ) -> Result<(), Option<u32>> {
-        let cell = store.cell_of(key).ok_or(None)?;
         let at = cell.lock_at_once(key.generation()).ok_or(None)?;
         if at & HUGE == 0 {
             let descriptor = store.descriptor_at(at);
@@ -306,9 +310,9 @@ impl Class {
         &mut self,
         store: &Store<P>,
         key: Key,
+        cell: Cell<'_>,
         locked: Option<u32>,
     ) -> Result<u32, Error> {
-        let cell = store.cell_of(key).ok_or(Error::ForeignHandle)?;
         let at = match locked {
             Some(at) => at,
             None => cell.lock(key.generation())?,

@@ -1,7 +1,10 @@
 //! What an operation of the pool can refuse with.
 
 /// Why an operation was refused. Nothing was changed by an operation that returns one.
+///
+/// As wide as a handle, so that a result of either travels in two registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
 pub enum Error {
     /// An object of zero bytes was asked for.
     ZeroSize,

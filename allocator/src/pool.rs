@@ -14,6 +14,7 @@ mod teardown;
 use core::{num::NonZeroU8, ptr::NonNull};
 
 use crate::{
+    cell::Cell,
     class::{Class, Leaving},
     config::{Config, Rung},
     deferred::{
@@ -258,12 +259,13 @@ impl<P: Platform> Pool<P> {
     #[inline]
     pub(crate) fn free_key(&self, key: Key) -> Result<(), Error> {
         let mut class = self.class(key.class()).hold(self.store.platform.pin());
-        match class.free_quietly(&self.store, key) {
+        let cell = self.store.cell_of(key).ok_or(Error::ForeignHandle)?;
+        match class.free_quietly(&self.store, key, cell) {
             Ok(()) => {
                 class.objects -= 1;
                 Ok(())
             }
-            Err(locked) => self.free_loudly(class, key, locked),
+            Err(locked) => self.free_loudly(class, key, cell, locked),
         }
     }
 
@@ -273,9 +275,10 @@ impl<P: Platform> Pool<P> {
         &self,
         mut class: Held<'_, Class, P::Pinned<'_>>,
         key: Key,
+        cell: Cell<'_>,
         locked: Option<u32>,
     ) -> Result<(), Error> {
-        let at = class.detach(&self.store, key, locked)?;
+        let at = class.detach(&self.store, key, cell, locked)?;
         class.objects -= 1;
         let mut leaving = Leaving::none();
         class.put_loudly(&self.store, at, &mut leaving);

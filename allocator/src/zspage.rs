@@ -19,7 +19,7 @@
 pub(crate) mod bytes;
 mod state;
 
-use core::{marker::PhantomData, ptr::NonNull};
+use core::{marker::PhantomData, ptr::NonNull, slice};
 
 use crate::{
     handle::Base,
@@ -146,6 +146,18 @@ impl<'a> Descriptor<'a> {
     #[inline]
     pub(crate) fn frame(self, page: usize) -> u32 {
         self.short(-1 - page.cast_signed()).load(Ordering::Relaxed)
+    }
+
+    /// Numbers of all its frames, the last page's first.
+    ///
+    /// # Safety
+    /// The zspage is the caller's alone: no list, no object and nobody else knows of it as long as the slice is used.
+    pub(crate) unsafe fn numbers(self) -> &'a [u32] {
+        let pages = self.state().pages();
+        // SAFETY: by the invariant, the numbers lie below the header.
+        let first = unsafe { self.header.cast::<u32>().sub(pages) };
+        // SAFETY: as above; nobody writes them, by the caller's promise.
+        unsafe { slice::from_raw_parts(first.as_ptr(), pages) }
     }
 
     pub(crate) fn set_frame(self, page: usize, number: u32) {

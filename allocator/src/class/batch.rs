@@ -1,6 +1,7 @@
 //! Frees of a batch: a zspage whose list is to change is noted and put right once, at the end.
 
 use crate::{
+    cell::Cell,
     class::{Class, Leaving},
     error::Error,
     handle::Key,
@@ -29,9 +30,10 @@ impl Class {
         notes: &mut Notes,
         leaving: &mut Leaving,
     ) -> Result<(), Error> {
-        match self.free_quietly(store, key) {
+        let cell = store.cell_of(key).ok_or(Error::ForeignHandle)?;
+        match self.free_quietly(store, key, cell) {
             Ok(()) => Ok(()),
-            Err(locked) => self.free_and_note(store, key, locked, notes, leaving),
+            Err(locked) => self.free_and_note(store, key, cell, locked, notes, leaving),
         }
     }
 
@@ -40,11 +42,12 @@ impl Class {
         &mut self,
         store: &Store<P>,
         key: Key,
+        cell: Cell<'_>,
         locked: Option<u32>,
         notes: &mut Notes,
         leaving: &mut Leaving,
     ) -> Result<(), Error> {
-        let at = self.detach(store, key, locked)?;
+        let at = self.detach(store, key, cell, locked)?;
         if at & HUGE != 0 {
             self.put_huge(store, at, leaving);
             return Ok(());

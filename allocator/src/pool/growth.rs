@@ -22,6 +22,19 @@ enum Wants {
     Page,
 }
 
+/// Why no zspage was begun.
+enum Begin {
+    /// The class wants a cell, or somebody else made room.
+    Met,
+    Failed(Error),
+}
+
+impl From<Error> for Begin {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl<P: Platform> Pool<P> {
     /// Takes an object of at least `size` bytes, with any content.
     ///
@@ -44,45 +57,39 @@ impl<P: Platform> Pool<P> {
         self.malloc_growing(class)
     }
 
-    /// The way of every other object: a hole of a neighbour, or one more page for the zspage that grows.
+    /// The way of every other object: a hole of a neighbour, or one more page.
     #[inline(never)]
     fn malloc_growing(&self, class: u8) -> Result<Handle, Error> {
-        match self.store.hints.wants(class) {
-            WANTS_NOTHING => {
-                if let Ok(handle) = self.take(class) {
-                    return Ok(handle);
-                }
-            }
-            WANTS_PAGE => {
-                if self.store.hints.any_room()
-                    && let Some(handle) = self.take_of_neighbour(class)
-                {
-                    return Ok(handle);
-                }
-                if let Some(handle) = self.extend(class) {
-                    return Ok(handle);
-                }
-            }
-            _ => {}
+        let wants = self.store.hints.wants(class);
+        let made = if wants == WANTS_NOTHING {
+            self.take(class).ok()
+        } else if self.store.hints.any_room()
+            && let Some(handle) = self.take_of_neighbour(class)
+        {
+            Some(handle)
+        } else if wants == WANTS_PAGE {
+            self.extend(class)
+        } else {
+            self.begin_zspage(class).ok()
+        };
+        match made {
+            Some(handle) => Ok(handle),
+            None => self.malloc_slow(class),
         }
-        self.malloc_slow(class)
     }
 
     /// Adds a page to the growing zspage and takes an object of it, if all goes well.
-    #[inline]
+    #[inline(always)]
     fn extend(&self, class: u8) -> Option<Handle> {
-        self.charge().ok()?;
-        let Some(frame) = self.store.platform.allocate_frame() else {
-            self.discharge(1);
-            return None;
-        };
+        let frame = self.frame().ok()?;
         let mut held = self.class(class).hold(self.store.platform.pin());
         match held.extend(&self.store, frame) {
-            Ok(Some(handle)) if held.objects < held.split_at => Some(handle),
             Ok(handle) => {
-                drop(held);
-                self.split_if_due(class);
-                handle
+                if held.objects >= held.split_at {
+                    drop(held);
+                    self.split(class);
+                }
+                Some(handle)
             }
             Err(frame) => {
                 drop(held);
@@ -92,30 +99,40 @@ impl<P: Platform> Pool<P> {
         }
     }
 
+    /// A frame for objects, counted in.
+    #[inline]
+    fn frame(&self) -> Result<Frame, Error> {
+        self.charge()?;
+        self.store.platform.allocate_frame().ok_or_else(|| {
+            self.discharge(1);
+            Error::OutOfMemory
+        })
+    }
+
+    /// Whatever the class wants, one after the other; at last, what the rings hold.
     #[cold]
     #[inline(never)]
     fn malloc_slow(&self, class: u8) -> Result<Handle, Error> {
-        let dry = self.store.hints.wants(class) != WANTS_NOTHING;
-        if dry && let Some(handle) = self.take_of_neighbour(class) {
-            return Ok(handle);
-        }
-        let mut taken = if dry { Err(Wants::Page) } else { self.take(class) };
         let mut drained = false;
         loop {
-            let grown = match taken {
+            let grown = match self.take(class) {
                 Ok(handle) => return Ok(handle),
-                Err(Wants::Page) => self.grow_page(class),
-                Err(Wants::Cell) => self.grow_cells(class).map(|()| self.take(class)),
+                Err(Wants::Cell) => self.grow_cells(class),
+                Err(Wants::Page) => match self.take_of_neighbour(class).or_else(|| self.extend(class)) {
+                    Some(handle) => return Ok(handle),
+                    None => match self.begin_zspage(class) {
+                        Ok(handle) => return Ok(handle),
+                        Err(Begin::Met) => Ok(()),
+                        Err(Begin::Failed(error)) => Err(error),
+                    },
+                },
             };
-            taken = match grown {
-                Ok(taken) => taken,
+            match grown {
+                Ok(()) => {}
                 // A free that nobody has carried out yet may be the memory that is wanted.
-                Err(_) if !drained && self.flush() != 0 => {
-                    drained = true;
-                    self.take(class)
-                }
+                Err(_) if !drained && self.flush() != 0 => drained = true,
                 Err(error) => return Err(error),
-            };
+            }
         }
     }
 
@@ -168,75 +185,43 @@ impl<P: Platform> Pool<P> {
         Err(Error::OutOfMemory)
     }
 
-    /// Adds a page to the class, and takes an object of it.
-    #[inline]
-    fn grow_page(&self, class: u8) -> Result<Result<Handle, Wants>, Error> {
-        self.charge()?;
-        let Some(frame) = self.store.platform.allocate_frame() else {
-            self.discharge(1);
-            return Err(Error::OutOfMemory);
-        };
+    /// Begins a zspage, or a page that is one object, and takes an object of it.
+    #[inline(never)]
+    fn begin_zspage(&self, class: u8) -> Result<Handle, Begin> {
+        let frame = self.frame()?;
         if usize::from(class) == HUGE_CLASS {
-            return self.place_huge(class, frame);
-        }
-        let extended = self.class(class).hold(self.store.platform.pin()).extend(&self.store, frame);
-        self.split_if_due(class);
-        match extended {
-            Ok(Some(handle)) => Ok(Ok(handle)),
-            Ok(None) => Ok(self.take(class)),
-            Err(frame) => self.place_page(class, frame),
-        }
-    }
-
-    #[inline(never)]
-    fn split_if_due(&self, class: u8) {
-        let due = {
-            let class = self.class(class).hold(self.store.platform.pin());
-            class.objects >= class.split_at
-        };
-        if due {
-            self.split(class);
-        }
-    }
-
-    fn place_huge(&self, class: u8, frame: Frame) -> Result<Result<Handle, Wants>, Error> {
-        if frame.number() >= MOST_FRAMES {
-            self.return_frame(frame);
-            return Err(Error::OutOfMemory);
-        }
-        let taken = self.class(class).hold(self.store.platform.pin()).take_huge(&self.store, frame);
-        Ok(taken.map_err(|frame| {
-            self.return_frame(frame);
-            Wants::Cell
-        }))
-    }
-
-    /// Begins a zspage with the page.
-    #[inline(never)]
-    fn place_page(&self, class: u8, frame: Frame) -> Result<Result<Handle, Wants>, Error> {
-        match self.take(class) {
-            Err(Wants::Page) => {}
-            // Somebody freed an object meanwhile; or there is no cell, without which the page would have no object, and nothing that ever gives it back.
-            taken => {
-                self.return_frame(frame);
-                return Ok(taken);
-            }
+            return self.begin_huge(class, frame);
         }
         let pages = chain(class.into(), self.config.chain);
         let objects = objects_in(class.into(), pages);
-        let unit = match self.with_supply(|pinned, supply| {
-            self.store.new_descriptor(pinned, footprint(pages, objects), supply)
-        }) {
-            Ok(unit) => unit,
-            Err(error) => {
-                self.return_frame(frame);
-                return Err(error);
-            }
-        };
+        let footprint = footprint(pages, objects);
+        let unit =
+            match self.with_supply(|pinned, supply| self.store.new_descriptor(pinned, footprint, supply)) {
+                Ok(unit) => unit,
+                Err(error) => {
+                    self.return_frame(frame);
+                    return Err(error.into());
+                }
+            };
         self.store.descriptor(unit).prepare(self.base(class), objects);
-        let mut class = self.class(class).hold(self.store.platform.pin());
-        class.add_zspage(&self.store, unit, frame);
-        Ok(take(&mut class, &self.store))
+        let begun = self.class(class).hold(self.store.platform.pin()).begin(&self.store, unit, frame);
+        begun.map_err(|frame| {
+            self.store.free_descriptors(&self.store.platform.pin(), core::iter::once((unit, footprint)));
+            self.return_frame(frame);
+            Begin::Met
+        })
+    }
+
+    fn begin_huge(&self, class: u8, frame: Frame) -> Result<Handle, Begin> {
+        if frame.number() >= MOST_FRAMES {
+            self.return_frame(frame);
+            return Err(Error::OutOfMemory.into());
+        }
+        let taken = self.class(class).hold(self.store.platform.pin()).take_huge(&self.store, frame);
+        taken.map_err(|frame| {
+            self.return_frame(frame);
+            Begin::Met
+        })
     }
 
     /// Gives back a frame that was counted in.

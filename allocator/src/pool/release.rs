@@ -13,34 +13,8 @@ use crate::{
 const DESCRIPTORS: usize = 32;
 const NO_FRAME: u32 = Leaving::none().frame;
 
-/// Frames that are given back in one call.
-const BACK: usize = 64;
-
-/// Frames on their way back, which left their class with nothing on them, so that nobody else knows of them.
-struct Back<'a, P: Platform> {
-    pool: &'a Pool<P>,
-    numbers: [u32; BACK],
-    count: usize,
-    total: usize,
-}
-
-impl<P: Platform> Back<'_, P> {
-    #[inline]
-    fn add(&mut self, number: u32) {
-        if self.count == BACK {
-            self.send();
-        }
-        self.numbers[self.count] = number;
-        self.count += 1;
-    }
-
-    fn send(&mut self) {
-        // SAFETY: the frames were the zspages', which are gone.
-        self.pool.store.platform.release_frames(unsafe { Frames::from_numbers(&self.numbers[..self.count]) });
-        self.total += self.count;
-        self.count = 0;
-    }
-}
+/// Frames of huge objects that are given back in one call.
+const BACK: usize = 16;
 
 impl<P: Platform> Pool<P> {
     /// Gives back the frames of what left its class, or keeps them for the drain where the rung says so.
@@ -84,26 +58,40 @@ impl<P: Platform> Pool<P> {
 
     /// Gives frames back in bulk, then the descriptors. How many pages that were.
     pub(crate) fn release_now(&self, leaving: Leaving) -> usize {
-        let mut back = Back { pool: self, numbers: [0; BACK], count: 0, total: 0 };
-        let Leaving { mut zspage, mut frame } = leaving;
-        while frame != NO_FRAME {
-            let next = bytes::linked(&self.store.platform, frame);
-            back.add(frame);
-            frame = next;
-        }
+        let mut total = self.release_huge(leaving.frame);
+        let mut zspage = leaving.zspage;
         while zspage != NO_ZSPAGE {
             let descriptor = self.store.descriptor(zspage);
-            for page in 0..descriptor.state().pages() {
-                back.add(descriptor.frame(page));
-            }
+            // SAFETY: the zspage left its class, and nothing in it is used any more.
+            let numbers = unsafe { descriptor.numbers() };
+            // SAFETY: the frames were the zspage's, whose descriptor goes next.
+            self.store.platform.release_frames(unsafe { Frames::from_numbers(numbers) });
+            total += numbers.len();
             zspage = descriptor.next();
         }
-        back.send();
-        let total = back.total;
         self.discharge(total);
         let mut zspage = leaving.zspage;
         while zspage != NO_ZSPAGE {
             zspage = self.release_descriptors(zspage);
+        }
+        total
+    }
+
+    /// Gives back frames that are linked through themselves; how many those were.
+    #[inline]
+    fn release_huge(&self, first: u32) -> usize {
+        let (mut frame, mut total) = (first, 0);
+        while frame != NO_FRAME {
+            let mut numbers = [0; BACK];
+            let mut count = 0;
+            while frame != NO_FRAME && count < BACK {
+                numbers[count] = frame;
+                count += 1;
+                frame = bytes::linked(&self.store.platform, frame);
+            }
+            // SAFETY: the frames were the objects', which were freed.
+            self.store.platform.release_frames(unsafe { Frames::from_numbers(&numbers[..count]) });
+            total += count;
         }
         total
     }
