@@ -92,7 +92,9 @@ impl<P: Platform> Pool<P> {
         while end > head {
             let first = head.max((end - 1) & !(WORDS as u64 - 1));
             let run = ring.slots().run(first, end);
-            for (offset, slot) in run.iter().enumerate().rev() {
+            let mut offset = run.len();
+            while let Some(slot) = offset.checked_sub(1).and_then(|before| run.get(before)) {
+                offset -= 1;
                 // Relaxed throughout: the words below the tail are the token holder's.
                 let word = slot.load(Ordering::Relaxed);
                 let class = Key(word).class();
@@ -115,8 +117,14 @@ impl<P: Platform> Pool<P> {
                 let class = (group * 64) as u8 + used.trailing_zeros() as u8;
                 used &= used - 1;
                 let list = core::mem::take(&mut scratch.lists[usize::from(class)]);
-                let chain = Chain { ring, place: u64::from(list & 0xffff), left: (list >> 16) as usize };
-                refused += self.free_class(class, chain, &mut scratch.notes, leaving);
+                let mut place = u64::from(list & 0xffff);
+                let next = || {
+                    // Relaxed: as above.
+                    let word = ring.slots().slot(place).load(Ordering::Relaxed);
+                    place = word >> LINK_SHIFT;
+                    Key(word)
+                };
+                refused += self.free_class(class, list >> 16, next, &mut scratch.notes, leaving);
             }
         }
         refused
@@ -136,66 +144,46 @@ impl<P: Platform> Pool<P> {
         let mut refused = 0;
         while place < end {
             let class = word(place).class();
-            let length = (place..end).take_while(|&place| word(place).class() == class).count();
-            let run = (0..length).map(|offset| word(place + offset as u64));
-            refused += self.free_class(class, run, &mut scratch.notes, leaving);
-            place += length as u64;
+            let mut length = 0;
+            while place + u64::from(length) < end && word(place + u64::from(length)).class() == class {
+                length += 1;
+            }
+            let next = || {
+                place += 1;
+                word(place - 1)
+            };
+            refused += self.free_class(class, length, next, &mut scratch.notes, leaving);
         }
         refused
     }
 
-    /// Frees handles of one class, at most [`HOLD`] for each hold of the lock. Returns how many were refused.
+    /// Frees `left` handles of one class, at most [`HOLD`] for each hold of the lock. Returns how many were refused.
+    #[inline(always)]
     fn free_class(
         &self,
         class: u8,
-        mut keys: impl ExactSizeIterator<Item = Key>,
+        mut left: u32,
+        mut next: impl FnMut() -> Key,
         notes: &mut Notes,
         leaving: &mut Leaving,
     ) -> u64 {
         let mut refused = 0;
-        while keys.len() != 0 {
+        while left != 0 {
             let pinned = self.store.platform.pin();
             let mut class = self.class(class).lock(&pinned);
             class.batches += 1;
             let mut failed = 0;
-            #[expect(clippy::cast_possible_truncation, reason = "at most 32")]
-            let hold = keys.len().min(HOLD) as u32;
-            for key in keys.by_ref().take(HOLD) {
-                if class.free_in_batch(&self.store, key, notes, leaving).is_err() {
+            let hold = left.min(HOLD as u32);
+            for _ in 0..hold {
+                if class.free_in_batch(&self.store, next(), notes, leaving).is_err() {
                     failed += 1;
                 }
             }
+            left -= hold;
             class.objects -= hold - failed;
             refused += u64::from(failed);
-            class.end_hold(&self.store, keys.len().min(HOLD), notes, leaving);
+            class.end_hold(&self.store, left.min(HOLD as u32) as usize, notes, leaving);
         }
         refused
     }
 }
-
-/// The handles of one class, linked through a ring's words.
-struct Chain<'a> {
-    ring: &'a CoreRing,
-    place: u64,
-    left: usize,
-}
-
-impl Iterator for Chain<'_> {
-    type Item = Key;
-
-    #[inline]
-    fn next(&mut self) -> Option<Key> {
-        self.left = self.left.checked_sub(1)?;
-        // Relaxed: as in `free_buckets`.
-        let word = self.ring.slots().slot(self.place).load(Ordering::Relaxed);
-        self.place = word >> LINK_SHIFT;
-        Some(Key(word))
-    }
-
-    #[inline]
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl ExactSizeIterator for Chain<'_> {}

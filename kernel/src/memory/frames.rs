@@ -73,7 +73,7 @@ static FRAMES: Lock<Common> = Lock::new(Common {
     usage: Usage { total: 0, free: 0, least_free: 0 },
 });
 
-/// Frames lie below this address, so that their numbers have 32 bits.
+/// Frames end below this address, so that their numbers have 32 bits.
 const END: u64 = 1 << 44;
 
 fn number(address: u64) -> u32 {
@@ -97,13 +97,16 @@ impl Common {
 
     fn take_fresh(&mut self, to: &mut Bundle) -> usize {
         let mut count = 0;
-        while let (Some(place), Some((next, end))) = (to.get_mut(count), self.fresh.last_mut()) {
-            *place = number(*next);
-            count += 1;
-            *next += PAGE_SIZE as u64;
-            if *next == *end {
-                self.fresh.pop();
+        while let Some((next, end)) = self.fresh.last_mut() {
+            let free = number(*next)..number(*end);
+            let run = free.len().min(to.len() - count);
+            to[count..count + run].iter_mut().zip(free).for_each(|(place, number)| *place = number);
+            count += run;
+            *next += (run * PAGE_SIZE) as u64;
+            if *next < *end {
+                break;
             }
+            self.fresh.pop();
         }
         count
     }
@@ -130,7 +133,7 @@ pub unsafe fn add(start: u64, end: u64) -> bool {
     if start >= end {
         return true;
     }
-    if end > END {
+    if end >= END {
         return false;
     }
     let mut frames = FRAMES.lock();
