@@ -22,7 +22,7 @@ use crate::{
     store::{NO_CELL, NO_CHUNK, Store},
     zspage::{
         Descriptor, FIRST_PARTIAL, GROWING, HUGE, ISOLATED, LAST, LAST_PARTIAL, NO_ZSPAGE, SHRINKING, State,
-        TOUCHED, VICTIMS, location, parts,
+        TOUCHED, VICTIMS, bytes::Place, location, parts,
     },
 };
 
@@ -317,7 +317,7 @@ impl Class {
             Some(at) => at,
             None => cell.lock(key.generation())?,
         };
-        if !is_owner(store, at, key, self.base) {
+        if !Place::new(store, at).is_of(key, self.base) {
             cell.unlock(at);
             return Err(Error::ForeignHandle);
         }
@@ -457,16 +457,6 @@ impl Class {
         let descriptor = store.descriptor(unit);
         self.forget(store, unit, descriptor, descriptor.state());
         Some(unit)
-    }
-}
-
-/// Whether the object that lies at `at`, whose cell the caller has locked, is of the class and pool that a handle names; `base` is any of the pool.
-#[inline]
-pub(crate) fn is_owner<P: Platform>(store: &Store<P>, at: u32, key: Key, base: Base) -> bool {
-    if at & HUGE == 0 {
-        store.descriptor_at(at).state().is_owner_of(key.0)
-    } else {
-        key.is_huge() && key.has_tag_of(base)
     }
 }
 

@@ -9,11 +9,11 @@ use crate::{
     cell::{OPEN, reopen, try_lock},
     class::{Class, CutOff, Leaving},
     platform::{Frames, PAGE_SIZE, Platform},
-    pool::{Pool, bytes_at},
+    pool::Pool,
     size_class::CLASSES,
     store::{CHUNK_CELLS, NO_CHUNK},
     sync::{AtomicU32, Ordering},
-    zspage::{FIRST_PARTIAL, LAST_PARTIAL, NO_ZSPAGE, SHRINKING, VICTIMS, parts},
+    zspage::{FIRST_PARTIAL, LAST_PARTIAL, NO_ZSPAGE, SHRINKING, VICTIMS, bytes::Place, parts},
 };
 
 /// Most objects that are moved in one go, with interrupts masked: 64 KiB of copies at the most.
@@ -244,9 +244,9 @@ impl<P: Platform> Pool<P> {
 
     fn copy(&self, class: u8, from: u32, to: u32) {
         // SAFETY: the object's cell is locked by the caller, at this location.
-        let from = unsafe { bytes_at(&self.store, from, class.into()) };
+        let from = unsafe { Place::new(&self.store, from).bytes(&self.store.platform, class.into()) };
         // SAFETY: the room was taken by the caller and nobody knows of it.
-        let to = unsafe { bytes_at(&self.store, to, class.into()) };
+        let to = unsafe { Place::new(&self.store, to).bytes(&self.store.platform, class.into()) };
         copy_parts((from.0, from.1), to);
     }
 }

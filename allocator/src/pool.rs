@@ -31,7 +31,6 @@ use crate::{
 };
 
 pub use object::ObjectView;
-pub(crate) use object::bytes_at;
 pub use teardown::Teardown;
 
 const CLASSES_IN_FRAME: usize = PAGE_SIZE / 128;

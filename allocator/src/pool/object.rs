@@ -4,15 +4,13 @@ use core::marker::PhantomData;
 
 use crate::{
     cell::reopen,
-    class::is_owner,
     error::Error,
     handle::{Handle, Key},
     platform::Platform,
     pool::Pool,
     size_class::class_size,
-    store::Store,
     sync::AtomicU32,
-    zspage::{HUGE, bytes, parts},
+    zspage::bytes::Place,
 };
 
 /// An object's bytes, in place. While it lives the object neither moves nor goes.
@@ -73,10 +71,10 @@ impl<P: Platform> Pool<P> {
     /// [`Error::StaleHandle`], [`Error::ForeignHandle`]; [`Error::Busy`] if another view of the object stays open.
     #[inline(always)]
     pub fn read<'a>(&'a self, handle: &'a Handle) -> Result<ObjectView<'a, P>, Error> {
-        let (word, location) = self.begin(handle.key())?;
+        let (word, place) = self.open(handle.key())?;
         // SAFETY: the cell is locked until the view is dropped.
-        let (head, tail) = unsafe { bytes_at(&self.store, location, handle.class()) };
-        Ok(ObjectView { word, location, head, tail, pool: PhantomData })
+        let (head, tail) = unsafe { place.bytes(&self.store.platform, handle.class()) };
+        Ok(ObjectView { word, location: place.location, head, tail, pool: PhantomData })
     }
 
     /// Copies `bytes` to the start of an object.
@@ -85,61 +83,48 @@ impl<P: Platform> Pool<P> {
     /// As [`Pool::read`]; [`Error::TooLarge`] if the object is smaller than `bytes`.
     #[inline]
     pub fn write(&self, handle: &Handle, bytes: &[u8]) -> Result<(), Error> {
-        if bytes.len() > class_size(usize::from(handle.key().class())) {
+        if bytes.len() > class_size(handle.class()) {
             return Err(Error::TooLarge);
         }
-        let (word, location) = self.begin(handle.key())?;
+        let (word, place) = self.open(handle.key())?;
         // SAFETY: the cell is locked until the end of this function.
-        let (head, tail) = unsafe { bytes_at(&self.store, location, handle.class()) };
-        let (first, rest) = bytes.split_at(bytes.len().min(head.len()));
-        head[..first.len()].copy_from_slice(first);
-        tail[..rest.len()].copy_from_slice(rest);
-        reopen(word, location);
+        let (head, tail) = unsafe { place.bytes(&self.store.platform, handle.class()) };
+        if let Some(head) = head.get_mut(..bytes.len()) {
+            head.copy_from_slice(bytes);
+        } else {
+            let (first, rest) = bytes.split_at(head.len());
+            head.copy_from_slice(first);
+            tail[..rest.len()].copy_from_slice(rest);
+        }
+        reopen(word, place.location);
         Ok(())
     }
 
     /// Locks an object for its user.
     #[inline(always)]
-    fn begin(&self, key: Key) -> Result<(&AtomicU32, u32), Error> {
+    fn open(&self, key: Key) -> Result<(&AtomicU32, Place<'_>), Error> {
         if let Some(cell) = self.store.cell_of(key)
             && let Some(at) = cell.lock_at_once(key.generation())
         {
-            if is_owner(&self.store, at, key, self.base(0)) {
-                return Ok((cell.word, at));
+            let place = Place::new(&self.store, at);
+            if place.is_of(key, self.base(0)) {
+                return Ok((cell.word, place));
             }
             cell.unlock(at);
         }
-        self.begin_contended(key)
+        self.open_contended(key)
     }
 
     #[cold]
     #[inline(never)]
-    fn begin_contended(&self, key: Key) -> Result<(&AtomicU32, u32), Error> {
+    fn open_contended(&self, key: Key) -> Result<(&AtomicU32, Place<'_>), Error> {
         let cell = self.store.cell_of(key).ok_or(Error::ForeignHandle)?;
         let at = cell.lock(key.generation())?;
-        if is_owner(&self.store, at, key, self.base(0)) {
-            return Ok((cell.word, at));
+        let place = Place::new(&self.store, at);
+        if place.is_of(key, self.base(0)) {
+            return Ok((cell.word, place));
         }
         cell.unlock(at);
         Err(Error::ForeignHandle)
     }
-}
-
-/// The runs of bytes of the object at a location.
-///
-/// # Safety
-/// The object's cell is locked by the caller for `'b`, and `class` is its class.
-#[inline]
-pub(crate) unsafe fn bytes_at<'b, P: Platform>(
-    store: &Store<P>,
-    at: u32,
-    class: usize,
-) -> (&'b mut [u8], &'b mut [u8]) {
-    if at & HUGE != 0 {
-        // SAFETY: the caller's promise.
-        return (unsafe { bytes::whole(&store.platform, at & !HUGE) }, &mut []);
-    }
-    let object = parts(at).1;
-    // SAFETY: the caller's promise.
-    unsafe { store.descriptor_at(at).object(&store.platform, class_size(class), object) }
 }

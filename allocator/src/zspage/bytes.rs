@@ -3,17 +3,62 @@
 use core::slice;
 
 use crate::{
+    handle::{Base, Key},
     platform::{PAGE_SIZE, Platform},
-    zspage::Descriptor,
+    size_class::class_size,
+    store::Store,
+    zspage::{Descriptor, HUGE, parts},
 };
 
-impl Descriptor<'_> {
-    /// The two runs of bytes that an object of `size` bytes lies in; the second is empty where it does not cross pages.
+/// A location, looked up: where an object's bytes are.
+pub(crate) struct Place<'a> {
+    pub(crate) location: u32,
+    /// None of an object of a whole page.
+    zspage: Option<Descriptor<'a>>,
+}
+
+impl<'a> Place<'a> {
+    /// The place of the object at `location`, of which the caller knows by a lock: its cell's, or its class's.
+    #[inline(always)]
+    pub(crate) fn new<P: Platform>(store: &'a Store<P>, location: u32) -> Self {
+        Self { location, zspage: (location & HUGE == 0).then(|| store.descriptor_at(location)) }
+    }
+
+    /// Whether the object is of the class and pool that a handle names; `base` is any of the pool.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, key: Key, base: Base) -> bool {
+        match self.zspage {
+            Some(descriptor) => descriptor.state().is_owner_of(key.0),
+            None => key.is_huge() && key.has_tag_of(base),
+        }
+    }
+
+    /// The two runs of bytes that the object lies in; the second is empty where it does not cross pages.
     ///
     /// # Safety
-    /// The object's cell is locked by the caller for `'b`, and `size` is its class's.
+    /// The object's bytes are the caller's for `'b`: its cell is locked, or nobody knows of it; and `class` is its class.
+    #[inline(always)]
+    pub(crate) unsafe fn bytes<'b, P: Platform>(
+        &self,
+        platform: &P,
+        class: usize,
+    ) -> (&'b mut [u8], &'b mut [u8]) {
+        match self.zspage {
+            // SAFETY: the caller's promise.
+            Some(descriptor) => unsafe {
+                descriptor.object(platform, class_size(class), parts(self.location).1)
+            },
+            // SAFETY: the caller's promise.
+            None => (unsafe { whole(platform, self.location & !HUGE) }, &mut []),
+        }
+    }
+}
+
+impl Descriptor<'_> {
+    /// # Safety
+    /// As [`Place::bytes`]; `size` is the class's.
     #[inline]
-    pub(crate) unsafe fn object<'b, P: Platform>(
+    unsafe fn object<'b, P: Platform>(
         self,
         platform: &P,
         size: usize,
