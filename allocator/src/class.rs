@@ -213,8 +213,8 @@ impl Class {
         }
     }
 
-    /// Takes an object if nothing changes by it but a cell and its zspage's counts.
-    #[inline]
+    /// Takes an object, with a cell for it, if no list changes by it.
+    #[inline(always)]
     pub(crate) fn take_quietly<P: Platform>(&mut self, store: &Store<P>) -> Option<Handle> {
         let (cell, unit) = (self.free_cell, self.source);
         if cell == NO_CELL || unit == NO_ZSPAGE {
@@ -222,20 +222,21 @@ impl Class {
         }
         let descriptor = store.descriptor(unit);
         let state = descriptor.state();
-        if state.takes_quietly() {
+        let object = if state.takes_quietly() {
             let object = descriptor.take();
             descriptor.set_state(state.taken());
-            return Some(self.bind(store, cell, location(unit, object)));
-        }
-        if state.is_growing_with_one() {
+            object
+        } else if state.is_growing_with_one() {
             // The commonest of what is not quiet: the next object wants a page.
             let object = descriptor.take();
             let state = state.filled();
             descriptor.set_state(state);
             self.grow_from(store, unit, state);
-            return Some(self.bind(store, cell, location(unit, object)));
-        }
-        None
+            object
+        } else {
+            return None;
+        };
+        Some(self.bind(store, cell, location(unit, object)))
     }
 
     /// Takes an object, with a cell for it.
@@ -342,7 +343,7 @@ impl Class {
     }
 
     /// Gives up an object's room where more changes than counts. An empty zspage, or a frame, joins `leaving`.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn put_loudly<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
         if at & HUGE != 0 {
             return self.put_huge(store, at, leaving);

@@ -194,12 +194,13 @@ impl<P: Platform> Pool<P> {
         let wanted = |class: &Class| class.first(VICTIMS) != NO_ZSPAGE || class.shrinking != NO_ZSPAGE;
         while wanted(class) && class.sweep != NO_CHUNK {
             let (words, next) = self.store.chunk_words(class.sweep);
-            for word in words.get(class.swept.into()..).unwrap_or(&[]) {
+            for (cell, word) in (class.swept..).zip(words.get(class.swept.into()..).unwrap_or(&[])) {
                 // Relaxed: only a locked object's location is used.
                 let seen = word.load(Ordering::Relaxed);
                 if seen & OPEN != 0 && self.is_to_move(class, seen & !OPEN) {
                     let Some(place) = places.next() else {
                         // This cell again next time.
+                        class.swept = cell;
                         return false;
                     };
                     if let Some(from) = try_lock(word) {
@@ -211,7 +212,6 @@ impl<P: Platform> Pool<P> {
                         *place = Some(Move { word, from, to });
                     }
                 }
-                class.swept += 1;
             }
             *left = left.saturating_sub(CHUNK_CELLS);
             (class.sweep, class.swept) = (next, 0);
@@ -259,14 +259,22 @@ fn copy_parts(from: (&[u8], &[u8]), to: (&mut [u8], &mut [u8])) {
         let (first, rest) = to_head.split_at_mut(head.len());
         first.copy_from_slice(head);
         let (end, over) = tail.split_at(rest.len());
-        rest.copy_from_slice(end);
-        to_tail.copy_from_slice(over);
+        copy_some(rest, end);
+        copy_some(to_tail, over);
     } else {
         let (first, rest) = head.split_at(to_head.len());
         to_head.copy_from_slice(first);
         let (start, end) = to_tail.split_at_mut(rest.len());
         start.copy_from_slice(rest);
-        end.copy_from_slice(tail);
+        copy_some(end, tail);
+    }
+}
+
+/// A copy that is often one of nothing.
+#[inline]
+fn copy_some(to: &mut [u8], from: &[u8]) {
+    if !to.is_empty() {
+        to.copy_from_slice(from);
     }
 }
 

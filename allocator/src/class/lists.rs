@@ -49,7 +49,7 @@ impl Class {
     }
 
     /// Moves a zspage to the list of its group, if it is on one of those; sets its state.
-    #[inline]
+    #[inline(never)]
     pub(super) fn relist<P: Platform>(
         &mut self,
         store: &Store<P>,

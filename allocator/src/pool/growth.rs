@@ -9,7 +9,7 @@ use crate::{
     pool::Pool,
     size_class::{HUGE_CLASS, chain, class_of, class_size, objects_in},
     store::{Store, WANTS_NOTHING, WANTS_PAGE, Wanting},
-    sync::Ordering,
+    sync::{Held, Ordering},
     zspage::{MOST_FRAMES, footprint},
 };
 
@@ -47,14 +47,27 @@ impl<P: Platform> Pool<P> {
             return Err(if size == 0 { Error::ZeroSize } else { Error::TooLarge });
         }
         #[expect(clippy::cast_possible_truncation, reason = "a class is less than 255")]
-        let class = self.mapped(class_of(size) as u8);
-        if self.store.hints.wants(class) == WANTS_NOTHING {
-            let mut class = self.class(class).hold(self.store.platform.pin());
-            if let Some(handle) = class.take_quietly(&self.store) {
-                return Ok(handle);
+        let index = self.mapped(class_of(size) as u8);
+        if self.store.hints.wants(index) != WANTS_NOTHING {
+            return self.malloc_growing(index);
+        }
+        let mut class = self.class(index).hold(self.store.platform.pin());
+        match class.take_quietly(&self.store) {
+            Some(handle) => Ok(handle),
+            None => self.malloc_loudly(class, index),
+        }
+    }
+
+    /// An object whose taking changes a list.
+    #[inline(never)]
+    fn malloc_loudly(&self, mut class: Held<'_, Class, P::Pinned<'_>>, index: u8) -> Result<Handle, Error> {
+        match class.take(&self.store) {
+            Some(handle) => Ok(handle),
+            None => {
+                drop(class);
+                self.malloc_slow(index)
             }
         }
-        self.malloc_growing(class)
     }
 
     /// The way of every other object: a hole of a neighbour, or one more page.
@@ -136,6 +149,7 @@ impl<P: Platform> Pool<P> {
         }
     }
 
+    #[inline(never)]
     fn take(&self, class: u8) -> Result<Handle, Wants> {
         take(&mut self.class(class).hold(self.store.platform.pin()), &self.store)
     }
