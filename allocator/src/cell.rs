@@ -5,7 +5,7 @@
 //! object could want, a handle that was duplicated can never reach freed memory, and readers never meet the class lock. The word of a
 //! free cell is closed and holds the next free cell of its class; a cell that was never handed out is zero, which is closed too.
 
-use crate::sync::{AtomicU8, AtomicU32, Ordering, relax};
+use crate::sync::{AtomicU8, AtomicU32, Ordering, relax, take_bit};
 
 /// Set while there is an object that nobody uses.
 pub(crate) const OPEN: u32 = 1 << 31;
@@ -43,7 +43,7 @@ pub(crate) fn reopen(word: &AtomicU32, location: u32) {
 #[inline]
 pub(crate) fn try_lock(word: &AtomicU32) -> Option<u32> {
     // Acquire: pairs with the releases in `reopen`.
-    let word = word.fetch_and(!OPEN, Ordering::Acquire);
+    let word = take_bit(word, OPEN);
     (word & OPEN != 0).then_some(word & !OPEN)
 }
 
@@ -52,7 +52,7 @@ impl Cell<'_> {
     #[inline]
     pub(crate) fn lock_at_once(self, generation: u8) -> Option<u32> {
         // Acquire: pairs with the releases in `reopen`; behind it lie the object's bytes, its location and its generation.
-        let word = self.word.fetch_and(!OPEN, Ordering::Acquire);
+        let word = take_bit(self.word, OPEN);
         if word & OPEN == 0 {
             return None;
         }

@@ -20,6 +20,26 @@ pub(crate) fn relax() {
     loom::thread::yield_now();
 }
 
+/// Clears a bit of a word, and says what the word was before. Acquire if the bit was set.
+#[inline]
+pub(crate) fn take_bit(word: &AtomicU32, bit: u32) -> u32 {
+    #[cfg(not(zs_loom))]
+    return word.fetch_and(!bit, Ordering::Acquire);
+    // Where the bit is clear the operation above writes what it read. The model checker may order such a write behind a store that sets the bit, which the memory
+    // model forbids; so here it is left out.
+    #[cfg(zs_loom)]
+    {
+        let mut seen = word.load(Ordering::Relaxed);
+        while seen & bit != 0 {
+            match word.compare_exchange(seen, seen & !bit, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(other) => seen = other,
+            }
+        }
+        seen
+    }
+}
+
 #[cfg(not(zs_loom))]
 use crate::platform::PinnedCore;
 

@@ -293,3 +293,25 @@ fn a_pool_without_rings_frees_at_once() {
     assert_eq!((stats.objects, stats.pages, stats.enqueued), (0, 0, 0));
     assert_eq!(host.used() as u64, stats.metadata_pages + stats.ring_pages);
 }
+
+#[test]
+fn a_core_that_goes_offline_leaves_nothing_behind() {
+    let host = Host::new(1024, 2);
+    let pool = Pool::new(&host, config()).expect("memory");
+    for _ in 0..3 {
+        common::set_core(1);
+        for size in 1..=100 {
+            let handle = pool.malloc(size * 40).expect("memory");
+            pool.free_deferred(&pool.platform().pin(), handle);
+        }
+        common::set_core(0);
+        let kept = pool.malloc(7).expect("memory");
+        pool.free_deferred(&pool.platform().pin(), kept);
+        assert_eq!((pool.pending(1), pool.retire_core(1)), (100, Ok(100)));
+        assert_eq!((pool.pending(0), pool.pending(1), pool.retire_core(1)), (1, 0, Ok(0)));
+        assert_eq!(pool.stats().objects, 1);
+        assert_eq!(pool.flush(), 1);
+    }
+    pool.close();
+    assert_eq!(host.used(), 0);
+}

@@ -5,6 +5,7 @@ use crate::{
         drain::{DrainReport, HELP},
         ring::{By, LINE, Pushed},
     },
+    error::Error,
     handle::{Handle, Key},
     platform::{PinnedCore, Platform},
     pool::Pool,
@@ -106,6 +107,21 @@ impl<P: Platform> Pool<P> {
         let parked = self.release_parked();
         parked
             + self.used_rings().map(|ring| self.drain_ring(ring, usize::MAX, By::Flush).freed).sum::<usize>()
+    }
+
+    /// Empties the ring of a core that is going offline, and on which nobody frees any more; how many handles that were. Afterwards nothing of that core is on its way; when
+    /// it comes back its ring is as it was.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while somebody else is in the middle of a batch of that ring: let them run, and ask again.
+    pub fn retire_core(&self, core: usize) -> Result<usize, Error> {
+        if !self.defers() {
+            return Ok(0);
+        }
+        let ring = self.ring(core);
+        let freed = self.drain_ring(ring, usize::MAX, By::Flush).freed;
+        // A batch counts as pending until its objects are freed and its pages back.
+        if ring.pending().1 == 0 { Ok(freed) } else { Err(Error::Busy) }
     }
 
     /// The drain task of `core` says that it is about to sleep. `false` if it must not, since the watermark was passed meanwhile; after `true`
