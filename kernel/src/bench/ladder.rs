@@ -1,7 +1,8 @@
 //! The ladder: the same objects freed with each part of the deferred free added in turn, from one core or several at once.
 //!
 //! Where instructions are counted there is one core, and the columns are instructions. Otherwise they are nanoseconds by the timer: on silicon that is what it looks
-//! like, under emulation only the counts mean something. The task that asks drains all rings while the producers run, and times an allocation now and then.
+//! like, under emulation only the counts mean something. The task that asks drains all rings while the producers run, and times an allocation now and then;
+//! where producers are fewer than cores it has a core to itself, with all cores it shares one with a producer. Two rungs are shown once more with compaction running.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -25,14 +26,30 @@ const RUN: usize = 64;
 /// A ring that one core's objects do not fit, so that what happens when it is full is seen.
 const RING: usize = 2048;
 
-static RUNGS: &[(&str, Rung)] = &[
-    ("synchronous, pages inside", Rung::SynchronousInside),
-    ("synchronous, pages outside", Rung::SynchronousOutside),
-    ("deferred release", Rung::DeferredRelease),
-    ("deferred, runs", Rung::DeferredRuns),
-    ("deferred, buckets", Rung::DeferredBuckets),
-    ("deferred, help", Rung::DeferredHelp),
+/// A row of the ladder.
+struct Step {
+    name: &'static str,
+    rung: Rung,
+    /// Whether compaction runs beside it.
+    compaction: bool,
+}
+
+const fn step(name: &'static str, rung: Rung) -> Step {
+    Step { name, rung, compaction: false }
+}
+
+static STEPS: &[Step] = &[
+    step("synchronous, pages inside", Rung::SynchronousInside),
+    step("synchronous, pages outside", Rung::SynchronousOutside),
+    step("deferred release", Rung::DeferredRelease),
+    step("deferred, runs", Rung::DeferredRuns),
+    step("deferred, buckets", Rung::DeferredBuckets),
+    step("deferred, help", Rung::DeferredHelp),
+    Step { name: "synchronous, compaction", rung: Rung::SynchronousOutside, compaction: true },
+    Step { name: "deferred, help, compaction", rung: Rung::DeferredHelp, compaction: true },
 ];
+/// Cells that a step of compaction looks at.
+const COMPACTION: usize = 1000;
 
 /// The pool that producers free into. They hold it for reading.
 static POOL: RwLock<Option<Pool<Kernel>>> = RwLock::new(None);
@@ -50,14 +67,15 @@ fn config(rung: Rung) -> Config {
 
 pub(super) fn ladder(report: &mut Report) -> Result<()> {
     let counts = workbench::overhead().is_some();
-    for (name, rung) in RUNGS {
-        if counts {
-            counted(report, name, *rung)?;
+    for step in STEPS {
+        // One core with interrupts masked has nothing running beside it.
+        if counts && !step.compaction {
+            counted(report, step)?;
         }
         let most = report.options.cores.min(cores::online());
         if !counts || most > 1 {
             for cores in [1, 2, 4, 8, 12].into_iter().filter(|&cores| cores <= most) {
-                timed(report, name, *rung, cores)?;
+                timed(report, step, cores)?;
             }
         }
     }
@@ -65,9 +83,9 @@ pub(super) fn ladder(report: &mut Report) -> Result<()> {
 }
 
 /// On one core with interrupts masked: instructions of the producer, and in all.
-fn counted(report: &Report, name: &str, rung: Rung) -> Result<()> {
+fn counted(report: &Report, step: &Step) -> Result<()> {
     let mut bench = Workbench::counting(report)?;
-    bench.pool = Pool::new(Kernel, config(rung))?;
+    bench.pool = Pool::new(Kernel, config(step.rung))?;
     bench.fill()?;
     let pinned = bench.pool.platform().pin();
     let core = zsmalloc::PinnedCore::core(&pinned);
@@ -80,9 +98,9 @@ fn counted(report: &Report, name: &str, rung: Rung) -> Result<()> {
         at += count;
     }
     loop {
-        let (count, step) = bench.count(|| bench.pool.drain(core, RING));
+        let (count, drained) = bench.count(|| bench.pool.drain(core, RING));
         drain += count;
-        if step.remaining == 0 {
+        if drained.remaining == 0 {
             break;
         }
     }
@@ -90,7 +108,7 @@ fn counted(report: &Report, name: &str, rung: Rung) -> Result<()> {
     let stats = bench.pool.stats();
     let objects = OBJECTS as u64;
     report.row(
-        name,
+        step.name,
         1,
         &[
             ("producer", Hundredths::ratio(producer, objects)),
@@ -106,15 +124,15 @@ fn counted(report: &Report, name: &str, rung: Rung) -> Result<()> {
 }
 
 /// From several cores at once.
-fn timed(report: &Report, name: &str, rung: Rung, cores: usize) -> Result<()> {
-    *POOL.write() = Some(Pool::new(Kernel, config(rung))?);
-    let outcome = contend(report, name, cores);
+fn timed(report: &Report, step: &Step, cores: usize) -> Result<()> {
+    *POOL.write() = Some(Pool::new(Kernel, config(step.rung))?);
+    let outcome = contend(report, step, cores);
     // Producers that were started have ended; the pool goes with everything in it.
     drop(POOL.write().take());
     outcome
 }
 
-fn contend(report: &Report, name: &str, cores: usize) -> Result<()> {
+fn contend(report: &Report, step: &Step, cores: usize) -> Result<()> {
     for counter in [&READY, &DONE, &FAILED] {
         counter.store(0, Ordering::Relaxed);
     }
@@ -137,6 +155,9 @@ fn contend(report: &Report, name: &str, cores: usize) -> Result<()> {
         let done = DONE.load(Ordering::Acquire) as usize == cores;
         let left: usize = (0..cores::online()).map(|core| pool.drain(core, 512).remaining).sum();
         time_malloc(pool)?;
+        if step.compaction {
+            pool.compact(COMPACTION);
+        }
         if done && left == 0 {
             break;
         }
@@ -155,7 +176,7 @@ fn contend(report: &Report, name: &str, cores: usize) -> Result<()> {
     let ns = |ticks: u64| clock::to_us(ticks * 1000);
     let latency = LATENCY.lock().percentile(999).unwrap_or(0);
     report.row(
-        name,
+        step.name,
         cores,
         &[
             ("producer", Hundredths::ratio(ns(PRODUCED.load(Ordering::Relaxed)), objects)),

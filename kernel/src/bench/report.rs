@@ -1,11 +1,12 @@
 //! What a benchmark's figures look like: a line of text each, or a line of JSON.
 
+use core::cell::Cell;
 use core::fmt::Write as _;
 
 use aarch64_cpu::registers::{CNTFRQ_EL0, MIDR_EL1, Readable};
 use heapless::String;
 
-use crate::{cores, println};
+use crate::{cores, print, println};
 
 /// How to run, and what to print.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,8 @@ pub struct Options {
 pub(super) struct Report {
     pub(super) options: Options,
     suite: &'static str,
+    /// Name of the table that was begun last.
+    table: Cell<&'static str>,
 }
 
 /// A number in hundredths.
@@ -43,7 +46,7 @@ impl core::fmt::Display for Hundredths {
 
 impl Report {
     pub(super) fn new(options: Options) -> Self {
-        Self { options, suite: "" }
+        Self { options, suite: "", table: Cell::new("") }
     }
 
     /// What machine this is.
@@ -83,7 +86,7 @@ impl Report {
     }
 
     /// A row of figures with a name each.
-    pub(super) fn row(&self, name: &str, cores: usize, columns: &[(&str, Hundredths)], unit: &str) {
+    pub(super) fn row(&self, name: &'static str, cores: usize, columns: &[(&str, Hundredths)], unit: &str) {
         if self.options.json {
             let mut line: String<512> = String::new();
             for (column, value) in columns {
@@ -96,11 +99,40 @@ impl Report {
                 self.suite
             );
         } else {
-            println!("  {name}, {cores} cores ({unit})");
-            for (column, value) in columns {
-                println!("    {column:<26} {:>12}", value_text(*value));
+            // A table for each run of rows with one name: its columns are as wide as their names.
+            if self.table.replace(name) != name {
+                print!("  {name}, {unit}\n  cores");
+                columns.iter().for_each(|(column, _)| print!(" {}", Heading(column)));
+                println!();
             }
+            print!("  {cores:>5}");
+            for (column, value) in columns {
+                print!(" {:>1$}", value_text(*value), Heading(column).width());
+            }
+            println!();
         }
+    }
+}
+
+/// A column's name above a table.
+struct Heading<'a>(&'a str);
+
+impl Heading<'_> {
+    fn parts(&self) -> (&str, &str) {
+        self.0.strip_suffix("_percent").map_or((self.0, ""), |name| (name, "_%"))
+    }
+
+    fn width(&self) -> usize {
+        let (name, sign) = self.parts();
+        (name.len() + sign.len()).max(7)
+    }
+}
+
+impl core::fmt::Display for Heading<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (name, sign) = self.parts();
+        let blank = self.width() - name.len() - sign.len();
+        write!(f, "{:blank$}{name}{sign}", "")
     }
 }
 
