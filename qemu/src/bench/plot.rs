@@ -39,10 +39,9 @@ fn plots(runs: &[Run]) -> Result<Vec<(String, String)>> {
         let text = draw::lines(&format!("{suite}: {unit} by cores"), "cores", &unit, &series)?;
         out.push((file("scaling", &[&suite, &unit]), text));
     }
-    for ((suite, cores), rungs) in ladders(&rows) {
-        let unit = rungs.first().map_or("", |row| row.unit.as_str());
-        let text = draw::bars(&format!("{suite} on {cores} cores"), unit, &groups(&rungs))?;
-        out.push((file("ladder", &[&suite, &cores.to_string()]), text));
+    for ((suite, unit), rungs) in ladders(&rows) {
+        let text = draw::bars(&format!("{suite}, {unit}"), &panels(&rungs))?;
+        out.push((file("ladder", &[&suite, &unit]), text));
     }
     for ((suite, name), rows) in histograms(&rows) {
         let unit = rows.first().map_or("", |row| row.unit.as_str());
@@ -59,17 +58,11 @@ fn plots(runs: &[Run]) -> Result<Vec<(String, String)>> {
 fn scaling(rows: &[&Row]) -> BTreeMap<(String, String), Vec<Series>> {
     let mut points: BTreeMap<(String, String, String), Vec<(f64, f64)>> = BTreeMap::new();
     for row in rows {
-        let mut put = |name: String, value| {
-            let key = (row.suite.clone(), row.unit.clone(), name);
-            points.entry(key).or_default().push((f64::from(row.cores), value));
-        };
-        match &row.data {
-            Data::Value(value) => put(row.name.clone(), *value),
-            Data::Columns(columns) => {
-                columns.iter().for_each(|(name, value)| put(format!("{} {name}", row.name), *value));
-            }
-            Data::Histogram(_) => {}
-        }
+        let Some(value) = row.value() else { continue };
+        // Some figures have the number of cores in their names.
+        let name = row.name.replace(&format!("-{}-", row.cores), "-N-");
+        let key = (row.suite.clone(), row.unit.clone(), name);
+        points.entry(key).or_default().push((f64::from(row.cores), value));
     }
     let mut series: BTreeMap<(String, String), Vec<Series>> = BTreeMap::new();
     for ((suite, unit, name), mut points) in points {
@@ -82,29 +75,56 @@ fn scaling(rows: &[&Row]) -> BTreeMap<(String, String), Vec<Series>> {
     series
 }
 
-/// The rungs of each ladder, in the order in which they came.
-fn ladders<'a>(rows: &[&'a Row]) -> BTreeMap<(String, u32), Vec<&'a Row>> {
+/// Figures of several columns, by suite and unit, in the order in which they came.
+fn ladders<'a>(rows: &[&'a Row]) -> BTreeMap<(String, String), Vec<&'a Row>> {
     let mut ladders: BTreeMap<_, Vec<&Row>> = BTreeMap::new();
     for row in rows.iter().filter(|row| matches!(row.data, Data::Columns(_))) {
-        ladders.entry((row.suite.clone(), row.cores)).or_default().push(row);
+        ladders.entry((row.suite.clone(), row.unit.clone())).or_default().push(row);
     }
     ladders
 }
 
-/// The names of the rungs, and a series for each column with the rung's index as x.
-fn groups(rungs: &[&Row]) -> (Vec<String>, Vec<Series>) {
-    let mut series: Vec<Series> = Vec::new();
-    for (index, row) in rungs.iter().enumerate() {
+/// What one column of a ladder is on each rung. Columns differ in what they mean, so each has a panel of its own.
+#[derive(Clone, Debug, PartialEq)]
+struct Panel {
+    column: String,
+    rungs: Vec<String>,
+    /// One for each number of cores; x is the index of the rung. The same machine's rows may come more than once,
+    /// from runs of several sizes: the last counts.
+    series: Vec<Series>,
+}
+
+fn panels(rows: &[&Row]) -> Vec<Panel> {
+    let mut rungs: Vec<String> = Vec::new();
+    let mut values: Vec<(&str, BTreeMap<u32, BTreeMap<usize, f64>>)> = Vec::new();
+    for row in rows {
         let Data::Columns(columns) = &row.data else { continue };
-        for (name, value) in columns {
-            let point = (index as f64, *value);
-            match series.iter_mut().find(|series| series.name == *name) {
-                Some(series) => series.points.push(point),
-                None => series.push(Series { name: name.clone(), points: vec![point] }),
-            }
+        let rung = rungs.iter().position(|name| *name == row.name).unwrap_or_else(|| {
+            rungs.push(row.name.clone());
+            rungs.len() - 1
+        });
+        for (column, value) in columns {
+            let place = values.iter().position(|(name, _)| name == column).unwrap_or_else(|| {
+                values.push((column, BTreeMap::new()));
+                values.len() - 1
+            });
+            values[place].1.entry(row.cores).or_default().insert(rung, *value);
         }
     }
-    (rungs.iter().map(|row| row.name.clone()).collect(), series)
+    let series = |(cores, points): (u32, BTreeMap<usize, f64>)| Series {
+        name: cores_name(cores),
+        points: points.into_iter().map(|(rung, value)| (rung as f64, value)).collect(),
+    };
+    let panel = |(column, machines): (&str, BTreeMap<_, _>)| Panel {
+        column: column.to_owned(),
+        rungs: rungs.clone(),
+        series: machines.into_iter().map(series).collect(),
+    };
+    values.into_iter().map(panel).collect()
+}
+
+fn cores_name(cores: u32) -> String {
+    if cores == 1 { "1 core".into() } else { format!("{cores} cores") }
 }
 
 fn histograms<'a>(rows: &[&'a Row]) -> BTreeMap<(String, String), Vec<&'a Row>> {
@@ -130,7 +150,7 @@ fn slower(row: &Row) -> Option<Series> {
             points.push((bound, left as f64 / total as f64));
         }
     }
-    let name = format!("{} cores, {total} samples", row.cores);
+    let name = format!("{}, {total} samples", cores_name(row.cores));
     (!points.is_empty()).then_some(Series { name, points })
 }
 

@@ -31,13 +31,13 @@ pub(crate) fn table(runs: &[Run], verdicts: &[Verdict<'_>]) -> Vec<String> {
 
 /// Plain values, each beside its goal and budget.
 fn values(out: &mut Vec<String>, run: &Run, verdicts: &[Verdict<'_>]) {
-    let mut head = false;
-    for row in &run.report.rows {
-        let Some(value) = row.value() else { continue };
-        if !head {
-            put(out, 2, &cells("figure", "value", "goal", "budget", "unit", ""));
-            head = true;
-        }
+    let rows = || run.report.rows.iter().filter_map(|row| Some((row, row.value()?)));
+    let Some(longest) = rows().map(|(row, _)| row.name.chars().count()).max() else { return };
+    // The other cells leave 22 columns.
+    let width = longest.clamp(18, 22);
+    let cells = |name: &str, others: [&str; 5]| cells(width, name, others);
+    put(out, 2, &cells("figure", ["value", "goal", "budget", "unit", ""]));
+    for (row, value) in rows() {
         // A goal stands beside the figure that it was held against, and beside the same with more cores for orientation.
         let verdict = verdicts.iter().find(|verdict| verdict.goal.is_about(row));
         let goal = verdict.map_or_else(String::new, |verdict| {
@@ -51,13 +51,13 @@ fn values(out: &mut Vec<String>, run: &Run, verdicts: &[Verdict<'_>]) {
                 (false, false) => "missed",
             }
         });
-        put(out, 2, &cells(&row.name, &number(value), &goal, &budget, &row.unit, standing));
+        put(out, 2, &cells(&row.name, [&number(value), &goal, &budget, &row.unit, standing]));
     }
 }
 
-fn cells(name: &str, value: &str, goal: &str, budget: &str, unit: &str, standing: &str) -> [String; 6] {
+fn cells(width: usize, name: &str, [value, goal, budget, unit, standing]: [&str; 5]) -> [String; 6] {
     [
-        format!("{name:<18}"),
+        format!("{name:<width$}"),
         format!("{value:>9}"),
         format!("{goal:>8}"),
         format!("{budget:>7}"),
@@ -66,20 +66,38 @@ fn cells(name: &str, value: &str, goal: &str, budget: &str, unit: &str, standing
     ]
 }
 
-/// Figures of several columns, a block for each set of names.
+/// Figures of several columns: their names broken at `_`, a line for each machine below the figure's name.
 fn columns(out: &mut Vec<String>, rows: &[Row]) {
     let mut head: Option<Vec<&str>> = None;
+    let mut last = None;
     for row in rows {
         let Data::Columns(columns) = &row.data else { continue };
         let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
         if head.as_ref() != Some(&names) {
-            let cells = names.iter().map(|name| format!("{name:>11}"));
-            put(out, 2, &lead(&format!("{}, {}", row.suite, row.unit), "cores", cells));
-            head = Some(names);
+            put(out, 2, &[format!("{}, {}:", row.suite, row.unit)]);
+            let height = names.iter().map(|name| name.split('_').count()).max().unwrap_or(1);
+            for line in (0..height).rev() {
+                // Short names stand at the bottom.
+                let part = |name: &&str| name.rsplit('_').nth(line).unwrap_or("").to_owned();
+                put(out, 4, &machine(if line == 0 { "cores" } else { "" }, &names, names.iter().map(part)));
+            }
+            head = Some(names.clone());
+            last = None;
         }
-        let cells = columns.iter().map(|(_, value)| format!("{:>11}", number(*value)));
-        put(out, 2, &lead(&row.name, &row.cores.to_string(), cells));
+        if last != Some(&row.name) {
+            put(out, 2, std::slice::from_ref(&row.name));
+            last = Some(&row.name);
+        }
+        let values = columns.iter().map(|(_, value)| number(*value));
+        put(out, 4, &machine(&row.cores.to_string(), &names, values));
     }
+}
+
+/// A machine's cells, each as wide as the longest part of its column's name.
+fn machine(cores: &str, names: &[&str], cells: impl Iterator<Item = String>) -> Vec<String> {
+    let width = |name: &&str| name.split('_').map(|part| part.chars().count()).max().unwrap_or(0).max(8);
+    let cells = names.iter().map(width).zip(cells).map(|(width, cell)| format!("{cell:>width$}"));
+    [format!("{cores:>5}")].into_iter().chain(cells).collect()
 }
 
 /// Histograms by their quantiles.
@@ -156,14 +174,8 @@ pub(crate) fn closing(verdicts: &[Verdict<'_>]) -> Vec<String> {
 
 /// As short as the figure allows: whole numbers as they are, two decimals, three below 1.
 fn number(value: f64) -> String {
-    if value.fract() == 0.0 {
-        format!("{value}")
-    } else if value.abs() < 1.0 {
-        format!("{value:.3}")
-    } else {
-        let text = format!("{value:.2}");
-        text.strip_suffix('0').map_or(text.clone(), str::to_owned)
-    }
+    let text = if value.abs() < 1.0 { format!("{value:.3}") } else { format!("{value:.2}") };
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Puts cells on a line; what does not fit goes on further lines, indented more. Nothing is cut.

@@ -55,7 +55,9 @@ fn a_board_takes_the_place_of_qemu() {
     assert!(saved.contains(r#""pages":50912"#) && saved.contains(r#""mode":"serial""#));
     let table = fs::read_to_string(&csv).expect("the CSV was written");
     assert!(table.contains("serial,allocator,malloc,1,,118.4,instructions/op,8000,120,"), "{table}");
-    assert!(fs::read_to_string(plots.join("ladder-ladder-4.svg")).expect("a plot").contains("<svg"));
+    assert!(
+        fs::read_to_string(plots.join("ladder-ladder-instructions_op.svg")).expect("a plot").contains("<svg")
+    );
 
     // The same board, one figure worse: against what was saved.
     let worse = ONE.replace(r#""value":118.4"#, r#""value":119.9"#);

@@ -9,9 +9,14 @@ use plotters::element::{Circle, PathElement, Rectangle};
 use plotters::prelude::IntoLogRange;
 use plotters::style::{BLACK, Color, Palette, Palette99, PaletteColor, ShapeStyle, WHITE};
 
-use super::Series;
+use super::{Panel, Series};
 
 const SIZE: (u32, u32) = (960, 540);
+/// Ladders: width, height of the title, height of a panel, room for the legend.
+const WIDE: u32 = 1440;
+const HEAD: u32 = 40;
+const PANEL: u32 = 220;
+const LEGEND: u32 = 110;
 const FONT: &str = "sans-serif";
 /// Width of a group of bars; the rest is the gap to the next.
 const GROUP: f64 = 0.8;
@@ -22,10 +27,10 @@ fn colour(index: usize) -> PaletteColor<Palette99> {
     Palette99::pick(index)
 }
 
-fn svg(draw: impl FnOnce(&Canvas<'_>) -> Result<()>) -> Result<String> {
+fn svg(size: (u32, u32), draw: impl FnOnce(&Canvas<'_>) -> Result<()>) -> Result<String> {
     let mut text = String::new();
     {
-        let canvas = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        let canvas = SVGBackend::with_string(&mut text, size).into_drawing_area();
         canvas.fill(&WHITE).map_err(failed)?;
         draw(&canvas)?;
         canvas.present().map_err(failed)?;
@@ -61,7 +66,7 @@ fn ceiling(highest: f64) -> f64 {
 pub(super) fn lines(title: &str, x: &str, y: &str, series: &[Series]) -> Result<String> {
     let (low, high) = (extent(series, |point| point.1).0.min(0.0), extent(series, |point| point.1).1);
     let last = extent(series, |point| point.0).1;
-    svg(|canvas| {
+    svg(SIZE, |canvas| {
         let mut chart =
             builder(canvas, title).build_cartesian_2d(0.0..last + 0.5, low..ceiling(high)).map_err(failed)?;
         chart.configure_mesh().x_desc(x).y_desc(y).disable_x_mesh().draw().map_err(failed)?;
@@ -83,7 +88,7 @@ pub(super) fn lines(title: &str, x: &str, y: &str, series: &[Series]) -> Result<
 pub(super) fn tails(title: &str, unit: &str, series: &[Series]) -> Result<String> {
     let (first, last) = extent(series, |point| point.0);
     let low = extent(series, |point| point.1).0;
-    svg(|canvas| {
+    svg(SIZE, |canvas| {
         let mut chart = builder(canvas, title)
             .build_cartesian_2d((first / 2.0..last * 2.0).log_scale(), (low / 2.0..1.0).log_scale())
             .map_err(failed)?;
@@ -108,38 +113,50 @@ fn steps(points: &[(f64, f64)], end: f64) -> Vec<(f64, f64)> {
     points.iter().zip(next).flat_map(|(&(x, y), next)| [(x, y), (next, y)]).collect()
 }
 
-/// Groups of bars, each with a name below it.
-pub(super) fn bars(title: &str, unit: &str, (names, series): &(Vec<String>, Vec<Series>)) -> Result<String> {
-    let (low, high) = extent(series, |point| point.1);
-    let range = low.min(0.0)..ceiling(high);
-    let width = GROUP / series.len() as f64;
-    svg(|canvas| {
-        let mut chart = builder(canvas, title)
-            .build_cartesian_2d(-0.5..names.len() as f64 - 0.5, range)
-            .map_err(failed)?;
-        let name = |x: &f64| {
-            let index = names.iter().enumerate().find(|(index, _)| (*index as f64 - x).abs() < 1e-6);
-            index.map_or_else(String::new, |(_, name)| name.clone())
-        };
-        let mut mesh = chart.configure_mesh();
-        // One label for each group and one between: only those of the groups have a text.
-        mesh.disable_x_mesh().x_labels(2 * names.len() + 1).x_label_formatter(&name);
-        mesh.y_desc(unit).draw().map_err(failed)?;
-        for (index, series) in series.iter().enumerate() {
-            let style = ShapeStyle::from(&colour(index)).filled();
-            let left = index as f64 * width - GROUP / 2.0;
-            let bars = series
-                .points
-                .iter()
-                .map(|(x, y)| Rectangle::new([(x + left, 0.0), (x + left + width, *y)], style));
-            chart
-                .draw_series(bars)
-                .map_err(failed)?
-                .label(&series.name)
-                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], style));
-        }
-        legend(&mut chart, SeriesLabelPosition::UpperRight)
+/// A panel below the other, each with a group of bars for every rung.
+pub(super) fn bars(title: &str, panels: &[Panel]) -> Result<String> {
+    let height = HEAD + PANEL * u32::try_from(panels.len())?;
+    svg((WIDE, height), |canvas| {
+        let canvas = canvas.titled(title, (FONT, 22)).map_err(failed)?;
+        let areas = canvas.split_evenly((panels.len(), 1));
+        areas.iter().zip(panels).try_for_each(|(area, panel)| bar_panel(area, panel))
     })
+}
+
+fn bar_panel(area: &Canvas<'_>, panel: &Panel) -> Result<()> {
+    let (low, high) = extent(&panel.series, |point| point.1);
+    let range = low.min(0.0)..ceiling(high);
+    let width = GROUP / panel.series.len() as f64;
+    let right = panel.rungs.len() as f64 - 0.5;
+    let mut chart = ChartBuilder::on(area)
+        .caption(&panel.column, (FONT, 16))
+        .margin(8)
+        .margin_right(LEGEND)
+        .set_label_area_size(LabelAreaPosition::Left, 64)
+        .set_label_area_size(LabelAreaPosition::Bottom, 28)
+        .build_cartesian_2d(-0.5..right, range)
+        .map_err(failed)?;
+    let name = |x: &f64| {
+        let index = panel.rungs.iter().enumerate().find(|(index, _)| (*index as f64 - x).abs() < 1e-6);
+        index.map_or_else(String::new, |(_, name)| name.clone())
+    };
+    let mut mesh = chart.configure_mesh();
+    // So many labels are one for each whole number.
+    mesh.disable_x_mesh().x_labels(panel.rungs.len()).x_label_formatter(&name).y_labels(5);
+    mesh.draw().map_err(failed)?;
+    for (index, series) in panel.series.iter().enumerate() {
+        let style = ShapeStyle::from(&colour(index)).filled();
+        let left = index as f64 * width - GROUP / 2.0;
+        let bar = |(x, y): &(f64, f64)| Rectangle::new([(x + left, 0.0), (x + left + width, *y)], style);
+        chart
+            .draw_series(series.points.iter().map(bar))
+            .map_err(failed)?
+            .label(&series.name)
+            .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], style));
+    }
+    // Beside the bars: above them it would hide some.
+    let beside = i32::try_from(area.dim_in_pixel().0.saturating_sub(LEGEND + 64))?;
+    legend(&mut chart, SeriesLabelPosition::Coordinate(beside, 0))
 }
 
 fn legend<'b, T: CoordTranslate>(

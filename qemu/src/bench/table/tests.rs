@@ -15,13 +15,14 @@ fn each_figure_stands_beside_its_goal_and_budget() {
     let runs = sample::runs();
     let lines = table(&runs, &goals::judge(&goals, &runs));
     for line in [
-        "  figure                 value     goal  budget unit",
-        "  malloc                 118.4   <= 120   118.4 instructions/op met",
-        "  free                    97.6    <= 90      97 instructions/op OVER BUDGET",
-        "  pair                   184.2   <= 100         instructions/op missed",
-        "  push                    11.9                  instructions/op",
-        "  ladder, instructions/op    cores    producer       drain",
-        "  ring                           4        11.9        67.3",
+        "  figure                  value     goal  budget unit",
+        "  malloc                  118.4   <= 120   118.4 instructions/op met",
+        "  free                     97.6    <= 90      97 instructions/op OVER BUDGET",
+        "  pair                    184.2   <= 100         instructions/op missed",
+        "  push                     11.9                  instructions/op",
+        "  ladder, instructions/op:",
+        "    cores producer    drain",
+        "        4     11.9     67.3",
         "  push-latency                   1       32       64      256     4096     8000",
     ] {
         assert!(lines.iter().any(|other| other == line), "{line}\nis not in\n{}", lines.join("\n"));
@@ -88,7 +89,9 @@ fn changes_are_in_per_cent_and_the_worse_are_marked() {
 
 #[test]
 fn numbers_are_short() {
-    for (value, text) in [(0.0, "0"), (12.0, "12"), (118.4, "118.4"), (98.45, "98.45"), (0.031, "0.031")] {
+    for (value, text) in
+        [(0.0, "0"), (12.0, "12"), (118.4, "118.4"), (98.45, "98.45"), (0.05, "0.05"), (100.0, "100")]
+    {
         assert_eq!(number(value), text);
     }
 }
@@ -98,4 +101,29 @@ fn a_cell_without_room_starts_a_line() {
     let mut out = Vec::new();
     put(&mut out, 2, &["x".repeat(60), "y".repeat(30), "z".into()]);
     assert_eq!(out, [format!("  {}", "x".repeat(60)), format!("      {} z", "y".repeat(30))]);
+}
+
+#[test]
+fn long_names_of_columns_are_broken_and_figures_named_once() {
+    let header = r#"{"report":"bench","board":"b","cores":4,"cpu":"c","counter":"i"}"#;
+    let row = |cores| {
+        format!(
+            r#"{{"suite":"ladder","name":"runs","cores":{cores},"columns":{{"work":7.5,"synchronous_percent":75.2}},"unit":"ns"}}"#
+        )
+    };
+    let rows = [row(1), row(4)];
+    let report = Report::parse([header].into_iter().chain(rows.iter().map(String::as_str))).expect("good");
+    let lines = table(&[Run { mode: Mode::Emulated, report }], &[]);
+    assert_eq!(
+        lines[1..],
+        [
+            "  ladder, ns:",
+            "                   synchronous",
+            "    cores     work     percent",
+            "  runs",
+            "        1      7.5        75.2",
+            "        4      7.5        75.2",
+            "",
+        ]
+    );
 }
