@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Run;
-use super::goals::{Better, Goal};
+use super::goals::{self, Better, Goal};
 use super::report::{Data, quantile};
+use super::{Mode, Run};
 
 /// A change for the worse that is marked: one per cent.
 const NOTICED: f64 = 0.01;
@@ -14,6 +14,9 @@ const NOTICED: f64 = 0.01;
 pub(crate) struct Key {
     pub(crate) suite: String,
     pub(crate) name: String,
+    /// Cores of the machine; machines of several sizes may measure the same.
+    pub(crate) machine: u32,
+    /// Cores that took part.
     pub(crate) cores: u32,
     /// Column or quantile; empty for a plain value.
     pub(crate) part: String,
@@ -40,6 +43,14 @@ impl Change {
     }
 }
 
+/// What is known of a value.
+struct Known<'a> {
+    value: f64,
+    unit: &'a str,
+    /// Whether it is a time of an emulated machine, which means nothing.
+    noise: bool,
+}
+
 /// All values of both, in order of suite, name, cores.
 pub(crate) fn compare(before: &[Run], now: &[Run], goals: &[Goal]) -> Vec<Change> {
     let (before, now) = (values(before), values(now));
@@ -49,24 +60,22 @@ pub(crate) fn compare(before: &[Run], now: &[Run], goals: &[Goal]) -> Vec<Change
     keys.into_iter()
         .map(|key| {
             let (old, new) = (before.get(key), now.get(key));
-            let unit = new.or(old).map_or("", |(_, unit)| unit);
-            let better = goals
-                .iter()
-                .find(|goal| key.suite == super::goals::SUITE && goal.name == key.name)
-                .map_or_else(|| usual(unit), |goal| goal.better);
             // Values in different units are different things.
-            let same = old.zip(new).filter(|((_, one), (_, other))| one == other);
-            let worse = same.is_some_and(|((old, _), (new, _))| is_worse(better, *old, *new));
-            let value = |of: Option<&(f64, String)>| of.map(|(value, _)| *value);
-            let before = if old.is_some() && new.is_some() && same.is_none() { None } else { value(old) };
-            Change { key: key.clone(), before, now: value(new), worse }
+            let both = old.zip(new).filter(|(old, new)| old.unit == new.unit);
+            let before = if both.is_none() && new.is_some() { None } else { old.map(|old| old.value) };
+            let worse = both.is_some_and(|(old, new)| {
+                !new.noise && is_worse(better(goals, key, new.unit), old.value, new.value)
+            });
+            Change { key: key.clone(), before, now: new.map(|new| new.value), worse }
         })
         .collect()
 }
 
-/// Which way figures without a goal get better: shares and rates by growing, costs by shrinking.
-fn usual(unit: &str) -> Better {
-    if unit == "%" || unit.ends_with("/s") { Better::Higher } else { Better::Lower }
+/// As the goal says; without one, shares and rates get better by growing, costs by shrinking.
+fn better(goals: &[Goal], key: &Key, unit: &str) -> Better {
+    let goal = goals.iter().find(|goal| key.suite == goals::SUITE && goal.name == key.name);
+    let grows = unit == "%" || unit.ends_with("/s");
+    goal.map_or(if grows { Better::Higher } else { Better::Lower }, |goal| goal.better)
 }
 
 fn is_worse(better: Better, before: f64, now: f64) -> bool {
@@ -76,18 +85,21 @@ fn is_worse(better: Better, before: f64, now: f64) -> bool {
     }
 }
 
-/// Every value with its unit; a histogram by its quantiles.
-fn values(runs: &[Run]) -> BTreeMap<Key, (f64, String)> {
+/// Every value; a histogram by its quantiles.
+fn values(runs: &[Run]) -> BTreeMap<Key, Known<'_>> {
     let mut values = BTreeMap::new();
-    for row in runs.iter().flat_map(|run| &run.report.rows) {
+    for (run, row) in runs.iter().flat_map(|run| run.report.rows.iter().map(move |row| (run, row))) {
+        let time = row.unit.starts_with("ns") || row.unit.starts_with("us");
+        let noise = run.mode == Mode::Emulated && time;
         let mut put = |part: &str, value: f64| {
             let key = Key {
                 suite: row.suite.clone(),
                 name: row.name.clone(),
+                machine: run.report.cores,
                 cores: row.cores,
                 part: part.to_owned(),
             };
-            values.insert(key, (value, row.unit.clone()));
+            values.insert(key, Known { value, unit: &row.unit, noise });
         };
         match &row.data {
             Data::Value(value) => put("", *value),
@@ -159,5 +171,48 @@ mod tests {
         assert_eq!(of(&changes, "fresh", "").before, None);
         assert_eq!(of(&changes, "free", "").before, None, "another unit");
         assert!(changes.iter().all(|change| !change.worse));
+    }
+
+    #[test]
+    fn machines_of_several_sizes_measure_for_themselves() {
+        let mut before = sample::runs();
+        let mut row = before[1].report.rows.iter().find(|row| row.name == "ring").expect("ring").clone();
+        row.cores = 1;
+        before[1].report.rows.push(row.clone());
+        row.unit = "ns/op".into();
+        before[0].report.rows.push(row);
+        let mut now = before.clone();
+        for run in &mut now {
+            let row = run.report.rows.last_mut().expect("the row");
+            row.data = Data::Columns(vec![("producer".into(), 1000.0)]);
+        }
+        let changes = compare(&before, &now, &[]);
+        let of_one = |machine| {
+            let found =
+                changes.iter().filter(|change| change.key.cores == 1 && change.key.part == "producer");
+            found
+                .filter(|change| change.key.machine == machine)
+                .map(|change| change.worse)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((of_one(1), of_one(4)), (vec![true], vec![true]));
+    }
+
+    #[test]
+    fn emulated_times_do_not_get_worse() {
+        let before = sample::runs();
+        let mut now = before.clone();
+        for row in now.iter_mut().flat_map(|run| &mut run.report.rows) {
+            if let Data::Histogram(buckets) = &mut row.data {
+                buckets.push((8192.0, 1_000_000));
+            }
+        }
+        let changes = compare(&before, &now, &[]);
+        let worse: Vec<u32> = changes
+            .iter()
+            .filter(|change| change.worse && change.key.part == "p50")
+            .map(|change| change.key.cores)
+            .collect();
+        assert_eq!(worse, [1]);
     }
 }

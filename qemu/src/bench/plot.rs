@@ -94,9 +94,12 @@ struct Panel {
     series: Vec<Series>,
 }
 
+/// A column's values by cores and rung.
+type Machines = BTreeMap<u32, BTreeMap<usize, f64>>;
+
 fn panels(rows: &[&Row]) -> Vec<Panel> {
     let mut rungs: Vec<String> = Vec::new();
-    let mut values: Vec<(&str, BTreeMap<u32, BTreeMap<usize, f64>>)> = Vec::new();
+    let mut values: Vec<(&str, Machines)> = Vec::new();
     for row in rows {
         let Data::Columns(columns) = &row.data else { continue };
         let rung = rungs.iter().position(|name| *name == row.name).unwrap_or_else(|| {
@@ -115,7 +118,7 @@ fn panels(rows: &[&Row]) -> Vec<Panel> {
         name: cores_name(cores),
         points: points.into_iter().map(|(rung, value)| (rung as f64, value)).collect(),
     };
-    let panel = |(column, machines): (&str, BTreeMap<_, _>)| Panel {
+    let panel = |(column, machines): (&str, Machines)| Panel {
         column: column.to_owned(),
         rungs: rungs.clone(),
         series: machines.into_iter().map(series).collect(),

@@ -65,11 +65,11 @@ fn object(value: Option<Value>) -> Result<Map<String, Value>> {
 
 /// The runs as CSV with a line for each value, a column of a figure or a bucket of a histogram included.
 pub(crate) fn csv(runs: &[Run], goals: &[Goal]) -> String {
-    let mut out = String::from("mode,suite,name,cores,part,value,unit,n,goal,budget\n");
+    let mut out = String::from("mode,machine,suite,name,cores,part,value,unit,n,goal,budget\n");
     for run in runs {
         for row in &run.report.rows {
             let goal = goals.iter().find(|goal| goal.is_about(row));
-            let mut line = |part: &str, value: f64| csv_line(&mut out, run.mode, row, part, value, goal);
+            let mut line = |part: &str, value: f64| csv_line(&mut out, run, row, part, value, goal);
             match &row.data {
                 Data::Value(value) => line("", *value),
                 Data::Columns(columns) => columns.iter().for_each(|(name, value)| line(name, *value)),
@@ -84,10 +84,11 @@ pub(crate) fn csv(runs: &[Run], goals: &[Goal]) -> String {
     out
 }
 
-fn csv_line(out: &mut String, mode: Mode, row: &Row, part: &str, value: f64, goal: Option<&Goal>) {
+fn csv_line(out: &mut String, run: &Run, row: &Row, part: &str, value: f64, goal: Option<&Goal>) {
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
     let cells = [
-        mode.name().to_owned(),
+        run.mode.name().to_owned(),
+        run.report.cores.to_string(),
         row.suite.clone(),
         row.name.clone(),
         row.cores.to_string(),
@@ -147,10 +148,10 @@ mod tests {
             goals::parse("[malloc]\nbetter = \"lower\"\ngoal = 120\nbudget = 289.1\n").expect("goals");
         let text = csv(&sample::runs(), &goals);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[1], "counted,allocator,malloc,1,,118.4,instructions/op,8000,120,289.1");
-        assert!(lines.contains(&"emulated,ladder,ring,4,producer,11.9,instructions/op,,,"));
-        assert!(lines.contains(&"counted,allocator,push-latency,1,<=64,150,ns,,,"));
-        assert!(lines.iter().all(|line| line.split(',').count() == 10), "{text}");
+        assert_eq!(lines[1], "counted,1,allocator,malloc,1,,118.4,instructions/op,8000,120,289.1");
+        assert!(lines.contains(&"emulated,4,ladder,ring,4,producer,11.9,instructions/op,,,"));
+        assert!(lines.contains(&"counted,1,allocator,push-latency,1,<=64,150,ns,,,"));
+        assert!(lines.iter().all(|line| line.split(',').count() == 11), "{text}");
     }
 
     #[test]

@@ -123,31 +123,40 @@ fn lead(name: &str, cores: &str, cells: impl Iterator<Item = String>) -> Vec<Str
     [format!("{name:<26}"), format!("{cores:>5}")].into_iter().chain(cells).collect()
 }
 
-/// What changed against an earlier run.
+/// What changed against an earlier run; what stayed the same is only counted.
 pub(crate) fn changes(changes: &[Change]) -> Vec<String> {
     let mut out = Vec::new();
-    let line = |name: &str, cores: &str, before: &str, now: &str, change: &str, mark: &str| {
-        [
-            format!("{name:<28}"),
-            format!("{cores:>5}"),
-            format!("{before:>10}"),
-            format!("{now:>10}"),
-            format!("{change:>9}"),
-            mark.to_owned(),
-        ]
+    let line = |name: &str, others: [&str; 4], mark: &str| {
+        // The other cells leave 34 columns; a longer name stands on a line of its own.
+        let mut cells = vec![format!("{name:<34}")];
+        cells.extend(others.into_iter().zip([5, 9, 9, 10]).map(|(cell, width)| format!("{cell:>width$}")));
+        cells.push(mark.to_owned());
+        cells
     };
-    put(&mut out, 2, &line("figure", "cores", "before", "now", "change", ""));
-    for change in changes {
+    put(&mut out, 2, &line("figure", ["cores", "before", "now", "change"], ""));
+    let moved = |change: &&Change| change.before.is_none() || change.before != change.now;
+    for change in changes.iter().filter(moved) {
         let key = &change.key;
         let name = if key.part.is_empty() { key.name.clone() } else { format!("{} {}", key.name, key.part) };
+        let cores = if key.cores == key.machine {
+            key.cores.to_string()
+        } else {
+            format!("{}/{}", key.cores, key.machine)
+        };
         let value = |value: Option<f64>| value.map_or("-".into(), number);
         let percent = change.percent().map_or_else(String::new, |percent| format!("{percent:+.2} %"));
+        let others = [cores.as_str(), &value(change.before), &value(change.now), &percent];
         let mark = if change.worse { "WORSE" } else { "" };
-        let (before, now) = (value(change.before), value(change.now));
-        put(&mut out, 2, &line(&name, &key.cores.to_string(), &before, &now, &percent, mark));
+        if name.chars().count() > 34 {
+            put(&mut out, 2, &[name]);
+            put(&mut out, 2, &line("", others, mark));
+        } else {
+            put(&mut out, 2, &line(&name, others, mark));
+        }
     }
     let worse = changes.iter().filter(|change| change.worse).count();
-    out.push(format!("{worse} of {} values worse by more than 1 %", changes.len()));
+    let same = changes.len() - changes.iter().filter(moved).count();
+    out.push(format!("{} values: {worse} worse by more than 1 %, {same} the same", changes.len()));
     out
 }
 

@@ -54,7 +54,7 @@ fn a_board_takes_the_place_of_qemu() {
     let saved = fs::read_to_string(&json).expect("the JSON was written");
     assert!(saved.contains(r#""pages":50912"#) && saved.contains(r#""mode":"serial""#));
     let table = fs::read_to_string(&csv).expect("the CSV was written");
-    assert!(table.contains("serial,allocator,malloc,1,,118.4,instructions/op,8000,120,"), "{table}");
+    assert!(table.contains("serial,1,allocator,malloc,1,,118.4,instructions/op,8000,120,"), "{table}");
     assert!(
         fs::read_to_string(plots.join("ladder-ladder-instructions_op.svg")).expect("a plot").contains("<svg")
     );

@@ -83,8 +83,9 @@ fn changes_are_in_per_cent_and_the_worse_are_marked() {
     now[0].report.rows[0].data = super::Data::Value(236.8);
     let lines = changes(&compare::compare(&before, &now, &[]));
     let malloc = lines.iter().find(|line| line.trim_start().starts_with("malloc ")).expect("malloc");
+    assert_eq!(lines.len(), 3, "what did not change is left out: {lines:?}");
     assert!(malloc.contains("118.4") && malloc.contains("236.8") && malloc.ends_with("+100.00 % WORSE"));
-    assert!(lines.last().is_some_and(|line| line.starts_with("1 of ")), "{lines:?}");
+    assert!(lines.last().is_some_and(|line| line.contains("values: 1 worse by more than 1 %")), "{lines:?}");
 }
 
 #[test]
