@@ -98,10 +98,7 @@ impl<P: Platform> Pool<P> {
         let mut held = self.class(class).hold(self.store.platform.pin());
         match held.extend(&self.store, frame) {
             Ok(handle) => {
-                if held.objects >= held.split_at {
-                    drop(held);
-                    self.split(class);
-                }
+                self.split_if_due(held, class);
                 Some(handle)
             }
             Err(frame) => {
@@ -109,6 +106,15 @@ impl<P: Platform> Pool<P> {
                 self.return_frame(frame);
                 None
             }
+        }
+    }
+
+    /// Lets go of a class that has grown, and splits its range if it has become large enough.
+    #[inline(always)]
+    fn split_if_due(&self, held: Held<'_, Class, P::Pinned<'_>>, class: u8) {
+        if held.objects >= held.split_at {
+            drop(held);
+            self.split(class);
         }
     }
 
@@ -218,12 +224,19 @@ impl<P: Platform> Pool<P> {
                 }
             };
         self.store.descriptor(unit).prepare(self.base(class), objects);
-        let begun = self.class(class).hold(self.store.platform.pin()).begin(&self.store, unit, frame);
-        begun.map_err(|frame| {
-            self.store.free_descriptors(&self.store.platform.pin(), core::iter::once((unit, footprint)));
-            self.return_frame(frame);
-            Begin::Met
-        })
+        let mut held = self.class(class).hold(self.store.platform.pin());
+        match held.begin(&self.store, unit, frame) {
+            Ok(handle) => {
+                self.split_if_due(held, class);
+                Ok(handle)
+            }
+            Err(frame) => {
+                drop(held);
+                self.store.free_descriptors(&self.store.platform.pin(), core::iter::once((unit, footprint)));
+                self.return_frame(frame);
+                Err(Begin::Met)
+            }
+        }
     }
 
     fn begin_huge(&self, class: u8, frame: Frame) -> Result<Handle, Begin> {
