@@ -224,18 +224,30 @@ impl<P: Platform> Pool<P> {
                 }
             };
         self.store.descriptor(unit).prepare(self.base(class), objects);
+        let mut begun = self.begin_with(class, unit, frame);
+        if let Err((frame, Wants::Cell)) = begun {
+            // Cells come by chunks: fetched here, with everything else at hand.
+            begun = match self.grow_cells(class) {
+                Ok(()) => self.begin_with(class, unit, frame),
+                Err(_) => Err((frame, Wants::Cell)),
+            };
+        }
+        begun.map_err(|(frame, _)| {
+            self.store.free_descriptors(&self.store.platform.pin(), core::iter::once((unit, footprint)));
+            self.return_frame(frame);
+            Begin::Met
+        })
+    }
+
+    /// Begins a prepared zspage; gives the frame back if somebody made room meanwhile, or if there is no cell.
+    fn begin_with(&self, class: u8, unit: u32, frame: Frame) -> Result<Handle, (Frame, Wants)> {
         let mut held = self.class(class).hold(self.store.platform.pin());
         match held.begin(&self.store, unit, frame) {
             Ok(handle) => {
                 self.split_if_due(held, class);
                 Ok(handle)
             }
-            Err(frame) => {
-                drop(held);
-                self.store.free_descriptors(&self.store.platform.pin(), core::iter::once((unit, footprint)));
-                self.return_frame(frame);
-                Err(Begin::Met)
-            }
+            Err(frame) => Err((frame, if held.has_cell() { Wants::Page } else { Wants::Cell })),
         }
     }
 
