@@ -26,7 +26,7 @@ pub(crate) enum Command {
     Build(BuildOptions),
     /// rustfmt and clippy, warnings as errors
     Check(CheckOptions),
-    /// Capture anonymous pages of a process at work
+    /// Capture anonymous pages of processes at work
     Pages(PagesOptions),
     /// Decode a captured serial stream
     Log(LogOptions),
@@ -182,15 +182,21 @@ pub(crate) struct CheckOptions {
 #[derive(Args)]
 pub(crate) struct PagesOptions {
     /// File to write
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "list")]
+    pub(crate) out: Option<PathBuf>,
+    /// Pages of one kind of process only; default: all kinds in turn
+    #[arg(long, value_name = "NAME", conflicts_with = "command")]
+    pub(crate) kind: Option<String>,
+    /// Show the kinds of processes and exit
+    #[arg(long)]
+    pub(crate) list: bool,
     /// Seed of the order in which pages are picked
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Number of pages
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pages: u32,
-    /// Command to start and capture; default: python3 at work, or else rustc
+    /// Command to start and capture in place of the known kinds
     #[arg(last = true)]
     pub(crate) command: Vec<String>,
 }

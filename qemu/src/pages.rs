@@ -1,19 +1,20 @@
-//! Captures anonymous pages of a process at work: real content for a guest to swap.
+//! Captures anonymous pages of processes at work: real content for a guest to swap.
 //!
 //! The process starts with a clean environment and without address randomisation, is stopped once it has used some
 //! processor time (or at its exit, whichever is first), and its pages are picked in an order that the seed decides.
 
+mod kinds;
 mod maps;
 mod process;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cli::PagesOptions;
-use crate::{toolchain, workspace};
+use crate::workspace;
 use process::Traced;
 
 /// Bytes of a page.
@@ -23,40 +24,73 @@ const WORK: Duration = Duration::from_millis(1500);
 const DEFAULT_SEED: u64 = 1;
 const DEFAULT_PAGES: usize = 4096;
 
-/// Python reads its own library and keeps all syntax trees: some hundred MiB of objects, strings and pointers.
-const PYTHON_AT_WORK: &str = "import ast,glob,os
-folder=os.path.dirname(os.__file__)
-kept=[]
-for path in sorted(glob.glob(folder+'/*.py')+glob.glob(folder+'/*/*.py')):
-    try: kept.append((path,ast.parse(open(path,encoding='utf-8').read())))
-    except (OSError,SyntaxError,ValueError): pass";
-
 /// `cargo bale pages`.
 pub(crate) fn run(options: &PagesOptions) -> Result<u8> {
-    let command = if options.command.is_empty() { default_command()? } else { options.command.clone() };
+    if options.list {
+        for kind in kinds::KINDS {
+            let here = if kind.command().is_some() { "" } else { " (not on this machine)" };
+            println!("{:<8} {}{here}", kind.name, kind.about);
+        }
+        return Ok(0);
+    }
+    let Some(out) = &options.out else { bail!("--out FILE says where the pages go") };
     let wanted = options.pages as usize;
-    let pages = capture(&command, options.seed, wanted)?;
-    ensure!(
-        pages.len() == wanted * PAGE,
-        "`{}` had only {} anonymous pages when it was stopped; ask for fewer with --pages",
-        command[0],
-        pages.len() / PAGE
-    );
-    fs::write(&options.out, &pages).with_context(|| format!("cannot write {}", options.out.display()))?;
-    println!("{} pages of `{}` in {}", pages.len() / PAGE, command[0], options.out.display());
+    let (pages, of) = if !options.command.is_empty() {
+        (capture_all(&options.command, options.seed, wanted)?, format!("`{}`", options.command[0]))
+    } else if let Some(name) = &options.kind {
+        let kind = kinds::find(name)
+            .with_context(|| format!("there is no kind `{name}`; `cargo bale pages --list` shows them"))?;
+        let command = kind.command().with_context(|| format!("this machine has not what `{name}` takes"))?;
+        (capture_all(&command, options.seed, wanted)?, format!("`{name}`"))
+    } else {
+        let mixture = mixture(options.seed, wanted)?;
+        (mixture.pages, mixture.names.join(", "))
+    };
+    fs::write(out, &pages).with_context(|| format!("cannot write {}", out.display()))?;
+    println!("{} pages of {of} in {}", pages.len() / PAGE, out.display());
     Ok(0)
+}
+
+/// Pages of several kinds of processes, in turn, so that any part of them is a mixture too.
+struct Mixture {
+    pages: Vec<u8>,
+    names: Vec<&'static str>,
+}
+
+fn mixture(seed: u64, wanted: usize) -> Result<Mixture> {
+    let kinds = kinds::all()?;
+    let each = wanted.div_ceil(kinds.len());
+    let mut captures = Vec::with_capacity(kinds.len());
+    for (kind, command) in &kinds {
+        eprintln!("bale: captures {each} pages of {}: {}", kind.name, kind.about);
+        // Some more, where another kind has too few.
+        captures.push(capture(command, seed, 2 * each)?);
+    }
+    let mut rests: Vec<_> = captures.iter().map(|capture| capture.chunks_exact(PAGE)).collect();
+    let mut pages = Vec::with_capacity(wanted * PAGE);
+    while pages.len() < wanted * PAGE {
+        let before = pages.len();
+        for page in rests.iter_mut().filter_map(Iterator::next) {
+            if pages.len() < wanted * PAGE {
+                pages.extend_from_slice(page);
+            }
+        }
+        ensure!(
+            pages.len() > before,
+            "all processes together had only {} pages; ask for fewer with --pages",
+            pages.len() / PAGE
+        );
+    }
+    Ok(Mixture { pages, names: kinds.iter().map(|(kind, _)| kind.name).collect() })
 }
 
 /// The capture that is made once and kept in the target folder.
 pub(crate) fn kept() -> Result<PathBuf> {
-    let path = workspace::own_folder()?.join(format!("pages-{DEFAULT_SEED}.bin"));
+    let path = workspace::own_folder()?.join(format!("pages-mixed-{DEFAULT_SEED}.bin"));
     if path.is_file() {
         return Ok(path);
     }
-    let command = default_command()?;
-    eprintln!("bale: captures {DEFAULT_PAGES} pages of `{}` at work, once", command[0]);
-    let pages = capture(&command, DEFAULT_SEED, DEFAULT_PAGES)?;
-    ensure!(!pages.is_empty(), "`{}` had no anonymous pages", command[0]);
+    let pages = mixture(DEFAULT_SEED, DEFAULT_PAGES)?.pages;
     // Whole or not at all, also when two runs capture at the same time.
     let new = path.with_extension(format!("{}.new", std::process::id()));
     fs::write(&new, &pages).with_context(|| format!("cannot write {}", new.display()))?;
@@ -65,27 +99,16 @@ pub(crate) fn kept() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A program at work that every machine that builds Bale has: python3, or else the compiler on our allocator.
-fn default_command() -> Result<Vec<String>> {
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    if Path::new("/usr/bin/python3").is_file() {
-        return Ok(words(&["/usr/bin/python3", "-I", "-S", "-c", PYTHON_AT_WORK]));
-    }
-    // The real compiler: rustup's stand-in needs an environment.
-    let Some(sysroot) = toolchain::output(workspace::command("rustc").args(["--print", "sysroot"])) else {
-        bail!("neither python3 nor rustc is here to take pages from; name a command behind --");
-    };
-    let rustc = Path::new(sysroot.trim()).join("bin/rustc").display().to_string();
-    let source = workspace::root().join("allocator/src/lib.rs").display().to_string();
-    Ok(words(&[
-        &rustc,
-        "--edition=2024",
-        "--crate-name=zsmalloc",
-        "--crate-type=lib",
-        "--emit=metadata=/dev/null",
-        "--cap-lints=allow",
-        &source,
-    ]))
+/// `wanted` pages of the command's process.
+fn capture_all(command: &[String], seed: u64, wanted: usize) -> Result<Vec<u8>> {
+    let pages = capture(command, seed, wanted)?;
+    ensure!(
+        pages.len() == wanted * PAGE,
+        "`{}` had only {} anonymous pages when it was stopped; ask for fewer with --pages",
+        command[0],
+        pages.len() / PAGE
+    );
+    Ok(pages)
 }
 
 /// Up to `wanted` pages of the command's process.

@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// Most handles that are freed under one hold of a class lock.
-pub const HOLD: usize = 32;
+pub const HOLD: usize = MOST_HELD as usize;
+const MOST_HELD: u32 = 32;
 /// Most handles that are sorted at once.
 const BATCH: u64 = 4096;
 /// Handles that a producer with a full ring drains.
@@ -173,7 +174,7 @@ impl<P: Platform> Pool<P> {
             let mut class = self.class(class).lock(&pinned);
             class.batches += 1;
             let mut failed = 0;
-            let hold = left.min(HOLD as u32);
+            let hold = left.min(MOST_HELD);
             for _ in 0..hold {
                 if class.free_in_batch(&self.store, next(), notes, leaving).is_err() {
                     failed += 1;
@@ -182,7 +183,7 @@ impl<P: Platform> Pool<P> {
             left -= hold;
             class.objects -= hold - failed;
             refused += u64::from(failed);
-            class.end_hold(&self.store, left.min(HOLD as u32) as usize, notes, leaving);
+            class.end_hold(&self.store, left.min(MOST_HELD) as usize, notes, leaving);
         }
         refused
     }
