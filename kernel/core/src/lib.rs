@@ -7,6 +7,7 @@
 //! | [`schedule`] | which task runs next, which wakes next |
 //! | [`stage2`] | translation tables of a virtual machine |
 //! | [`guest_image`] | whether a guest's kernel image can be started, and where |
+//! | [`vgic`] | the interrupt controller that a guest sees |
 //! | [`psci`] | what a guest's firmware calls get for an answer |
 //! | [`shell`] | line editing, splitting a line into commands and words |
 //! | [`histogram`] | distributions without allocation |
@@ -21,3 +22,4 @@ pub mod psci;
 pub mod schedule;
 pub mod shell;
 pub mod stage2;
+pub mod vgic;

@@ -1,0 +1,267 @@
+//! The interrupt controller that a guest sees: a GICv3 with affinity routing and one security state (Arm IHI 0069).
+//!
+//! [`Vgic`] is the books: what is enabled, pending, active, of which priority and for whom. The guest's accesses to
+//! the distributor and the redistributors come in through [`Vgic::distributor`] and [`Vgic::redistributor`], its
+//! writes to `ICC_SGI1R_EL1` through [`Vgic::send`], devices through [`Vgic::set_line`]. Acknowledge and end of interrupt
+//! happen in the hardware's list registers without an exit: [`Vgic::fold`] takes into the books what became of
+//! them, [`Vgic::fill`] puts in what the virtual CPU should see next.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`bank`] | 32 interrupts, a word for each property |
+//! | [`list`] | list registers: format, what goes in, what comes out |
+//! | [`registers`] | the memory-mapped registers |
+//!
+//! A register access by a virtual CPU comes after a fold of its own list registers. Of what an interrupt is in
+//! *another* one's the books know what they knew at that one's last fold: a read of ISPENDR or ISACTIVER may be late by
+//! one of its exits, and a write to them loses against what happened there.
+
+mod bank;
+mod list;
+mod registers;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::list::{Lists, Wanted};
+pub use self::registers::{DISTRIBUTOR_SIZE, REDISTRIBUTOR_SIZE, Refused};
+
+use self::bank::Bank;
+
+/// Virtual CPUs of one machine at most; their affinity is their number.
+pub const MAX_VCPUS: usize = 8;
+/// Private interrupts of a virtual CPU: SGIs 0 to 15, PPIs 16 to 31.
+pub const PRIVATE: u32 = 32;
+/// Interrupts, private ones included; the shared ones follow from 32.
+pub const INTERRUPTS: u32 = 96;
+/// The virtual timer's PPI.
+pub const VIRTUAL_TIMER: u32 = 27;
+
+const SHARED_BANKS: usize = (INTERRUPTS - PRIVATE) as usize / 32;
+/// `GICD_CTLR`: group 0 and group 1 enabled.
+const ENABLE_GROUPS: [u32; 2] = [1, 1 << 1];
+
+/// 32 shared interrupts and whose they are.
+#[derive(Debug, Clone)]
+struct Shared {
+    bank: Bank,
+    /// By virtual CPU: interrupts that are routed to it.
+    routed: [u32; MAX_VCPUS],
+    /// By virtual CPU: interrupts that are active on it.
+    held: [u32; MAX_VCPUS],
+    /// By virtual CPU: interrupts in its list registers.
+    listed: [u32; MAX_VCPUS],
+    /// `GICD_IROUTER` as written.
+    route: [u64; 32],
+}
+
+/// One virtual CPU's private part.
+#[derive(Debug, Clone)]
+struct Private {
+    bank: Bank,
+    listed: u32,
+    /// `GICR_WAKER.ProcessorSleep`.
+    asleep: bool,
+    /// The virtual timer's interrupt is active in the hardware, and ends with the guest's end of interrupt.
+    linked: bool,
+    /// It no longer has to be, and the guest's end of interrupt will not come: somebody deactivates it in the hardware.
+    release: bool,
+}
+
+const PRIVATE_RESET: Private =
+    Private { bank: Bank::private(), listed: 0, asleep: true, linked: false, release: false };
+
+const SHARED_RESET: Shared = Shared {
+    bank: Bank::shared(),
+    routed: [0; MAX_VCPUS],
+    held: [0; MAX_VCPUS],
+    listed: [0; MAX_VCPUS],
+    route: [0; 32],
+};
+
+/// Interrupt controller of a machine.
+#[derive(Debug, Clone)]
+pub struct Vgic {
+    vcpus: usize,
+    /// Which groups the distributor forwards: bits of [`ENABLE_GROUPS`].
+    control: u32,
+    private: [Private; MAX_VCPUS],
+    shared: [Shared; SHARED_BANKS],
+    /// Virtual CPUs, a bit each, whose list registers no longer say what the books say.
+    attention: u32,
+}
+
+impl Vgic {
+    /// A controller out of reset.
+    pub const fn new(vcpus: usize) -> Self {
+        let mut vgic = Self {
+            vcpus: if vcpus < MAX_VCPUS { vcpus } else { MAX_VCPUS },
+            control: 0,
+            private: [PRIVATE_RESET; MAX_VCPUS],
+            shared: [SHARED_RESET; SHARED_BANKS],
+            attention: 0,
+        };
+        let mut at = 0;
+        while at < SHARED_BANKS {
+            // IROUTER is 0 after reset: the first virtual CPU.
+            vgic.shared[at].routed[0] = u32::MAX;
+            at += 1;
+        }
+        vgic
+    }
+
+    /// How many virtual CPUs it serves.
+    pub fn vcpus(&self) -> usize {
+        self.vcpus
+    }
+
+    /// Virtual CPUs, a bit each, whose list registers have to be folded and filled again; forgotten by this call.
+    pub fn take_attention(&mut self) -> u32 {
+        core::mem::take(&mut self.attention)
+    }
+
+    /// Groups that are forwarded, as a mask over interrupts of a bank.
+    fn forwarded(&self, bank: &Bank) -> u32 {
+        let group = |on: u32, mask: u32| if self.control & on != 0 { mask } else { 0 };
+        group(ENABLE_GROUPS[0], !bank.group1) | group(ENABLE_GROUPS[1], bank.group1)
+    }
+
+    /// Sets the line of a device's shared interrupt: a level for level-triggered ones, an edge where it rises for
+    /// edge-triggered ones. An interrupt that does not exist is ignored.
+    pub fn set_line(&mut self, interrupt: u32, high: bool) {
+        let Some((place, bit)) = shared_place(interrupt) else { return };
+        let shared = &mut self.shared[place];
+        let rose = high && shared.bank.line & bit == 0;
+        let changed = high != (shared.bank.line & bit != 0);
+        if high {
+            shared.bank.line |= bit;
+        } else {
+            shared.bank.line &= !bit;
+        }
+        if rose && shared.bank.edge & bit != 0 {
+            shared.bank.latched |= bit;
+        }
+        if changed {
+            self.touch_shared(place, bit);
+        }
+    }
+
+    /// One pulse on the line of an edge-triggered shared interrupt.
+    pub fn pulse(&mut self, interrupt: u32) {
+        self.set_line(interrupt, true);
+        self.set_line(interrupt, false);
+    }
+
+    /// The virtual timer of this virtual CPU fired in the hardware, where its interrupt is active from now on.
+    pub fn fire_timer(&mut self, vcpu: usize) {
+        let Some(private) = self.private.get_mut(vcpu) else { return };
+        private.linked = true;
+        private.bank.latched |= 1 << VIRTUAL_TIMER;
+        self.touch_private(vcpu, 1 << VIRTUAL_TIMER);
+    }
+
+    /// The timer's line has fallen before the guest took its interrupt: there is nothing to be taken any more.
+    pub fn drop_timer(&mut self, vcpu: usize) {
+        let Some(private) = self.private.get_mut(vcpu) else { return };
+        let bit = 1 << VIRTUAL_TIMER;
+        if private.linked && private.bank.active & bit == 0 && private.bank.latched & bit != 0 {
+            private.bank.latched &= !bit;
+            private.linked = false;
+            private.release = true;
+        }
+    }
+
+    /// Whether the hardware's timer interrupt is kept active for this virtual CPU.
+    pub fn is_timer_linked(&self, vcpu: usize) -> bool {
+        self.private.get(vcpu).is_some_and(|private| private.linked)
+    }
+
+    /// Whether the hardware's timer interrupt of this virtual CPU is to be deactivated; forgotten by this call.
+    pub fn take_release(&mut self, vcpu: usize) -> bool {
+        self.private.get_mut(vcpu).is_some_and(|private| core::mem::take(&mut private.release))
+    }
+
+    /// A write of `value` to `ICC_SGI1R_EL1` (group 1) or `ICC_SGI0R_EL1` (group 0) by virtual CPU `from`.
+    pub fn send(&mut self, from: usize, value: u64, group1: bool) {
+        let bit = 1u32 << (value >> 24 & 15);
+        let all_others = value >> 40 & 1 == 1;
+        // Only affinity 0.0.0.n exists, n below 16: range selector and the upper levels must be 0.
+        let upper = value >> 48 & 0xff | value >> 44 & 0xf | value >> 32 & 0xff | value >> 16 & 0xff;
+        let list = if upper == 0 { value & 0xffff } else { 0 };
+        for target in 0..self.vcpus {
+            let named = if all_others { target != from } else { list >> target & 1 == 1 };
+            let bank = &mut self.private[target].bank;
+            if named && (bank.group1 & bit != 0) == group1 {
+                bank.latched |= bit;
+                self.touch_private(target, bit);
+            }
+        }
+    }
+
+    /// Whether something waits for this virtual CPU that its priority mask lets through: it would end a WFI.
+    pub fn would_wake(&self, vcpu: usize, priority_mask: u8) -> bool {
+        let mut wakes = false;
+        self.each_pending(vcpu, |_, priority| wakes |= priority < priority_mask);
+        wakes
+    }
+
+    /// Something about private interrupts changed that their virtual CPU should see.
+    fn touch_private(&mut self, vcpu: usize, bits: u32) {
+        let private = &self.private[vcpu];
+        if (private.bank.pending() | private.bank.active | private.listed) & bits != 0 {
+            self.attention |= 1 << vcpu;
+        }
+    }
+
+    /// Something about shared interrupts changed that their virtual CPUs should see.
+    fn touch_shared(&mut self, place: usize, bits: u32) {
+        let shared = &self.shared[place];
+        let pending = shared.bank.pending() & bits;
+        for vcpu in 0..self.vcpus {
+            if pending & shared.routed[vcpu] | (shared.held[vcpu] | shared.listed[vcpu]) & bits != 0 {
+                self.attention |= 1 << vcpu;
+            }
+        }
+    }
+
+    fn touch_all(&mut self) {
+        self.attention |= (1 << self.vcpus) - 1;
+    }
+
+    /// Calls `visit` with number and priority of everything that is pending, enabled and forwarded to a virtual CPU and
+    /// is in nobody's list registers.
+    fn each_pending(&self, vcpu: usize, mut visit: impl FnMut(u32, u8)) {
+        let private = &self.private[vcpu];
+        let ready = private.bank.ready() & self.forwarded(&private.bank) & !private.listed;
+        private.bank.each(ready, 0, &mut visit);
+        for (place, shared) in self.shared.iter().enumerate() {
+            let ready = shared.bank.ready() & self.forwarded(&shared.bank) & shared.routed[vcpu];
+            let taken = shared.listed.iter().fold(0, |all, bits| all | bits);
+            shared.bank.each(ready & !taken, first_of(place), &mut visit);
+        }
+    }
+
+    /// Calls `visit` with number and priority of everything that is active on a virtual CPU and in nobody's list
+    /// registers.
+    fn each_active(&self, vcpu: usize, mut visit: impl FnMut(u32, u8)) {
+        let private = &self.private[vcpu];
+        private.bank.each(private.bank.active & !private.listed, 0, &mut visit);
+        for (place, shared) in self.shared.iter().enumerate() {
+            let active = shared.bank.active & shared.held[vcpu] & !shared.listed[vcpu];
+            shared.bank.each(active, first_of(place), &mut visit);
+        }
+    }
+}
+
+/// First interrupt of a bank of shared ones.
+#[expect(clippy::cast_possible_truncation, reason = "there are two banks")]
+fn first_of(place: usize) -> u32 {
+    PRIVATE + (place as u32) * 32
+}
+
+/// Bank and bit of a shared interrupt.
+fn shared_place(interrupt: u32) -> Option<(usize, u32)> {
+    (PRIVATE..INTERRUPTS)
+        .contains(&interrupt)
+        .then(|| (((interrupt - PRIVATE) / 32) as usize, 1 << (interrupt % 32)))
+}

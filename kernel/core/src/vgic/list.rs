@@ -1,0 +1,215 @@
+//! List registers (`ICH_LR<n>_EL2`): what goes in, and what became of it.
+//!
+//! Where not everything fits, one register is kept for the most urgent pending interrupt; active ones come next, since
+//! the guest ends those; other pending ones follow by priority. A maintenance interrupt asks for more once nothing
+//! pending is left in them, or the guest ended an active one that had no register (which the hardware counts).
+
+use super::{PRIVATE, Private, Shared, VIRTUAL_TIMER, Vgic, shared_place};
+
+/// List registers that the architecture allows.
+const LARGEST: usize = 16;
+
+const STATE_PENDING: u64 = 1 << 62;
+const STATE_ACTIVE: u64 = 1 << 63;
+const HARDWARE: u64 = 1 << 61;
+const GROUP1: u64 = 1 << 60;
+const PRIORITY_SHIFT: u32 = 48;
+const PHYSICAL_SHIFT: u32 = 32;
+/// A maintenance interrupt when the guest ends it; only without [`HARDWARE`].
+const NOTIFY_END: u64 = 1 << 41;
+
+/// A virtual CPU's list registers as they should be or were found.
+#[derive(Debug, Clone)]
+pub struct Lists {
+    /// Values; those at `used` and beyond are 0.
+    pub values: [u64; LARGEST],
+    /// How many of them hold something.
+    pub used: usize,
+    /// How many the hardware has, at most 16.
+    pub count: usize,
+}
+
+impl Lists {
+    /// All empty.
+    pub const fn new(count: usize) -> Self {
+        Self { values: [0; LARGEST], used: 0, count: if count < LARGEST { count } else { LARGEST } }
+    }
+}
+
+/// Maintenance interrupts that are wanted with a set of list registers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// When nothing pending is left in them (`ICH_HCR_EL2.NPIE`).
+    pub no_pending: bool,
+    /// When the guest ends an interrupt that is in none of them (`ICH_HCR_EL2.LRENPIE`).
+    pub not_present: bool,
+}
+
+/// An interrupt that may go into a list register.
+#[derive(Clone, Copy)]
+struct Candidate {
+    interrupt: u32,
+    priority: u8,
+}
+
+/// The most urgent candidates, the most urgent first; how many there were in all.
+struct Best {
+    found: [Candidate; LARGEST],
+    kept: usize,
+    all: usize,
+}
+
+impl Best {
+    const fn new() -> Self {
+        Self { found: [Candidate { interrupt: 0, priority: 0 }; LARGEST], kept: 0, all: 0 }
+    }
+
+    fn add(&mut self, interrupt: u32, priority: u8) {
+        self.all += 1;
+        // Behind those of the same priority: they come in order of their numbers.
+        let mut at = self.kept;
+        while at > 0 && self.found[at - 1].priority > priority {
+            at -= 1;
+        }
+        if at == LARGEST {
+            return;
+        }
+        let last = self.kept.min(LARGEST - 1);
+        self.found.copy_within(at..last, at + 1);
+        self.found[at] = Candidate { interrupt, priority };
+        self.kept = last + 1;
+    }
+}
+
+impl Vgic {
+    /// Takes into the books what became of the interrupts in a virtual CPU's list registers, and empties these.
+    /// `ended` is `ICH_HCR_EL2.EOIcount`: ends of interrupts that were in none.
+    pub fn fold(&mut self, vcpu: usize, lists: &mut Lists, ended: u32) {
+        if vcpu >= self.vcpus {
+            return;
+        }
+        for value in lists.values.iter_mut().take(lists.used) {
+            self.fold_one(vcpu, core::mem::take(value));
+        }
+        lists.used = 0;
+        for _ in 0..ended {
+            let mut most_urgent = Best::new();
+            self.each_active(vcpu, |interrupt, priority| most_urgent.add(interrupt, priority));
+            if most_urgent.kept == 0 {
+                break;
+            }
+            self.deactivate(vcpu, most_urgent.found[0].interrupt);
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half of a list register is the number")]
+    fn fold_one(&mut self, vcpu: usize, value: u64) {
+        let interrupt = value as u32;
+        let (pending, active) = (value & STATE_PENDING != 0, value & STATE_ACTIVE != 0);
+        if interrupt < PRIVATE {
+            let Private { bank, listed, linked, .. } = &mut self.private[vcpu];
+            let bit = 1 << interrupt;
+            *listed &= !bit;
+            bank.latched = if pending { bank.latched | bit } else { bank.latched };
+            bank.active = if active { bank.active | bit } else { bank.active & !bit };
+            if value & HARDWARE != 0 && !pending && !active {
+                *linked = false;
+            }
+        } else if let Some((place, bit)) = shared_place(interrupt) {
+            let Shared { bank, held, listed, .. } = &mut self.shared[place];
+            listed[vcpu] &= !bit;
+            // A level's pending state is its line, looked at anew; what ISPENDR set stays until it is taken.
+            if pending && (bank.edge & bit != 0 || value & NOTIFY_END == 0) {
+                bank.latched |= bit;
+            }
+            if active {
+                bank.active |= bit;
+                held[vcpu] |= bit;
+            } else {
+                bank.active &= !bit;
+                held[vcpu] &= !bit;
+            }
+            // It was routed to another virtual CPU meanwhile.
+            if bank.ready() & bit != 0 {
+                self.touch_shared(place, bit);
+            }
+        }
+    }
+
+    fn deactivate(&mut self, vcpu: usize, interrupt: u32) {
+        if interrupt < PRIVATE {
+            let private = &mut self.private[vcpu];
+            private.bank.active &= !(1 << interrupt);
+            // The hardware's own interrupt was not ended with it.
+            if interrupt == VIRTUAL_TIMER && core::mem::take(&mut private.linked) {
+                private.release = true;
+            }
+        } else if let Some((place, bit)) = shared_place(interrupt) {
+            self.shared[place].bank.active &= !bit;
+            self.shared[place].held[vcpu] &= !bit;
+        }
+    }
+
+    /// Puts what a virtual CPU should see next into its list registers, which were folded before.
+    pub fn fill(&mut self, vcpu: usize, lists: &mut Lists) -> Wanted {
+        if vcpu >= self.vcpus || lists.count == 0 {
+            return Wanted::default();
+        }
+        let (mut pending, mut active) = (Best::new(), Best::new());
+        self.each_pending(vcpu, |interrupt, priority| pending.add(interrupt, priority));
+        self.each_active(vcpu, |interrupt, priority| active.add(interrupt, priority));
+        self.attention &= !(1 << vcpu);
+        if pending.all + active.all == 0 {
+            return Wanted::default();
+        }
+        let room_for_active = lists.count - usize::from(pending.all > 0);
+        let actives = active.kept.min(room_for_active);
+        let pendings = pending.kept.min(lists.count - actives);
+        let chosen = active.found[..actives].iter().chain(&pending.found[..pendings]);
+        for candidate in chosen {
+            lists.values[lists.used] = self.list(vcpu, *candidate);
+            lists.used += 1;
+        }
+        Wanted { no_pending: pending.all > pendings, not_present: active.all > actives }
+    }
+
+    /// The list register of an interrupt, which is noted as listed.
+    fn list(&mut self, vcpu: usize, candidate: Candidate) -> u64 {
+        let Candidate { interrupt, priority } = candidate;
+        let bit = 1u32 << (interrupt % 32);
+        let mut linked = false;
+        let bank = if interrupt < PRIVATE {
+            let private = &mut self.private[vcpu];
+            private.listed |= bit;
+            linked = interrupt == VIRTUAL_TIMER && private.linked;
+            &mut private.bank
+        } else {
+            let shared = &mut self.shared[((interrupt - PRIVATE) / 32) as usize];
+            shared.listed[vcpu] |= bit;
+            &mut shared.bank
+        };
+        let active = bank.active & bit != 0;
+        let level = bank.edge & bit == 0;
+        let mut value = u64::from(interrupt) | u64::from(priority) << PRIORITY_SHIFT;
+        if bank.group1 & bit != 0 {
+            value |= GROUP1;
+        }
+        if linked {
+            value |= HARDWARE | u64::from(interrupt) << PHYSICAL_SHIFT;
+        } else if level && bank.line & bit != 0 {
+            value |= NOTIFY_END;
+        }
+        if active {
+            value |= STATE_ACTIVE;
+            // An edge that came meanwhile is taken after the end; the hardware allows no such thing for linked ones.
+            if !level && bank.latched & bit != 0 && bank.enabled & bit != 0 && !linked {
+                value |= STATE_PENDING;
+                bank.latched &= !bit;
+            }
+        } else {
+            value |= STATE_PENDING;
+            bank.latched &= !bit;
+        }
+        value
+    }
+}
