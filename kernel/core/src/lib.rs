@@ -7,7 +7,12 @@
 //! | [`schedule`] | which task runs next, which wakes next |
 //! | [`stage2`] | translation tables of a virtual machine |
 //! | [`guest_image`] | whether a guest's kernel image can be started, and where |
+//! | [`guest_tree`] | the device tree that a guest is given |
+//! | [`vm_description`] | what a virtual machine is to be, from a text |
 //! | [`vgic`] | the interrupt controller that a guest sees |
+//! | [`pl011`] | the UART that a guest sees |
+//! | [`system_registers`], [`injection`] | what a guest's trapped registers read as; exceptions given to it |
+//! | [`guest_ram`] | a guest's memory as its devices see it |
 //! | [`psci`] | what a guest's firmware calls get for an answer |
 //! | [`shell`] | line editing, splitting a line into commands and words |
 //! | [`histogram`] | distributions without allocation |
@@ -17,9 +22,15 @@
 pub mod device_tree;
 pub mod exception;
 pub mod guest_image;
+pub mod guest_ram;
+pub mod guest_tree;
 pub mod histogram;
+pub mod injection;
+pub mod pl011;
 pub mod psci;
 pub mod schedule;
 pub mod shell;
 pub mod stage2;
+pub mod system_registers;
 pub mod vgic;
+pub mod vm_description;

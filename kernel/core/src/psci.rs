@@ -32,8 +32,18 @@ pub const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
 pub const NOT_SUPPORTED: u64 = -1i64 as u64;
 /// INVALID_PARAMETERS.
 pub const INVALID_PARAMETERS: u64 = -2i64 as u64;
+/// ALREADY_ON.
+pub const ALREADY_ON: u64 = -4i64 as u64;
+/// ON_PENDING.
+pub const ON_PENDING: u64 = -5i64 as u64;
+/// INVALID_ADDRESS.
+pub const INVALID_ADDRESS: u64 = -9i64 as u64;
 /// AFFINITY_INFO: the core is on.
 pub const ON: u64 = 0;
+/// AFFINITY_INFO: the core is off.
+pub const OFF: u64 = 1;
+/// AFFINITY_INFO: the core was told to go on and has not yet.
+pub const COMING: u64 = 2;
 /// PSCI 1.1.
 const PSCI_1_1: u64 = 1 << 16 | 1;
 /// SMCCC 1.1.

@@ -1,0 +1,99 @@
+//! Exceptions given to a guest: what its registers hold as its own handler begins (DDI 0487, D1.3 and the
+//! pseudocode of `AArch64.TakeException`).
+
+/// Registers that an exception changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Address of the vector.
+    pub pc: u64,
+    /// Processor state in the handler.
+    pub pstate: u64,
+    /// `ESR_EL1`.
+    pub syndrome: u64,
+    /// `FAR_EL1`, if the exception sets it.
+    pub fault_address: Option<u64>,
+}
+
+/// What a guest is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exception {
+    /// An undefined instruction: what Bale does not offer.
+    Undefined,
+    /// A synchronous external abort on a data access to this virtual address.
+    DataAbort(u64),
+    /// A synchronous external abort on the fetch from this virtual address.
+    InstructionAbort(u64),
+}
+
+const INSTRUCTION_LENGTH: u64 = 1 << 25;
+/// Fault status: synchronous external abort, not on a table walk.
+const EXTERNAL: u64 = 0x10;
+
+/// EL1 with its own stack pointer, everything masked.
+const HANDLER: u64 = 0x3c5;
+/// Condition flags and DIT, which an exception leaves alone.
+const KEPT: u64 = 0xf << 28 | 1 << 24;
+const PAN: u64 = 1 << 22;
+const SSBS: u64 = 1 << 12;
+/// `SCTLR_EL1`: SPAN (0: PAN is set) and DSSBS.
+const SPAN: u64 = 1 << 23;
+const DSSBS: u64 = 1 << 44;
+
+impl Exception {
+    /// The guest's registers at its vector, from its processor state, `VBAR_EL1` and `SCTLR_EL1`. `pan` says whether
+    /// the processor has FEAT_PAN.
+    pub fn entry(self, pstate: u64, vectors: u64, control: u64, pan: bool) -> Entry {
+        let from_el0 = pstate & 0xc == 0;
+        let offset = match (from_el0, pstate & 1) {
+            (true, _) => 0x400,
+            (false, 1) => 0x200,
+            (false, _) => 0,
+        };
+        // Exception class: from a lower level, or from the same one.
+        let (class, fault_address) = match self {
+            Self::Undefined => (0, None),
+            Self::InstructionAbort(address) => (if from_el0 { 0x20 } else { 0x21 }, Some(address)),
+            Self::DataAbort(address) => (if from_el0 { 0x24 } else { 0x25 }, Some(address)),
+        };
+        let status = if fault_address.is_some() { EXTERNAL } else { 0 };
+        let raised = pan && control & SPAN == 0;
+        let mut state = HANDLER | pstate & KEPT | pstate & PAN;
+        if raised {
+            state |= PAN;
+        }
+        if control & DSSBS != 0 {
+            state |= SSBS;
+        }
+        Entry {
+            pc: vectors.wrapping_add(offset),
+            pstate: state,
+            syndrome: class << 26 | INSTRUCTION_LENGTH | status,
+            fault_address,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VECTORS: u64 = 0xffff_8000_0001_0000;
+
+    #[test]
+    fn vectors_by_level_and_stack() {
+        for (pstate, offset) in [(0x3c0, 0x400), (0x3c4, 0), (0x3c5, 0x200)] {
+            let entry = Exception::Undefined.entry(pstate, VECTORS, SPAN, true);
+            assert_eq!(entry.pc, VECTORS + offset, "{pstate:#x}");
+            assert_eq!((entry.pstate, entry.syndrome, entry.fault_address), (0x3c5, 0x0200_0000, None));
+        }
+    }
+
+    #[test]
+    fn aborts_name_address_and_class() {
+        let kernel = Exception::DataAbort(0x1234).entry(0x6000_0005, VECTORS, 0, true);
+        assert_eq!((kernel.syndrome, kernel.fault_address), (0x9600_0010, Some(0x1234)));
+        assert_eq!(kernel.pstate, 0x6000_03c5 | PAN);
+        let user = Exception::InstructionAbort(0x1000).entry(0, VECTORS, SPAN | DSSBS, true);
+        assert_eq!((user.syndrome, user.pstate), (0x8200_0010, 0x3c5 | SSBS));
+    }
+}

@@ -1,0 +1,327 @@
+//! What a virtual machine is to be: a text of `key = value` lines.
+//!
+//! | key | value | without it |
+//! |---|---|---|
+//! | `memory` | bytes, with `K`, `M` or `G` behind; whole 2 MiB | must be there |
+//! | `vcpus` | virtual CPUs, 1 to 8 | 1 |
+//! | `kernel` | name of an arm64 Image beside the description | must be there |
+//! | `initrd` | name of the initial RAM disk | none |
+//! | `cmdline` | kernel command line | empty |
+//! | `swap` | bytes of its swap disk | none |
+//! | `quota` | bytes that the swap disk may take in the pool at most | the pool's own limit |
+//! | `codec` | `lz4`, `lz4hc` or `deflate` | `lz4` |
+//! | `cores` | physical cores for its virtual CPUs, as `1,2,4-7` | all but the first, in turn |
+//!
+//! Empty lines and lines that begin with `#` are left out. Each key may come once. The text is not trusted.
+
+use core::fmt;
+
+use heapless::{String, Vec};
+
+use crate::vgic::MAX_VCPUS;
+
+/// Bytes of memory that a machine has at most.
+pub const LARGEST_MEMORY: u64 = 4 << 30;
+/// Memory comes in blocks.
+pub const BLOCK: u64 = 2 << 20;
+/// Bytes of a swap disk at most.
+pub const LARGEST_SWAP: u64 = 64 << 30;
+
+/// How the pages of a swap disk are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PackedBy {
+    /// LZ4, fast.
+    #[default]
+    Lz4,
+    /// LZ4, with a longer search.
+    Lz4High,
+    /// DEFLATE.
+    Deflate,
+}
+
+/// A machine's description.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmDescription {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Virtual CPUs.
+    pub vcpus: usize,
+    /// Name of the kernel image.
+    pub kernel: String<64>,
+    /// Name of the initial RAM disk.
+    pub initrd: Option<String<64>>,
+    /// Kernel command line.
+    pub command_line: String<512>,
+    /// Bytes of the swap disk; 0 for none.
+    pub swap: u64,
+    /// Bytes that it may take in the pool.
+    pub quota: Option<u64>,
+    /// How its pages are packed.
+    pub codec: PackedBy,
+    /// Physical cores for the virtual CPUs, in turn; empty for any.
+    pub cores: Vec<u8, 16>,
+}
+
+/// What is wrong in a description.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// Not UTF-8.
+    NotText,
+    /// No `=`.
+    NoValue,
+    /// No such key.
+    UnknownKey,
+    /// The key came before.
+    Twice,
+    /// A value that is too long.
+    TooLong,
+    /// Not a number, or a unit that nobody knows.
+    NotANumber,
+    /// Memory that is zero, too much or no multiple of a block.
+    Memory,
+    /// No virtual CPU, or too many.
+    Vcpus,
+    /// A swap disk that is too large or no multiple of a page.
+    Swap,
+    /// No such codec.
+    Codec,
+    /// Not a list of cores.
+    Cores,
+    /// `memory` is missing.
+    NoMemory,
+    /// `kernel` is missing.
+    NoKernel,
+}
+
+/// An error and the line it is in, from 1; 0 if it is in none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DescriptionError {
+    /// Number of the line.
+    pub line: usize,
+    /// What is wrong.
+    pub wrong: Wrong,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotText => f.write_str("it is no UTF-8 text"),
+            Self::NoValue => f.write_str("not a line of `key = value`"),
+            Self::UnknownKey => f.write_str("no such key"),
+            Self::Twice => f.write_str("the key came before"),
+            Self::TooLong => f.write_str("the value is too long"),
+            Self::NotANumber => f.write_str("not a number with K, M, G or nothing behind it"),
+            Self::Memory => write!(f, "memory must be whole 2 MiB, at most {} MiB", LARGEST_MEMORY >> 20),
+            Self::Vcpus => write!(f, "vcpus must be 1 to {MAX_VCPUS}"),
+            Self::Swap => write!(f, "swap must be whole pages of 4 KiB, at most {} GiB", LARGEST_SWAP >> 30),
+            Self::Codec => f.write_str("codec must be lz4, lz4hc or deflate"),
+            Self::Cores => f.write_str("cores must be a list such as 1,2,4-7"),
+            Self::NoMemory => f.write_str("memory is missing"),
+            Self::NoKernel => f.write_str("kernel is missing"),
+        }
+    }
+}
+
+impl fmt::Display for DescriptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => self.wrong.fmt(f),
+            line => write!(f, "line {line}: {}", self.wrong),
+        }
+    }
+}
+
+/// Keys, each with its bit in a mask of those seen.
+const KEYS: [&str; 9] = ["memory", "vcpus", "kernel", "initrd", "cmdline", "swap", "quota", "codec", "cores"];
+
+impl VmDescription {
+    /// Reads a description.
+    ///
+    /// # Errors
+    /// See [`Wrong`].
+    pub fn parse(text: &[u8]) -> Result<Self, DescriptionError> {
+        let everywhere = |wrong| DescriptionError { line: 0, wrong };
+        let text = core::str::from_utf8(text).map_err(|_| everywhere(Wrong::NotText))?;
+        let mut description = Self {
+            memory: 0,
+            vcpus: 1,
+            kernel: String::new(),
+            initrd: None,
+            command_line: String::new(),
+            swap: 0,
+            quota: None,
+            codec: PackedBy::Lz4,
+            cores: Vec::new(),
+        };
+        let mut seen = 0u16;
+        for (index, line) in text.lines().enumerate() {
+            let line_error = |wrong| DescriptionError { line: index + 1, wrong };
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (key, value) = line.split_once('=').ok_or(line_error(Wrong::NoValue))?;
+            let key = key.trim();
+            let place = KEYS.iter().position(|known| *known == key);
+            let bit = 1u16 << place.ok_or(line_error(Wrong::UnknownKey))?;
+            if seen & bit != 0 {
+                return Err(line_error(Wrong::Twice));
+            }
+            seen |= bit;
+            description.set(key, value.trim()).map_err(line_error)?;
+        }
+        if description.memory == 0 {
+            return Err(everywhere(Wrong::NoMemory));
+        }
+        if description.kernel.is_empty() {
+            return Err(everywhere(Wrong::NoKernel));
+        }
+        Ok(description)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), Wrong> {
+        match key {
+            "memory" => {
+                self.memory = bytes(value)?;
+                let good = self.memory > 0 && self.memory <= LARGEST_MEMORY;
+                if !good || !self.memory.is_multiple_of(BLOCK) {
+                    return Err(Wrong::Memory);
+                }
+            }
+            "vcpus" => {
+                self.vcpus = value.parse().map_err(|_| Wrong::Vcpus)?;
+                if !(1..=MAX_VCPUS).contains(&self.vcpus) {
+                    return Err(Wrong::Vcpus);
+                }
+            }
+            "kernel" => self.kernel = copy(value)?,
+            "initrd" => self.initrd = Some(copy(value)?),
+            "cmdline" => self.command_line = copy(value)?,
+            "swap" => {
+                self.swap = bytes(value)?;
+                if !self.swap.is_multiple_of(4096) || self.swap > LARGEST_SWAP {
+                    return Err(Wrong::Swap);
+                }
+            }
+            "quota" => self.quota = Some(bytes(value)?),
+            "codec" => {
+                self.codec = match value {
+                    "lz4" => PackedBy::Lz4,
+                    "lz4hc" => PackedBy::Lz4High,
+                    "deflate" => PackedBy::Deflate,
+                    _ => return Err(Wrong::Codec),
+                }
+            }
+            _ => self.cores = cores(value)?,
+        }
+        Ok(())
+    }
+}
+
+fn copy<const N: usize>(value: &str) -> Result<String<N>, Wrong> {
+    String::try_from(value).map_err(|_| Wrong::TooLong)
+}
+
+/// A number of bytes with its unit.
+fn bytes(value: &str) -> Result<u64, Wrong> {
+    let (digits, shift) = match value.as_bytes().last() {
+        Some(b'K') => (&value[..value.len() - 1], 10),
+        Some(b'M') => (&value[..value.len() - 1], 20),
+        Some(b'G') => (&value[..value.len() - 1], 30),
+        _ => (value, 0),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| Wrong::NotANumber)?;
+    number.checked_mul(1 << shift).ok_or(Wrong::NotANumber)
+}
+
+/// A list of cores with ranges.
+fn cores(value: &str) -> Result<Vec<u8, 16>, Wrong> {
+    let mut all = Vec::new();
+    for part in value.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |word: &str| word.trim().parse::<u8>().map_err(|_| Wrong::Cores);
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(Wrong::Cores);
+        }
+        for core in first..=last {
+            all.push(core).map_err(|_| Wrong::Cores)?;
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 1G\nquota = 64M\ncodec = deflate\ncores = 1,3-5\n";
+
+    #[test]
+    fn everything_named() {
+        let description = VmDescription::parse(GOOD.as_bytes()).unwrap();
+        assert_eq!((description.memory, description.vcpus), (256 << 20, 2));
+        assert_eq!(description.kernel.as_str(), "vmlinuz");
+        assert_eq!(description.initrd.as_deref(), Some("kit.cpio"));
+        assert_eq!(description.command_line.as_str(), "console=ttyAMA0 a=b");
+        assert_eq!((description.swap, description.quota), (1 << 30, Some(64 << 20)));
+        assert_eq!(description.codec, PackedBy::Deflate);
+        assert_eq!(description.cores.as_slice(), [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn each_mistake_has_its_line() {
+        let with = |line: &str| VmDescription::parse(format!("memory=2M\nkernel=k\n{line}\n").as_bytes());
+        for (line, wrong) in [
+            ("vcpus = 0", Wrong::Vcpus),
+            ("vcpus = 9", Wrong::Vcpus),
+            ("vcpus = -1", Wrong::Vcpus),
+            ("memory = 4M", Wrong::Twice),
+            ("colour = red", Wrong::UnknownKey),
+            ("quota", Wrong::NoValue),
+            ("quota = 1T", Wrong::NotANumber),
+            ("quota = 99999999999999999999", Wrong::NotANumber),
+            ("quota = 18446744073709551615G", Wrong::NotANumber),
+            ("swap = 1", Wrong::Swap),
+            ("swap = 65G", Wrong::Swap),
+            ("codec = zip", Wrong::Codec),
+            ("cores = 5-3", Wrong::Cores),
+            ("cores = 0-99", Wrong::Cores),
+            ("cores = ", Wrong::Cores),
+        ] {
+            assert_eq!(with(line), Err(DescriptionError { line: 3, wrong }), "{line}");
+        }
+        let long = format!("cmdline = {}", "x".repeat(513));
+        assert_eq!(with(&long), Err(DescriptionError { line: 3, wrong: Wrong::TooLong }));
+        for memory in ["0", "1M", "3M", "5G", "1"] {
+            let text = format!("memory = {memory}\nkernel = k");
+            let error = DescriptionError { line: 1, wrong: Wrong::Memory };
+            assert_eq!(VmDescription::parse(text.as_bytes()), Err(error), "{memory}");
+        }
+        let missing = |text: &str| VmDescription::parse(text.as_bytes()).unwrap_err().wrong;
+        assert_eq!(missing("kernel = k"), Wrong::NoMemory);
+        assert_eq!(missing("memory = 2M"), Wrong::NoKernel);
+        assert_eq!(VmDescription::parse(&[0xff]).unwrap_err().wrong, Wrong::NotText);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text(text in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(description) = VmDescription::parse(&text) {
+                prop_assert!(description.memory > 0 && !description.kernel.is_empty());
+            }
+        }
+
+        /// Lines that are nearly right.
+        #[test]
+        fn any_values(lines in proptest::collection::vec((0..KEYS.len(), "[0-9a-zKMG,= -]{0,12}"), 0..12)) {
+            let text: std::string::String =
+                lines.iter().map(|(key, value)| format!("{}={value}\n", KEYS[*key])).collect();
+            if let Ok(description) = VmDescription::parse(text.as_bytes()) {
+                prop_assert!((1..=MAX_VCPUS).contains(&description.vcpus));
+                prop_assert!(description.memory.is_multiple_of(BLOCK) && description.memory <= LARGEST_MEMORY);
+            }
+        }
+    }
+}
