@@ -111,7 +111,8 @@ pub fn further_core(index: u64) -> ! {
     let counts = mmu::initialise_controls();
     cores::claim(index as usize);
     let Some(machine) = MACHINE.get() else { mask::halt() };
-    if let Err(error) = interrupts::initialise_core(&[machine.timer.hypervisor_physical]) {
+    vm::learn_identification();
+    if let Err(error) = interrupts::initialise_core(&private_interrupts(machine)) {
         println!("bale: core {index} stays off: {error:?}");
         mask::halt();
     }
@@ -234,11 +235,17 @@ fn for_each_free(machine: &Machine, mut taken: Vec<(u64, u64), 24>, mut visit: i
     }
 }
 
+/// PPIs that each core handles.
+fn private_interrupts(machine: &Machine) -> [u32; 3] {
+    [machine.timer.hypervisor_physical, interrupts::VIRTUAL_TIMER, interrupts::MAINTENANCE]
+}
+
 fn start_interrupts(board: &Board, machine: &Machine) {
     let controller = Controller {
         distributor: machine.gic.distributor.base,
         redistributors: machine.gic.redistributors.iter().map(|region| region.base).collect(),
     };
+    vm::learn_identification();
     let timer = machine.timer.hypervisor_physical;
     let uart = machine.uart.interrupt;
     interrupts::initialise(
@@ -248,10 +255,12 @@ fn start_interrupts(board: &Board, machine: &Machine) {
             (interrupts::DRAIN, "drain", drain::on_interrupt),
             (interrupts::STOP, "stop", fault::on_stop),
             (timer, "timer", task::on_timer),
+            (interrupts::VIRTUAL_TIMER, "guest timer", vm::on_virtual_timer),
+            (interrupts::MAINTENANCE, "guest maintenance", vm::on_maintenance),
             (uart, "uart", console::on_interrupt),
         ],
     );
-    let ready = interrupts::initialise_core(&[timer])
+    let ready = interrupts::initialise_core(&private_interrupts(machine))
         .and_then(|()| interrupts::enable_shared(uart, mask::affinity()));
     if let Err(error) = ready {
         stop(board, format_args!("the GIC at {:#x} cannot be used: {error:?}", machine.gic.distributor.base));

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `guests/NAME` | an arm64 Image |
 //! | `pages` | 4096-byte pages, one after the other |
+//! | `NAME.vm` | description of a virtual machine (see [`bale_core::vm_description`]) |
+//! | any other | a kernel or initial RAM disk that a description names |
 //!
 //! The bundle is not trusted: an archive that cannot be read, or pages that are not whole, are errors.
 
@@ -14,6 +16,9 @@ use spin::Once;
 use tar_no_std::TarArchiveRef;
 
 use crate::memory::PAGE_SIZE;
+
+/// What the name of a description ends with.
+const DESCRIPTION: &str = ".vm";
 
 static BUNDLE: Once<Bundle> = Once::new();
 
@@ -83,4 +88,30 @@ pub fn guest(name: &str) -> Option<&'static [u8]> {
     path.push_str("guests/").ok()?;
     path.push_str(name).ok()?;
     entry(BUNDLE.get()?.archive, &path).ok().flatten()
+}
+
+/// A file of the bundle, by its whole name.
+pub fn file(name: &str) -> Option<&'static [u8]> {
+    entry(BUNDLE.get()?.archive, name).ok().flatten()
+}
+
+/// The description of the virtual machine with this name.
+pub fn description(name: &str) -> Option<&'static [u8]> {
+    let mut path: heapless::String<64> = heapless::String::new();
+    path.push_str(name).ok()?;
+    path.push_str(DESCRIPTION).ok()?;
+    file(&path)
+}
+
+/// Calls `visit` with the name of each virtual machine that the bundle describes.
+pub fn for_each_description(mut visit: impl FnMut(&str)) {
+    let Some(archive) = BUNDLE.get().and_then(|bundle| TarArchiveRef::new(bundle.archive).ok()) else {
+        return;
+    };
+    for entry in archive.entries() {
+        let name = entry.filename();
+        if let Some(name) = name.as_str().ok().and_then(|name| name.strip_suffix(DESCRIPTION)) {
+            visit(name);
+        }
+    }
 }

@@ -83,6 +83,28 @@ pub fn read() -> u8 {
     }
 }
 
+/// Next byte of input; waits for one until `deadline` (ticks) has passed.
+pub fn read_until(deadline: u64) -> Option<u8> {
+    let reader = task::current();
+    loop {
+        {
+            let mut console = CONSOLE.lock();
+            if let Some(console) = console.as_mut() {
+                if let Some(byte) = console.input.pop_front() {
+                    return Some(byte);
+                }
+                if !console.readers.contains(&reader) {
+                    let _ = console.readers.push(reader);
+                }
+            }
+        }
+        if crate::clock::now() >= deadline {
+            return None;
+        }
+        task::park_until(deadline);
+    }
+}
+
 /// Whether this byte waits in the input; it and everything before it is dropped then.
 pub fn take_input(wanted: u8) -> bool {
     let mut console = CONSOLE.lock();

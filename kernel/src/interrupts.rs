@@ -13,8 +13,8 @@ use arm_gic::gicv3::{
     GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator, SgiTarget, SgiTargetGroup,
 };
 use arm_gic::{IntId, InterruptGroup, Trigger, UniqueMmioPointer};
-use bale_arch::mask;
 use bale_arch::vectors::TrapFrame;
+use bale_arch::{gich, mask};
 use heapless::Vec;
 use spin::Once;
 
@@ -29,6 +29,11 @@ pub const DRAIN: u32 = 1;
 /// SGI: stop for good.
 pub const STOP: u32 = 2;
 
+/// PPI: a guest's virtual timer, which the guest ends.
+pub const VIRTUAL_TIMER: u32 = bale_core::vgic::VIRTUAL_TIMER;
+/// PPI: the virtual interrupt interface wants maintenance (Arm BSA, B_PPI_00).
+pub const MAINTENANCE: u32 = 25;
+
 /// An interrupt that somebody handles.
 pub struct Source {
     /// GIC interrupt number.
@@ -36,6 +41,8 @@ pub struct Source {
     /// As `irq` prints it.
     pub name: &'static str,
     handler: fn(),
+    /// It stays active when its handler is done: somebody else ends it.
+    kept: bool,
     taken: [AtomicU64; MAX_CORES],
 }
 
@@ -79,7 +86,8 @@ static UNKNOWN: AtomicU64 = AtomicU64::new(0);
 pub fn initialise(controller: Controller, sources: &[(u32, &'static str, fn())]) {
     let mut table = Vec::new();
     for &(id, name, handler) in sources {
-        let source = Source { id, name, handler, taken: [const { AtomicU64::new(0) }; MAX_CORES] };
+        let taken = [const { AtomicU64::new(0) }; MAX_CORES];
+        let source = Source { id, name, handler, kept: id == VIRTUAL_TIMER, taken };
         assert!(table.push(source).is_ok(), "more interrupt sources than the table holds");
     }
     SOURCES.call_once(|| table);
@@ -129,6 +137,7 @@ pub fn initialise_core(private: &[u32]) -> Result<(), InterruptError> {
     GicCpuInterface::enable_system_register_el2(true);
     GicCpuInterface::set_priority_mask(0xff);
     GicCpuInterface::enable_group1(true);
+    gich::split_end_of_interrupt();
     Ok(())
 }
 
@@ -183,7 +192,10 @@ extern "C" fn bale_interrupt(_frame: &mut TrapFrame) {
     while let Some(id) = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1) {
         cores::count(&core.interrupts);
         let number = u32::from(id);
-        match sources.iter().find(|source| source.id == number) {
+        // The priority drop; interrupts stay masked, so nothing comes in between.
+        GicCpuInterface::end_interrupt(id, InterruptGroup::Group1);
+        let source = sources.iter().find(|source| source.id == number);
+        match source {
             Some(source) => {
                 cores::count(&source.taken[core.index()]);
                 (source.handler)();
@@ -192,7 +204,9 @@ extern "C" fn bale_interrupt(_frame: &mut TrapFrame) {
                 UNKNOWN.fetch_add(1, Ordering::Relaxed);
             }
         }
-        GicCpuInterface::end_interrupt(id, InterruptGroup::Group1);
+        if source.is_none_or(|source| !source.kept) {
+            gich::deactivate(number);
+        }
     }
     core.in_interrupt.store(false, Ordering::Relaxed);
     task::preempt_if_asked();

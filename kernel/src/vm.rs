@@ -1,22 +1,43 @@
-//! Virtual machines: up to [`MAX_VMS`] at once, each with one virtual CPU that is a task of one core.
+//! Virtual machines: up to [`MAX_VMS`] at once, each with one or more virtual CPUs that are tasks of cores.
 //!
-//! A machine is made by [`start`], runs in its task, and ends for a [`Reason`]; nothing that a guest does ends more
-//! than that guest. When it ends, everything it stored goes into the deferred rings in runs and its memory goes back
-//! at once; the drain finishes later, and the books say when.
+//! | module | what it does |
+//! |---|---|
+//! | [`build`] | a machine from its description: memory, kernel, initial RAM disk, device tree |
+//! | [`memory`] | frames behind stage 2, and access to them |
+//! | [`vcpu`] | the task that enters the guest; whose state a core has loaded |
+//! | [`delivery`] | interrupts to virtual CPUs: list registers, virtual timer, waking and kicking |
+//! | [`trap`] | what a guest traps for: system registers, device registers, waiting |
+//! | [`devices`], [`console`] | the device bus; the guest's console |
+//! | [`hypercall`], [`firmware`] | calls: Bale's own for small guests; PSCI and SMCCC |
 //!
-//! Lock order: a machine's [`Slot`] lock before everything of the pool and the frames.
+//! A machine ends for a [`Reason`]; nothing that a guest does ends more than that guest. When it ends, everything it
+//! stored goes into the deferred rings in runs and its memory goes back at once; the drain finishes later, and the
+//! books say when.
+//!
+//! Lock order: a machine's [`Slot`] locks before everything of the pool and the frames; its UART before its interrupt
+//! controller.
 
+mod build;
+mod console;
+mod delivery;
+mod devices;
+mod firmware;
 mod hypercall;
 mod memory;
+mod trap;
 mod vcpu;
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bale_abi::{GuestInfo, INFO_MAGIC, RAM_SIZE, report};
 use bale_core::exception::{Fault, Syndrome};
 use bale_core::guest_image::ImageError;
+use bale_core::vgic::{MAX_VCPUS, Vgic};
+use bale_core::vm_description::DescriptionError;
 use bale_swap::Statistics;
+use heapless::String;
+use spin::rwlock::RwLock;
 
 use crate::pool::Kernel;
 use crate::sync::Lock;
@@ -24,11 +45,19 @@ use crate::task::{self, TaskId};
 use crate::{bundle, clock, cores};
 use memory::GuestMemory;
 
+pub use build::start_described;
+pub use console::{attach, detach, send};
+pub use delivery::{on_maintenance, on_virtual_timer};
+pub use trap::learn_identification;
+
 /// The swap device of a guest.
 pub type SwapDevice = bale_swap::Device<'static, Kernel>;
 
 /// Machines at most.
 pub const MAX_VMS: usize = 4;
+
+/// A guest's name; what does not fit is cut.
+pub type Name = String<24>;
 
 /// Why a machine ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +66,9 @@ pub enum Reason {
     Exited(u64),
     /// It turned itself off through PSCI.
     PoweredOff,
-    /// `vm kill`.
+    /// It asked for a restart through PSCI.
+    Reset,
+    /// `vm kill` or `vm stop`.
     Killed,
     /// It touched what is not its own: address, and whether it wrote.
     StrayAccess(u64, bool),
@@ -58,6 +89,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Exited(status) => write!(f, "exited with status {status}"),
             Self::PoweredOff => f.write_str("powered off"),
+            Self::Reset => f.write_str("asked for a restart"),
             Self::Killed => f.write_str("killed"),
             Self::StrayAccess(ipa, true) => write!(f, "stopped: wrote to {ipa:#x}, which it has not"),
             Self::StrayAccess(ipa, false) => write!(f, "stopped: read from {ipa:#x}, which it has not"),
@@ -90,6 +122,16 @@ pub enum StartError {
     Image(ImageError),
     /// The image does not fit into the guest's memory.
     ImageTooLarge,
+    /// The description is wrong.
+    Description(DescriptionError),
+    /// The bundle holds no file of the name that the description gives for the kernel.
+    NoKernel,
+    /// The same for the initial RAM disk.
+    NoInitrd,
+    /// The initial RAM disk does not fit into the guest's memory beside its kernel.
+    InitrdTooLarge,
+    /// No task or stack is free for a virtual CPU.
+    NoTask,
     /// All [`MAX_VMS`] are in use.
     TooMany,
     /// There is no such core.
@@ -105,6 +147,13 @@ impl fmt::Display for StartError {
             Self::NoPages => f.write_str("the bundle holds no pages (start with `cargo bale run`)"),
             Self::Image(error) => write!(f, "the image cannot be started: {error}"),
             Self::ImageTooLarge => f.write_str("the image does not fit into the guest's memory"),
+            Self::Description(error) => write!(f, "its description: {error}"),
+            Self::NoKernel => f.write_str("the bundle has no file of the kernel's name"),
+            Self::NoInitrd => f.write_str("the bundle has no file of the initrd's name"),
+            Self::InitrdTooLarge => {
+                f.write_str("the initrd does not fit into the guest's memory beside its kernel")
+            }
+            Self::NoTask => f.write_str("no task is free for its virtual CPUs; `tasks` shows them"),
             Self::TooMany => write!(f, "{MAX_VMS} machines exist already; `vm list` shows them"),
             Self::NoSuchCore => f.write_str("there is no such core online; `cores` shows them"),
             Self::OutOfMemory => f.write_str("not enough free memory; `mem` shows it"),
@@ -119,21 +168,27 @@ pub enum State {
     Empty,
     /// Running.
     Running,
+    /// Standing still until `vm resume`.
+    Paused,
     /// Ended.
     Ended(Reason),
 }
 
 /// What `vm list` prints of one.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Summary {
     /// Number of its slot.
     pub slot: usize,
     /// How often a machine was started in the slot.
     pub generation: u32,
     /// Name of its guest.
-    pub guest: &'static str,
-    /// Core of its virtual CPU.
+    pub guest: Name,
+    /// Core of its first virtual CPU.
     pub core: usize,
+    /// Virtual CPUs.
+    pub vcpus: usize,
+    /// Bytes of memory.
+    pub memory: u64,
     /// Running, or why not.
     pub state: State,
     /// Figures it reported, by [`report`] key minus one.
@@ -157,8 +212,10 @@ impl Summary {
         Self {
             slot: 0,
             generation: 0,
-            guest: "",
+            guest: Name::new(),
             core: 0,
+            vcpus: 1,
+            memory: RAM_SIZE,
             state: State::Empty,
             figures: [0; report::KEYS],
             exits: 0,
@@ -173,25 +230,62 @@ impl Summary {
 
 struct Status {
     summary: Summary,
-    task: Option<TaskId>,
     waiter: Option<TaskId>,
     device: Option<&'static SwapDevice>,
     started: u64,
 }
 
-struct Slot {
-    status: Lock<Status>,
-    kill: AtomicBool,
-    exits: AtomicU64,
-    calls: AtomicU64,
-    /// Taken by the machine's task when it starts.
-    parts: Lock<Option<Parts>>,
+/// Whether a virtual CPU is on, as PSCI sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Power {
+    Off,
+    /// Told to go on at this address with this value in x0.
+    Coming(u64, u64),
+    On,
 }
 
-/// What a machine's task owns.
-struct Parts {
-    memory: GuestMemory,
-    entry: u64,
+/// What others may touch of a virtual CPU.
+struct Shared {
+    power: Lock<Power>,
+    task: Lock<Option<TaskId>>,
+    core: AtomicUsize,
+    /// Something changed that it must look at before it enters the guest again.
+    attention: AtomicBool,
+    /// It is in the guest, or about to be: an interrupt brings it out.
+    in_guest: AtomicBool,
+    /// Exits to the hypervisor, and calls among them: written by its own task alone.
+    exits: AtomicU64,
+    calls: AtomicU64,
+    /// It is parked, or about to be: somebody has to wake it.
+    parked: AtomicBool,
+}
+
+/// How a machine is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A small guest of ours: what it touches and has not stops it.
+    Small,
+    /// A guest with devices: what it touches and has not gives it an external abort.
+    Full,
+}
+
+struct Slot {
+    status: Lock<Status>,
+    /// It is to end, and the first reason given.
+    stop: AtomicBool,
+    reason: Lock<Option<Reason>>,
+    paused: AtomicBool,
+    /// What its virtual counter is behind the physical one.
+    counter_offset: AtomicU64,
+    /// Tasks of virtual CPUs that have not ended.
+    live: AtomicUsize,
+    /// Whole while tasks live: they hold it for reading.
+    memory: RwLock<Option<GuestMemory>>,
+    kind: Lock<Kind>,
+    vcpus: [Shared; MAX_VCPUS],
+    vgic: Lock<Vgic>,
+    devices: devices::Devices,
+    console: console::Console,
 }
 
 static SLOTS: [Slot; MAX_VMS] = [const { Slot::new() }; MAX_VMS];
@@ -199,17 +293,50 @@ static SLOTS: [Slot; MAX_VMS] = [const { Slot::new() }; MAX_VMS];
 impl Slot {
     const fn new() -> Self {
         Self {
-            status: Lock::new(Status {
-                summary: Summary::empty(),
-                task: None,
-                waiter: None,
-                device: None,
-                started: 0,
-            }),
-            kill: AtomicBool::new(false),
-            exits: AtomicU64::new(0),
-            calls: AtomicU64::new(0),
-            parts: Lock::new(None),
+            status: Lock::new(Status { summary: Summary::empty(), waiter: None, device: None, started: 0 }),
+            stop: AtomicBool::new(false),
+            reason: Lock::new(None),
+            paused: AtomicBool::new(false),
+            counter_offset: AtomicU64::new(0),
+            live: AtomicUsize::new(0),
+            memory: RwLock::new(None),
+            kind: Lock::new(Kind::Small),
+            vcpus: [const {
+                Shared {
+                    power: Lock::new(Power::Off),
+                    task: Lock::new(None),
+                    core: AtomicUsize::new(0),
+                    attention: AtomicBool::new(false),
+                    in_guest: AtomicBool::new(false),
+                    exits: AtomicU64::new(0),
+                    calls: AtomicU64::new(0),
+                    parked: AtomicBool::new(false),
+                }
+            }; MAX_VCPUS],
+            vgic: Lock::new(Vgic::new(1)),
+            devices: devices::Devices::new(),
+            console: console::Console::new(),
+        }
+    }
+
+    /// Ends the machine: every virtual CPU leaves the guest and ends its task. The first reason counts.
+    fn finish(&self, reason: Reason) {
+        self.reason.lock().get_or_insert(reason);
+        self.stop.store(true, Ordering::Release);
+        self.kick_all();
+    }
+
+    /// Exits and calls of all virtual CPUs.
+    fn counts(&self) -> [u64; 2] {
+        let sum = |count: fn(&Shared) -> &AtomicU64| {
+            self.vcpus.iter().map(|shared| count(shared).load(Ordering::Relaxed)).sum()
+        };
+        [sum(|shared| &shared.exits), sum(|shared| &shared.calls)]
+    }
+
+    fn kick_all(&self) {
+        for shared in &self.vcpus {
+            shared.kick();
         }
     }
 
@@ -225,7 +352,7 @@ impl Slot {
     }
 }
 
-/// Starts a guest of the bundle on a core; the number of its slot.
+/// Starts a small guest of the bundle on a core; the number of its slot.
 ///
 /// # Errors
 /// See [`StartError`]; nothing is left half-started.
@@ -238,8 +365,7 @@ pub fn start(guest: &'static str, mode: u64, core: usize, seed: u64) -> Result<u
     if !cores::all().get(core).is_some_and(cores::Core::online) {
         return Err(StartError::NoSuchCore);
     }
-    let index = reserve(guest, core).ok_or(StartError::TooMany)?;
-    let slot = &SLOTS[index];
+    let index = reserve(guest, &[core], RAM_SIZE, Kind::Small).ok_or(StartError::TooMany)?;
     let page_count = pages.len() / 4096;
     let info = GuestInfo {
         magic: INFO_MAGIC,
@@ -249,26 +375,52 @@ pub fn start(guest: &'static str, mode: u64, core: usize, seed: u64) -> Result<u
         ram_size: RAM_SIZE,
         seed,
     };
-    let started = GuestMemory::new(index, image, &info, pages).and_then(|(memory, entry)| {
-        *slot.parts.lock() = Some(Parts { memory, entry });
-        task::spawn("vcpu", core, task::VCPU, vcpu::task, index as u64).map_err(|_| {
-            let parts = slot.parts.lock().take();
-            if let Some(parts) = parts {
-                parts.memory.release();
+    match GuestMemory::new(index, image, &info, pages) {
+        Ok((memory, entry)) => launch(index, memory, entry, bale_abi::INFO_BASE),
+        Err(error) => Err(abandon(index, error)),
+    }
+}
+
+/// Starts the virtual CPUs of a machine whose memory is ready, the first one at `entry` with `argument` in x0.
+fn launch(index: usize, memory: GuestMemory, entry: u64, argument: u64) -> Result<usize, StartError> {
+    let slot = &SLOTS[index];
+    let vcpus = slot.status.lock().summary.vcpus;
+    *slot.memory.write() = Some(memory);
+    *slot.vcpus[0].power.lock() = Power::Coming(entry, argument);
+    slot.live.store(vcpus, Ordering::Release);
+    for number in 0..vcpus {
+        let shared = &slot.vcpus[number];
+        let core = shared.core.load(Ordering::Relaxed);
+        let argument = (index * MAX_VCPUS + number) as u64;
+        match task::spawn("vcpu", core, task::VCPU, vcpu::task, argument) {
+            Ok(task) => *shared.task.lock() = Some(task),
+            Err(_) => {
+                // Those that run end by themselves, the last one tidies up; without any, it is done here.
+                slot.finish(Reason::NoWorkspace);
+                if slot.live.fetch_sub(vcpus - number, Ordering::AcqRel) == vcpus - number {
+                    release_memory(index);
+                    return Err(abandon(index, StartError::NoTask));
+                }
+                let _ = wait(index);
+                return Err(StartError::NoTask);
             }
-            StartError::OutOfMemory
-        })
-    });
-    match started {
-        Ok(task) => {
-            slot.status.lock().task = Some(task);
-            defmt::info!("vm {} starts on core {}", index as u32, core as u32);
-            Ok(index)
         }
-        Err(error) => {
-            slot.status.lock().summary.state = State::Empty;
-            Err(error)
-        }
+    }
+    defmt::info!("vm {} starts with {} virtual CPUs", index as u32, vcpus as u32);
+    Ok(index)
+}
+
+/// Gives a reserved slot up.
+fn abandon(index: usize, error: StartError) -> StartError {
+    SLOTS[index].status.lock().summary.state = State::Empty;
+    error
+}
+
+/// Takes the memory from a machine whose last task is ending, and gives it back.
+fn release_memory(index: usize) {
+    let memory = SLOTS[index].memory.write().take();
+    if let Some(memory) = memory {
+        memory.release();
     }
 }
 
@@ -285,22 +437,53 @@ pub fn prepare() {
     }
 }
 
-/// Takes the first slot that holds no running machine.
-fn reserve(guest: &'static str, core: usize) -> Option<usize> {
+/// Takes the first slot that holds no machine any more, for one with a virtual CPU on each of these cores.
+fn reserve(guest: &str, cores: &[usize], memory: u64, kind: Kind) -> Option<usize> {
     for (index, slot) in SLOTS.iter().enumerate() {
         let mut status = slot.status.lock();
-        let over = status.task.is_none_or(task::is_over);
-        if status.summary.state == State::Running || !over {
+        let busy = matches!(status.summary.state, State::Running | State::Paused);
+        // A task that has said its last word may still be on its way out.
+        let leaving =
+            slot.vcpus.iter().any(|shared| shared.task.lock().is_some_and(|task| !task::is_over(task)));
+        if busy || leaving {
             continue;
         }
         let generation = status.summary.generation + 1;
-        status.summary =
-            Summary { slot: index, generation, guest, core, state: State::Running, ..Summary::empty() };
+        let mut name = Name::new();
+        for letter in guest.chars() {
+            if name.push(letter).is_err() {
+                break;
+            }
+        }
+        status.summary = Summary {
+            slot: index,
+            generation,
+            guest: name,
+            core: cores[0],
+            vcpus: cores.len(),
+            memory,
+            state: State::Running,
+            ..Summary::empty()
+        };
         status.started = clock::now();
-        status.task = None;
-        slot.kill.store(false, Ordering::Relaxed);
-        slot.exits.store(0, Ordering::Relaxed);
-        slot.calls.store(0, Ordering::Relaxed);
+        slot.stop.store(false, Ordering::Relaxed);
+        *slot.reason.lock() = None;
+        slot.paused.store(false, Ordering::Relaxed);
+        slot.counter_offset.store(status.started, Ordering::Relaxed);
+        *slot.kind.lock() = kind;
+        *slot.vgic.lock() = Vgic::new(cores.len());
+        slot.devices.reset();
+        slot.console.reset();
+        for (number, shared) in slot.vcpus.iter().enumerate() {
+            *shared.power.lock() = Power::Off;
+            *shared.task.lock() = None;
+            shared.core.store(cores.get(number).copied().unwrap_or(0), Ordering::Relaxed);
+            shared.attention.store(true, Ordering::Relaxed);
+            shared.in_guest.store(false, Ordering::Relaxed);
+            shared.exits.store(0, Ordering::Relaxed);
+            shared.calls.store(0, Ordering::Relaxed);
+            shared.parked.store(false, Ordering::Relaxed);
+        }
         return Some(index);
     }
     None
@@ -309,15 +492,26 @@ fn reserve(guest: &'static str, core: usize) -> Option<usize> {
 /// Asks a machine to end; false if none runs there. It ends at its next exit, which the request forces.
 pub fn kill(index: usize) -> bool {
     let Some(slot) = SLOTS.get(index) else { return false };
-    let core = {
-        let status = slot.status.lock();
-        if status.summary.state != State::Running {
-            return false;
+    if !matches!(slot.status.lock().summary.state, State::Running | State::Paused) {
+        return false;
+    }
+    slot.finish(Reason::Killed);
+    true
+}
+
+/// Lets a machine stand still, or go on; false if none runs there or it does so already. Its virtual counter goes on.
+pub fn pause(index: usize, still: bool) -> bool {
+    let Some(slot) = SLOTS.get(index) else { return false };
+    {
+        let state = &mut slot.status.lock().summary.state;
+        match (*state, still) {
+            (State::Running, true) => *state = State::Paused,
+            (State::Paused, false) => *state = State::Running,
+            _ => return false,
         }
-        status.summary.core
-    };
-    slot.kill.store(true, Ordering::Release);
-    crate::interrupts::raise(core, crate::interrupts::RESCHEDULE);
+    }
+    slot.paused.store(still, Ordering::Release);
+    slot.kick_all();
     true
 }
 
@@ -328,8 +522,8 @@ pub fn wait(index: usize) -> Option<Summary> {
             let mut status = SLOTS.get(index)?.status.lock();
             match status.summary.state {
                 State::Empty => return None,
-                State::Ended(_) => return Some(status.summary),
-                State::Running => status.waiter = Some(task::current()),
+                State::Ended(_) => return Some(status.summary.clone()),
+                State::Running | State::Paused => status.waiter = Some(task::current()),
             }
         }
         task::park_until(clock::now() + clock::from_us(100_000));
@@ -340,12 +534,11 @@ pub fn wait(index: usize) -> Option<Summary> {
 pub fn summaries() -> impl Iterator<Item = Summary> {
     SLOTS.iter().filter_map(|slot| {
         let status = slot.status.lock();
-        let mut summary = status.summary;
-        if summary.state == State::Empty {
+        if status.summary.state == State::Empty {
             return None;
         }
-        summary.exits = slot.exits.load(Ordering::Relaxed);
-        summary.calls = slot.calls.load(Ordering::Relaxed);
+        let mut summary = status.summary.clone();
+        [summary.exits, summary.calls] = slot.counts();
         if let Some(device) = status.device {
             summary.swap = device.statistics();
         }
@@ -353,12 +546,26 @@ pub fn summaries() -> impl Iterator<Item = Summary> {
     })
 }
 
-/// From the machine's task: it has ended and released everything.
-fn ended(index: usize, reason: Reason, swap: Statistics, released: usize, release_ticks: u64) {
+/// Core and exits of each virtual CPU of a machine.
+pub fn vcpus(index: usize) -> impl Iterator<Item = (usize, u64)> {
+    let count = SLOTS.get(index).map_or(0, |slot| slot.status.lock().summary.vcpus);
+    SLOTS
+        .get(index)
+        .into_iter()
+        .flat_map(move |slot| slot.vcpus.iter().take(count))
+        .map(|shared| (shared.core.load(Ordering::Relaxed), shared.exits.load(Ordering::Relaxed)))
+}
+
+/// From the machine's last task: it has ended and released everything.
+fn ended(index: usize, released: usize, release_ticks: u64) {
+    let slot = &SLOTS[index];
+    let reason = slot.reason.lock().unwrap_or(Reason::Killed);
     let waiter = {
-        let mut status = SLOTS[index].status.lock();
-        status.device = None;
-        status.summary.swap = swap;
+        let mut status = slot.status.lock();
+        if let Some(device) = status.device.take() {
+            status.summary.swap = device.statistics();
+        }
+        [status.summary.exits, status.summary.calls] = slot.counts();
         status.summary.released = released;
         status.summary.release_ticks = release_ticks;
         status.summary.run_ticks = clock::now() - status.started;

@@ -6,6 +6,7 @@
 //! | [`vectors`] | exception vectors, the trap frame, and whom they call |
 //! | [`context`] | a task's saved registers and the switch between two tasks |
 //! | [`vcpu`] | into a guest and out of it; the EL1 state that is switched with it |
+//! | [`gich`] | list registers, and the end of a physical interrupt in two steps |
 //! | [`mmu`] | EL2 stage 1 on and off, stage 2 registers, TLB and cache maintenance |
 //! | [`mask`] | interrupts masked for a scope, core identity |
 //! | [`timer`] | the generic timer's counter and the EL2 physical timer |
@@ -27,6 +28,7 @@ pub mod context;
 pub mod copy;
 pub mod counter;
 pub mod entry;
+pub mod gich;
 pub mod mask;
 pub mod mmu;
 pub mod registers;

@@ -189,8 +189,9 @@ system_state! {
     contextidr = "contextidr_el1", "Context id.";
     cpacr = "cpacr_el1", "Access control of SIMD and others.";
     cntkctl = "cntkctl_el1", "Counter access from EL0.";
-    timer_control = "cntv_ctl_el0", "Virtual timer control.";
+    timer_offset = "cntvoff_el2", "What the virtual counter is behind the physical one.";
     timer_compare = "cntv_cval_el0", "Virtual timer compare value.";
+    timer_control = "cntv_ctl_el0", "Virtual timer control.";
     csselr = "csselr_el1", "Cache size selection.";
     mdscr = "mdscr_el1", "Debug control.";
     identity = "vpidr_el2", "What MIDR_EL1 reads as.";
@@ -226,6 +227,87 @@ impl SystemState {
             affinity: affinity | 1 << 31,
             ..Self::default()
         }
+    }
+}
+
+/// The loaded guest's own control of its vectors: `VBAR_EL1` and `SCTLR_EL1`.
+pub fn exception_controls() -> (u64, u64) {
+    let (vectors, control): (u64, u64);
+    // SAFETY: reads the guest's registers.
+    unsafe {
+        asm!("mrs {0}, vbar_el1", "mrs {1}, sctlr_el1", out(reg) vectors, out(reg) control, options(nostack, preserves_flags))
+    };
+    (vectors, control)
+}
+
+/// Writes what the loaded guest's handler reads of an exception: where it happened, state, syndrome, address if any.
+pub fn set_exception(link: u64, state: u64, syndrome: u64, address: Option<u64>) {
+    // SAFETY: the guest's own registers, which EL2 does not use.
+    unsafe {
+        asm!("msr elr_el1, {0}", "msr spsr_el1, {1}", "msr esr_el1, {2}",
+            in(reg) link, in(reg) state, in(reg) syndrome, options(nostack, preserves_flags));
+    }
+    if let Some(address) = address {
+        // SAFETY: as above.
+        unsafe { asm!("msr far_el1, {0}", in(reg) address, options(nostack, preserves_flags)) };
+    }
+}
+
+/// The loaded guest's virtual timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VirtualTimer {
+    /// It runs and its interrupt is not masked.
+    pub armed: bool,
+    /// Its line is high.
+    pub fired: bool,
+    /// Value of the physical counter at which it fires.
+    pub deadline: u64,
+}
+
+/// Looks at the loaded guest's virtual timer.
+pub fn virtual_timer() -> VirtualTimer {
+    let (control, compare, offset): (u64, u64, u64);
+    // SAFETY: reads the guest's timer.
+    unsafe {
+        asm!("mrs {0}, cntv_ctl_el0", "mrs {1}, cntv_cval_el0", "mrs {2}, cntvoff_el2",
+            out(reg) control, out(reg) compare, out(reg) offset, options(nostack, preserves_flags));
+    }
+    let armed = control & 3 == 1;
+    VirtualTimer {
+        armed,
+        fired: armed && control & 4 != 0,
+        // A compare value near the end of time stays there.
+        deadline: compare.saturating_add(offset),
+    }
+}
+
+/// Turns the virtual timer off while it is nobody's.
+pub fn stop_virtual_timer() {
+    // SAFETY: no guest's state is loaded, or its copy was saved.
+    unsafe { asm!("msr cntv_ctl_el0, xzr", "isb", options(nostack, preserves_flags)) };
+}
+
+/// An identification register of this core, by CRm and op2 of `S3_0_C0_C<CRm>_<op2>`; those that a guest is shown
+/// anything of.
+pub fn identification(crm: u8, op2: u8) -> u64 {
+    macro_rules! read {
+        ($register:literal) => {{
+            let value: u64;
+            // SAFETY: reads an identification register.
+            unsafe { asm!(concat!("mrs {0}, ", $register), out(reg) value, options(nomem, nostack, preserves_flags)) };
+            value
+        }};
+    }
+    match (crm, op2) {
+        (4, 0) => read!("id_aa64pfr0_el1"),
+        (4, 1) => read!("id_aa64pfr1_el1"),
+        (6, 0) => read!("id_aa64isar0_el1"),
+        (6, 1) => read!("id_aa64isar1_el1"),
+        (6, 2) => read!("S3_0_C0_C6_2"),
+        (7, 0) => read!("id_aa64mmfr0_el1"),
+        (7, 1) => read!("id_aa64mmfr1_el1"),
+        (7, 2) => read!("S3_0_C0_C7_2"),
+        _ => 0,
     }
 }
 

@@ -152,11 +152,13 @@ impl Vgic {
         self.set_line(interrupt, false);
     }
 
-    /// The virtual timer of this virtual CPU fired in the hardware, where its interrupt is active from now on.
+    /// The virtual timer of this virtual CPU fired in the hardware, where its interrupt is active from now on. After a
+    /// fold: the guest may have ended the last one meanwhile.
     pub fn fire_timer(&mut self, vcpu: usize) {
         let Some(private) = self.private.get_mut(vcpu) else { return };
         private.linked = true;
-        private.bank.latched |= 1 << VIRTUAL_TIMER;
+        // While the guest handles it already, the link alone comes back: see `unlink_timer`.
+        private.bank.latched |= 1 << VIRTUAL_TIMER & !private.bank.active;
         self.touch_private(vcpu, 1 << VIRTUAL_TIMER);
     }
 
@@ -171,9 +173,12 @@ impl Vgic {
         }
     }
 
-    /// Whether the hardware's timer interrupt is kept active for this virtual CPU.
-    pub fn is_timer_linked(&self, vcpu: usize) -> bool {
-        self.private.get(vcpu).is_some_and(|private| private.linked)
+    /// The virtual CPU leaves its core, after a fold: what the hardware keeps active for it there has to be deactivated if
+    /// this is true. The timer's line is high still and fires again where the virtual CPU goes on.
+    pub fn unlink_timer(&mut self, vcpu: usize) -> bool {
+        let Some(private) = self.private.get_mut(vcpu) else { return false };
+        private.bank.latched &= if private.linked { !(1 << VIRTUAL_TIMER) } else { u32::MAX };
+        core::mem::take(&mut private.linked) | core::mem::take(&mut private.release)
     }
 
     /// Whether the hardware's timer interrupt of this virtual CPU is to be deactivated; forgotten by this call.
@@ -196,13 +201,6 @@ impl Vgic {
                 self.touch_private(target, bit);
             }
         }
-    }
-
-    /// Whether something waits for this virtual CPU that its priority mask lets through: it would end a WFI.
-    pub fn would_wake(&self, vcpu: usize, priority_mask: u8) -> bool {
-        let mut wakes = false;
-        self.each_pending(vcpu, |_, priority| wakes |= priority < priority_mask);
-        wakes
     }
 
     /// Something about private interrupts changed that their virtual CPU should see.

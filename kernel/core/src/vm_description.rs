@@ -9,7 +9,7 @@
 //! | `cmdline` | kernel command line | empty |
 //! | `swap` | bytes of its swap disk | none |
 //! | `quota` | bytes that the swap disk may take in the pool at most | the pool's own limit |
-//! | `codec` | `lz4`, `lz4hc` or `deflate` | `lz4` |
+//! | `codec` | name of a codec, as `lz4` or `deflate:1` | `lz4` |
 //! | `cores` | physical cores for its virtual CPUs, as `1,2,4-7` | all but the first, in turn |
 //!
 //! Empty lines and lines that begin with `#` are left out. Each key may come once. The text is not trusted.
@@ -26,18 +26,6 @@ pub const LARGEST_MEMORY: u64 = 4 << 30;
 pub const BLOCK: u64 = 2 << 20;
 /// Bytes of a swap disk at most.
 pub const LARGEST_SWAP: u64 = 64 << 30;
-
-/// How the pages of a swap disk are packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PackedBy {
-    /// LZ4, fast.
-    #[default]
-    Lz4,
-    /// LZ4, with a longer search.
-    Lz4High,
-    /// DEFLATE.
-    Deflate,
-}
 
 /// A machine's description.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +44,8 @@ pub struct VmDescription {
     pub swap: u64,
     /// Bytes that it may take in the pool.
     pub quota: Option<u64>,
-    /// How its pages are packed.
-    pub codec: PackedBy,
+    /// Name of the codec that packs its pages; the store knows which there are.
+    pub codec: String<16>,
     /// Physical cores for the virtual CPUs, in turn; empty for any.
     pub cores: Vec<u8, 16>,
 }
@@ -83,8 +71,6 @@ pub enum Wrong {
     Vcpus,
     /// A swap disk that is too large or no multiple of a page.
     Swap,
-    /// No such codec.
-    Codec,
     /// Not a list of cores.
     Cores,
     /// `memory` is missing.
@@ -114,7 +100,6 @@ impl fmt::Display for Wrong {
             Self::Memory => write!(f, "memory must be whole 2 MiB, at most {} MiB", LARGEST_MEMORY >> 20),
             Self::Vcpus => write!(f, "vcpus must be 1 to {MAX_VCPUS}"),
             Self::Swap => write!(f, "swap must be whole pages of 4 KiB, at most {} GiB", LARGEST_SWAP >> 30),
-            Self::Codec => f.write_str("codec must be lz4, lz4hc or deflate"),
             Self::Cores => f.write_str("cores must be a list such as 1,2,4-7"),
             Self::NoMemory => f.write_str("memory is missing"),
             Self::NoKernel => f.write_str("kernel is missing"),
@@ -150,7 +135,7 @@ impl VmDescription {
             command_line: String::new(),
             swap: 0,
             quota: None,
-            codec: PackedBy::Lz4,
+            codec: copy("lz4").unwrap_or_default(),
             cores: Vec::new(),
         };
         let mut seen = 0u16;
@@ -204,14 +189,7 @@ impl VmDescription {
                 }
             }
             "quota" => self.quota = Some(bytes(value)?),
-            "codec" => {
-                self.codec = match value {
-                    "lz4" => PackedBy::Lz4,
-                    "lz4hc" => PackedBy::Lz4High,
-                    "deflate" => PackedBy::Deflate,
-                    _ => return Err(Wrong::Codec),
-                }
-            }
+            "codec" => self.codec = copy(value)?,
             _ => self.cores = cores(value)?,
         }
         Ok(())
@@ -266,7 +244,7 @@ mod tests {
         assert_eq!(description.initrd.as_deref(), Some("kit.cpio"));
         assert_eq!(description.command_line.as_str(), "console=ttyAMA0 a=b");
         assert_eq!((description.swap, description.quota), (1 << 30, Some(64 << 20)));
-        assert_eq!(description.codec, PackedBy::Deflate);
+        assert_eq!(description.codec.as_str(), "deflate");
         assert_eq!(description.cores.as_slice(), [1, 3, 4, 5]);
     }
 
@@ -285,7 +263,7 @@ mod tests {
             ("quota = 18446744073709551615G", Wrong::NotANumber),
             ("swap = 1", Wrong::Swap),
             ("swap = 65G", Wrong::Swap),
-            ("codec = zip", Wrong::Codec),
+            ("codec = a-name-much-too-long", Wrong::TooLong),
             ("cores = 5-3", Wrong::Cores),
             ("cores = 0-99", Wrong::Cores),
             ("cores = ", Wrong::Cores),

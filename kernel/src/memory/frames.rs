@@ -4,11 +4,14 @@
 //! given back lie in bundles. Each core keeps a few of its own. A frame is a token: it cannot be copied, and giving it
 //! back uses it up.
 
+mod blocks;
 mod bundle;
 mod cache;
 
 use heapless::Vec;
 
+use self::blocks::Blocks;
+pub use self::blocks::{BLOCK_SIZE, Block};
 use self::bundle::{Bundle, Bundles};
 use super::PAGE_SIZE;
 use crate::sync::Lock;
@@ -64,12 +67,14 @@ struct Common {
     /// Never used yet: (next address, end).
     fresh: Vec<(u64, u64), 16>,
     returned: Bundles,
+    blocks: Blocks,
     usage: Usage,
 }
 
 static FRAMES: Lock<Common> = Lock::new(Common {
     fresh: Vec::new(),
     returned: Bundles::new(),
+    blocks: Blocks::new(),
     usage: Usage { total: 0, free: 0, least_free: 0 },
 });
 
@@ -97,6 +102,11 @@ impl Common {
 
     fn take_fresh(&mut self, to: &mut Bundle) -> usize {
         let mut count = 0;
+        if self.fresh.is_empty() {
+            // A block that was given back is broken up; the ranges are all used up, so there is room for it.
+            let broken = self.blocks.pop().map(|start| self.fresh.push((start, start + BLOCK_SIZE)));
+            debug_assert!(broken.is_none_or(|noted| noted.is_ok()));
+        }
         while let Some((next, end)) = self.fresh.last_mut() {
             let free = number(*next)..number(*end);
             let run = free.len().min(to.len() - count);
@@ -109,6 +119,23 @@ impl Common {
             self.fresh.pop();
         }
         count
+    }
+
+    /// Cuts a block from the end of a range; what lies behind its last boundary becomes a range of its own.
+    fn cut_block(&mut self) -> Option<u64> {
+        for place in 0..self.fresh.len() {
+            let (next, end) = self.fresh[place];
+            let boundary = end & !(BLOCK_SIZE - 1);
+            let Some(start) = boundary.checked_sub(BLOCK_SIZE).filter(|start| *start >= next) else {
+                continue;
+            };
+            if boundary < end && self.fresh.push((boundary, end)).is_err() {
+                continue;
+            }
+            self.fresh[place].1 = start;
+            return Some(start);
+        }
+        None
     }
 
     fn put(&mut self, bundle: &Bundle) {
@@ -177,6 +204,26 @@ pub fn allocate_static(count: usize) -> Option<&'static mut [u8]> {
     let bytes = unsafe { core::slice::from_raw_parts_mut(start as *mut u8, length as usize) };
     bytes.fill(0);
     Some(bytes)
+}
+
+/// A block with undefined content: one that was given back, or the end of a range of unused memory. `None` when
+/// neither is there, though there may be as many single frames.
+pub fn allocate_block() -> Option<Block> {
+    let mut frames = FRAMES.lock();
+    let start = match frames.blocks.pop() {
+        Some(start) => start,
+        None => frames.cut_block()?,
+    };
+    frames.usage.free -= BLOCK_SIZE as usize / PAGE_SIZE;
+    frames.note_least();
+    Some(Block::new(start))
+}
+
+/// Gives a block back, whole.
+pub fn release_block(block: Block) {
+    let mut frames = FRAMES.lock();
+    frames.blocks.push(block);
+    frames.usage.free += BLOCK_SIZE as usize / PAGE_SIZE;
 }
 
 /// Gives frames back.

@@ -4,10 +4,14 @@ use bale_abi::{mode, report};
 
 use super::{Arguments, Failure, Outcome, fail};
 use crate::vm::{self, Reason, State, Summary};
-use crate::{bundle, clock, cores, drain, pool, print, println, task};
+use crate::{bundle, clock, console, cores, drain, pool, print, println, task};
 
 /// The guest that the bundle holds.
 const GUEST: &str = "swapper";
+/// Ctrl-]: leaves a guest's console.
+const LEAVE: u8 = 0x1d;
+/// How often the console looks whether the guest still runs.
+const CONSOLE_LOOK_US: u64 = 50_000;
 /// How long the drain may take to give everything back after a guest has ended.
 const QUIET_LIMIT_US: u64 = 10_000_000;
 
@@ -27,6 +31,11 @@ pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
             let Some(summary) = vm::wait(index) else { return fail(format_args!("vm {index} is gone")) };
             show_run(&summary, before)
         }
+        ["stop", number] => end(number),
+        ["pause", number] => pause(number, true),
+        ["resume", number] => pause(number, false),
+        ["console", number] => console(slot(number)?),
+        ["stats", number] => stats(slot(number)?),
         ["wait", number] => match vm::wait(slot(number)?) {
             Some(summary) => {
                 show_state(&summary);
@@ -34,13 +43,7 @@ pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
             }
             None => fail(format_args!("there never was a vm {number}")),
         },
-        ["kill", number] => {
-            if vm::kill(slot(number)?) {
-                Ok(())
-            } else {
-                fail(format_args!("vm {number} does not run"))
-            }
-        }
+        ["kill", number] => end(number),
         [other, ..] => fail(format_args!("vm {other} is not known or lacks a number; `help vm` tells")),
     }
 }
@@ -54,6 +57,15 @@ fn slot(word: &str) -> Result<usize, Failure> {
 }
 
 fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
+    if let [_, name, rest @ ..] = arguments.words()
+        && !name.starts_with("--")
+        && *name != GUEST
+    {
+        if let [word, ..] = rest {
+            return fail(format_args!("vm start {name} takes nothing more, but got {word}"));
+        }
+        return vm::start_described(name).or_else(|error| fail(format_args!("vm {name}: {error}")));
+    }
     arguments.only_options(&["--mode", "--core", "--seed"], 1)?;
     let last_core = cores::online() as u64 - 1;
     let mode = arguments.option("--mode", mode::SWAP)?;
@@ -63,6 +75,73 @@ fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
         return fail(format_args!("there is no mode {mode}; they go from 0 to {}", mode::ENDLESS));
     }
     vm::start(GUEST, mode, core as usize, seed).or_else(|error| fail(format_args!("vm: {error}")))
+}
+
+/// Ends a machine and waits until it has.
+fn end(number: &str) -> Outcome {
+    let index = slot(number)?;
+    if !vm::kill(index) {
+        return fail(format_args!("vm {number} does not run"));
+    }
+    match vm::wait(index) {
+        Some(summary) => {
+            print!("vm {index} ");
+            show_state(&summary);
+            Ok(())
+        }
+        None => fail(format_args!("vm {number} is gone")),
+    }
+}
+
+fn pause(number: &str, still: bool) -> Outcome {
+    if vm::pause(slot(number)?, still) {
+        return Ok(());
+    }
+    fail(format_args!("vm {number} is not {}", if still { "running" } else { "paused" }))
+}
+
+/// Gives the terminal to a machine until [`LEAVE`] is typed or the machine ends.
+fn console(index: usize) -> Outcome {
+    if !vm::attach(index) {
+        return fail(format_args!("vm {index} does not run"));
+    }
+    println!("console of vm {index}; Ctrl-] leaves it");
+    let outcome = loop {
+        match console::read_until(clock::now() + clock::from_us(CONSOLE_LOOK_US)) {
+            Some(LEAVE) => break Ok(()),
+            Some(byte) => {
+                vm::send(index, byte);
+            }
+            None if vm::summaries().any(|vm| vm.slot == index && matches!(vm.state, State::Ended(_))) => {
+                println!();
+                break fail(format_args!("vm {index} has ended"));
+            }
+            None => {}
+        }
+    };
+    vm::detach(index);
+    println!();
+    outcome
+}
+
+/// What a machine is and has done.
+fn stats(index: usize) -> Outcome {
+    let Some(machine) = vm::summaries().find(|vm| vm.slot == index) else {
+        return fail(format_args!("there never was a vm {index}"));
+    };
+    print!("vm {index} ({}) ", machine.guest);
+    show_state(&machine);
+    println!(
+        "  {} virtual CPUs, {} MiB of memory, {} exits, {} calls among them",
+        machine.vcpus,
+        machine.memory >> 20,
+        machine.exits,
+        machine.calls
+    );
+    for (number, (core, exits)) in vm::vcpus(index).enumerate() {
+        println!("  virtual CPU {number} on core {core}: {exits} exits");
+    }
+    Ok(())
 }
 
 fn list() {
@@ -75,7 +154,7 @@ fn list() {
             "{:>3} {:>5} {:<10} {:>4} {:>9} {:>9} {:>10}  ",
             machine.slot,
             machine.generation,
-            machine.guest,
+            machine.guest.as_str(),
             machine.core,
             machine.exits,
             machine.calls,
@@ -83,12 +162,14 @@ fn list() {
         );
         show_state(&machine);
     }
+    bundle::for_each_description(|name| println!("the bundle describes {name}; `vm start {name}` starts it"));
 }
 
 fn show_state(machine: &Summary) {
     match machine.state {
         State::Empty => println!("empty"),
         State::Running => println!("running"),
+        State::Paused => println!("paused"),
         State::Ended(reason) => println!("{reason}"),
     }
 }

@@ -1,16 +1,18 @@
 //! A guest's memory: frames behind stage 2 translation, and access to them by guest-physical address.
 //!
 //! Addresses from a guest are checked by translation each time they are used: what stage 2 does not map, the guest
-//! cannot name either.
+//! cannot name either. The tables do not change while a virtual CPU lives. Frames are wiped before a guest gets them
+//! and after it had them.
 
 use bale_abi::{GuestInfo, INFO_BASE, PAGES_BASE, RAM_BASE, RAM_SIZE};
 use bale_arch::mmu;
 use bale_core::guest_image::GuestImage;
+use bale_core::guest_ram::{GuestRam, OutOfRam};
 use bale_core::stage2::{Access, Stage2, TableMemory};
 
 use super::StartError;
 use crate::memory::PAGE_SIZE;
-use crate::memory::frames::{self, Frame};
+use crate::memory::frames::{self, BLOCK_SIZE, Block, Frame};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -60,7 +62,7 @@ impl TableMemory for Tables {
     }
 
     fn write(&mut self, table: u64, index: usize, value: u64) {
-        // SAFETY: as above; this machine's task is the only writer.
+        // SAFETY: as above; whoever makes or unmakes the machine is the only writer.
         unsafe { entry(table, index).write_volatile(value) };
     }
 }
@@ -71,6 +73,43 @@ pub(super) struct GuestMemory {
 }
 
 impl GuestMemory {
+    fn empty(slot: usize) -> Result<Self, StartError> {
+        let tables = Tables { root: ROOTS[slot].0.get() as u64 };
+        let stage2 = Stage2::new(tables).map_err(|_| StartError::OutOfMemory)?;
+        Ok(Self { stage2 })
+    }
+
+    /// `length` bytes of zeroed memory from `base`: blocks as far as there are any, single pages beyond.
+    pub(super) fn zeroed(slot: usize, base: u64, length: u64) -> Result<Self, StartError> {
+        let free = frames::usage().free as u64 * PAGE;
+        if length > free {
+            return Err(StartError::OutOfMemory);
+        }
+        let mut memory = Self::empty(slot)?;
+        match (0..length / BLOCK_SIZE).try_for_each(|at| memory.add_block(base + at * BLOCK_SIZE)) {
+            Ok(()) => Ok(memory),
+            Err(error) => {
+                memory.release();
+                Err(error)
+            }
+        }
+    }
+
+    fn add_block(&mut self, ipa: u64) -> Result<(), StartError> {
+        let Some(mut block) = frames::allocate_block() else {
+            return (0..BLOCK_SIZE / PAGE)
+                .try_for_each(|at| self.add_page(ipa + at * PAGE, Access::Ram, 0, &[]));
+        };
+        block.zero();
+        let address = block.into_address();
+        mmu::clean_invalidate(address, BLOCK_SIZE as usize);
+        self.stage2.map(ipa, address, BLOCK_SIZE, Access::Ram).map_err(|_| {
+            // SAFETY: it was not mapped, so it is ours still.
+            frames::release_block(unsafe { Block::from_address(address) });
+            StartError::OutOfMemory
+        })
+    }
+
     /// Memory of a small guest with its image, start-up page and captured pages in place; and its entry point.
     pub(super) fn new(
         slot: usize,
@@ -84,9 +123,7 @@ impl GuestMemory {
         if fits.is_none_or(|end| end > RAM_SIZE) {
             return Err(StartError::ImageTooLarge);
         }
-        let tables = Tables { root: ROOTS[slot].0.get() as u64 };
-        let stage2 = Stage2::new(tables).map_err(|_| StartError::OutOfMemory)?;
-        let mut memory = Self { stage2 };
+        let mut memory = Self::empty(slot)?;
         match memory.fill(image, entry, info, pages) {
             Ok(()) => Ok((memory, entry)),
             Err(error) => {
@@ -132,6 +169,15 @@ impl GuestMemory {
         }
     }
 
+    /// Puts something into the memory of a guest that has not started, whose caches will be off.
+    pub(super) fn place(&self, ipa: u64, content: &[u8]) -> Result<(), OutOfRam> {
+        self.write(ipa, content)?;
+        self.each_piece(ipa, content.len(), true, |address, at, length| {
+            debug_assert!(at + length <= content.len());
+            mmu::clean_invalidate(address, length);
+        })
+    }
+
     /// `VTCR_EL2` and `VTTBR_EL2` for this memory.
     pub(super) fn registers(&self, vmid: u16) -> (u64, u64) {
         (Stage2::<Tables>::vtcr(mmu::physical_address_range()), self.stage2.vttbr(vmid))
@@ -139,55 +185,84 @@ impl GuestMemory {
 
     /// Copies a guest page out; false if the guest has no such page.
     pub(super) fn read_page(&self, ipa: u64, page: &mut [u8; PAGE_SIZE]) -> bool {
-        let Some(address) = self.page_address(ipa, false) else { return false };
-        // SAFETY: a frame of this guest, whole, which the guest cannot unmap while its only CPU is stopped.
-        let source = unsafe { &*(address as *const [u8; PAGE_SIZE]) };
-        page.copy_from_slice(source);
-        true
+        ipa.is_multiple_of(PAGE) && self.read(ipa, page).is_ok()
     }
 
-    /// The guest page to write to; `None` if the guest has no such page or may only read it.
-    pub(super) fn page_mut(&mut self, ipa: u64) -> Option<&mut [u8; PAGE_SIZE]> {
-        let address = self.page_address(ipa, true)?;
-        // SAFETY: as above; the exclusive borrow of the memory makes this the only reference.
-        Some(unsafe { &mut *(address as *mut [u8; PAGE_SIZE]) })
-    }
-
-    fn page_address(&self, ipa: u64, write: bool) -> Option<u64> {
+    /// Lets a page be written in place; `None` if the guest has no such page or may only read it. For guests with one
+    /// virtual CPU, which stands still meanwhile.
+    pub(super) fn with_page_mut<R>(&self, ipa: u64, f: impl FnOnce(&mut [u8; PAGE_SIZE]) -> R) -> Option<R> {
         if !ipa.is_multiple_of(PAGE) {
             return None;
         }
         match self.stage2.translate(ipa)? {
-            (address, Access::Ram) => Some(address),
-            (address, Access::ReadOnly) if !write => Some(address),
+            // SAFETY: a frame of this guest, whole; its only virtual CPU is the caller's, and devices have no part in it.
+            (address, Access::Ram) => Some(f(unsafe { &mut *(address as *mut [u8; PAGE_SIZE]) })),
             _ => None,
         }
     }
 
-    /// Copies bytes out that may lie across a page boundary; false if the guest has not all of them.
-    pub(super) fn read_bytes(&self, ipa: u64, bytes: &mut [u8]) -> bool {
-        let Some(end) = ipa.checked_add(bytes.len() as u64) else { return false };
+    /// Calls `visit` with address, offset in the range and length of each piece of a range that lies in one page.
+    fn each_piece(
+        &self,
+        ipa: u64,
+        length: usize,
+        write: bool,
+        mut visit: impl FnMut(u64, usize, usize),
+    ) -> Result<(), OutOfRam> {
+        let end = ipa.checked_add(length as u64).ok_or(OutOfRam)?;
         let mut at = ipa;
         while at < end {
-            let in_page = (PAGE - at % PAGE).min(end - at) as usize;
-            let Some(base) = self.page_address(at & !(PAGE - 1), false) else { return false };
-            let done = (at - ipa) as usize;
-            // SAFETY: inside one frame of this guest.
-            let source = unsafe { core::slice::from_raw_parts((base + at % PAGE) as *const u8, in_page) };
-            bytes[done..done + in_page].copy_from_slice(source);
-            at += in_page as u64;
+            let piece = (PAGE - at % PAGE).min(end - at);
+            match self.stage2.translate(at) {
+                Some((address, Access::Ram)) => visit(address, (at - ipa) as usize, piece as usize),
+                Some((address, Access::ReadOnly)) if !write => {
+                    visit(address, (at - ipa) as usize, piece as usize);
+                }
+                _ => return Err(OutOfRam),
+            }
+            at += piece;
         }
-        true
+        Ok(())
     }
 
-    /// Gives every frame back, wiped of what the guest had in it when it is next handed to a guest.
+    /// Gives everything back, wiped of what the guest had in it.
     pub(super) fn release(self) {
         let Self { stage2 } = self;
         stage2.for_each_mapped(&mut |_ipa, address, length, _access| {
-            let pages = (0..length / PAGE).map(|index| address + index * PAGE);
-            // SAFETY: `add_page` gave these frames up to the tables, which are gone after this.
-            frames::release(pages.map(|address| unsafe { Frame::from_address(address) }));
+            if length == BLOCK_SIZE {
+                // SAFETY: `add_block` gave this block up to the tables, which are gone after this.
+                let mut block = unsafe { Block::from_address(address) };
+                block.zero();
+                frames::release_block(block);
+                return;
+            }
+            frames::release((0..length / PAGE).map(|index| {
+                // SAFETY: `add_page` gave this frame up to the tables, which are gone after this.
+                let mut frame = unsafe { Frame::from_address(address + index * PAGE) };
+                frame.zero();
+                frame
+            }));
         });
         let _ = stage2.destroy();
+    }
+}
+
+impl GuestRam for GuestMemory {
+    fn read(&self, ipa: u64, into: &mut [u8]) -> Result<(), OutOfRam> {
+        let to = into.as_mut_ptr();
+        self.each_piece(ipa, into.len(), false, |address, at, length| {
+            // SAFETY: `length` bytes of a frame of this guest, and of `into` from `at`; a copy of raw bytes, since the guest's other
+            // virtual CPUs may write there at the same time.
+            unsafe { core::ptr::copy_nonoverlapping(address as *const u8, to.wrapping_add(at), length) };
+        })
+    }
+
+    fn write(&self, ipa: u64, from: &[u8]) -> Result<(), OutOfRam> {
+        self.each_piece(ipa, from.len(), true, |address, at, length| {
+            // SAFETY: as in `read`, the other way.
+            unsafe {
+                core::ptr::copy_nonoverlapping(from.as_ptr().wrapping_add(at), address as *mut u8, length)
+            };
+        })
     }
 }

@@ -1,16 +1,25 @@
 //! The virtual CPU: a task that enters the guest, and decides what to do when it comes out.
+//!
+//! A core keeps the EL1 state, SIMD registers and list registers of the virtual CPU that ran there last ([`LOADED`]) until
+//! another one takes it: exits, preemption by other tasks and waiting move nothing. So SIMD state is switched eagerly,
+//! but only from one virtual CPU to another; a trap on first use would cost an exit on each switch of two guests that
+//! both use it, which Linux does at every context switch.
 
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
 
+use bale_arch::gich::{self, VirtualInterface};
 use bale_arch::mask::Masked;
 use bale_arch::mmu;
 use bale_arch::vcpu::{self, Exit, Registers, SimdState, SystemState};
 use bale_core::exception::{Cause, Fault, Syndrome, fault_ipa};
+use bale_core::injection::Exception;
+use bale_core::vgic::{Lists, MAX_VCPUS};
 use bale_swap::{Codec, Scratch};
+use spin::rwlock::RwLockReadGuard;
 
 use super::memory::GuestMemory;
-use super::{MAX_VMS, Parts, Reason, SLOTS, SwapDevice, hypercall};
+use super::{Kind, MAX_VMS, Power, Reason, SLOTS, Shared, Slot, SwapDevice, delivery, hypercall, trap};
 use crate::cores::{self, MAX_CORES};
 use crate::memory::{Arena, PAGE_SIZE};
 use crate::sync::Lock;
@@ -21,26 +30,56 @@ const ENTRY_STATE: u64 = 0x3c5;
 
 /// What only one virtual CPU at a time can have in a core's registers.
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
+    pub(super) slot: usize,
+    pub(super) number: usize,
     system: SystemState,
     simd: SimdState,
+    interface: VirtualInterface,
+    pub(super) lists: Lists,
     vtcr: u64,
     vttbr: u64,
+}
+
+impl State {
+    /// Reads this core's registers, whose interrupts go back into the books. Interrupts are masked.
+    fn save(&mut self) {
+        self.system.save();
+        self.simd.save();
+        self.interface.save();
+        delivery::leave(self);
+    }
 }
 
 /// Whose state each core's registers hold. Touched by tasks of that core alone, with interrupts masked.
 static LOADED: [AtomicPtr<State>; MAX_CORES] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CORES];
 
-/// What a slot keeps from one machine to the next: its swap device among it.
-struct Workspace {
-    device: &'static SwapDevice,
-    scratch: &'static mut Scratch,
-    page: &'static mut [u8; PAGE_SIZE],
-    state: *mut State,
+/// Does something with the state that this core holds, from an interrupt handler; `None` if it holds none.
+pub(super) fn with_loaded<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
+    let masked = Masked::new();
+    let loaded = LOADED[cores::this(&masked).index()].load(Ordering::Relaxed);
+    // SAFETY: it leaves LOADED before its place is used anew, and does so on this core alone; whoever else refers to it
+    // does so with interrupts masked, and is not interrupted.
+    unsafe { loaded.as_mut() }.map(f)
 }
 
-// SAFETY: `state` is this workspace's own place in an arena; whoever holds the workspace may use it.
-unsafe impl Send for Workspace {}
+/// The place of a virtual CPU's state.
+struct Place(core::cell::UnsafeCell<core::mem::MaybeUninit<State>>);
+
+// SAFETY: used by the task of that virtual CPU, and through LOADED by others of the same core.
+unsafe impl Sync for Place {}
+
+static PLACES: [[Place; MAX_VCPUS]; MAX_VMS] =
+    [const { [const { Place(core::cell::UnsafeCell::new(core::mem::MaybeUninit::uninit())) }; MAX_VCPUS] };
+        MAX_VMS];
+
+/// What a small guest's slot keeps from one machine to the next: its swap device among it.
+pub(super) struct Workspace {
+    pub(super) device: &'static SwapDevice,
+    pub(super) scratch: &'static mut Scratch,
+    /// A private copy of the page that is on its way: the guest may change its own meanwhile.
+    pub(super) page: &'static mut [u8; PAGE_SIZE],
+}
 
 /// What every codec's working memory is like at first: copied, since it is larger than what a stack should hold.
 static SCRATCH: Scratch = Scratch::new();
@@ -49,8 +88,7 @@ static WORKSPACES: [Lock<Option<Workspace>>; MAX_VMS] = [const { Lock::new(None)
 
 impl Workspace {
     fn new(slots: usize) -> Option<Self> {
-        let bytes =
-            slots * 8 + size_of::<Scratch>() + size_of::<State>() + size_of::<SwapDevice>() + 2 * PAGE_SIZE;
+        let bytes = slots * 8 + size_of::<Scratch>() + size_of::<SwapDevice>() + 2 * PAGE_SIZE;
         let mut arena = Arena::new(bytes)?;
         let page = arena.place([0; PAGE_SIZE])?;
         let table = arena.place_each(slots, || AtomicU64::new(0))?;
@@ -61,13 +99,7 @@ impl Workspace {
             pool::pool().config().page_limit,
             Codec::Lz4,
         ))?;
-        let state = State { system: SystemState::default(), simd: SimdState::zero(), vtcr: 0, vttbr: 0 };
-        Some(Self {
-            device,
-            scratch: arena.place_copy(&SCRATCH)?,
-            page,
-            state: ptr::from_mut(arena.place(state)?),
-        })
+        Some(Self { device, scratch: arena.place_copy(&SCRATCH)?, page })
     }
 }
 
@@ -80,65 +112,161 @@ pub(super) fn prepare(slots: usize) {
     }
 }
 
-/// What a machine's task works with while it runs.
+/// What a virtual CPU's task works with while it runs.
 pub(super) struct Vcpu {
-    pub(super) slot: usize,
+    pub(super) slot: &'static Slot,
+    pub(super) number: usize,
+    pub(super) kind: Kind,
     pub(super) registers: Registers,
-    pub(super) memory: GuestMemory,
-    pub(super) device: &'static SwapDevice,
-    pub(super) scratch: &'static mut Scratch,
-    /// A private copy of the page that is on its way: the guest may change its own meanwhile.
-    pub(super) page: &'static mut [u8; PAGE_SIZE],
+    /// It turned itself off.
+    pub(super) off: bool,
+    memory: RwLockReadGuard<'static, Option<GuestMemory>>,
+    /// A small guest's.
+    pub(super) work: Option<Workspace>,
     state: *mut State,
 }
 
-/// The task of the machine in slot `index`.
-pub(super) extern "C" fn task(index: u64) -> ! {
-    let index = index as usize;
-    let Some(Parts { memory, entry }) = SLOTS[index].parts.lock().take() else { task::exit() };
-    let Some(Workspace { device, scratch, page, state }) = WORKSPACES[index].lock().take() else {
-        memory.release();
-        super::ended(index, Reason::NoWorkspace, bale_swap::Statistics::new(), 0, 0);
-        task::exit()
+/// The task of a virtual CPU: slot times [`MAX_VCPUS`] plus its number.
+pub(super) extern "C" fn task(argument: u64) -> ! {
+    let (index, number) = (argument as usize / MAX_VCPUS, argument as usize % MAX_VCPUS);
+    let slot = &SLOTS[index];
+    let kind = *slot.kind.lock();
+    let mut cpu = Vcpu {
+        slot,
+        number,
+        kind,
+        registers: Registers::default(),
+        off: false,
+        memory: slot.memory.read(),
+        work: None,
+        state: PLACES[index][number].0.get().cast(),
     };
-    SLOTS[index].status.lock().device = Some(device);
-    let mut cpu = Vcpu { slot: index, registers: Registers::default(), memory, device, scratch, page, state };
-    let reason = cpu.run(entry);
-    cpu.end(reason);
+    if kind == Kind::Small {
+        cpu.work = WORKSPACES[index].lock().take();
+        match &cpu.work {
+            Some(work) => slot.status.lock().device = Some(work.device),
+            None => slot.finish(Reason::NoWorkspace),
+        }
+    }
+    cpu.live(index);
+    cpu.end(index);
     task::exit()
 }
 
 impl Vcpu {
-    fn run(&mut self, entry: u64) -> Reason {
-        let (vtcr, vttbr) = self.memory.registers(self.slot as u16 + 1);
-        let state = State { system: SystemState::reset(0), simd: SimdState::zero(), vtcr, vttbr };
-        // SAFETY: the workspace's own place; no core has it loaded, since its last user ended.
+    fn shared(&self) -> &'static Shared {
+        &self.slot.vcpus[self.number]
+    }
+
+    /// The machine's memory; `None` only for a machine that is being abandoned.
+    pub(super) fn memory(&self) -> Option<&GuestMemory> {
+        self.memory.as_ref()
+    }
+
+    /// Off and on, until the machine ends.
+    fn live(&mut self, index: usize) {
+        let Some((vtcr, vttbr)) = self.memory().map(|memory| memory.registers(index as u16 + 1)) else {
+            return;
+        };
+        let state = State {
+            slot: index,
+            number: self.number,
+            system: SystemState::reset(self.number as u64),
+            simd: SimdState::zero(),
+            interface: VirtualInterface::new(),
+            lists: Lists::new(gich::list_registers()),
+            vtcr,
+            vttbr,
+        };
+        // SAFETY: the virtual CPU's own place; no core has it loaded, since its last user ended.
         unsafe { self.state.write(state) };
+        loop {
+            while !self.slot.stop.load(Ordering::Acquire) && !self.take_power() {
+                self.park(None);
+            }
+            if self.slot.stop.load(Ordering::Acquire) {
+                return;
+            }
+            self.run();
+        }
+    }
+
+    /// If it was told to go on: registers as at reset, and true.
+    fn take_power(&mut self) -> bool {
+        let (entry, argument) = {
+            let mut power = self.shared().power.lock();
+            let Power::Coming(entry, argument) = *power else { return false };
+            *power = Power::On;
+            (entry, argument)
+        };
+        let masked = Masked::new();
+        // What an earlier life left in the core's registers is not saved over what is written now.
+        forget(self.state);
+        // SAFETY: the virtual CPU's own place, which no core has loaded now.
+        let state = unsafe { &mut *self.state };
+        state.system = SystemState::reset(self.number as u64);
+        state.system.timer_offset = self.slot.counter_offset.load(Ordering::Relaxed);
+        state.simd = SimdState::zero();
+        state.interface = VirtualInterface::new();
+        drop(masked);
+        self.off = false;
+        self.registers = Registers::default();
         self.registers.pc = entry;
         self.registers.pstate = ENTRY_STATE;
-        self.registers.x[0] = bale_abi::INFO_BASE;
+        self.registers.x[0] = argument;
+        true
+    }
+
+    /// Runs the guest until the virtual CPU goes off or the machine ends.
+    fn run(&mut self) {
+        let shared = self.shared();
         loop {
             let masked = Masked::new();
-            // Acquire: with the release in `kill`. Looked at with interrupts masked: a kill after this look raises an
-            // interrupt that ends the guest's turn at once.
-            if SLOTS[self.slot].kill.load(Ordering::Acquire) {
-                return Reason::Killed;
+            shared.in_guest.store(true, Ordering::Relaxed);
+            // Partner: the fence in `Shared::kick`. What is changed after the looks below raises an interrupt that ends the
+            // guest's turn at once.
+            fence(Ordering::SeqCst);
+            if self.slot.stop.load(Ordering::Acquire) {
+                shared.in_guest.store(false, Ordering::Relaxed);
+                return;
+            }
+            if self.slot.paused.load(Ordering::Acquire) {
+                shared.in_guest.store(false, Ordering::Relaxed);
+                drop(masked);
+                while self.slot.paused.load(Ordering::Acquire) && !self.slot.stop.load(Ordering::Acquire) {
+                    self.park(None);
+                }
+                shared.attention.store(true, Ordering::Relaxed);
+                continue;
             }
             self.load();
+            if shared.attention.load(Ordering::Relaxed) {
+                shared.attention.store(false, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
+                self.sync();
+            }
             // SAFETY: interrupts are masked and this guest's state and tables are loaded.
             let exit = unsafe { vcpu::enter(&mut self.registers) };
             let syndrome = Syndrome::new(mmu::syndrome());
-            let ipa = faulting_address(syndrome);
-            cores::count(&SLOTS[self.slot].exits);
+            let (ipa, address) = match exit {
+                Exit::Synchronous => faulting_address(syndrome),
+                Exit::Interrupt | Exit::SError => (0, 0),
+            };
+            shared.in_guest.store(false, Ordering::Relaxed);
+            cores::count(&shared.exits);
             // The interrupt that ended the guest's turn, if one did, is taken here.
             drop(masked);
             let stop = match exit {
                 Exit::Interrupt => None,
                 Exit::SError => Some(Reason::Hardware),
-                Exit::Synchronous => self.handle(syndrome, ipa),
+                Exit::Synchronous => self.handle(syndrome, ipa, address),
             };
             if let Some(reason) = stop {
-                return reason;
+                self.slot.finish(reason);
+                return;
+            }
+            if self.off {
+                return;
             }
         }
     }
@@ -151,90 +279,212 @@ impl Vcpu {
             return;
         }
         if !other.is_null() {
-            // SAFETY: another machine of this core that was preempted between two turns; it leaves LOADED when it ends.
+            // SAFETY: another virtual CPU of this core that was preempted between two turns; it leaves LOADED when it ends.
             let other = unsafe { &mut *other };
-            other.system.save();
-            other.simd.save();
+            other.save();
         }
-        // SAFETY: the workspace's own place.
+        // SAFETY: the virtual CPU's own place.
         let state = unsafe { &*self.state };
         vcpu::stop_walks();
         state.system.load();
         state.simd.load();
-        // SAFETY: the tables live until `end`, which drops their translations first.
+        state.interface.load();
+        // SAFETY: the tables live until every virtual CPU has ended, which drops their translations first.
         unsafe { mmu::load_stage2(state.vtcr, state.vttbr) };
         state.system.allow_walks();
         loaded.store(self.state, Ordering::Relaxed);
+        self.shared().attention.store(true, Ordering::Relaxed);
     }
 
-    fn handle(&mut self, syndrome: Syndrome, ipa: u64) -> Option<Reason> {
+    /// Brings list registers and books together. Loaded, interrupts masked.
+    fn sync(&mut self) {
+        // SAFETY: the virtual CPU's own place, and nobody else of this core runs.
+        delivery::sync(unsafe { &mut *self.state });
+    }
+
+    /// Takes the list registers into the books, before these are looked at or changed by the guest.
+    pub(super) fn fold(&mut self) {
+        let masked = Masked::new();
+        self.load();
+        // SAFETY: as above.
+        let state = unsafe { &mut *self.state };
+        self.slot.deliver(|vgic| delivery::fold(state, vgic));
+        self.shared().attention.store(true, Ordering::Relaxed);
+        drop(masked);
+    }
+
+    /// Parks unless attention is asked for already, until somebody kicks or `deadline` has passed. What was asked for counts as
+    /// seen: the caller looks at everything, and asks for itself what it does not look at.
+    fn park(&mut self, deadline: Option<u64>) {
+        let shared = self.shared();
+        shared.parked.store(true, Ordering::Relaxed);
+        // Partner: the fence in `Shared::kick`.
+        fence(Ordering::SeqCst);
+        if !shared.attention.swap(false, Ordering::Acquire) {
+            match deadline {
+                Some(deadline) => task::park_until(deadline),
+                None => task::park(),
+            }
+        }
+        shared.parked.store(false, Ordering::Relaxed);
+    }
+
+    /// WFI: waits until an interrupt is there or the virtual timer fires.
+    pub(super) fn wait(&mut self) {
+        let deadline = {
+            let masked = Masked::new();
+            self.load();
+            self.shared().attention.store(false, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            self.sync();
+            let timer = vcpu::virtual_timer();
+            let waits = !timer.fired && !self.something_listed();
+            drop(masked);
+            if !waits {
+                return;
+            }
+            timer.armed.then_some(timer.deadline)
+        };
+        if self.slot.stop.load(Ordering::Acquire) || self.slot.paused.load(Ordering::Acquire) {
+            return;
+        }
+        self.park(deadline);
+        self.shared().attention.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the list registers hold an interrupt that the guest's priority mask lets through.
+    fn something_listed(&self) -> bool {
+        // SAFETY: the virtual CPU's own place.
+        let lists = unsafe { &(*self.state).lists };
+        lists.any_pending(gich::priority_mask())
+    }
+
+    /// Gives the guest an exception of its own.
+    pub(super) fn inject(&mut self, exception: Exception) {
+        let masked = Masked::new();
+        self.load();
+        let (vectors, control) = vcpu::exception_controls();
+        let entry = exception.entry(self.registers.pstate, vectors, control, trap::has_pan());
+        vcpu::set_exception(self.registers.pc, self.registers.pstate, entry.syndrome, entry.fault_address);
+        self.registers.pc = entry.pc;
+        self.registers.pstate = entry.pstate;
+        drop(masked);
+    }
+
+    fn handle(&mut self, syndrome: Syndrome, ipa: u64, address: u64) -> Option<Reason> {
         match syndrome.cause() {
             Cause::HypervisorCall => {
-                cores::count(&SLOTS[self.slot].calls);
+                cores::count(&self.shared().calls);
                 hypercall::answer(self)
             }
             Cause::SecureMonitorCall => {
-                cores::count(&SLOTS[self.slot].calls);
+                cores::count(&self.shared().calls);
                 // A trapped SMC returns to itself; HVC returns behind itself.
-                self.registers.pc = self.registers.pc.wrapping_add(4);
+                self.skip(syndrome);
                 hypercall::answer(self)
             }
             Cause::Wait => {
-                self.registers.pc = self.registers.pc.wrapping_add(syndrome.instruction_length());
-                task::yield_now();
+                self.skip(syndrome);
+                self.wait();
                 None
             }
             Cause::DataAbort(Fault::External, _) | Cause::InstructionAbort(Fault::External) => {
                 Some(Reason::Hardware)
+            }
+            Cause::DataAbort(_, access) if self.kind == Kind::Full => {
+                self.data_abort(syndrome, access, ipa, address);
+                None
+            }
+            Cause::InstructionAbort(_) if self.kind == Kind::Full => {
+                self.inject(Exception::InstructionAbort(address));
+                None
             }
             Cause::DataAbort(fault, access) => {
                 let write = access.map_or(syndrome.is_write(), |access| access.write);
                 Some(Reason::from_fault(fault, ipa, write))
             }
             Cause::InstructionAbort(_) => Some(Reason::StrayFetch(ipa)),
-            Cause::SystemRegister(_) | Cause::Other(_) => Some(Reason::Unsupported(syndrome)),
+            Cause::SystemRegister(access) => {
+                self.system_register(syndrome, access);
+                None
+            }
+            Cause::Other(_) if self.kind == Kind::Full => {
+                self.inject(Exception::Undefined);
+                None
+            }
+            Cause::Other(_) => Some(Reason::Unsupported(syndrome)),
         }
     }
 
-    /// Everything it stored goes into the rings, its memory goes back, its workspace waits for the next.
-    fn end(self, reason: Reason) {
-        let Self { slot, memory, device, scratch, page, state, .. } = self;
+    /// Goes on behind the instruction that trapped.
+    pub(super) fn skip(&mut self, syndrome: Syndrome) {
+        self.registers.pc = self.registers.pc.wrapping_add(syndrome.instruction_length());
+    }
+
+    /// A general register as an operand; 31 is zero.
+    pub(super) fn operand(&self, register: u8) -> u64 {
+        self.registers.x.get(usize::from(register)).copied().unwrap_or(0)
+    }
+
+    /// Writes a general register; 31 is none.
+    pub(super) fn set_operand(&mut self, register: u8, value: u64) {
+        if let Some(place) = self.registers.x.get_mut(usize::from(register)) {
+            *place = value;
+        }
+    }
+
+    /// Leaves the core; the last one of a machine gives back everything: what it stored goes into the rings, its memory
+    /// to the frames, its workspace waits for the next.
+    fn end(self, index: usize) {
+        let Self { slot, memory, work, state, .. } = self;
+        // A state that was never written has no tables to forget: then `live` returned at once, without memory.
+        if memory.is_some() {
+            forget(state);
+        }
+        drop(memory);
         let start = clock::now();
-        // The range is the device's own, so it cannot be refused.
-        let released = device.release(0, device.slots()).unwrap_or(0);
+        let mut released = 0;
+        if let Some(Workspace { device, scratch, page }) = work {
+            // The range is the device's own, so it cannot be refused.
+            released = device.release(0, device.slots()).unwrap_or(0);
+            *WORKSPACES[index].lock() = Some(Workspace { device, scratch, page });
+        }
         let release_ticks = clock::now() - start;
-        forget(state);
-        memory.release();
-        let swap = device.statistics();
-        *WORKSPACES[slot].lock() = Some(Workspace { device, scratch, page, state });
-        super::ended(slot, reason, swap, released, release_ticks);
+        if slot.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            super::release_memory(index);
+            slot.console.flush(index);
+            super::ended(index, released, release_ticks);
+        }
     }
 }
 
-/// Guest-physical address of the abort that has just been taken, if it was one.
-fn faulting_address(syndrome: Syndrome) -> u64 {
+/// Guest-physical and virtual address of the abort that has just been taken, if it was one.
+fn faulting_address(syndrome: Syndrome) -> (u64, u64) {
+    if !matches!(syndrome.cause(), Cause::DataAbort(..) | Cause::InstructionAbort(_)) {
+        return (0, 0);
+    }
     let (page, address) = (mmu::fault_page(), mmu::fault_address());
     // HPFAR_EL2 is not promised for a permission fault on the guest's own access (DDI 0487, HPFAR_EL2).
     let own = matches!(syndrome.fault(), Fault::Permission(_)) && !syndrome.on_guest_table_walk();
-    let abort = matches!(syndrome.cause(), Cause::DataAbort(..) | Cause::InstructionAbort(_));
-    let looked_up = if abort && own { mmu::guest_physical(address) } else { None };
-    looked_up.unwrap_or(fault_ipa(page, address))
+    let looked_up = if own { mmu::guest_physical(address) } else { None };
+    (looked_up.unwrap_or(fault_ipa(page, address)), address)
 }
 
-/// Drops every trace of a machine that ended from the registers of this core and from all TLBs.
+/// Drops every trace of a virtual CPU from the registers of this core, and of its machine from all TLBs.
 fn forget(state: *mut State) {
     let masked = Masked::new();
     let loaded = &LOADED[cores::this(&masked).index()];
     let other = loaded.load(Ordering::Relaxed);
-    if other != state && !other.is_null() {
-        // SAFETY: another machine of this core, preempted between two turns: it finds its state saved.
-        let other = unsafe { &mut *other };
-        other.system.save();
-        other.simd.save();
+    // SAFETY: either this virtual CPU's own place, or another one of this core, preempted between two turns, which
+    // finds its state saved.
+    if let Some(other) = unsafe { other.as_mut() } {
+        other.save();
     }
-    // SAFETY: the workspace's own place, which its task still holds.
+    // SAFETY: the virtual CPU's own place, which its task still holds.
     let state = unsafe { &*state };
     vcpu::stop_walks();
+    vcpu::stop_virtual_timer();
+    gich::control(0);
     // SAFETY: the tables are still there; loading them names the machine whose translations go.
     unsafe { mmu::load_stage2(state.vtcr, state.vttbr) };
     mmu::invalidate_current_guest();

@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "numbers of a test are small")]
+
 use super::*;
 use crate::device_tree::{Conduit, Machine, Range};
 use dtoolkit::fdt::Fdt;

@@ -30,6 +30,13 @@ pub struct Lists {
 }
 
 impl Lists {
+    /// Whether something pending in them has a priority that this mask lets through.
+    pub fn any_pending(&self, mask: u8) -> bool {
+        self.values[..self.used]
+            .iter()
+            .any(|value| value & STATE_PENDING != 0 && value >> PRIORITY_SHIFT & 0xff < u64::from(mask))
+    }
+
     /// All empty.
     pub const fn new(count: usize) -> Self {
         Self { values: [0; LARGEST], used: 0, count: if count < LARGEST { count } else { LARGEST } }

@@ -1,0 +1,174 @@
+//! The hypervisor's side of the GIC's CPU interface: list registers and what belongs to them (IHI 0069, 12.4), and the
+//! end of a physical interrupt in two steps.
+
+use core::arch::asm;
+
+macro_rules! read {
+    ($register:literal) => {{
+        let value: u64;
+        // SAFETY: reads a register of EL2's own; not `nomem`, so it stays in order with the others.
+        unsafe { asm!(concat!("mrs {0}, ", $register), out(reg) value, options(nostack, preserves_flags)) };
+        value
+    }};
+}
+
+macro_rules! write {
+    ($register:literal, $value:expr) => {
+        // SAFETY: a register of EL2's own, which acts on a guest's interrupts only; not `nomem`, as above.
+        unsafe { asm!(concat!("msr ", $register, ", {0}"), in(reg) $value, options(nostack, preserves_flags)) }
+    };
+}
+
+/// `ICH_HCR_EL2`: the virtual interface is on.
+pub const ENABLE: u64 = 1;
+/// `ICH_HCR_EL2`: a maintenance interrupt for ends of interrupts that are in no list register.
+pub const NOT_PRESENT: u64 = 1 << 2;
+/// `ICH_HCR_EL2`: a maintenance interrupt while no list register holds anything pending.
+pub const NO_PENDING: u64 = 1 << 3;
+
+/// List registers of this core.
+pub fn list_registers() -> usize {
+    (read!("ich_vtr_el2") & 0x1f) as usize + 1
+}
+
+/// Words of active priorities of each group: 1, 2 or 4, by the number of preemption levels.
+fn priority_words() -> usize {
+    match read!("ich_vtr_el2") >> 26 & 7 {
+        ..=4 => 1,
+        5 => 2,
+        _ => 4,
+    }
+}
+
+/// Reads a list register; 0 beyond the sixteenth.
+pub fn list(index: usize) -> u64 {
+    match index {
+        0 => read!("ich_lr0_el2"),
+        1 => read!("ich_lr1_el2"),
+        2 => read!("ich_lr2_el2"),
+        3 => read!("ich_lr3_el2"),
+        4 => read!("ich_lr4_el2"),
+        5 => read!("ich_lr5_el2"),
+        6 => read!("ich_lr6_el2"),
+        7 => read!("ich_lr7_el2"),
+        8 => read!("ich_lr8_el2"),
+        9 => read!("ich_lr9_el2"),
+        10 => read!("ich_lr10_el2"),
+        11 => read!("ich_lr11_el2"),
+        12 => read!("ich_lr12_el2"),
+        13 => read!("ich_lr13_el2"),
+        14 => read!("ich_lr14_el2"),
+        15 => read!("ich_lr15_el2"),
+        _ => 0,
+    }
+}
+
+/// Writes a list register that this core has.
+pub fn set_list(index: usize, value: u64) {
+    match index {
+        0 => write!("ich_lr0_el2", value),
+        1 => write!("ich_lr1_el2", value),
+        2 => write!("ich_lr2_el2", value),
+        3 => write!("ich_lr3_el2", value),
+        4 => write!("ich_lr4_el2", value),
+        5 => write!("ich_lr5_el2", value),
+        6 => write!("ich_lr6_el2", value),
+        7 => write!("ich_lr7_el2", value),
+        8 => write!("ich_lr8_el2", value),
+        9 => write!("ich_lr9_el2", value),
+        10 => write!("ich_lr10_el2", value),
+        11 => write!("ich_lr11_el2", value),
+        12 => write!("ich_lr12_el2", value),
+        13 => write!("ich_lr13_el2", value),
+        14 => write!("ich_lr14_el2", value),
+        15 => write!("ich_lr15_el2", value),
+        _ => {}
+    }
+}
+
+/// Ends of interrupts that were in no list register (`ICH_HCR_EL2.EOIcount`), since [`control`] was last called.
+pub fn ended_elsewhere() -> u32 {
+    (read!("ich_hcr_el2") >> 27 & 0x1f) as u32
+}
+
+/// Writes `ICH_HCR_EL2`; the count of ends starts anew.
+pub fn control(value: u64) {
+    write!("ich_hcr_el2", value);
+}
+
+/// Turns the virtual interface off, so that no maintenance interrupt stands, and keeps the count of ends.
+pub fn silence() {
+    control(read!("ich_hcr_el2") & 0x1f << 27);
+}
+
+/// What the guest's priority mask lets through: priorities below this (`ICH_VMCR_EL2.VPMR`).
+pub fn priority_mask() -> u8 {
+    (read!("ich_vmcr_el2") >> 24 & 0xff) as u8
+}
+
+/// A virtual CPU's interface beside its list registers.
+#[derive(Debug, Clone, Default)]
+pub struct VirtualInterface {
+    /// `ICH_VMCR_EL2`.
+    control: u64,
+    /// `ICH_AP0R<n>_EL2`, then `ICH_AP1R<n>_EL2`.
+    active: [u64; 8],
+}
+
+impl VirtualInterface {
+    /// Out of reset: nothing enabled, everything masked.
+    pub const fn new() -> Self {
+        Self { control: 0, active: [0; 8] }
+    }
+
+    /// Reads this core's registers.
+    pub fn save(&mut self) {
+        self.control = read!("ich_vmcr_el2");
+        self.active[0] = read!("ich_ap0r0_el2");
+        self.active[4] = read!("ich_ap1r0_el2");
+        if priority_words() > 1 {
+            self.active[1] = read!("ich_ap0r1_el2");
+            self.active[5] = read!("ich_ap1r1_el2");
+        }
+        if priority_words() > 2 {
+            self.active[2] = read!("ich_ap0r2_el2");
+            self.active[3] = read!("ich_ap0r3_el2");
+            self.active[6] = read!("ich_ap1r2_el2");
+            self.active[7] = read!("ich_ap1r3_el2");
+        }
+    }
+
+    /// Writes this core's registers, with its list registers empty and the interface off.
+    pub fn load(&self) {
+        control(0);
+        for index in 0..list_registers() {
+            set_list(index, 0);
+        }
+        write!("ich_vmcr_el2", self.control);
+        write!("ich_ap0r0_el2", self.active[0]);
+        write!("ich_ap1r0_el2", self.active[4]);
+        if priority_words() > 1 {
+            write!("ich_ap0r1_el2", self.active[1]);
+            write!("ich_ap1r1_el2", self.active[5]);
+        }
+        if priority_words() > 2 {
+            write!("ich_ap0r2_el2", self.active[2]);
+            write!("ich_ap0r3_el2", self.active[3]);
+            write!("ich_ap1r2_el2", self.active[6]);
+            write!("ich_ap1r3_el2", self.active[7]);
+        }
+    }
+}
+
+/// From now on an end of interrupt on this core only drops the running priority; [`deactivate`] does the rest.
+pub fn split_end_of_interrupt() {
+    let value = read!("icc_ctlr_el1") | 1 << 1;
+    write!("icc_ctlr_el1", value);
+    // SAFETY: makes the write effective.
+    unsafe { asm!("isb", options(nostack, preserves_flags)) };
+}
+
+/// Deactivates a physical interrupt of this core.
+pub fn deactivate(interrupt: u32) {
+    write!("icc_dir_el1", u64::from(interrupt));
+}

@@ -1,0 +1,139 @@
+//! A machine from its description in the bundle: memory, kernel, initial RAM disk and device tree in place.
+//!
+//! From the start of memory: the kernel at its text offset, the device tree at the next 2 MiB boundary, the initial RAM
+//! disk at the one after.
+
+use bale_core::guest_image::GuestImage;
+use bale_core::guest_tree::{GuestTree, RAM};
+use bale_core::vm_description::VmDescription;
+
+use super::memory::GuestMemory;
+use super::{Kind, StartError, abandon, launch, reserve};
+use crate::{bundle, clock, cores};
+
+const BOUNDARY: u64 = 2 << 20;
+/// Bytes of a device tree at most.
+const TREE: usize = 8192;
+
+/// Where things go in a machine's memory.
+struct Layout {
+    kernel: u64,
+    tree: u64,
+    initrd: Option<(u64, u64)>,
+}
+
+impl Layout {
+    fn new(description: &VmDescription, kernel: &[u8], initrd: Option<&[u8]>) -> Result<Self, StartError> {
+        let image = GuestImage::parse(kernel).map_err(StartError::Image)?;
+        let end = RAM + description.memory;
+        let kernel = image.load_address(RAM);
+        let tree = kernel
+            .checked_add(image.image_size)
+            .and_then(|end| end.checked_next_multiple_of(BOUNDARY))
+            .filter(|tree| *tree + BOUNDARY <= end)
+            .ok_or(StartError::ImageTooLarge)?;
+        let initrd = match initrd {
+            None => None,
+            Some(content) => {
+                let start = tree + BOUNDARY;
+                let last = start + content.len() as u64;
+                if last > end {
+                    return Err(StartError::InitrdTooLarge);
+                }
+                Some((start, last))
+            }
+        };
+        Ok(Self { kernel, tree, initrd })
+    }
+}
+
+/// Starts the machine with this name, as the bundle describes it; the number of its slot.
+///
+/// # Errors
+/// See [`StartError`]; nothing is left half-started.
+pub fn start_described(name: &str) -> Result<usize, StartError> {
+    let text = bundle::description(name).ok_or(StartError::NoSuchGuest)?;
+    let description = VmDescription::parse(text).map_err(StartError::Description)?;
+    let kernel = bundle::file(&description.kernel).ok_or(StartError::NoKernel)?;
+    let initrd = match &description.initrd {
+        Some(name) => Some(bundle::file(name).ok_or(StartError::NoInitrd)?),
+        None => None,
+    };
+    let layout = Layout::new(&description, kernel, initrd)?;
+    let cores = choose_cores(&description)?;
+    let index = reserve(name, &cores, description.memory, Kind::Full).ok_or(StartError::TooMany)?;
+    match fill(index, &description, &layout, kernel, initrd) {
+        Ok(memory) => launch(index, memory, layout.kernel, layout.tree),
+        Err(error) => Err(abandon(index, error)),
+    }
+}
+
+/// A core for each virtual CPU.
+fn choose_cores(
+    description: &VmDescription,
+) -> Result<heapless::Vec<usize, { bale_core::vgic::MAX_VCPUS }>, StartError> {
+    let online = cores::all().len();
+    (0..description.vcpus)
+        .map(|number| {
+            let core = match description.cores.len() {
+                // The first core is left to the shell and its like where there are others.
+                0 if online > 1 => 1 + number % (online - 1),
+                0 => 0,
+                listed => usize::from(description.cores[number % listed]),
+            };
+            cores::all().get(core).filter(|core| core.online()).map(|_| core).ok_or(StartError::NoSuchCore)
+        })
+        .collect()
+}
+
+fn fill(
+    index: usize,
+    description: &VmDescription,
+    layout: &Layout,
+    kernel: &[u8],
+    initrd: Option<&[u8]>,
+) -> Result<GuestMemory, StartError> {
+    let memory = GuestMemory::zeroed(index, RAM, description.memory)?;
+    let tree = GuestTree {
+        memory: description.memory,
+        vcpus: description.vcpus as u32,
+        command_line: &description.command_line,
+        initrd: layout.initrd,
+        virtio: &[],
+        seed: seed(),
+    };
+    let mut bytes = [0; TREE];
+    let placed = tree
+        .write(&mut bytes)
+        .map_err(|_| ())
+        .and_then(|length| memory.place(layout.tree, &bytes[..length]).map_err(|_| ()))
+        .and_then(|()| memory.place(layout.kernel, kernel).map_err(|_| ()))
+        .and_then(|()| match (layout.initrd, initrd) {
+            (Some((start, _)), Some(content)) => memory.place(start, content).map_err(|_| ()),
+            _ => Ok(()),
+        });
+    if placed.is_err() {
+        // The layout fits, so this cannot happen; what was taken goes back all the same.
+        memory.release();
+        return Err(StartError::ImageTooLarge);
+    }
+    // The frames may have held other code.
+    bale_arch::mmu::invalidate_instruction_caches();
+    Ok(memory)
+}
+
+/// Bytes that differ from machine to machine and from boot to boot. They come from the counter alone: enough to make
+/// a guest's own generator start, no secret.
+fn seed() -> [u8; 64] {
+    let mut state = clock::now();
+    let mut bytes = [0; 64];
+    for word in bytes.chunks_exact_mut(8) {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = state;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word.copy_from_slice(&(mixed ^ mixed >> 31 ^ clock::now()).to_le_bytes());
+    }
+    bytes
+}

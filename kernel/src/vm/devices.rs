@@ -1,0 +1,82 @@
+//! The device bus of a machine: which device answers at a guest-physical address.
+
+use bale_core::guest_tree::{DISTRIBUTOR, REDISTRIBUTORS, UART, UART_SPI};
+use bale_core::pl011::{self, Pl011};
+use bale_core::vgic::{DISTRIBUTOR_SIZE, MAX_VCPUS, PRIVATE, REDISTRIBUTOR_SIZE, Refused};
+
+use super::Slot;
+use crate::sync::Lock;
+
+/// A device and the address within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Device {
+    /// The interrupt controller's distributor.
+    Distributor(u64),
+    /// Its redistributors.
+    Redistributors(u64),
+    /// The UART.
+    Uart(u64),
+}
+
+impl Device {
+    /// The device at an address.
+    pub(super) fn at(ipa: u64) -> Option<Self> {
+        let within = |base: u64, size: u64| ipa.checked_sub(base).filter(|offset| *offset < size);
+        within(DISTRIBUTOR, DISTRIBUTOR_SIZE)
+            .map(Self::Distributor)
+            .or_else(|| {
+                within(REDISTRIBUTORS, REDISTRIBUTOR_SIZE * MAX_VCPUS as u64).map(Self::Redistributors)
+            })
+            .or_else(|| within(UART, pl011::SIZE).map(Self::Uart))
+    }
+
+    /// Whether an access may look at what this virtual CPU's list registers hold.
+    pub(super) fn is_interrupt_controller(self) -> bool {
+        matches!(self, Self::Distributor(_) | Self::Redistributors(_))
+    }
+}
+
+/// Devices of a machine that have a state of their own; the interrupt controller is the machine's.
+pub(super) struct Devices {
+    uart: Lock<Pl011>,
+}
+
+impl Devices {
+    pub(super) const fn new() -> Self {
+        Self { uart: Lock::new(Pl011::new()) }
+    }
+
+    /// All of them as out of reset.
+    pub(super) fn reset(&self) {
+        *self.uart.lock() = Pl011::new();
+    }
+}
+
+impl Slot {
+    /// An access of `width` bytes to a device; what is read.
+    pub(super) fn access(&self, device: Device, width: u8, write: Option<u64>) -> Result<u64, Refused> {
+        match device {
+            Device::Distributor(offset) => self.deliver(|vgic| vgic.distributor(offset, width, write)),
+            Device::Redistributors(offset) => self.deliver(|vgic| vgic.redistributor(offset, width, write)),
+            Device::Uart(offset) => {
+                let outcome = self.with_uart(|uart| uart.access(offset, width, write))?;
+                if let Some(byte) = outcome.sent {
+                    self.console.put(self.number(), byte);
+                }
+                Ok(outcome.value)
+            }
+        }
+    }
+
+    /// Does something with the UART, and passes on what became of its interrupt line.
+    pub(super) fn with_uart<R>(&self, f: impl FnOnce(&mut Pl011) -> R) -> R {
+        let mut uart = self.devices.uart.lock();
+        let before = uart.line();
+        let result = f(&mut uart);
+        let after = uart.line();
+        if before != after {
+            self.deliver(|vgic| vgic.set_line(PRIVATE + UART_SPI, after));
+        }
+        result
+    }
+}

@@ -1,0 +1,73 @@
+//! PSCI and SMCCC for guests, and the refusal of everything else.
+
+use bale_abi::NOT_SUPPORTED;
+use bale_core::psci::{self, Answer};
+
+use super::vcpu::Vcpu;
+use super::{Power, Reason};
+
+/// Answers a firmware call; a reason if it ends the machine.
+pub(super) fn answer(cpu: &mut Vcpu) -> Option<Reason> {
+    let x = &cpu.registers.x;
+    match psci::answer(x[0], [x[1], x[2], x[3]]) {
+        Answer::SystemOff => return Some(Reason::PoweredOff),
+        Answer::SystemReset => return Some(Reason::Reset),
+        Answer::CpuOff => return off(cpu),
+        Answer::Suspend => {
+            cpu.registers.x[0] = 0;
+            cpu.wait();
+        }
+        Answer::Value(value) => cpu.registers.x[0] = value,
+        Answer::CpuOn { target, entry, context } => cpu.registers.x[0] = on(cpu, target, entry, context),
+        Answer::AffinityInfo { target, level } => cpu.registers.x[0] = affinity(cpu, target, level),
+        Answer::NotSupported => cpu.registers.x[0] = NOT_SUPPORTED,
+    }
+    None
+}
+
+/// The caller goes off; the machine with it if no other one is on.
+fn off(cpu: &mut Vcpu) -> Option<Reason> {
+    let slot = cpu.slot;
+    cpu.off = true;
+    *slot.vcpus[cpu.number].power.lock() = Power::Off;
+    let lives = slot.vcpus.iter().any(|shared| *shared.power.lock() != Power::Off);
+    if lives { None } else { Some(Reason::PoweredOff) }
+}
+
+/// Number of the virtual CPU with an affinity.
+fn number(cpu: &Vcpu, target: u64) -> Option<usize> {
+    usize::try_from(target).ok().filter(|number| *number < cpu.slot.vgic.lock().vcpus())
+}
+
+fn on(cpu: &Vcpu, target: u64, entry: u64, context: u64) -> u64 {
+    let Some(number) = number(cpu, target) else { return psci::INVALID_PARAMETERS };
+    let mut instruction = [0; 4];
+    let readable = cpu
+        .memory()
+        .is_some_and(|memory| bale_core::guest_ram::GuestRam::read(memory, entry, &mut instruction).is_ok());
+    if !entry.is_multiple_of(4) || !readable {
+        return psci::INVALID_ADDRESS;
+    }
+    let shared = &cpu.slot.vcpus[number];
+    {
+        let mut power = shared.power.lock();
+        match *power {
+            Power::On => return psci::ALREADY_ON,
+            Power::Coming(..) => return psci::ON_PENDING,
+            Power::Off => *power = Power::Coming(entry, context),
+        }
+    }
+    shared.kick();
+    0
+}
+
+fn affinity(cpu: &Vcpu, target: u64, level: u64) -> u64 {
+    match (number(cpu, target), level) {
+        (Some(number), 0) => match *cpu.slot.vcpus[number].power.lock() {
+            Power::On => psci::ON,
+            Power::Coming(..) => psci::COMING,
+            Power::Off => psci::OFF,
+        },
+        _ => psci::INVALID_PARAMETERS,
+    }
+}
