@@ -7,10 +7,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::cli::{BuildOptions, SetupOptions};
-use crate::workspace;
+use crate::toolchain::Toolchain;
+use crate::workspace::{self, UEFI_TARGET};
 use crate::{image, setup};
 
 const KERNEL: &str = "bale-qemu-virt";
+const LOADER: &str = "bale-uefi";
 /// Packages of the guests, and their names in the bundle.
 const GUESTS: [(&str, &str); 1] = [("guest-swapper", "swapper")];
 
@@ -49,6 +51,14 @@ pub(crate) fn build(options: &SetupOptions) -> Result<Built> {
         guests.push((name, out));
     }
     Ok(Built { elf, image: flat, guests })
+}
+
+/// Builds the boot loader; where it is.
+pub(crate) fn loader(toolchain: Toolchain) -> Result<PathBuf> {
+    let mut cargo = toolchain.cargo_for("build", UEFI_TARGET);
+    cargo.args(["-p", LOADER]);
+    ensure!(succeeds(&mut cargo)?, "the build of the boot loader failed");
+    Ok(workspace::uefi_program(LOADER))
 }
 
 /// Runs cargo and passes on what it says, but for one warning at each crate: rustc does not know LLVM's `strict-align`

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Builds Bale, boots it under QEMU, tests it.
 #[derive(Parser)]
@@ -28,6 +28,10 @@ pub(crate) enum Command {
     Check(CheckOptions),
     /// Capture anonymous pages of processes at work
     Pages(PagesOptions),
+    /// Make a disk image that a board's UEFI firmware starts
+    Image(ImageOptions),
+    /// Write that image to a stick, a card or a disk, or its files to a folder
+    Flash(FlashOptions),
     /// Decode a captured serial stream
     Log(LogOptions),
 }
@@ -56,6 +60,9 @@ pub(crate) struct RunOptions {
     /// Seconds after which QEMU is ended [default: 120 with --exec, none without]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
+    /// Start by UEFI firmware from a disk image, as a board does; with the tables that it gives
+    #[arg(long, value_name = "TABLES", num_args = 0..=1, default_missing_value = "acpi")]
+    pub(crate) uefi: Option<Tables>,
     /// Start without guests and pages
     #[arg(long, conflicts_with = "pages")]
     pub(crate) no_guest: bool,
@@ -177,6 +184,65 @@ pub(crate) struct BuildOptions {
 pub(crate) struct CheckOptions {
     #[command(flatten)]
     pub(crate) setup: SetupOptions,
+}
+
+/// A board that is started by UEFI.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Board {
+    /// Radxa Orion O6 (CIX P1); the image starts under QEMU's firmware too
+    RadxaO6,
+}
+
+#[derive(Args)]
+pub(crate) struct ImageOptions {
+    /// The board
+    pub(crate) board: Board,
+    /// File to write [default: radxa-o6.img among the build's results]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Boot arguments
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    pub(crate) arguments: String,
+    /// Leave guests and pages out
+    #[arg(long)]
+    pub(crate) no_guest: bool,
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+}
+
+#[derive(Args)]
+pub(crate) struct FlashOptions {
+    /// The board
+    pub(crate) board: Board,
+    /// Whole disk to write to, such as /dev/sdX; everything on it is lost
+    #[arg(long, value_name = "DEVICE", required_unless_present = "to")]
+    pub(crate) device: Option<PathBuf>,
+    /// Copy the files into this folder of a FAT file system instead
+    #[arg(long, value_name = "FOLDER", conflicts_with = "device")]
+    pub(crate) to: Option<PathBuf>,
+    /// The device once more, where it is not removable or very large
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) force: Option<PathBuf>,
+    /// Write without asking
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Boot arguments
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    pub(crate) arguments: String,
+    /// Leave guests and pages out
+    #[arg(long)]
+    pub(crate) no_guest: bool,
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+}
+
+/// Tables of UEFI firmware.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tables {
+    /// ACPI
+    Acpi,
+    /// A device tree and no ACPI
+    Dtb,
 }
 
 #[derive(Args)]

@@ -20,6 +20,8 @@ pub(crate) enum Start {
     Kernel(PathBuf),
     /// Bytes put at this address, nothing else: no device tree in x0.
     Loader(PathBuf, u64),
+    /// By UEFI firmware from a disk image, which holds boot arguments and bundle too.
+    Uefi { firmware: PathBuf, disk: PathBuf, acpi: bool },
 }
 
 /// A machine to start.
@@ -59,7 +61,8 @@ impl Config {
         let virtualization = if self.virtualization { "on" } else { "off" };
         let mut line: Vec<OsString> = Vec::new();
         let mut add = |words: &[&str]| line.extend(words.iter().map(OsString::from));
-        add(&["-machine", &format!("virt,virtualization={virtualization},gic-version={}", self.gic)]);
+        let acpi = if matches!(self.start, Start::Uefi { acpi: false, .. }) { ",acpi=off" } else { "" };
+        add(&["-machine", &format!("virt,virtualization={virtualization},gic-version={}{acpi}", self.gic)]);
         add(&["-cpu", "cortex-a72", "-smp", &self.cores.to_string(), "-m", &self.memory]);
         // Debian's QEMU 7.2 lacks the network card's ROM, and no network is wanted.
         add(&["-net", "none", "-display", "none", "-monitor", "none", "-no-reboot"]);
@@ -79,6 +82,12 @@ impl Config {
                     OsString::from(format!("loader,addr={address:#x},cpu-num=0,force-raw=on,file="));
                 device.push(image);
                 line.extend(["-device".into(), device]);
+            }
+            Start::Uefi { firmware, disk, .. } => {
+                let mut drive = OsString::from("if=none,id=disk,format=raw,readonly=on,file=");
+                drive.push(disk);
+                line.extend(["-bios".into(), firmware.into(), "-drive".into(), drive]);
+                line.extend(["-device", "virtio-blk-pci,drive=disk"].map(OsString::from));
             }
         }
         line.extend(self.extra.iter().map(OsString::from));

@@ -9,6 +9,7 @@
 //! | [`pages`], [`bundle`] | captured pages of a real process; the archive that the kernel starts with |
 //! | [`machine`], [`stream`] | a QEMU process; its one UART taken apart into text and log frames |
 //! | [`log`], [`symbols`] | log frames and backtraces made readable |
+//! | [`disk`], [`board`], [`flash`] | a disk image that UEFI starts, what is in it, and the way onto a stick |
 //! | [`console`], [`script`] | a person, or a list of commands, at the shell |
 //! | [`serial`] | a board on a serial line |
 //! | [`run`], [`test`], [`bench`], [`fuzz`], [`check`] | the commands themselves |
@@ -16,11 +17,14 @@
 #![allow(clippy::std_instead_of_core, reason = "a program with std; the lint is for the crates without")]
 
 mod bench;
+mod board;
 mod build;
 mod bundle;
 mod check;
 mod cli;
 mod console;
+mod disk;
+mod flash;
 mod fuzz;
 mod image;
 mod log;
@@ -52,6 +56,8 @@ fn main() -> ExitCode {
         cli::Command::Build(options) => build::run(&options),
         cli::Command::Check(options) => check::run(&options),
         cli::Command::Pages(options) => pages::run(&options),
+        cli::Command::Image(options) => board::image(&options),
+        cli::Command::Flash(options) => board::flash(&options),
         cli::Command::Log(options) => log::run(&options),
     };
     match result {

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::build::{self, Built};
-use crate::cli::RunOptions;
+use crate::cli::{RunOptions, SetupOptions, Tables};
 use crate::log::Decoder;
-use crate::machine::Config;
+use crate::machine::{Config, Start};
 use crate::script::{self, Line, Session};
-use crate::{bundle, console, pages, setup, workspace};
+use crate::{board, bundle, console, disk, pages, setup, workspace};
 
 /// With a script, a run that takes longer than this hangs.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
@@ -40,6 +40,11 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
         arguments.push("exec");
     }
     config.arguments = arguments.join(" ");
+    // Kept until the machine has ended.
+    let _disk = match options.uefi {
+        Some(tables) => Some(by_uefi(&mut config, &built, tables, &options.setup)?),
+        None => None,
+    };
     let limit = options.timeout.map(Duration::from_secs);
     match &options.exec {
         None => console::run(&config, &decoder, limit),
@@ -71,6 +76,32 @@ impl Bundle {
 impl Drop for Bundle {
     fn drop(&mut self) {
         // What cannot be removed is overwritten some day; nothing depends on it.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Puts what the machine starts from on a disk image, which is removed when dropped.
+pub(crate) fn by_uefi(
+    config: &mut Config,
+    built: &Built,
+    tables: Tables,
+    setup: &SetupOptions,
+) -> Result<Scratch> {
+    let firmware = setup::firmware(setup)?.to_owned();
+    let loader = build::loader(setup::toolchain(setup)?)?;
+    let files = board::files(built, &loader, config.initrd.as_deref(), &config.arguments)?;
+    let disk = Scratch(workspace::own_folder()?.join(format!("disk-{}.img", std::process::id())));
+    fs::write(&disk.0, disk::image(&files)?).with_context(|| format!("cannot write {}", disk.0.display()))?;
+    config.start = Start::Uefi { firmware, disk: disk.0.clone(), acpi: tables == Tables::Acpi };
+    Ok(disk)
+}
+
+/// A file that is removed when dropped.
+pub(crate) struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // As for the bundle.
         let _ = fs::remove_file(&self.0);
     }
 }

@@ -1,6 +1,7 @@
 //! Gets what is missing: a compiler for the target, and QEMU.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
 use std::process::Command;
 use std::{env, io};
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cli::SetupOptions;
 use crate::toolchain::{self, LEAST_QEMU, LEAST_RUST, QEMU, Toolchain};
-use crate::workspace::{self, TARGET};
+use crate::workspace::{self, TARGET, UEFI_TARGET};
 
 /// A compiler for the target, installed if need be; says which.
 pub(crate) fn toolchain(options: &SetupOptions) -> Result<Toolchain> {
@@ -22,18 +23,19 @@ pub(crate) fn toolchain(options: &SetupOptions) -> Result<Toolchain> {
 
 fn install_toolchain(options: &SetupOptions) -> Result<Toolchain> {
     if rustup_may_install() {
-        if !agreed(options, &format!("install the target {TARGET} (rustup target add {TARGET})"))? {
-            bail!("nothing here builds for {TARGET}; run: rustup target add {TARGET}");
+        let by_hand = format!("rustup target add {TARGET} {UEFI_TARGET}");
+        if !agreed(options, &format!("install the targets ({by_hand})"))? {
+            bail!("nothing here builds for {TARGET}; run: {by_hand}");
         }
-        eprintln!("bale: rustup target add {TARGET}");
-        match workspace::command("rustup").args(["target", "add", TARGET]).status() {
+        eprintln!("bale: {by_hand}");
+        match workspace::command("rustup").args(["target", "add", TARGET, UEFI_TARGET]).status() {
             Ok(status) if status.success() && Toolchain::find().is_some() => return Ok(Toolchain::Installed),
             _ => eprintln!("bale: rustup could not add the target; trying Debian's compiler"),
         }
     }
     let missing = toolchain::debian_missing();
     let by_hand = format!(
-        "Bale needs a Rust {}.{} or newer that builds for {TARGET}: either `rustup target add {TARGET}`, or Debian's \
+        "Bale needs a Rust {}.{} or newer that builds for {TARGET}: either `rustup target add {TARGET} {UEFI_TARGET}`, or Debian's \
          packages rustc-web, cargo-web, rust-web-src and lld",
         LEAST_RUST.0, LEAST_RUST.1
     );
@@ -50,6 +52,20 @@ pub(crate) fn clippy(options: &SetupOptions, toolchain: Toolchain) -> Result<()>
     }
     Ok(())
 }
+
+/// UEFI firmware for QEMU's machine, installed if need be; where it is.
+pub(crate) fn firmware(options: &SetupOptions) -> Result<&'static Path> {
+    let path = Path::new(FIRMWARE);
+    if !path.is_file() {
+        install_packages(options, &["qemu-efi-aarch64"])
+            .with_context(|| format!("there is no firmware {FIRMWARE}"))?;
+    }
+    ensure!(path.is_file(), "qemu-efi-aarch64 is installed, but there is no {FIRMWARE}");
+    Ok(path)
+}
+
+/// EDK2 for QEMU's `virt` machine, from Debian's qemu-efi-aarch64.
+const FIRMWARE: &str = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd";
 
 /// QEMU for AArch64, installed if need be.
 pub(crate) fn qemu(options: &SetupOptions) -> Result<()> {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::workspace::{self, TARGET};
+use crate::workspace::{self, TARGET, UEFI_TARGET};
 
 /// Oldest compiler that builds the workspace; `rust-version` in Cargo.toml says the same.
 pub(crate) const LEAST_RUST: (u32, u32) = (1, 95);
@@ -42,13 +42,20 @@ impl Toolchain {
     /// For people.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Installed => "the installed Rust toolchain with target aarch64-unknown-none-softfloat",
+            Self::Installed => {
+                "the installed Rust toolchain with the targets aarch64-unknown-none-softfloat and aarch64-unknown-uefi"
+            }
             Self::Debian => "Debian's rustc with core built from source (-Zbuild-std), linked by ld.lld",
         }
     }
 
-    /// A cargo command for the target, for example `build`, in release mode.
+    /// A cargo command for the kernel's target, for example `build`, in release mode.
     pub(crate) fn cargo(self, subcommand: &str) -> Command {
+        self.cargo_for(subcommand, TARGET)
+    }
+
+    /// A cargo command for one of our targets.
+    pub(crate) fn cargo_for(self, subcommand: &str, target: &str) -> Command {
         let mut command = match self {
             Self::Installed => {
                 let mut command = workspace::command("cargo");
@@ -68,6 +75,7 @@ impl Toolchain {
                     // -Zbuild-std is not stable; Debian has no nightly.
                     .env("RUSTC_BOOTSTRAP", "1")
                     .env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER", "ld.lld")
+                    .env("CARGO_TARGET_AARCH64_UNKNOWN_UEFI_LINKER", "lld-link")
                     .args([subcommand, "-Zbuild-std=core,alloc,compiler_builtins"])
                     .arg("-Zbuild-std-features=compiler-builtins-mem");
                 command
@@ -76,15 +84,19 @@ impl Toolchain {
         if std::env::var_os("DEFMT_LOG").is_none() {
             command.env("DEFMT_LOG", "debug");
         }
-        command.args(["--release", "--target", TARGET]);
+        command.args(["--release", "--target", target]);
         command
     }
 }
 
-/// Whether the compiler that plain `cargo` uses has the target's `core`.
+/// Whether the compiler that plain `cargo` uses has the `core` of both targets.
 fn target_installed() -> bool {
+    [TARGET, UEFI_TARGET].into_iter().all(has_core)
+}
+
+fn has_core(target: &str) -> bool {
     let Some(libraries) =
-        output(workspace::command("rustc").args(["--print", "target-libdir", "--target", TARGET]))
+        output(workspace::command("rustc").args(["--print", "target-libdir", "--target", target]))
     else {
         return false;
     };

@@ -10,6 +10,9 @@ use anyhow::{Context, Result};
 /// Target triple of the kernel and the EL1 guests.
 pub(crate) const TARGET: &str = "aarch64-unknown-none-softfloat";
 
+/// Target triple of the boot loader.
+pub(crate) const UEFI_TARGET: &str = "aarch64-unknown-uefi";
+
 /// Top folder of the workspace.
 pub(crate) fn root() -> PathBuf {
     let here =
@@ -35,6 +38,11 @@ pub(crate) fn own_folder() -> Result<PathBuf> {
 /// Where cargo puts a program that was built for the target.
 pub(crate) fn target_program(name: &str) -> PathBuf {
     target_folder().join(TARGET).join("release").join(name)
+}
+
+/// Where cargo puts a program for UEFI.
+pub(crate) fn uefi_program(name: &str) -> PathBuf {
+    target_folder().join(UEFI_TARGET).join("release").join(format!("{name}.efi"))
 }
 
 /// A command in the workspace's top folder, without what the cargo around this tool set: an inner cargo would take

@@ -1,7 +1,7 @@
 //! The device tree that a guest is given (Devicetree Specification 0.4; bindings of Linux's Documentation/devicetree),
 //! and the addresses it names: those of QEMU's `virt` machine, so that images built for that run as they are.
 
-mod flat;
+pub(crate) mod flat;
 
 use self::flat::Flat;
 pub use self::flat::TreeFull;

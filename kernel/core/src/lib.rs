@@ -2,7 +2,8 @@
 //!
 //! | module | what it decides |
 //! |---|---|
-//! | [`device_tree`] | which memory, cores, interrupt controller, UART and timer a machine has |
+//! | [`device_tree`], [`acpi`] | which memory, cores, interrupt controller, UART and timer a machine has |
+//! | [`handover`], [`boot_config`] | what a boot loader tells the kernel, and what its user tells it |
 //! | [`exception`] | what a syndrome register says |
 //! | [`schedule`] | which task runs next, which wakes next |
 //! | [`stage2`] | translation tables of a virtual machine |
@@ -19,11 +20,14 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod acpi;
+pub mod boot_config;
 pub mod device_tree;
 pub mod exception;
 pub mod guest_image;
 pub mod guest_ram;
 pub mod guest_tree;
+pub mod handover;
 pub mod histogram;
 pub mod injection;
 pub mod pl011;

@@ -20,14 +20,14 @@ const END: u32 = 9;
 const NAMES: usize = 512;
 
 /// A tree that is being written.
-pub(super) struct Flat<'a> {
+pub(crate) struct Flat<'a> {
     into: &'a mut [u8],
     at: usize,
     names: Vec<u8, NAMES>,
 }
 
 impl<'a> Flat<'a> {
-    pub(super) fn new(into: &'a mut [u8]) -> Result<Self, TreeFull> {
+    pub(crate) fn new(into: &'a mut [u8]) -> Result<Self, TreeFull> {
         let at = HEADER + RESERVATIONS;
         into.get_mut(..at).ok_or(TreeFull)?.fill(0);
         Ok(Self { into, at, names: Vec::new() })
@@ -49,7 +49,7 @@ impl<'a> Flat<'a> {
         self.put(&[0; 4][..padding])
     }
 
-    pub(super) fn begin(&mut self, name: &str) -> Result<(), TreeFull> {
+    pub(crate) fn begin(&mut self, name: &str) -> Result<(), TreeFull> {
         self.word(BEGIN_NODE)?;
         self.put(name.as_bytes())?;
         self.put(&[0])?;
@@ -57,13 +57,13 @@ impl<'a> Flat<'a> {
     }
 
     /// A node with a unit address.
-    pub(super) fn begin_at(&mut self, name: &str, address: u64) -> Result<(), TreeFull> {
+    pub(crate) fn begin_at(&mut self, name: &str, address: u64) -> Result<(), TreeFull> {
         let mut full: String<40> = String::new();
         core::fmt::write(&mut full, format_args!("{name}@{address:x}")).map_err(|_| TreeFull)?;
         self.begin(&full)
     }
 
-    pub(super) fn end(&mut self) -> Result<(), TreeFull> {
+    pub(crate) fn end(&mut self) -> Result<(), TreeFull> {
         self.word(END_NODE)
     }
 
@@ -90,36 +90,36 @@ impl<'a> Flat<'a> {
         u32::try_from(at).map_err(|_| TreeFull)
     }
 
-    pub(super) fn bytes(&mut self, name: &str, value: &[u8]) -> Result<(), TreeFull> {
+    pub(crate) fn bytes(&mut self, name: &str, value: &[u8]) -> Result<(), TreeFull> {
         self.property(name, value.len())?;
         self.put(value)?;
         self.align()
     }
 
-    pub(super) fn empty(&mut self, name: &str) -> Result<(), TreeFull> {
+    pub(crate) fn empty(&mut self, name: &str) -> Result<(), TreeFull> {
         self.bytes(name, &[])
     }
 
-    pub(super) fn cells(&mut self, name: &str, cells: &[u32]) -> Result<(), TreeFull> {
+    pub(crate) fn cells(&mut self, name: &str, cells: &[u32]) -> Result<(), TreeFull> {
         self.property(name, cells.len() * 4)?;
         cells.iter().try_for_each(|cell| self.word(*cell))
     }
 
-    pub(super) fn longs(&mut self, name: &str, values: &[u64]) -> Result<(), TreeFull> {
+    pub(crate) fn longs(&mut self, name: &str, values: &[u64]) -> Result<(), TreeFull> {
         self.property(name, values.len() * 8)?;
         values.iter().try_for_each(|value| self.put(&value.to_be_bytes()))
     }
 
-    pub(super) fn long(&mut self, name: &str, value: u64) -> Result<(), TreeFull> {
+    pub(crate) fn long(&mut self, name: &str, value: u64) -> Result<(), TreeFull> {
         self.longs(name, &[value])
     }
 
-    pub(super) fn pair(&mut self, name: &str, address: u64, size: u64) -> Result<(), TreeFull> {
+    pub(crate) fn pair(&mut self, name: &str, address: u64, size: u64) -> Result<(), TreeFull> {
         self.longs(name, &[address, size])
     }
 
     /// Strings, each with its zero byte.
-    pub(super) fn text(&mut self, name: &str, values: &[&str]) -> Result<(), TreeFull> {
+    pub(crate) fn text(&mut self, name: &str, values: &[&str]) -> Result<(), TreeFull> {
         self.property(name, values.iter().map(|value| value.len() + 1).sum())?;
         for value in values {
             self.put(value.as_bytes())?;
@@ -129,7 +129,7 @@ impl<'a> Flat<'a> {
     }
 
     /// Ends the tree; its length.
-    pub(super) fn finish(mut self) -> Result<usize, TreeFull> {
+    pub(crate) fn finish(mut self) -> Result<usize, TreeFull> {
         self.word(END)?;
         let structure_end = self.at;
         let names = core::mem::take(&mut self.names);

@@ -1,0 +1,74 @@
+//! From the firmware's state to the kernel's: caches clean, MMU off, the tree in x0.
+
+use core::arch::asm;
+
+use crate::error::LoadError;
+use crate::image::Kernel;
+
+/// Whether this is EL2.
+pub(crate) fn check_level() -> Result<(), LoadError> {
+    let level: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {}, CurrentEL", out(reg) level, options(nomem, nostack, preserves_flags)) };
+    if level >> 2 == 2 { Ok(()) } else { Err(LoadError::Level(level >> 2)) }
+}
+
+/// Enters the kernel.
+pub(crate) fn enter(kernel: &Kernel, tree: &[u8], bundle: Option<&[u8]>) -> ! {
+    // The kernel starts with caches off, and no line of ours may be written back over what it writes.
+    clean(kernel.base, kernel.size);
+    clean(tree.as_ptr() as u64, tree.len());
+    if let Some(bundle) = bundle {
+        clean(bundle.as_ptr() as u64, bundle.len());
+    }
+    // SAFETY: the firmware is gone and maps this code to itself, so that it goes on without the MMU; the kernel takes over with
+    // stack and vectors of its own. Bits of SCTLR_EL2: M 0, C 2, I 12 (DDI 0487, D19.2).
+    unsafe {
+        asm!(
+            "msr daifset, #15",
+            "dsb sy",
+            "mrs x2, sctlr_el2",
+            "bic x2, x2, #1",
+            "bic x2, x2, #4",
+            "bic x2, x2, #0x1000",
+            "msr sctlr_el2, x2",
+            "isb",
+            "ic iallu",
+            "tlbi alle2",
+            "dsb sy",
+            "isb",
+            "mov x1, xzr",
+            "mov x2, xzr",
+            "mov x3, xzr",
+            "br x4",
+            in("x0") tree.as_ptr(),
+            in("x4") kernel.entry,
+            options(noreturn)
+        )
+    }
+}
+
+/// Cleans and invalidates a range to the point of coherency.
+fn clean(start: u64, length: usize) {
+    let sizes: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {}, ctr_el0", out(reg) sizes, options(nomem, nostack, preserves_flags)) };
+    // CTR_EL0.DminLine: words in the smallest line, as a power of two.
+    let line = 4 << (sizes >> 16 & 15);
+    let mut at = start & !(line - 1);
+    while at < start + length as u64 {
+        // SAFETY: memory of ours, mapped; maintenance changes no byte of it.
+        unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) };
+        at += line;
+    }
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+}
+
+/// Nobody is left to be told.
+pub(crate) fn halt() -> ! {
+    loop {
+        // SAFETY: waits.
+        unsafe { asm!("wfi", options(nomem, nostack, preserves_flags)) };
+    }
+}

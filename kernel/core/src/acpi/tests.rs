@@ -1,0 +1,266 @@
+//! Tables of made-up machines: one like QEMU's, one like the Radxa Orion O6, and broken ones.
+
+use proptest::prelude::*;
+
+use super::{AcpiError, Memory, Signature, machine};
+use crate::device_tree::{Conduit, Range, Uart};
+
+const BASE: u64 = 0x8000_0000;
+
+/// Tables one after the other at [`BASE`].
+struct Image(Vec<u8>);
+
+impl Memory for Image {
+    fn bytes(&self, address: u64, length: usize) -> Option<&[u8]> {
+        let start = usize::try_from(address.checked_sub(BASE)?).ok()?;
+        self.0.get(start..start.checked_add(length)?)
+    }
+}
+
+fn fix(bytes: &mut [u8], at: usize) {
+    bytes[at] = 0;
+    let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    bytes[at] = 0u8.wrapping_sub(sum);
+}
+
+fn table(signature: &[u8; 4], maker: &[u8; 6], content: &[u8]) -> Vec<u8> {
+    let mut bytes = signature.to_vec();
+    bytes.extend(u32::try_from(36 + content.len()).expect("small").to_le_bytes());
+    bytes.extend([1, 0]);
+    bytes.extend(maker);
+    bytes.resize(36, 0);
+    bytes.extend(content);
+    fix(&mut bytes, 9);
+    bytes
+}
+
+/// A field at its place in a table whose header is cut off.
+fn put(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    let at = at - 36;
+    content.resize(content.len().max(at + bytes.len()), 0);
+    content[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+fn gicc(affinity: u64, redistributor: u64, enabled: bool) -> Vec<u8> {
+    let mut bytes = vec![0; 82];
+    (bytes[0], bytes[1]) = (0x0b, 82);
+    bytes[12] = enabled.into();
+    bytes[60..68].copy_from_slice(&redistributor.to_le_bytes());
+    bytes[68..76].copy_from_slice(&affinity.to_le_bytes());
+    bytes
+}
+
+fn gicd(base: u64, version: u8) -> Vec<u8> {
+    let mut bytes = vec![0; 24];
+    (bytes[0], bytes[1], bytes[20]) = (0x0c, 24, version);
+    bytes[8..16].copy_from_slice(&base.to_le_bytes());
+    bytes
+}
+
+fn gicr(base: u64, size: u32) -> Vec<u8> {
+    let mut bytes = vec![0x0e, 16, 0, 0];
+    bytes.extend(base.to_le_bytes());
+    bytes.extend(size.to_le_bytes());
+    bytes
+}
+
+/// The tables of a machine, to be changed before they are laid out.
+struct Machine {
+    maker: [u8; 6],
+    madt: Vec<Vec<u8>>,
+    boot_flags: u16,
+    uart: Option<(u8, u64, u32)>,
+    timer: u32,
+}
+
+impl Machine {
+    fn like_qemu() -> Self {
+        let mut madt = vec![gicd(0x0800_0000, 3)];
+        madt.extend((0..4).map(|core| gicc(core, 0, true)));
+        madt.push(gicr(0x080a_0000, 0xf6_0000));
+        Self { maker: *b"BOCHS ", madt, boot_flags: 1, uart: Some((3, 0x0900_0000, 33)), timer: 26 }
+    }
+
+    /// Twelve cores out of order, affinities in Aff1 and Aff2, one region, bases by core zero, no SPCR.
+    fn like_o6() -> Self {
+        let order = [0xa00, 0xb00, 0x400, 0x500, 0x600, 0x700, 0x800, 0x900, 0x000, 0x100, 0x200, 0x300];
+        let mut madt: Vec<_> = order.iter().map(|core| gicc(0x8100_0000 | core, 0, true)).collect();
+        madt.push(gicd(0x0e01_0000, 4));
+        madt.push(gicr(0x0e09_0000, 12 * 0x4_0000));
+        Self { maker: *b"CIXTEK", madt, boot_flags: 1, uart: None, timer: 26 }
+    }
+
+    fn image(&self) -> Image {
+        let mut madt = vec![0; 8];
+        self.madt.iter().for_each(|structure| madt.extend(structure));
+        let mut fadt = Vec::new();
+        put(&mut fadt, 129, &self.boot_flags.to_le_bytes());
+        let mut gtdt = Vec::new();
+        for (at, number) in [(56, 30), (64, 27), (72, self.timer)] {
+            put(&mut gtdt, at, &u32::to_le_bytes(number));
+        }
+        put(&mut gtdt, 76, &[0; 20]);
+        let mut tables = vec![
+            table(b"FACP", &self.maker, &fadt),
+            table(b"APIC", &self.maker, &madt),
+            table(b"GTDT", &self.maker, &gtdt),
+        ];
+        if let Some((kind, base, interrupt)) = self.uart {
+            let mut spcr = Vec::new();
+            put(&mut spcr, 36, &[kind]);
+            put(&mut spcr, 44, &base.to_le_bytes());
+            put(&mut spcr, 52, &[8, 0]);
+            put(&mut spcr, 54, &interrupt.to_le_bytes());
+            put(&mut spcr, 58, &[0; 22]);
+            tables.push(table(b"SPCR", &self.maker, &spcr));
+        }
+        lay_out(&self.maker, &tables)
+    }
+}
+
+fn lay_out(maker: &[u8; 6], tables: &[Vec<u8>]) -> Image {
+    let list_length = 36 + 8 * tables.len() as u64;
+    let mut at = BASE + 36 + list_length;
+    let mut list = Vec::new();
+    for table in tables {
+        list.extend(at.to_le_bytes());
+        at += table.len() as u64;
+    }
+    let mut root = b"RSD PTR ".to_vec();
+    root.resize(36, 0);
+    root[15] = 2;
+    root[20] = 36;
+    root[24..32].copy_from_slice(&(BASE + 36).to_le_bytes());
+    fix(&mut root[..20], 8);
+    fix(&mut root, 32);
+    Image([root, table(b"XSDT", maker, &list), tables.concat()].concat())
+}
+
+#[test]
+fn a_machine_like_qemus() {
+    let found = machine(&Machine::like_qemu().image(), BASE).expect("a machine");
+    assert_eq!(found.cpus.iter().map(|cpu| cpu.affinity).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(found.uart, Uart { base: 0x0900_0000, interrupt: 33 });
+    assert_eq!(found.gic.redistributors, [Range { base: 0x080a_0000, size: 0xf6_0000 }]);
+    assert_eq!((found.psci, found.timer.hypervisor_physical), (Conduit::Smc, 26));
+    assert!(found.memory.is_empty());
+}
+
+#[test]
+fn a_machine_like_the_orion_o6() {
+    let found = machine(&Machine::like_o6().image(), BASE).expect("a machine");
+    assert_eq!(found.cpus.len(), 12);
+    assert_eq!(found.cpus[0].affinity, 0xa00, "the table's order is kept");
+    assert!(found.cpus.iter().all(|cpu| cpu.affinity & !0xf00 == 0));
+    assert_eq!(found.uart, Uart { base: 0x040d_0000, interrupt: 330 });
+    assert_eq!(found.gic.redistributors, [Range { base: 0x0e09_0000, size: 12 * 0x4_0000 }]);
+}
+
+#[test]
+fn an_spcr_of_the_orion_o6_is_not_believed() {
+    let mut o6 = Machine::like_o6();
+    o6.uart = Some((3, 0x040e_0000, 331));
+    assert_eq!(machine(&o6.image(), BASE).expect("a machine").uart.base, 0x040d_0000);
+}
+
+#[test]
+fn redistributors_by_core() {
+    let mut other = Machine::like_qemu();
+    let at = |core: u64| 0x2f10_0000 + core * 0x2_0000;
+    other.madt = vec![gicd(0x2f00_0000, 3), gicc(0x100, at(1), true), gicc(0, at(0), true)];
+    other.madt.push(gicc(0x200, 0x3f00_0000, true));
+    other.madt.push(gicc(0x300, 0, false));
+    let gic = machine(&other.image(), BASE).expect("a machine").gic;
+    assert_eq!(
+        gic.redistributors,
+        [Range { base: at(0), size: 0x6_0000 }, Range { base: 0x3f00_0000, size: 0x4_0000 }]
+    );
+    other.madt.push(gicc(0x400, 0, true));
+    assert_eq!(machine(&other.image(), BASE), Err(AcpiError::NoRedistributors));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let with = |change: fn(&mut Machine)| {
+        let mut made = Machine::like_qemu();
+        change(&mut made);
+        machine(&made.image(), BASE).expect_err("not a machine")
+    };
+    assert_eq!(with(|made| made.boot_flags = 0), AcpiError::NoPsci);
+    assert_eq!(with(|made| made.uart = None), AcpiError::Missing(Signature::SPCR));
+    assert_eq!(with(|made| made.uart = Some((0, 0x3f8, 33))), AcpiError::NoUart);
+    assert_eq!(with(|made| made.timer = 0), AcpiError::NoTimer);
+    assert_eq!(with(|made| made.madt[0] = gicd(0x0800_0000, 2)), AcpiError::NoGic);
+    assert_eq!(with(|made| made.madt.retain(|part| part[0] != 0x0b)), AcpiError::NoCpus);
+    assert_eq!(with(|made| made.madt.push(vec![0x0b, 0])), AcpiError::Length(Signature::APIC));
+    assert_eq!(with(|made| made.madt.push(vec![0x0b, 200])), AcpiError::Length(Signature::APIC));
+    assert_eq!(with(|made| made.madt.push(gicr(u64::MAX, 9))), AcpiError::Length(Signature::APIC));
+    let many = with(|made| made.madt.extend((0..100).map(|core| gicc(core << 8, 0, true))));
+    assert_eq!(many, AcpiError::TooMany("cores"));
+}
+
+#[test]
+fn broken_tables_are_named_and_not_used() {
+    let good = Machine::like_qemu().image();
+    let place = |signature: &[u8]| good.0.windows(4).position(|part| part == signature).expect("there");
+    for (signature, named) in [
+        (b"XSDT", Signature::XSDT),
+        (b"APIC", Signature::APIC),
+        (b"GTDT", Signature::GTDT),
+        (b"SPCR", Signature::SPCR),
+        (b"FACP", Signature::FACP),
+    ] {
+        let at = place(signature);
+        let mut bytes = good.0.clone();
+        bytes[at + 30] ^= 1;
+        assert_eq!(machine(&Image(bytes), BASE), Err(AcpiError::Checksum(named)));
+        for length in [0u32, 35, 0x7fff_ffff, 0x10_0001] {
+            let mut bytes = good.0.clone();
+            bytes[at + 4..at + 8].copy_from_slice(&length.to_le_bytes());
+            assert_eq!(machine(&Image(bytes), BASE), Err(AcpiError::Length(named)));
+        }
+        let mut bytes = good.0.clone();
+        bytes[at + 4..at + 8].copy_from_slice(&0xffff_u32.to_le_bytes());
+        assert_eq!(machine(&Image(bytes), BASE), Err(AcpiError::Unreadable(named)));
+    }
+    assert_eq!(machine(&good, BASE + 1), Err(AcpiError::NoRoot));
+    assert_eq!(machine(&good, 0), Err(AcpiError::Unreadable(Signature::RSDP)));
+    let mut bytes = good.0.clone();
+    bytes[9] ^= 1;
+    assert_eq!(machine(&Image(bytes), BASE), Err(AcpiError::Checksum(Signature::RSDP)));
+}
+
+proptest! {
+    /// Bytes changed anywhere, checksums put right or not: an error or a machine, never a panic.
+    #[test]
+    fn changed_bytes_never_panic(
+        o6: bool,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<prop::sample::Index>(),
+        mended: bool,
+    ) {
+        let made = if o6 { Machine::like_o6() } else { Machine::like_qemu() };
+        let mut bytes = made.image().0;
+        for (place, value) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = value;
+        }
+        if mended {
+            let starts: Vec<usize> = [b"XSDT", b"APIC", b"GTDT", b"SPCR", b"FACP"]
+                .iter()
+                .filter_map(|name| bytes.windows(4).position(|part| part == *name))
+                .collect();
+            for start in starts {
+                let length = u32::from_le_bytes(bytes[start + 4..start + 8].try_into().expect("four"));
+                if let Some(table) = bytes.get_mut(start..start.saturating_add(length as usize))
+                    && table.len() >= 36
+                {
+                    fix(table, 9);
+                }
+            }
+        } else {
+            bytes.truncate(cut.index(bytes.len()) + 1);
+        }
+        let _ = machine(&Image(bytes), BASE);
+    }
+}

@@ -1,0 +1,252 @@
+//! What a boot loader hands to the kernel: a device tree that says what the machine has, whatever the loader learned it from.
+//!
+//! The kernel reads one thing, [`Machine::from_dtb`]; a loader that found ACPI tables, or a firmware's memory map, writes what it found with
+//! [`write`]. The tree is the boot block: its format is public, versioned, and checked by the reader.
+
+use heapless::Vec;
+
+use crate::device_tree::{Conduit, Machine, Range};
+use crate::guest_tree::TreeFull;
+use crate::guest_tree::flat::Flat;
+
+/// Ranges that a firmware's memory map may have, once neighbours are joined.
+const MOST: usize = 256;
+/// Ranges that the kernel takes.
+const TAKEN: usize = 8;
+const SPI: u32 = 0;
+const PPI: u32 = 1;
+const LEVEL: u32 = 4;
+/// Least numbers of private and shared interrupts, IHI 0069, 2.2.1.
+const FIRST_PPI: u32 = 16;
+const FIRST_SPI: u32 = 32;
+const PHANDLE_GIC: u32 = 1;
+
+/// Usable memory, sorted and joined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usable {
+    /// The largest ranges, by address.
+    pub ranges: Vec<Range, TAKEN>,
+    /// Bytes in smaller ranges, which are left alone.
+    pub left_out: u64,
+}
+
+/// Joins ranges of usable memory and keeps the largest. `None` if there are more than can be looked at.
+pub fn usable(ranges: impl Iterator<Item = Range>) -> Option<Usable> {
+    let mut all: Vec<Range, MOST> = Vec::new();
+    for range in ranges.filter(|range| range.size != 0 && range.base.checked_add(range.size).is_some()) {
+        // Maps are nearly sorted: joining as they come keeps them short.
+        match all.last_mut() {
+            Some(last) if last.base + last.size == range.base => last.size += range.size,
+            _ => all.push(range).ok()?,
+        }
+    }
+    all.sort_unstable_by_key(|range| range.base);
+    let mut joined: Vec<Range, MOST> = Vec::new();
+    for range in all {
+        match joined.last_mut() {
+            Some(last) if last.base + last.size >= range.base => {
+                let end = (last.base + last.size).max(range.base + range.size);
+                last.size = end - last.base;
+            }
+            _ => joined.push(range).ok()?,
+        }
+    }
+    let total: u64 = joined.iter().map(|range| range.size).sum();
+    joined.sort_unstable_by_key(|range| core::cmp::Reverse(range.size));
+    let mut kept: Vec<Range, TAKEN> = joined.into_iter().take(TAKEN).collect();
+    kept.sort_unstable_by_key(|range| range.base);
+    let left_out = total - kept.iter().map(|range| range.size).sum::<u64>();
+    Some(Usable { ranges: kept, left_out })
+}
+
+/// Writes a machine as a device tree; its length in bytes.
+///
+/// # Errors
+/// It does not fit.
+pub fn write(machine: &Machine, into: &mut [u8]) -> Result<usize, TreeFull> {
+    let mut tree = Flat::new(into)?;
+    tree.begin("")?;
+    tree.cells("#address-cells", &[2])?;
+    tree.cells("#size-cells", &[2])?;
+    tree.text("compatible", &["bale,handover"])?;
+    tree.cells("interrupt-parent", &[PHANDLE_GIC])?;
+    chosen(&mut tree, machine)?;
+    for range in &machine.memory {
+        tree.begin_at("memory", range.base)?;
+        tree.text("device_type", &["memory"])?;
+        tree.pair("reg", range.base, range.size)?;
+        tree.end()?;
+    }
+    if !machine.reserved.is_empty() {
+        tree.begin("reserved-memory")?;
+        tree.cells("#address-cells", &[2])?;
+        tree.cells("#size-cells", &[2])?;
+        tree.empty("ranges")?;
+        for range in &machine.reserved {
+            tree.begin_at("kept", range.base)?;
+            tree.pair("reg", range.base, range.size)?;
+            tree.end()?;
+        }
+        tree.end()?;
+    }
+    cpus(&mut tree, machine)?;
+    tree.begin("psci")?;
+    tree.text("compatible", &["arm,psci-1.0", "arm,psci-0.2"])?;
+    tree.text("method", &[if machine.psci == Conduit::Smc { "smc" } else { "hvc" }])?;
+    tree.end()?;
+    tree.begin("timer")?;
+    tree.text("compatible", &["arm,armv8-timer"])?;
+    let timer = &machine.timer;
+    // The secure timer is nobody's here; its place has to be filled.
+    let numbers = [timer.physical, timer.physical, timer.virtual_timer, timer.hypervisor_physical];
+    let interrupts = numbers.map(|number| [PPI, number.wrapping_sub(FIRST_PPI), LEVEL]);
+    tree.cells("interrupts", interrupts.as_flattened())?;
+    tree.end()?;
+    interrupt_controller(&mut tree, machine)?;
+    tree.begin_at("serial", machine.uart.base)?;
+    tree.text("compatible", &["arm,pl011", "arm,primecell"])?;
+    tree.pair("reg", machine.uart.base, 0x1000)?;
+    tree.cells("interrupts", &[SPI, machine.uart.interrupt.wrapping_sub(FIRST_SPI), LEVEL])?;
+    tree.end()?;
+    tree.end()?;
+    tree.finish()
+}
+
+fn chosen(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), TreeFull> {
+    let mut path: heapless::String<32> = heapless::String::new();
+    core::fmt::write(&mut path, format_args!("/serial@{:x}", machine.uart.base)).map_err(|_| TreeFull)?;
+    tree.begin("chosen")?;
+    tree.text("stdout-path", &[&path])?;
+    if !machine.bootargs.is_empty() {
+        tree.text("bootargs", &[&machine.bootargs])?;
+    }
+    if let Some(initrd) = &machine.initrd {
+        tree.long("linux,initrd-start", initrd.base)?;
+        tree.long("linux,initrd-end", initrd.base + initrd.size)?;
+    }
+    tree.end()
+}
+
+fn cpus(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), TreeFull> {
+    tree.begin("cpus")?;
+    tree.cells("#address-cells", &[2])?;
+    tree.cells("#size-cells", &[0])?;
+    for cpu in &machine.cpus {
+        tree.begin_at("cpu", cpu.affinity)?;
+        tree.text("device_type", &["cpu"])?;
+        tree.text("compatible", &["arm,armv8"])?;
+        tree.text("enable-method", &["psci"])?;
+        tree.long("reg", cpu.affinity)?;
+        tree.end()?;
+    }
+    tree.end()
+}
+
+fn interrupt_controller(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), TreeFull> {
+    let gic = &machine.gic;
+    let mut regions: Vec<u64, 10> = Vec::new();
+    for range in core::iter::once(&gic.distributor).chain(&gic.redistributors) {
+        regions.extend_from_slice(&[range.base, range.size]).map_err(|_| TreeFull)?;
+    }
+    tree.begin_at("interrupt-controller", gic.distributor.base)?;
+    tree.text("compatible", &["arm,gic-v3"])?;
+    tree.cells("#interrupt-cells", &[3])?;
+    tree.empty("interrupt-controller")?;
+    tree.cells("phandle", &[PHANDLE_GIC])?;
+    tree.cells("#redistributor-regions", &[u32::try_from(gic.redistributors.len()).map_err(|_| TreeFull)?])?;
+    tree.longs("reg", &regions)?;
+    tree.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Usable, usable, write};
+    use crate::device_tree::{Conduit, Cpu, Gic, Machine, Range, Timer, Uart};
+
+    fn range(base: u64, size: u64) -> Range {
+        Range { base, size }
+    }
+
+    fn machine() -> Machine {
+        let affinities = [0xa00, 0xb00, 0x1_0000, 0x1_0001, 0x2_0000_0300];
+        Machine {
+            memory: [range(0x8680_0000, 0x1000_0000), range(0x80_0000_0000, 0x7_0000_0000)]
+                .into_iter()
+                .collect(),
+            reserved: [range(0xa000_0000, 0x800_0000)].into_iter().collect(),
+            cpus: affinities.into_iter().map(|affinity| Cpu { affinity }).collect(),
+            gic: Gic {
+                distributor: range(0x0e01_0000, 0x1_0000),
+                redistributors: [range(0x0e09_0000, 0x30_0000), range(0x1e00_0000, 0x10_0000)]
+                    .into_iter()
+                    .collect(),
+            },
+            uart: Uart { base: 0x040d_0000, interrupt: 330 },
+            timer: Timer { physical: 30, virtual_timer: 27, hypervisor_physical: 26 },
+            psci: Conduit::Smc,
+            bootargs: "exec log=defmt".try_into().expect("short"),
+            initrd: Some(range(0x9000_0000, 0x123_4567)),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut bytes = vec![0; 64 << 10];
+        for change in [
+            |_: &mut Machine| {},
+            |made: &mut Machine| made.reserved.clear(),
+            |made: &mut Machine| {
+                made.initrd = None;
+                made.bootargs.clear();
+                made.psci = Conduit::Hvc;
+            },
+        ] {
+            let mut made = machine();
+            change(&mut made);
+            let length = write(&made, &mut bytes).expect("it fits");
+            assert_eq!(Machine::from_dtb(&bytes[..length]).expect("a machine"), made);
+        }
+    }
+
+    #[test]
+    fn too_little_room_is_an_error() {
+        let length = write(&machine(), &mut vec![0; 64 << 10]).expect("it fits");
+        for room in [0, 39, 100, length - 1] {
+            assert!(write(&machine(), &mut vec![0; room]).is_err(), "{room}");
+        }
+        assert_eq!(write(&machine(), &mut vec![0; length]), Ok(length));
+    }
+
+    #[test]
+    fn neighbours_are_joined_and_the_largest_kept() {
+        let ranges = [(0x5000, 0x1000), (0x1000, 0x1000), (0x2000, 0x3000), (0x1_0000, 0x100)];
+        let found = usable(ranges.into_iter().map(|(base, size)| range(base, size))).expect("few");
+        assert_eq!(found.ranges, [range(0x1000, 0x5000), range(0x1_0000, 0x100)]);
+        let many = (0..20).map(|index| range(index * 0x10_0000, (index + 1) * 0x1000));
+        let found = usable(many).expect("few");
+        assert_eq!(found.ranges.len(), 8);
+        assert_eq!(found.ranges[0], range(12 * 0x10_0000, 13 * 0x1000));
+        assert_eq!(found.left_out, (1..=12).map(|size| size * 0x1000).sum::<u64>());
+        assert_eq!(usable((0..1000).map(|index| range(index * 0x2000, 0x1000))), None);
+        assert_eq!(usable([range(u64::MAX, 2), range(5, 0)].into_iter()), Some(Usable::default()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_byte_is_usable_that_was_not(parts in prop::collection::vec((0u64..64, 0u64..8), 0..40)) {
+            let ranges = || parts.iter().map(|&(page, pages)| range(page << 12, pages << 12));
+            let found = usable(ranges()).expect("few");
+            let is_in = |at: u64, range: &Range| (range.base..range.base + range.size).contains(&at);
+            let mut covered = 0;
+            for page in 0..80u64 {
+                let given = ranges().any(|range| is_in(page << 12, &range));
+                let taken = found.ranges.iter().filter(|range| is_in(page << 12, range)).count();
+                prop_assert!(taken <= usize::from(given));
+                covered += u64::from(given) - taken as u64;
+            }
+            prop_assert_eq!(covered << 12, found.left_out);
+        }
+    }
+}
