@@ -61,6 +61,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
         Ok(machine) => machine,
         Err(error) => stop(board, format_args!("{error}")),
     };
+    early::speak_on(machine.uart.base);
     CONDUIT.store(if machine.psci == Conduit::Smc { 1 } else { 2 }, Ordering::Relaxed);
     BOARD.call_once(|| board);
     let machine = MACHINE.call_once(|| machine);
@@ -342,7 +343,8 @@ pub fn machine() -> Option<&'static Machine> {
 
 /// The board's page.
 pub fn board_name() -> &'static str {
-    BOARD.get().map_or("unknown board", |board| board.name)
+    let named = MACHINE.get().map(|machine| machine.model.as_str()).filter(|model| !model.is_empty());
+    named.unwrap_or_else(|| BOARD.get().map_or("unknown board", |board| board.name))
 }
 
 /// Microseconds from the first Rust line to the start of the shell's task.

@@ -5,26 +5,41 @@
 
 use core::cell::UnsafeCell;
 use core::ptr;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use bale_arch::{mask, mmu};
 
 use crate::board::Board;
 
-/// Writes text to the board's UART by polling.
+/// The UART that the tables name; 0 before they are read.
+static NAMED: AtomicU64 = AtomicU64::new(0);
+
+/// From here on [`say`] uses the PL011 that the tables name, which lies in the early map's gigabyte of devices, or else stays with the board's.
+pub fn speak_on(uart: u64) {
+    if uart < GIGABYTE {
+        NAMED.store(uart, Ordering::Relaxed);
+    }
+}
+
+/// Writes text to the UART by polling.
 pub fn say(board: &Board, text: &str) {
+    let uart = match NAMED.load(Ordering::Relaxed) {
+        0 => board.early_uart,
+        named => named,
+    };
     const DATA: u64 = 0x00;
     const FLAGS: u64 = 0x18;
     const TRANSMIT_FULL: u32 = 1 << 5;
     for byte in text.bytes() {
         loop {
-            // SAFETY: the board's page names a PL011 here (DDI 0183, UARTFR).
-            let flags = unsafe { ptr::read_volatile((board.early_uart + FLAGS) as *const u32) };
+            // SAFETY: the board's page, or the tables, name a PL011 here (DDI 0183, UARTFR).
+            let flags = unsafe { ptr::read_volatile((uart + FLAGS) as *const u32) };
             if flags & TRANSMIT_FULL == 0 {
                 break;
             }
         }
         // SAFETY: as above (UARTDR).
-        unsafe { ptr::write_volatile((board.early_uart + DATA) as *mut u32, u32::from(byte)) };
+        unsafe { ptr::write_volatile((uart + DATA) as *mut u32, u32::from(byte)) };
     }
 }
 

@@ -5,8 +5,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cli::CheckOptions;
+use crate::setup;
 use crate::toolchain::Toolchain;
-use crate::{setup, workspace};
+use crate::workspace::{self, TARGET, UEFI_TARGET};
 
 /// Packages for the target.
 const TARGET_PACKAGES: [&str; 4] = ["bale-arch", "bale-kernel", "bale-qemu-virt", "guest-swapper"];
@@ -22,7 +23,8 @@ pub(crate) fn run(options: &CheckOptions) -> Result<u8> {
     let mut host = workspace::command("cargo");
     host.args(["clippy", "--all-targets", "--quiet", "--", "-D", "warnings"]);
     checks.push(("clippy, host crates", host));
-    checks.push(target_check(toolchain));
+    checks.push(("clippy, target crates", target_check(toolchain, TARGET, &TARGET_PACKAGES)));
+    checks.push(("clippy, boot loader", target_check(toolchain, UEFI_TARGET, &["bale-uefi"])));
 
     let mut failed = 0;
     let total = checks.len();
@@ -36,12 +38,12 @@ pub(crate) fn run(options: &CheckOptions) -> Result<u8> {
 }
 
 /// Clippy of the toolchain that builds for the target, in a folder of its own: its flags would build everything anew.
-fn target_check(toolchain: Toolchain) -> (&'static str, Command) {
-    let mut command = toolchain.cargo("clippy");
+fn target_check(toolchain: Toolchain, target: &str, packages: &[&str]) -> Command {
+    let mut command = toolchain.cargo_for("clippy", target);
     command.arg("--quiet").env("CARGO_TARGET_DIR", workspace::target_folder().join("check"));
-    for package in TARGET_PACKAGES {
+    for package in packages {
         command.args(["-p", package]);
     }
     command.args(["--", "-D", "warnings"]);
-    ("clippy, target crates", command)
+    command
 }

@@ -27,7 +27,8 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     let built = build::build(&options.setup)?;
     let decoder = Decoder::from_elf(&built.elf)?;
     let bundle = Bundle::make(&built, None)?;
-    let bench = Bench { image: built.image.clone(), bundle: bundle.path().to_owned(), decoder: &decoder };
+    setup::firmware(&options.setup)?;
+    let bench = Bench { built: &built, bundle: bundle.path().to_owned(), decoder: &decoder };
 
     let wanted =
         |case: &Case<'_>| options.filter.as_ref().is_none_or(|text| case.name.contains(text.as_str()));
@@ -53,7 +54,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
 
 /// What every machine of the tests shares.
 struct Bench<'a> {
-    image: std::path::PathBuf,
+    built: &'a build::Built,
     bundle: std::path::PathBuf,
     decoder: &'a Decoder,
 }

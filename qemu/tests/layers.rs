@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Folder of a crate, and the crates of the project that it may use.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("allocator", &[]),
     ("allocator/fuzz", &["zsmalloc"]),
     ("kernel/abi", &[]),
@@ -13,6 +13,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("kernel/arch", &[]),
     ("kernel", &["bale-abi", "bale-arch", "bale-core", "bale-swap", "zsmalloc"]),
     ("boards/qemu-virt", &["bale-kernel"]),
+    ("boards/uefi", &["bale-core"]),
     ("qemu", &[]),
     ("qemu/guests/swapper", &["bale-abi"]),
 ];

@@ -78,8 +78,7 @@ fn device_tree(firmware: &Firmware, address: u64) -> Result<Machine, MachineErro
     let size = size.map_or(0, u32::from_be_bytes) as usize;
     let tree = firmware.bytes(address, size.min(LARGEST_TREE)).ok_or(MachineError::Broken)?;
     let mut machine = Machine::from_dtb(tree)?;
-    // The firmware's map is newer, and the loader brings its own bundle.
-    machine.reserved.clear();
+    // The loader brings its own bundle; what the tree reserves stays so, whatever the firmware's map calls it.
     machine.initrd = None;
     Ok(machine)
 }

@@ -5,6 +5,7 @@
 
 mod console;
 mod cores;
+mod corrections;
 mod table;
 mod timer;
 
@@ -77,9 +78,11 @@ impl fmt::Display for AcpiError {
 pub fn machine(memory: &impl Memory, root: u64) -> Result<Machine, AcpiError> {
     let tables = Tables::find(memory, root)?;
     let (gic, cpus) = cores::read(&tables)?;
+    let known = corrections::of(tables.maker());
     Ok(Machine {
+        model: known.map_or("", |known| known.model).try_into().unwrap_or_default(),
         memory: Vec::new(),
-        reserved: Vec::new(),
+        reserved: known.map_or(&[][..], |known| known.kept).iter().copied().collect(),
         cpus,
         gic,
         uart: console::read(&tables)?,

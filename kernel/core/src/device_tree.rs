@@ -72,6 +72,8 @@ pub enum Conduit {
 /// What a machine has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
+    /// What it is called; empty if the tables do not say, or call it what they call every machine of QEMU.
+    pub model: String<40>,
     /// Memory.
     pub memory: Vec<Range, 8>,
     /// Parts of memory that must be left alone.
@@ -146,6 +148,7 @@ impl Machine {
         let root = tree.root();
         let (bootargs, initrd) = chosen(root)?;
         Ok(Self {
+            model: model(root),
             memory: memory(root)?,
             reserved: reserved(tree)?,
             cpus: cpus(root)?,
@@ -333,6 +336,13 @@ fn psci(root: FdtNode<'_>) -> Result<Conduit, MachineError> {
         Ok("hvc") => Ok(Conduit::Hvc),
         _ => Err(MachineError::Malformed("PSCI method")),
     }
+}
+
+/// The name of the machine, cut where it is long.
+fn model(root: FdtNode<'_>) -> String<40> {
+    let name = root.property("model").and_then(|model| model.value_as::<&str>().ok());
+    let letters = name.filter(|name| *name != "linux,dummy-virt").unwrap_or("").chars();
+    letters.filter(|letter| letter.is_ascii_graphic() || *letter == ' ').take(40).collect()
 }
 
 type Chosen = (String<256>, Option<Range>);

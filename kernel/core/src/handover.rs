@@ -69,6 +69,9 @@ pub fn write(machine: &Machine, into: &mut [u8]) -> Result<usize, TreeFull> {
     tree.cells("#address-cells", &[2])?;
     tree.cells("#size-cells", &[2])?;
     tree.text("compatible", &["bale,handover"])?;
+    if !machine.model.is_empty() {
+        tree.text("model", &[&machine.model])?;
+    }
     tree.cells("interrupt-parent", &[PHANDLE_GIC])?;
     chosen(&mut tree, machine)?;
     for range in &machine.memory {
@@ -172,6 +175,7 @@ mod tests {
     fn machine() -> Machine {
         let affinities = [0xa00, 0xb00, 0x1_0000, 0x1_0001, 0x2_0000_0300];
         Machine {
+            model: "Some board".try_into().expect("short"),
             memory: [range(0x8680_0000, 0x1000_0000), range(0x80_0000_0000, 0x7_0000_0000)]
                 .into_iter()
                 .collect(),

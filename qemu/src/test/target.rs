@@ -39,7 +39,7 @@ fn run(bench: &Bench<'_>, name: &str) -> Result<(), String> {
 impl Bench<'_> {
     /// The usual machine with kernel and bundle, for a script.
     pub(super) fn config(&self) -> Config {
-        let mut config = Config::new(self.image.clone());
+        let mut config = Config::new(self.built.image.clone());
         config.initrd = Some(self.bundle.clone());
         config.arguments = "exec".into();
         config

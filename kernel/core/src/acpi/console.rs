@@ -1,6 +1,6 @@
 //! The console: the SPCR (Serial Port Console Redirection Table 1.10), and boards on which it is not to be believed.
 
-use super::{AcpiError, Memory, Signature, Tables};
+use super::{AcpiError, Memory, Signature, Tables, corrections};
 use crate::device_tree::Uart;
 
 const PL011: u8 = 3;
@@ -12,16 +12,9 @@ const BY_GIC: u8 = 1 << 3;
 /// Least number of an interrupt that all cores share, IHI 0069, 2.2.1.
 const SHARED: u32 = 32;
 
-/// Makers whose SPCR is missing or names another UART than the one that is led out, and the one that is.
-///
-/// CIX P1: early firmware of the Radxa Orion O6 has no SPCR, and some names a UART without a clock. UART2 is the one on the header,
-/// and the one that the firmware itself talks on (the vendor's device tree, `sky1.dtsi`, `serial@40d0000`).
-static KNOWN: &[([u8; 6], Uart)] = &[(*b"CIXTEK", Uart { base: 0x040d_0000, interrupt: 330 })];
-
 pub(super) fn read<M: Memory>(tables: &Tables<'_, M>) -> Result<Uart, AcpiError> {
-    let maker = tables.maker();
-    if let Some((_, uart)) = KNOWN.iter().find(|(known, _)| *known == maker) {
-        return Ok(*uart);
+    if let Some(known) = corrections::of(tables.maker()) {
+        return Ok(known.uart);
     }
     let table = tables.table(Signature::SPCR)?;
     let (kind, space, base) = (table.u8(36)?, table.u8(40)?, table.u64(44)?);

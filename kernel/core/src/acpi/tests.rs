@@ -153,6 +153,9 @@ fn a_machine_like_the_orion_o6() {
     assert_eq!(found.cpus[0].affinity, 0xa00, "the table's order is kept");
     assert!(found.cpus.iter().all(|cpu| cpu.affinity & !0xf00 == 0));
     assert_eq!(found.uart, Uart { base: 0x040d_0000, interrupt: 330 });
+    assert_eq!(found.model, "CIX P1 (Radxa Orion O6)");
+    let record = 0x83c0_000c;
+    assert!(found.reserved.iter().any(|kept| (kept.base..kept.base + kept.size).contains(&record)));
     assert_eq!(found.gic.redistributors, [Range { base: 0x0e09_0000, size: 12 * 0x4_0000 }]);
 }
 

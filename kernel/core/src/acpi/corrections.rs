@@ -1,0 +1,37 @@
+//! Boards whose firmware is known to say something wrong, or to leave something out, by the maker's name in its tables.
+
+use crate::device_tree::{Range, Uart};
+
+/// What is put right on a board.
+pub(super) struct Correction {
+    /// OEM id of the XSDT.
+    maker: [u8; 6],
+    /// What such machines are called here.
+    pub(super) model: &'static str,
+    /// The UART that is led out.
+    pub(super) uart: Uart,
+    /// Memory that is left alone, whatever the memory map says.
+    pub(super) kept: &'static [Range],
+}
+
+static KNOWN: &[Correction] = &[
+    // CIX P1, the Radxa Orion O6's. Sources: the vendor's device tree (sky1.dtsi: serial@40d0000, SPI 298), its EDK2 port and its
+    // Trusted Firmware-A (plat/cix/sky1). None of it was seen on a board by us.
+    Correction {
+        maker: *b"CIXTEK",
+        model: "CIX P1 (Radxa Orion O6)",
+        // Early firmware has no SPCR, and some names a UART without a clock; UART2 is on the header, and firmware talks there.
+        uart: Uart { base: 0x040d_0000, interrupt: 330 },
+        kept: &[
+            // Firmware at EL3 and OP-TEE read records here at each CPU_ON; overwritten, cores do not start any more.
+            Range { base: 0x8000_0000, size: 0x0680_0000 },
+            // The vendor's kernel boot image, which its map calls reserved on some versions only.
+            Range { base: 0xa000_0000, size: 0x0800_0000 },
+        ],
+    },
+];
+
+/// The correction for a maker's machines.
+pub(super) fn of(maker: [u8; 6]) -> Option<&'static Correction> {
+    KNOWN.iter().find(|known| known.maker == maker)
+}
