@@ -23,12 +23,10 @@ pub(super) fn read<M: Memory>(tables: &Tables<'_, M>) -> Result<(Gic, Vec<Cpu, M
     let mut cpus = Vec::new();
     for structure in table.structures(STRUCTURES) {
         match structure? {
-            (GICC, core) => {
-                if is_usable(&core)? {
-                    let cpu = Cpu { affinity: core.u64(68)? & AFFINITY };
-                    cpus.push(cpu).map_err(|_| AcpiError::TooMany("cores"))?;
-                    bases.push(core.u64(60)?).map_err(|_| AcpiError::TooMany("cores"))?;
-                }
+            (GICC, core) if is_usable(&core)? => {
+                let cpu = Cpu { affinity: core.u64(68)? & AFFINITY };
+                cpus.push(cpu).map_err(|_| AcpiError::TooMany("cores"))?;
+                bases.push(core.u64(60)?).map_err(|_| AcpiError::TooMany("cores"))?;
             }
             (GICD, controller) => {
                 if controller.u8(20)? < 3 {
