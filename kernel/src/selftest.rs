@@ -88,6 +88,7 @@ static TESTS: &[Test] = tests![
     guests::undefined_instruction,
     guests::endless_loop_is_killed,
     guests::two_guests_at_once,
+    guests::storm_beside_a_neighbour,
 ];
 
 /// Names of all tests, one a line.

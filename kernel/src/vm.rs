@@ -352,7 +352,8 @@ impl Slot {
     }
 }
 
-/// Starts a small guest of the bundle on a core; the number of its slot.
+/// Starts a small guest of the bundle on a core; the number of its slot. The one that storms has several virtual CPUs
+/// and is treated as a machine with devices.
 ///
 /// # Errors
 /// See [`StartError`]; nothing is left half-started.
@@ -365,7 +366,16 @@ pub fn start(guest: &'static str, mode: u64, core: usize, seed: u64) -> Result<u
     if !cores::all().get(core).is_some_and(cores::Core::online) {
         return Err(StartError::NoSuchCore);
     }
-    let index = reserve(guest, &[core], RAM_SIZE, Kind::Small).ok_or(StartError::TooMany)?;
+    let (cores, kind) = if mode == bale_abi::mode::STORM {
+        let online = cores::all().len();
+        // On two cores, if there are two, so that its virtual CPUs both run at once and take turns.
+        let pair = [core, (core + online - 1) % online];
+        let cores = (0..bale_abi::STORM_VCPUS as usize).map(|number| pair[number % 2]).collect();
+        (cores, Kind::Full)
+    } else {
+        (heapless::Vec::<usize, MAX_VCPUS>::from_iter([core]), Kind::Small)
+    };
+    let index = reserve(guest, &cores, RAM_SIZE, kind).ok_or(StartError::TooMany)?;
     let page_count = pages.len() / 4096;
     let info = GuestInfo {
         magic: INFO_MAGIC,

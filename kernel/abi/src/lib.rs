@@ -96,7 +96,7 @@ pub const RAM_BASE: u64 = 0x4000_0000;
 /// Bytes of RAM.
 pub const RAM_SIZE: u64 = 2 << 20;
 /// Where the start-up page is.
-pub const INFO_BASE: u64 = 0x0800_0000;
+pub const INFO_BASE: u64 = 0x0700_0000;
 /// Where the captured pages start.
 pub const PAGES_BASE: u64 = 0x1_0000_0000;
 
@@ -114,7 +114,14 @@ pub mod mode {
     pub const UNDEFINED: u64 = 4;
     /// Never end.
     pub const ENDLESS: u64 = 5;
+    /// Storm on everything that traps, with several virtual CPUs, as a machine with devices.
+    pub const STORM: u64 = 6;
 }
+
+/// Virtual CPUs of a guest in [`mode::STORM`].
+pub const STORM_VCPUS: u64 = 4;
+/// What each of them does: so many accesses, calls and interrupts.
+pub const STORM_STEPS: u64 = 25_000;
 
 /// First word of a [`GuestInfo`]: "BALEGST1" in memory.
 pub const INFO_MAGIC: u64 = u64::from_le_bytes(*b"BALEGST1");

@@ -117,3 +117,25 @@ pub(super) fn two_guests_at_once() -> Verdict {
     ensure!(reason == Reason::Killed, "{reason}");
     nothing_left()
 }
+
+/// A hundred thousand register accesses, calls and interrupts of every kind from four virtual CPUs, and a neighbour that swaps.
+pub(super) fn storm_beside_a_neighbour() -> Verdict {
+    let last = cores::online() - 1;
+    let free = frames::usage().free as u64;
+    let metadata = pool::pool().stats().metadata_pages;
+    let storm = start(mode::STORM, last)?;
+    // On one of its cores.
+    let (neighbour, neighbour_reason) = ended(start(mode::SWAP, last)?)?;
+    ensure!(neighbour_reason == Reason::Exited(0), "the neighbour: {neighbour_reason}");
+    ensure!(figure(&neighbour, report::BYTES_LOST) == 0, "the neighbour lost bytes");
+    let (summary, reason) = ended(storm)?;
+    ensure!(reason == Reason::Exited(0), "{reason}");
+    let steps = figure(&summary, report::CHECKS_PASSED);
+    ensure!(steps == bale_abi::STORM_VCPUS * bale_abi::STORM_STEPS, "{steps} steps");
+    ensure!(summary.exits > steps / 2, "{} exits", summary.exits);
+    nothing_left()?;
+    let grown = pool::pool().stats().metadata_pages - metadata;
+    let lost = free.saturating_sub(frames::usage().free as u64);
+    ensure!(lost <= grown, "{lost} frames did not come back, {grown} are metadata of the pool");
+    Ok(())
+}

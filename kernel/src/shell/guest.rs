@@ -71,8 +71,8 @@ fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
     let mode = arguments.option("--mode", mode::SWAP)?;
     let core = arguments.option("--core", last_core)?;
     let seed = arguments.option("--seed", 1)?;
-    if mode > mode::ENDLESS {
-        return fail(format_args!("there is no mode {mode}; they go from 0 to {}", mode::ENDLESS));
+    if mode > mode::STORM {
+        return fail(format_args!("there is no mode {mode}; they go from 0 to {}", mode::STORM));
     }
     vm::start(GUEST, mode, core as usize, seed).or_else(|error| fail(format_args!("vm: {error}")))
 }

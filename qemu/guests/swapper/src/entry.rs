@@ -48,9 +48,27 @@ pub(crate) fn saw_undefined() -> bool {
     SEEN.load(Ordering::Relaxed)
 }
 
+static SKIPPING: AtomicBool = AtomicBool::new(false);
+
+/// From now on every exception of our own is skipped.
+pub(crate) fn skip_everything() {
+    SKIPPING.store(true, Ordering::Relaxed);
+}
+
+/// Where another virtual CPU begins, with the end of its stack in x0.
+pub(crate) fn secondary_address() -> u64 {
+    unsafe extern "C" {
+        safe static guest_secondary_entry: u8;
+    }
+    (&raw const guest_secondary_entry) as u64
+}
+
 /// From the vectors: returns how many bytes to skip, or ends the guest.
 #[unsafe(no_mangle)]
 extern "C" fn guest_exception(syndrome: u64) -> u64 {
+    if SKIPPING.load(Ordering::Relaxed) {
+        return 4;
+    }
     let undefined = syndrome >> 26 == 0;
     if undefined && EXPECTED.swap(false, Ordering::Relaxed) {
         SEEN.store(true, Ordering::Relaxed);
@@ -132,6 +150,29 @@ guest_entry:
     add     x2, x2, x5
     subs    x3, x3, #1
     b.ne    5b
+    bl      guest_mmu_on
+    adrp    x1, GUEST_STACK
+    add     x1, x1, :lo12:GUEST_STACK
+    add     sp, x1, #16384
+    mov     x0, x19
+    mov     x29, xzr
+    mov     x30, xzr
+    bl      guest_main
+6:  b       6b
+
+    .global guest_secondary_entry
+guest_secondary_entry:
+    mov     x19, x0
+    adrp    x1, GUEST_TABLE
+    add     x1, x1, :lo12:GUEST_TABLE
+    bl      guest_mmu_on
+    mov     sp, x19
+    mov     x29, xzr
+    mov     x30, xzr
+    bl      guest_secondary_main
+7:  b       7b
+
+guest_mmu_on:
     dsb     sy
     mov     x2, #0xff               // attribute 0: normal, write-back
     msr     mair_el1, x2
@@ -152,14 +193,7 @@ guest_entry:
     orr     x2, x2, x3
     msr     sctlr_el1, x2
     isb
-    adrp    x1, GUEST_STACK
-    add     x1, x1, :lo12:GUEST_STACK
-    add     sp, x1, #16384
-    mov     x0, x19
-    mov     x29, xzr
-    mov     x30, xzr
-    bl      guest_main
-6:  b       6b
+    ret
 
     .macro vector
     .balign 128

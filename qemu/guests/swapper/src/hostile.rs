@@ -37,7 +37,7 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
         beyond,
         beyond - 1,
         PAGES_BASE + info.pages * 4096,
-        0x0800_0000 - 4096,
+        INFO_BASE - 4096,
         1 << 39,
         1 << 40,
         !0xfff,

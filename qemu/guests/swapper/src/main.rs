@@ -8,6 +8,7 @@
 mod call;
 mod entry;
 mod hostile;
+mod storm;
 mod swap;
 
 use bale_abi::{GuestInfo, INFO_BASE, INFO_MAGIC, PAGES_BASE, mode};
@@ -43,6 +44,7 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
             call::exit(NOT_STOPPED)
         }
         mode::HOSTILE => hostile::run(&info),
+        mode::STORM => storm::run(&info),
         mode::UNDEFINED => {
             entry::expect_undefined();
             // SAFETY: permanently undefined; the vector skips it.

@@ -1,0 +1,234 @@
+//! A storm on everything that traps, from several virtual CPUs at once: registers of devices and of nothing, system
+//! registers of every kind, wild PSCI calls and hypercalls, interrupts to everybody. What the hypervisor answers does not
+//! matter here; that it answers, and goes on, does.
+
+use core::arch::asm;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use bale_abi::{CONSOLE_WRITE, EXIT, GuestInfo, REPORT, STORM_STEPS, STORM_VCPUS, report};
+
+use crate::{call, entry};
+
+/// PSCI functions that end or stop a virtual CPU or the machine: their numbers within each range.
+const PSCI_ENDS: [u64; 7] = [1, 2, 8, 9, 0xc, 0xe, 0x12];
+const CPU_ON: u64 = 0xc400_0003;
+const CPU_OFF: u64 = 0x8400_0002;
+
+/// Addresses that devices have on this machine, and their sizes.
+const DEVICES: [(u64, u64); 4] =
+    [(0x0800_0000, 0x1_0000), (0x080a_0000, 0x10_0000), (0x0900_0000, 0x1000), (0x0a00_0000, 0x1000)];
+
+static STEPS_LEFT: AtomicU64 = AtomicU64::new(0);
+static READY: AtomicU64 = AtomicU64::new(0);
+static DONE: AtomicU64 = AtomicU64::new(0);
+
+/// Stacks of the other virtual CPUs, and an instruction that each virtual CPU writes for itself.
+#[repr(C, align(4096))]
+struct Own<const N: usize>(UnsafeCell<[[u8; N]; STORM_VCPUS as usize]>);
+
+// SAFETY: each virtual CPU uses its own element only.
+unsafe impl<const N: usize> Sync for Own<N> {}
+
+static STACKS: Own<8192> = Own(UnsafeCell::new([[0; 8192]; STORM_VCPUS as usize]));
+static CODE: Own<64> = Own(UnsafeCell::new([[0; 64]; STORM_VCPUS as usize]));
+
+fn own<const N: usize>(of: &Own<N>, number: u64) -> u64 {
+    of.0.get() as u64 + number * N as u64
+}
+
+/// Starts the other virtual CPUs, storms, and waits until all have stormed.
+pub(crate) fn run(info: &GuestInfo) -> ! {
+    STEPS_LEFT.store(info.seed, Ordering::Relaxed);
+    entry::skip_everything();
+    for number in 1..STORM_VCPUS {
+        let stack = own(&STACKS, number) + 8192;
+        if call::raw(CPU_ON, [number, entry::secondary_address(), stack])[0] != 0 {
+            call::exit(1);
+        }
+    }
+    storm(0, info.seed);
+    while DONE.load(Ordering::Acquire) < STORM_VCPUS {
+        core::hint::spin_loop();
+    }
+    let _ = call::report(report::CHECKS_PASSED, DONE.load(Ordering::Relaxed) * STORM_STEPS);
+    call::exit(0)
+}
+
+/// First Rust line of another virtual CPU.
+#[unsafe(no_mangle)]
+extern "C" fn guest_secondary_main() -> ! {
+    let number = READY.fetch_add(1, Ordering::Relaxed) + 1;
+    storm(number, STEPS_LEFT.load(Ordering::Relaxed) ^ number << 32);
+    let _ = call::raw(CPU_OFF, [0; 3]);
+    call::exit(2)
+}
+
+/// Xorshift (Marsaglia 2003).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        (self.next() >> 11) % limit
+    }
+
+    /// Small, with one bit, or anything.
+    fn value(&mut self) -> u64 {
+        match self.below(3) {
+            0 => self.below(256),
+            1 => 1 << self.below(64),
+            _ => self.next(),
+        }
+    }
+}
+
+fn storm(number: u64, seed: u64) {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    for _ in 0..STORM_STEPS {
+        match random.below(128) {
+            0..48 => device(&mut random),
+            48..80 => system_register(number, &mut random),
+            80..96 => firmware(&mut random),
+            96..127 => interrupts(number, &mut random),
+            _ => wait(&mut random),
+        }
+    }
+    DONE.fetch_add(1, Ordering::Release);
+}
+
+/// An access of any width to a register, or to nothing.
+fn device(random: &mut Random) {
+    let (base, size) = match random.below(8) {
+        // No memory is mapped below this guest's own but for its start-up page.
+        0 => (0, 0x0600_0000),
+        1 => (1 << 39, 1 << 38),
+        _ => DEVICES[random.below(4) as usize],
+    };
+    let address = base + random.below(size);
+    let (address, value) = (address & !(7 >> random.below(4)), random.value());
+    // SAFETY: none of these addresses is memory of this program; what faults is skipped by the vectors.
+    unsafe {
+        match random.below(10) {
+            0 => asm!("strb {0:w}, [{1}]", in(reg) value, in(reg) address),
+            1 => asm!("strh {0:w}, [{1}]", in(reg) value, in(reg) address),
+            2 => asm!("str {0:w}, [{1}]", in(reg) value, in(reg) address),
+            3 => asm!("str {0}, [{1}]", in(reg) value, in(reg) address),
+            4 => asm!("ldrb {0:w}, [{1}]", inout(reg) value => _, in(reg) address),
+            5 => asm!("ldrsh {0}, [{1}]", inout(reg) value => _, in(reg) address),
+            6 => asm!("ldr {0:w}, [{1}]", inout(reg) value => _, in(reg) address),
+            7 => asm!("ldr {0}, [{1}]", inout(reg) value => _, in(reg) address),
+            8 => asm!("ldp {0}, {2}, [{1}]", inout(reg) value => _, in(reg) address, out(reg) _),
+            _ => asm!("ldxr {0}, [{1}]", inout(reg) value => _, in(reg) address),
+        }
+    }
+}
+
+/// Reads or writes any system register but those that this program itself stands on.
+fn system_register(number: u64, random: &mut Random) {
+    let read = random.below(2);
+    let op0 = 1 + random.below(3);
+    let (op1, crm, op2) = (random.below(8), random.below(16), random.below(8));
+    let crn = match (op0, read) {
+        // Address translation, cache and TLB maintenance.
+        (1, _) => 7 + random.below(2),
+        (3, 0) => [0, 9, 11, 12, 13, 14, 15][random.below(7) as usize],
+        _ => random.below(16),
+    };
+    // VBAR_EL1 and its neighbours.
+    let crm = if op0 == 3 && crn == 12 { crm | 8 } else { crm };
+    let read = if op0 == 1 { 0 } else { read };
+    // ICC_BPR1_EL1 and ICC_CTLR_EL1, which QEMU 7.2 answers with an assertion of its own (icv_gprio_mask).
+    let spared = (op0, read, op1, crn, crm) == (3, 0, 0, 12, 12) && matches!(op2, 3 | 4);
+    if spared {
+        return;
+    }
+    let code = 0xd500_0000 | read << 21 | op0 << 19 | op1 << 16 | crn << 12 | crm << 8 | op2 << 5;
+    // By address only addresses that are not mapped; a register takes anything.
+    let value = if op0 == 1 { 0 } else { random.value() };
+    let place = own(&CODE, number);
+    // SAFETY: writes an instruction and a return into this virtual CPU's own place and calls it; x0 alone changes, and what
+    // faults is skipped by the vectors.
+    unsafe {
+        asm!(
+            "stp {code:w}, {ret:w}, [{place}]",
+            "dc cvau, {place}",
+            "dsb ish",
+            "ic ivau, {place}",
+            "dsb ish",
+            "isb",
+            "blr {place}",
+            code = in(reg) code,
+            ret = in(reg) 0xd65f_03c0u64,
+            place = in(reg) place,
+            inout("x0") value => _,
+            out("x30") _,
+        );
+    }
+}
+
+/// A call with any number and any arguments, but for those that end or stop us.
+fn firmware(random: &mut Random) {
+    let number = random.below(0x40);
+    let function = match random.below(4) {
+        0 if !PSCI_ENDS.contains(&number) => 0x8400_0000 + number,
+        1 if !PSCI_ENDS.contains(&number) => 0xc400_0000 + number,
+        2 => 0xc600_0000 + number,
+        _ => random.next() & !0x0600_0000,
+    };
+    let ours = [CONSOLE_WRITE, EXIT, REPORT].map(u64::from).contains(&(function & 0xffff_ffff));
+    if !ours {
+        let _ = call::raw(function, [random.value(), random.value(), random.value()]);
+    }
+}
+
+/// Sends an interrupt to anybody, takes one, and ends one. Now and then everything is enabled again that other steps
+/// have disabled.
+fn interrupts(number: u64, random: &mut Random) {
+    if random.below(4) == 0 {
+        let frame = 0x080b_0000 + number * 0x2_0000;
+        for (register, value) in
+            [(0x0800_0000, 3u64), (frame + 0x80, 0xffff_ffff), (frame + 0x100, 0xffff_ffff)]
+        {
+            // SAFETY: registers of the interrupt controller: its control, this virtual CPU's groups and enables.
+            unsafe { asm!("str {0:w}, [{1}]", in(reg) value, in(reg) register) };
+        }
+    }
+    let value = random.next() & if random.below(2) == 0 { 0x0f00_000f } else { u64::MAX };
+    // SAFETY: interrupts stay masked; they are taken by hand.
+    unsafe {
+        asm!(
+            "msr icc_sgi1r_el1, {0}",
+            "msr icc_igrpen1_el1, {1}",
+            "msr icc_pmr_el1, {2}",
+            "mrs {3}, icc_iar1_el1",
+            "msr icc_eoir1_el1, {3}",
+            in(reg) value,
+            in(reg) 1u64,
+            in(reg) 0xf0u64,
+            out(reg) _,
+        );
+    }
+}
+
+/// Waits for an interrupt that the virtual timer makes sure of.
+fn wait(random: &mut Random) {
+    let ticks = random.below(512);
+    // SAFETY: the timer is this virtual CPU's own.
+    unsafe {
+        asm!(
+            "msr cntv_tval_el0, {0}",
+            "msr cntv_ctl_el0, {1}",
+            "isb",
+            "wfi",
+            in(reg) ticks,
+            in(reg) 1u64,
+        );
+    }
+}
