@@ -373,7 +373,8 @@ pub fn start(guest: &'static str, mode: u64, core: usize, seed: u64) -> Result<u
         let cores = (0..bale_abi::STORM_VCPUS as usize).map(|number| pair[number % 2]).collect();
         (cores, Kind::Full)
     } else {
-        (heapless::Vec::<usize, MAX_VCPUS>::from_iter([core]), Kind::Small)
+        let kind = if mode == bale_abi::mode::MEASURE { Kind::Full } else { Kind::Small };
+        (heapless::Vec::<usize, MAX_VCPUS>::from_iter([core]), kind)
     };
     let index = reserve(guest, &cores, RAM_SIZE, kind).ok_or(StartError::TooMany)?;
     let page_count = pages.len() / 4096;

@@ -116,6 +116,8 @@ pub mod mode {
     pub const ENDLESS: u64 = 5;
     /// Storm on everything that traps, with several virtual CPUs, as a machine with devices.
     pub const STORM: u64 = 6;
+    /// Print what calls, trapped registers and interrupts cost, as a machine with devices.
+    pub const MEASURE: u64 = 7;
 }
 
 /// Virtual CPUs of a guest in [`mode::STORM`].

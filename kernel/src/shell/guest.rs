@@ -71,8 +71,8 @@ fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
     let mode = arguments.option("--mode", mode::SWAP)?;
     let core = arguments.option("--core", last_core)?;
     let seed = arguments.option("--seed", 1)?;
-    if mode > mode::STORM {
-        return fail(format_args!("there is no mode {mode}; they go from 0 to {}", mode::STORM));
+    if mode > mode::MEASURE {
+        return fail(format_args!("there is no mode {mode}; they go from 0 to {}", mode::MEASURE));
     }
     vm::start(GUEST, mode, core as usize, seed).or_else(|error| fail(format_args!("vm: {error}")))
 }
@@ -114,7 +114,8 @@ fn console(index: usize) -> Outcome {
             }
             None if vm::summaries().any(|vm| vm.slot == index && matches!(vm.state, State::Ended(_))) => {
                 println!();
-                break fail(format_args!("vm {index} has ended"));
+                println!("vm {index} has ended");
+                break Ok(());
             }
             None => {}
         }

@@ -8,6 +8,7 @@
 mod call;
 mod entry;
 mod hostile;
+mod measure;
 mod storm;
 mod swap;
 
@@ -44,6 +45,7 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
             call::exit(NOT_STOPPED)
         }
         mode::HOSTILE => hostile::run(&info),
+        mode::MEASURE => measure::run(),
         mode::STORM => storm::run(&info),
         mode::UNDEFINED => {
             entry::expect_undefined();
