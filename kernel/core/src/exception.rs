@@ -85,6 +85,11 @@ impl Syndrome {
         (self.0 >> 26 & 0x3f) as u8
     }
 
+    /// Whether it is an abort taken from a guest: one with a faulting address.
+    pub const fn is_guest_abort(self) -> bool {
+        matches!(self.class(), 0x20 | 0x24)
+    }
+
     /// Bytes of the instruction: 2 or 4 (IL, bit 25).
     pub const fn instruction_length(self) -> u64 {
         if self.0 >> 25 & 1 == 1 { 4 } else { 2 }

@@ -30,9 +30,15 @@ impl Device {
             .or_else(|| within(UART, pl011::SIZE).map(Self::Uart))
     }
 
-    /// Whether an access may look at what this virtual CPU's list registers hold.
-    pub(super) fn is_interrupt_controller(self) -> bool {
-        matches!(self, Self::Distributor(_) | Self::Redistributors(_))
+    /// Whether an access concerns what list registers hold: any write to the interrupt controller, and reads of what is
+    /// pending or active.
+    pub(super) fn concerns_lists(self, write: bool) -> bool {
+        match self {
+            Self::Distributor(offset) | Self::Redistributors(offset) => {
+                write || (0x200..0x400).contains(&(offset & 0xffff))
+            }
+            Self::Uart(_) => false,
+        }
     }
 }
 

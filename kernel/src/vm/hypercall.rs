@@ -28,7 +28,9 @@ pub(super) fn answer(cpu: &mut Vcpu) -> Option<Reason> {
         VENDOR_REVISION => &[REVISION_MAJOR, REVISION_MINOR],
         _ => return firmware::answer(cpu),
     };
-    cpu.registers.x[..results.len()].copy_from_slice(results);
+    for (register, result) in cpu.registers.x.iter_mut().zip(results) {
+        *register = *result;
+    }
     None
 }
 

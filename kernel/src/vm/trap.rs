@@ -70,7 +70,7 @@ impl Vcpu {
         if syndrome.on_guest_table_walk() {
             return self.inject(Exception::DataAbort(address));
         }
-        if device.is_interrupt_controller() {
+        if device.concerns_lists(access.write) {
             self.fold();
         }
         let bits = 8 * u32::from(access.size);

@@ -223,35 +223,28 @@ impl Vcpu {
         loop {
             let masked = Masked::new();
             shared.in_guest.store(true, Ordering::Relaxed);
-            // Partner: the fence in `Shared::kick`. What is changed after the looks below raises an interrupt that ends the
-            // guest's turn at once.
+            // Partner: the fence in `Shared::kick`. What is changed after the look below raises an interrupt that ends the
+            // guest's turn at once; whoever wants the machine to stop or stand still asks for attention as well.
             fence(Ordering::SeqCst);
-            if self.slot.stop.load(Ordering::Acquire) {
-                shared.in_guest.store(false, Ordering::Relaxed);
-                return;
-            }
-            if self.slot.paused.load(Ordering::Acquire) {
-                shared.in_guest.store(false, Ordering::Relaxed);
-                drop(masked);
-                while self.slot.paused.load(Ordering::Acquire) && !self.slot.stop.load(Ordering::Acquire) {
-                    self.park(None);
-                }
-                shared.attention.store(true, Ordering::Relaxed);
-                continue;
-            }
             self.load();
             if shared.attention.load(Ordering::Relaxed) {
                 shared.attention.store(false, Ordering::Relaxed);
                 fence(Ordering::SeqCst);
+                if self.is_held() {
+                    shared.in_guest.store(false, Ordering::Relaxed);
+                    drop(masked);
+                    if self.stand_still() {
+                        return;
+                    }
+                    continue;
+                }
                 self.sync();
             }
             // SAFETY: interrupts are masked and this guest's state and tables are loaded.
             let exit = unsafe { vcpu::enter(&mut self.registers) };
             let syndrome = Syndrome::new(mmu::syndrome());
-            let (ipa, address) = match exit {
-                Exit::Synchronous => faulting_address(syndrome),
-                Exit::Interrupt | Exit::SError => (0, 0),
-            };
+            // Only read where there is one, and before another exception can overwrite it.
+            let fault = if exit == Exit::Synchronous { faulting_address(syndrome) } else { None };
             shared.in_guest.store(false, Ordering::Relaxed);
             cores::count(&shared.exits);
             // The interrupt that ended the guest's turn, if one did, is taken here.
@@ -259,7 +252,7 @@ impl Vcpu {
             let stop = match exit {
                 Exit::Interrupt => None,
                 Exit::SError => Some(Reason::Hardware),
-                Exit::Synchronous => self.handle(syndrome, ipa, address),
+                Exit::Synchronous => self.handle(syndrome, fault.unwrap_or((0, 0))),
             };
             if let Some(reason) = stop {
                 self.slot.finish(reason);
@@ -269,6 +262,20 @@ impl Vcpu {
                 return;
             }
         }
+    }
+
+    /// Whether the machine is to stop or to stand still.
+    fn is_held(&self) -> bool {
+        self.slot.stop.load(Ordering::Acquire) || self.slot.paused.load(Ordering::Acquire)
+    }
+
+    /// Stands still while the machine is paused; whether it is to stop.
+    fn stand_still(&mut self) -> bool {
+        while self.slot.paused.load(Ordering::Acquire) && !self.slot.stop.load(Ordering::Acquire) {
+            self.park(None);
+        }
+        self.shared().attention.store(true, Ordering::Relaxed);
+        self.slot.stop.load(Ordering::Acquire)
     }
 
     /// Makes this core's registers this guest's. Interrupts are masked.
@@ -308,6 +315,9 @@ impl Vcpu {
         self.load();
         // SAFETY: as above.
         let state = unsafe { &mut *self.state };
+        if state.lists.used == 0 {
+            return;
+        }
         self.slot.deliver(|vgic| delivery::fold(state, vgic));
         self.shared().attention.store(true, Ordering::Relaxed);
         drop(masked);
@@ -340,14 +350,16 @@ impl Vcpu {
             let timer = vcpu::virtual_timer();
             let waits = !timer.fired && !self.something_listed();
             drop(masked);
+            if self.is_held() {
+                // This asked for the attention that was just taken away.
+                self.shared().attention.store(true, Ordering::Relaxed);
+                return;
+            }
             if !waits {
                 return;
             }
             timer.armed.then_some(timer.deadline)
         };
-        if self.slot.stop.load(Ordering::Acquire) || self.slot.paused.load(Ordering::Acquire) {
-            return;
-        }
         self.park(deadline);
         self.shared().attention.store(true, Ordering::Relaxed);
     }
@@ -371,7 +383,7 @@ impl Vcpu {
         drop(masked);
     }
 
-    fn handle(&mut self, syndrome: Syndrome, ipa: u64, address: u64) -> Option<Reason> {
+    fn handle(&mut self, syndrome: Syndrome, (ipa, address): (u64, u64)) -> Option<Reason> {
         match syndrome.cause() {
             Cause::HypervisorCall => {
                 cores::count(&self.shared().calls);
@@ -459,15 +471,15 @@ impl Vcpu {
 }
 
 /// Guest-physical and virtual address of the abort that has just been taken, if it was one.
-fn faulting_address(syndrome: Syndrome) -> (u64, u64) {
-    if !matches!(syndrome.cause(), Cause::DataAbort(..) | Cause::InstructionAbort(_)) {
-        return (0, 0);
+fn faulting_address(syndrome: Syndrome) -> Option<(u64, u64)> {
+    if !syndrome.is_guest_abort() {
+        return None;
     }
     let (page, address) = (mmu::fault_page(), mmu::fault_address());
     // HPFAR_EL2 is not promised for a permission fault on the guest's own access (DDI 0487, HPFAR_EL2).
     let own = matches!(syndrome.fault(), Fault::Permission(_)) && !syndrome.on_guest_table_walk();
     let looked_up = if own { mmu::guest_physical(address) } else { None };
-    (looked_up.unwrap_or(fault_ipa(page, address)), address)
+    Some((looked_up.unwrap_or(fault_ipa(page, address)), address))
 }
 
 /// Drops every trace of a virtual CPU from the registers of this core, and of its machine from all TLBs.

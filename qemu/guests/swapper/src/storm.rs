@@ -2,6 +2,8 @@
 //! registers of every kind, wild PSCI calls and hypercalls, interrupts to everybody. What the hypervisor answers does not
 //! matter here; that it answers, and goes on, does.
 
+#![expect(clippy::cast_possible_truncation, reason = "usize is 64 bits here")]
+
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -113,20 +115,23 @@ fn device(random: &mut Random) {
     };
     let address = base + random.below(size);
     let (address, value) = (address & !(7 >> random.below(4)), random.value());
-    // SAFETY: none of these addresses is memory of this program; what faults is skipped by the vectors.
-    unsafe {
-        match random.below(10) {
-            0 => asm!("strb {0:w}, [{1}]", in(reg) value, in(reg) address),
-            1 => asm!("strh {0:w}, [{1}]", in(reg) value, in(reg) address),
-            2 => asm!("str {0:w}, [{1}]", in(reg) value, in(reg) address),
-            3 => asm!("str {0}, [{1}]", in(reg) value, in(reg) address),
-            4 => asm!("ldrb {0:w}, [{1}]", inout(reg) value => _, in(reg) address),
-            5 => asm!("ldrsh {0}, [{1}]", inout(reg) value => _, in(reg) address),
-            6 => asm!("ldr {0:w}, [{1}]", inout(reg) value => _, in(reg) address),
-            7 => asm!("ldr {0}, [{1}]", inout(reg) value => _, in(reg) address),
-            8 => asm!("ldp {0}, {2}, [{1}]", inout(reg) value => _, in(reg) address, out(reg) _),
-            _ => asm!("ldxr {0}, [{1}]", inout(reg) value => _, in(reg) address),
-        }
+    macro_rules! access {
+        ($instruction:literal) => {
+            // SAFETY: none of these addresses is memory of this program; what faults is skipped by the vectors.
+            unsafe { asm!($instruction, inout("x1") value => _, in("x2") address, out("x3") _) }
+        };
+    }
+    match random.below(10) {
+        0 => access!("strb w1, [x2]"),
+        1 => access!("strh w1, [x2]"),
+        2 => access!("str w1, [x2]"),
+        3 => access!("str x1, [x2]"),
+        4 => access!("ldrb w1, [x2]"),
+        5 => access!("ldrsh x1, [x2]"),
+        6 => access!("ldr w1, [x2]"),
+        7 => access!("ldr x1, [x2]"),
+        8 => access!("ldp x1, x3, [x2]"),
+        _ => access!("ldxr x1, [x2]"),
     }
 }
 
