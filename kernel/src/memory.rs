@@ -52,6 +52,15 @@ impl Arena {
         frames::allocate_static(bytes.div_ceil(PAGE_SIZE)).map(Self)
     }
 
+    /// One over a block, which is taken back by its address when nothing in it is used any more.
+    pub fn in_block(block: frames::Block) -> (Self, u64) {
+        let address = block.into_address();
+        // SAFETY: the token was given up, so the memory is ours alone; any bytes are valid.
+        let bytes =
+            unsafe { core::slice::from_raw_parts_mut(address as *mut u8, frames::BLOCK_SIZE as usize) };
+        (Self(bytes), address)
+    }
+
     /// Room for one `T`, and the place where it goes; `None` once the arena is used up.
     pub fn place<T: 'static>(&mut self, value: T) -> Option<&'static mut T> {
         let room = self.take(align_of::<T>(), size_of::<T>())?;

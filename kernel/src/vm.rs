@@ -7,7 +7,7 @@
 //! | [`vcpu`] | the task that enters the guest; whose state a core has loaded |
 //! | [`delivery`] | interrupts to virtual CPUs: list registers, virtual timer, waking and kicking |
 //! | [`trap`] | what a guest traps for: system registers, device registers, waiting |
-//! | [`devices`], [`console`] | the device bus; the guest's console |
+//! | [`devices`], [`console`], [`disk`] | the device bus; the guest's console; its swap disk |
 //! | [`hypercall`], [`firmware`] | calls: Bale's own for small guests; PSCI and SMCCC |
 //!
 //! A machine ends for a [`Reason`]; nothing that a guest does ends more than that guest. When it ends, everything it
@@ -21,6 +21,7 @@ mod build;
 mod console;
 mod delivery;
 mod devices;
+mod disk;
 mod firmware;
 mod hypercall;
 mod memory;
@@ -138,6 +139,10 @@ pub enum StartError {
     NoSuchCore,
     /// Not enough free memory.
     OutOfMemory,
+    /// There is no codec of the name that the description gives.
+    NoCodec,
+    /// The swap disk has more slots than its table has room for.
+    SwapTooLarge,
 }
 
 impl fmt::Display for StartError {
@@ -157,6 +162,10 @@ impl fmt::Display for StartError {
             Self::TooMany => write!(f, "{MAX_VMS} machines exist already; `vm list` shows them"),
             Self::NoSuchCore => f.write_str("there is no such core online; `cores` shows them"),
             Self::OutOfMemory => f.write_str("not enough free memory; `mem` shows it"),
+            Self::NoCodec => {
+                f.write_str("there is no codec of that name; known: lz4, lz4hc:1-9, page, deflate:1-9")
+            }
+            Self::SwapTooLarge => f.write_str("the swap disk is too large: 960 MiB at most"),
         }
     }
 }

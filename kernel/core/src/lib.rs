@@ -12,6 +12,7 @@
 //! | [`vm_description`] | what a virtual machine is to be, from a text |
 //! | [`vgic`] | the interrupt controller that a guest sees |
 //! | [`pl011`] | the UART that a guest sees |
+//! | [`virtio`] | its disk |
 //! | [`system_registers`], [`injection`] | what a guest's trapped registers read as; exceptions given to it |
 //! | [`guest_ram`] | a guest's memory as its devices see it |
 //! | [`psci`] | what a guest's firmware calls get for an answer |
@@ -37,4 +38,5 @@ pub mod shell;
 pub mod stage2;
 pub mod system_registers;
 pub mod vgic;
+pub mod virtio;
 pub mod vm_description;

@@ -8,7 +8,7 @@ use bale_core::guest_tree::{GuestTree, RAM};
 use bale_core::vm_description::VmDescription;
 
 use super::memory::GuestMemory;
-use super::{Kind, StartError, abandon, launch, reserve};
+use super::{Kind, SLOTS, StartError, abandon, launch, reserve};
 use crate::{bundle, clock, cores};
 
 const BOUNDARY: u64 = 2 << 20;
@@ -62,9 +62,21 @@ pub fn start_described(name: &str) -> Result<usize, StartError> {
     let layout = Layout::new(&description, kernel, initrd)?;
     let cores = choose_cores(&description)?;
     let index = reserve(name, &cores, description.memory, Kind::Full).ok_or(StartError::TooMany)?;
-    match fill(index, &description, &layout, kernel, initrd) {
-        Ok(memory) => launch(index, memory, layout.kernel, layout.tree),
-        Err(error) => Err(abandon(index, error)),
+    let bay = &SLOTS[index].devices.disk;
+    let filled = bay.plug(&description).and_then(|device| {
+        SLOTS[index].status.lock().device = device;
+        fill(index, &description, &layout, kernel, initrd)
+    });
+    match filled.and_then(|memory| launch(index, memory, layout.kernel, layout.tree)) {
+        Ok(index) => Ok(index),
+        Err(error) => {
+            SLOTS[index].status.lock().device = None;
+            // Nothing was ever stored on it.
+            if let Some(disk) = bay.unplug() {
+                disk.release();
+            }
+            Err(abandon(index, error))
+        }
     }
 }
 
@@ -99,7 +111,7 @@ fn fill(
         vcpus: description.vcpus as u32,
         command_line: &description.command_line,
         initrd: layout.initrd,
-        virtio: &[],
+        virtio: if description.swap == 0 { &[] } else { &[0] },
         seed: seed(),
     };
     let mut bytes = [0; TREE];

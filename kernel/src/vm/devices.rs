@@ -1,10 +1,12 @@
 //! The device bus of a machine: which device answers at a guest-physical address.
 
-use bale_core::guest_tree::{DISTRIBUTOR, REDISTRIBUTORS, UART, UART_SPI};
+use bale_core::guest_tree::{DISTRIBUTOR, REDISTRIBUTORS, UART, UART_SPI, VIRTIO, VIRTIO_SIZE};
 use bale_core::pl011::{self, Pl011};
 use bale_core::vgic::{DISTRIBUTOR_SIZE, MAX_VCPUS, PRIVATE, REDISTRIBUTOR_SIZE, Refused};
 
 use super::Slot;
+use super::disk::DiskBay;
+use super::memory::GuestMemory;
 use crate::sync::Lock;
 
 /// A device and the address within it.
@@ -16,6 +18,8 @@ pub(super) enum Device {
     Redistributors(u64),
     /// The UART.
     Uart(u64),
+    /// The swap disk.
+    Disk(u64),
 }
 
 impl Device {
@@ -28,6 +32,7 @@ impl Device {
                 within(REDISTRIBUTORS, REDISTRIBUTOR_SIZE * MAX_VCPUS as u64).map(Self::Redistributors)
             })
             .or_else(|| within(UART, pl011::SIZE).map(Self::Uart))
+            .or_else(|| within(VIRTIO, VIRTIO_SIZE).map(Self::Disk))
     }
 
     /// Whether an access concerns what list registers hold: any write to the interrupt controller, and reads of what is
@@ -37,7 +42,7 @@ impl Device {
             Self::Distributor(offset) | Self::Redistributors(offset) => {
                 write || (0x200..0x400).contains(&(offset & 0xffff))
             }
-            Self::Uart(_) => false,
+            Self::Uart(_) | Self::Disk(_) => false,
         }
     }
 }
@@ -45,22 +50,30 @@ impl Device {
 /// Devices of a machine that have a state of their own; the interrupt controller is the machine's.
 pub(super) struct Devices {
     uart: Lock<Pl011>,
+    pub(super) disk: DiskBay,
 }
 
 impl Devices {
     pub(super) const fn new() -> Self {
-        Self { uart: Lock::new(Pl011::new()) }
+        Self { uart: Lock::new(Pl011::new()), disk: DiskBay::new() }
     }
 
     /// All of them as out of reset.
     pub(super) fn reset(&self) {
         *self.uart.lock() = Pl011::new();
+        self.disk.reset();
     }
 }
 
 impl Slot {
-    /// An access of `width` bytes to a device; what is read.
-    pub(super) fn access(&self, device: Device, width: u8, write: Option<u64>) -> Result<u64, Refused> {
+    /// An access of `width` bytes to a device; what is read. A device that looks at memory finds the machine's in `memory`.
+    pub(super) fn access(
+        &self,
+        device: Device,
+        width: u8,
+        write: Option<u64>,
+        memory: Option<&GuestMemory>,
+    ) -> Result<u64, Refused> {
         match device {
             Device::Distributor(offset) => self.deliver(|vgic| vgic.distributor(offset, width, write)),
             Device::Redistributors(offset) => self.deliver(|vgic| vgic.redistributor(offset, width, write)),
@@ -71,6 +84,7 @@ impl Slot {
                 }
                 Ok(outcome.value)
             }
+            Device::Disk(offset) => self.access_disk(offset, width, write, memory).map_err(|_| Refused),
         }
     }
 

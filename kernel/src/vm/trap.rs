@@ -76,7 +76,7 @@ impl Vcpu {
         let bits = 8 * u32::from(access.size);
         let mask = u64::MAX >> (64 - bits);
         let write = access.write.then(|| self.operand(access.register) & mask);
-        match self.slot.access(device, access.size, write) {
+        match self.slot.access(device, access.size, write, self.memory()) {
             Ok(_) if access.write => {}
             Ok(value) => self.set_operand(access.register, extend(value & mask, bits, access)),
             Err(_) => return self.inject(Exception::DataAbort(address)),

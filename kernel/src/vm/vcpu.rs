@@ -18,6 +18,7 @@ use bale_core::vgic::{Lists, MAX_VCPUS};
 use bale_swap::{Codec, Scratch};
 use spin::rwlock::RwLockReadGuard;
 
+use super::disk::Disk;
 use super::memory::GuestMemory;
 use super::{Kind, MAX_VMS, Power, Reason, SLOTS, Shared, Slot, SwapDevice, delivery, hypercall, trap};
 use crate::cores::{self, MAX_CORES};
@@ -82,7 +83,7 @@ pub(super) struct Workspace {
 }
 
 /// What every codec's working memory is like at first: copied, since it is larger than what a stack should hold.
-static SCRATCH: Scratch = Scratch::new();
+pub(super) static SCRATCH: Scratch = Scratch::new();
 
 static WORKSPACES: [Lock<Option<Workspace>>; MAX_VMS] = [const { Lock::new(None) }; MAX_VMS];
 
@@ -461,11 +462,17 @@ impl Vcpu {
             released = device.release(0, device.slots()).unwrap_or(0);
             *WORKSPACES[index].lock() = Some(Workspace { device, scratch, page });
         }
-        let release_ticks = clock::now() - start;
         if slot.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let disk = slot.devices.disk.unplug();
+            released += disk.as_ref().map_or(0, Disk::empty);
+            let release_ticks = clock::now() - start;
             super::release_memory(index);
             slot.console.flush(index);
             super::ended(index, released, release_ticks);
+            // Its figures are copied now.
+            if let Some(disk) = disk {
+                disk.release();
+            }
         }
     }
 }

@@ -1,0 +1,302 @@
+//! Block requests (5.2) over a store of 4096-byte blocks. A sector has 512 bytes, whatever the block.
+
+use super::Broken;
+use super::mmio::{EVENT_IDX, INDIRECT_DESC};
+use super::queue::{Chain, MOST_SEGMENTS, Segment};
+use crate::guest_ram::GuestRam;
+
+/// Bytes of a block of the store.
+pub const BLOCK: usize = 4096;
+const SECTOR: u64 = 512;
+const SECTORS: u64 = BLOCK as u64 / SECTOR;
+
+/// The device number (5.2.1).
+pub const DEVICE: u32 = 2;
+/// What is offered: `SEG_MAX`, `BLK_SIZE`, `FLUSH`, `TOPOLOGY`, `DISCARD`, `WRITE_ZEROES`, and the rings' two.
+pub const FEATURES: u64 = 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 13 | 1 << 14 | INDIRECT_DESC | EVENT_IDX;
+
+/// Ranges of one request to discard.
+const MOST_RANGES: u32 = 64;
+/// Bytes that name the device.
+const ID: &[u8; 20] = b"bale-swap\0\0\0\0\0\0\0\0\0\0\0";
+
+const IN: u32 = 0;
+const OUT: u32 = 1;
+const FLUSH: u32 = 4;
+const GET_ID: u32 = 8;
+const DISCARD: u32 = 11;
+const WRITE_ZEROES: u32 = 13;
+
+/// Status of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Done.
+    Ok = 0,
+    /// Not done, or not all of it.
+    Error = 1,
+    /// No such request.
+    Unsupported = 2,
+}
+
+/// A block could not be stored, or not be read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreError;
+
+/// Where blocks are kept. A block that was never written, or was released, reads as zeros.
+pub trait BlockStore {
+    /// How many there are.
+    fn blocks(&self) -> u64;
+
+    /// Reads a block.
+    ///
+    /// # Errors
+    /// It cannot be read; what `into` holds is undefined.
+    fn read(&mut self, block: u64, into: &mut [u8; BLOCK]) -> Result<(), StoreError>;
+
+    /// Stores a block.
+    ///
+    /// # Errors
+    /// There is no room; the block is what it was.
+    fn write(&mut self, block: u64, from: &[u8; BLOCK]) -> Result<(), StoreError>;
+
+    /// Gives blocks up, all of which exist.
+    fn release(&mut self, first: u64, count: u64);
+}
+
+/// The configuration of a device of so many blocks (5.2.4).
+pub fn config(blocks: u64) -> [u8; 60] {
+    let mut bytes = [0; 60];
+    let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    let most = u32::try_from(blocks * SECTORS).unwrap_or(u32::MAX) & !7;
+    put(0x0c, MOST_DATA);
+    put(0x14, BLOCK as u32);
+    put(0x24, most);
+    put(0x28, MOST_RANGES);
+    put(0x2c, SECTORS as u32);
+    put(0x30, most);
+    put(0x34, MOST_RANGES);
+    put(0x38, 1);
+    bytes[..8].copy_from_slice(&(blocks * SECTORS).to_le_bytes());
+    bytes
+}
+
+/// Buffers of data in a request, beside its header and its status.
+const MOST_DATA: u32 = MOST_SEGMENTS as u32 - 2;
+
+/// Bytes of a run of buffers, taken or given front to back.
+struct Cursor<'a> {
+    segments: &'a [Segment],
+    /// Bytes of the first one that are done with.
+    done: u32,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(segments: &'a [Segment]) -> Self {
+        Self { segments, done: 0 }
+    }
+
+    fn left(&self) -> u64 {
+        self.segments.iter().map(|segment| u64::from(segment.length)).sum::<u64>() - u64::from(self.done)
+    }
+
+    /// Goes over the next `length` bytes, which are there: address in the guest, and which of the bytes.
+    fn each(
+        &mut self,
+        length: usize,
+        mut visit: impl FnMut(u64, core::ops::Range<usize>) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        let mut at = 0;
+        while at < length {
+            let segment = self.segments.first().ok_or(Broken::Request)?;
+            let here =
+                usize::try_from(segment.length - self.done).map_err(|_| Broken::Request)?.min(length - at);
+            let address = segment.address.checked_add(self.done.into()).ok_or(Broken::OutOfRam)?;
+            visit(address, at..at + here)?;
+            at += here;
+            self.done += u32::try_from(here).map_err(|_| Broken::Request)?;
+            if self.done == segment.length {
+                (self.segments, self.done) = (&self.segments[1..], 0);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, ram: &impl GuestRam, bytes: &mut [u8]) -> Result<(), Broken> {
+        self.each(bytes.len(), |address, place| Ok(ram.read(address, &mut bytes[place])?))
+    }
+
+    fn give(&mut self, ram: &impl GuestRam, bytes: &[u8]) -> Result<(), Broken> {
+        self.each(bytes.len(), |address, place| Ok(ram.write(address, &bytes[place])?))
+    }
+}
+
+/// A range of sectors within the device.
+#[derive(Clone, Copy)]
+struct Sectors {
+    first: u64,
+    count: u64,
+}
+
+impl Sectors {
+    fn new(first: u64, count: u64, store: &impl BlockStore) -> Option<Self> {
+        let end = first.checked_add(count)?;
+        (end <= store.blocks().saturating_mul(SECTORS)).then_some(Self { first, count })
+    }
+
+    /// The blocks that it touches: which one, where in it, how many bytes.
+    fn parts(self) -> impl Iterator<Item = (u64, usize, usize)> {
+        let (mut at, end) = (self.first, self.first + self.count);
+        core::iter::from_fn(move || {
+            let left = end.checked_sub(at).filter(|left| *left != 0)?;
+            let (block, within) = (at / SECTORS, at % SECTORS);
+            let count = left.min(SECTORS - within);
+            at += count;
+            #[expect(clippy::cast_possible_truncation, reason = "at most a block")]
+            Some((block, (within * SECTOR) as usize, (count * SECTOR) as usize))
+        })
+    }
+}
+
+/// Carries out a request; how many bytes of its buffers were written. `page` is working memory.
+///
+/// # Errors
+/// What is no request at all. Everything else is said in the request's own status.
+pub fn serve(
+    chain: &Chain,
+    ram: &impl GuestRam,
+    store: &mut impl BlockStore,
+    page: &mut [u8; BLOCK],
+) -> Result<u32, Broken> {
+    let (readable, writable) = chain.segments.split_at(chain.readable);
+    let (mut from, mut to) = (Cursor::new(readable), Cursor::new(writable));
+    // The last byte to write is the status (5.2.6); all before it are data.
+    let data = to.left().checked_sub(1).ok_or(Broken::Request)?;
+    if from.left() < 16 || from.left() > u64::from(u32::MAX) || data >= u64::from(u32::MAX) {
+        return Err(Broken::Request);
+    }
+    let mut header = [0; 16];
+    from.take(ram, &mut header)?;
+    let [t0, t1, t2, t3, _, _, _, _, sector @ ..] = header;
+    let sector = u64::from_le_bytes(sector);
+    let status = match u32::from_le_bytes([t0, t1, t2, t3]) {
+        IN => read(sector, data, &mut to, ram, store, page)?,
+        OUT => write(sector, &mut from, ram, store, page)?,
+        FLUSH => Status::Ok,
+        GET_ID if data >= ID.len() as u64 => {
+            to.give(ram, ID)?;
+            Status::Ok
+        }
+        GET_ID => Status::Error,
+        kind @ (DISCARD | WRITE_ZEROES) => erase(kind == WRITE_ZEROES, &mut from, ram, store, page)?,
+        _ => Status::Unsupported,
+    };
+    // What was not written of the data is skipped, so that the status comes last.
+    let written = data - (to.left() - 1);
+    let skipped = usize::try_from(to.left() - 1).map_err(|_| Broken::Request)?;
+    to.each(skipped, |_, _| Ok(()))?;
+    to.give(ram, &[status as u8])?;
+    // The driver looks at the status, which is the last byte; so all before it counts only if all was written.
+    let all = if written == data { data + 1 } else { written };
+    u32::try_from(all).map_err(|_| Broken::Request)
+}
+
+fn read(
+    sector: u64,
+    data: u64,
+    to: &mut Cursor<'_>,
+    ram: &impl GuestRam,
+    store: &mut impl BlockStore,
+    page: &mut [u8; BLOCK],
+) -> Result<Status, Broken> {
+    let Some(range) = whole_sectors(sector, data, store) else { return Ok(Status::Error) };
+    for (block, start, length) in range.parts() {
+        if store.read(block, page).is_err() {
+            return Ok(Status::Error);
+        }
+        to.give(ram, &page[start..start + length])?;
+    }
+    Ok(Status::Ok)
+}
+
+fn write(
+    sector: u64,
+    from: &mut Cursor<'_>,
+    ram: &impl GuestRam,
+    store: &mut impl BlockStore,
+    page: &mut [u8; BLOCK],
+) -> Result<Status, Broken> {
+    let Some(range) = whole_sectors(sector, from.left(), store) else { return Ok(Status::Error) };
+    for (block, start, length) in range.parts() {
+        if length != BLOCK && store.read(block, page).is_err() {
+            return Ok(Status::Error);
+        }
+        from.take(ram, &mut page[start..start + length])?;
+        if store.write(block, page).is_err() {
+            return Ok(Status::Error);
+        }
+    }
+    Ok(Status::Ok)
+}
+
+fn whole_sectors(first: u64, bytes: u64, store: &impl BlockStore) -> Option<Sectors> {
+    if bytes == 0 || !bytes.is_multiple_of(SECTOR) {
+        return None;
+    }
+    Sectors::new(first, bytes / SECTOR, store)
+}
+
+/// Ranges that are discarded (5.2.6.1), or are to read as zeros; here both give blocks up.
+fn erase(
+    zeroes: bool,
+    from: &mut Cursor<'_>,
+    ram: &impl GuestRam,
+    store: &mut impl BlockStore,
+    page: &mut [u8; BLOCK],
+) -> Result<Status, Broken> {
+    const RANGE: u64 = 16;
+    /// Flag: the range may be given up. Only for zeroes.
+    const UNMAP: u32 = 1;
+    let bytes = from.left();
+    if bytes == 0 || !bytes.is_multiple_of(RANGE) || bytes / RANGE > MOST_RANGES.into() {
+        return Ok(Status::Error);
+    }
+    for _ in 0..bytes / RANGE {
+        let mut range = [0; RANGE as usize];
+        from.take(ram, &mut range)?;
+        let [a, b, c, d, e, f, g, h, n0, n1, n2, n3, f0, f1, f2, f3] = range;
+        let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let count = u32::from_le_bytes([n0, n1, n2, n3]);
+        let flags = u32::from_le_bytes([f0, f1, f2, f3]);
+        if flags & !(if zeroes { UNMAP } else { 0 }) != 0 {
+            return Ok(Status::Unsupported);
+        }
+        let Some(range) = Sectors::new(first, count.into(), store) else { return Ok(Status::Error) };
+        if !erase_range(range, zeroes, store, page) {
+            return Ok(Status::Error);
+        }
+    }
+    Ok(Status::Ok)
+}
+
+/// Gives up the whole blocks of a range in one run, and clears what is left at its ends where zeros are promised.
+fn erase_range(range: Sectors, zeroes: bool, store: &mut impl BlockStore, page: &mut [u8; BLOCK]) -> bool {
+    let end = range.first + range.count;
+    let (first, last) = (range.first.div_ceil(SECTORS), end / SECTORS);
+    if first < last {
+        store.release(first, last - first);
+    }
+    if !zeroes {
+        return true;
+    }
+    let edge = |first, end| Sectors { first, count: u64::saturating_sub(end, first) };
+    let ends = if first <= last {
+        [edge(range.first, first * SECTORS), edge(last * SECTORS, end)]
+    } else {
+        [range, edge(0, 0)]
+    };
+    ends.into_iter().flat_map(Sectors::parts).all(|(block, start, length)| {
+        let read = store.read(block, page).is_ok();
+        page[start..start + length].fill(0);
+        read && store.write(block, page).is_ok()
+    })
+}

@@ -1,0 +1,242 @@
+//! A machine's swap disk: a virtio block device whose blocks are slots of the compressed store.
+//!
+//! Whoever notifies the device serves its queue, in its own task with interrupts unmasked; a second virtual CPU that notifies meanwhile leaves a
+//! mark and goes on. Locks: the disk before its registers; the registers are held for a look at the rings only, never over a page.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bale_core::guest_tree::VIRTIO_SPI;
+use bale_core::vgic::PRIVATE;
+use bale_core::virtio::block::{self, BLOCK, BlockStore, StoreError};
+use bale_core::virtio::mmio::{Effect, Refused, Registers};
+use bale_core::virtio::queue::Chain;
+use bale_core::vm_description::VmDescription;
+use bale_swap::{Codec, Scratch};
+
+use super::memory::GuestMemory;
+use super::vcpu::SCRATCH;
+use super::{Slot, StartError, SwapDevice};
+use crate::memory::frames::{self, Block};
+use crate::memory::{Arena, PAGE_SIZE};
+use crate::pool;
+use crate::sync::Lock;
+
+/// What a disk is made of: one block of memory, with the slot table in it.
+pub(super) struct Disk {
+    block: u64,
+    device: &'static SwapDevice,
+    scratch: &'static mut Scratch,
+    page: &'static mut [u8; BLOCK],
+    chain: &'static mut Chain,
+}
+
+impl Disk {
+    /// A disk of so many slots.
+    fn new(slots: usize, quota: usize, codec: Codec) -> Result<Self, StartError> {
+        let block = frames::allocate_block().ok_or(StartError::OutOfMemory)?;
+        let (mut arena, block) = Arena::in_block(block);
+        let mut place = || {
+            let scratch = arena.place_copy(&SCRATCH)?;
+            let page = arena.place([0; BLOCK])?;
+            let chain = arena.place(Chain::default())?;
+            let table = arena.place_each(slots, || AtomicU64::new(0))?;
+            let device = arena.place(SwapDevice::new(pool::pool(), table, quota, codec))?;
+            Some(Self { block, device, scratch, page, chain })
+        };
+        place().ok_or_else(|| {
+            release(block);
+            StartError::SwapTooLarge
+        })
+    }
+
+    /// Gives up what the disk holds; how many slots held something. Its memory stays until [`Disk::release`], for those who look at its figures.
+    pub(super) fn empty(&self) -> usize {
+        // The range is the device's own, so it cannot be refused.
+        self.device.release(0, self.device.slots()).unwrap_or(0)
+    }
+
+    /// Gives its memory back.
+    pub(super) fn release(self) {
+        release(self.block);
+    }
+}
+
+fn release(block: u64) {
+    // SAFETY: taken by `Disk::new`, and nobody refers to anything in it any more: the machine's status has forgotten the device.
+    frames::release_block(unsafe { Block::from_address(block) });
+}
+
+/// The store of one request.
+struct Store<'a> {
+    device: &'a SwapDevice,
+    scratch: &'a mut Scratch,
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the queue's side has checked the block")]
+impl BlockStore for Store<'_> {
+    fn blocks(&self) -> u64 {
+        self.device.slots() as u64
+    }
+
+    fn read(&mut self, block: u64, into: &mut [u8; BLOCK]) -> Result<(), StoreError> {
+        self.device.read(block as usize, into, self.scratch).map_err(|_| StoreError)
+    }
+
+    fn write(&mut self, block: u64, from: &[u8; BLOCK]) -> Result<(), StoreError> {
+        self.device.write(block as usize, from, self.scratch).map(|_| ()).map_err(|_| StoreError)
+    }
+
+    fn release(&mut self, first: u64, count: u64) {
+        // Refused only beyond the end, which was checked.
+        let _ = self.device.release(first as usize, count as usize);
+    }
+}
+
+/// Where a machine's disk is plugged in.
+pub(super) struct DiskBay {
+    registers: Lock<Registers>,
+    disk: spin::Mutex<Option<Disk>>,
+    /// Blocks of the disk; 0 without one.
+    blocks: AtomicU64,
+    /// Somebody notified the device, and nobody has looked yet.
+    notified: AtomicBool,
+}
+
+impl DiskBay {
+    pub(super) const fn new() -> Self {
+        Self {
+            registers: Lock::new(Registers::new(block::DEVICE, block::FEATURES)),
+            disk: spin::Mutex::new(None),
+            blocks: AtomicU64::new(0),
+            notified: AtomicBool::new(false),
+        }
+    }
+
+    /// Empty, and as out of reset.
+    pub(super) fn reset(&self) {
+        *self.registers.lock() = Registers::new(block::DEVICE, block::FEATURES);
+        self.blocks.store(0, Ordering::Relaxed);
+        self.notified.store(false, Ordering::Relaxed);
+    }
+
+    /// Plugs in the disk that a description asks for, if any.
+    pub(super) fn plug(
+        &self,
+        description: &VmDescription,
+    ) -> Result<Option<&'static SwapDevice>, StartError> {
+        let slots = usize::try_from(description.swap).map_err(|_| StartError::SwapTooLarge)? / PAGE_SIZE;
+        if slots == 0 {
+            return Ok(None);
+        }
+        let codec = Codec::from_name(&description.codec).ok_or(StartError::NoCodec)?;
+        let whole = pool::pool().config().page_limit;
+        let quota =
+            description.quota.map_or(whole, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX) / PAGE_SIZE);
+        let disk = Disk::new(slots, quota, codec)?;
+        let device = disk.device;
+        self.blocks.store(slots as u64, Ordering::Relaxed);
+        *self.disk.lock() = Some(disk);
+        Ok(Some(device))
+    }
+
+    /// Takes the disk out.
+    pub(super) fn unplug(&self) -> Option<Disk> {
+        self.disk.lock().take()
+    }
+}
+
+impl Slot {
+    /// An access to the disk's registers.
+    pub(super) fn access_disk(
+        &self,
+        offset: u64,
+        width: u8,
+        write: Option<u64>,
+        memory: Option<&GuestMemory>,
+    ) -> Result<u64, Refused> {
+        let bay = &self.devices.disk;
+        let blocks = bay.blocks.load(Ordering::Relaxed);
+        if blocks == 0 {
+            return Err(Refused);
+        }
+        let config = block::config(blocks);
+        let (value, effect) =
+            self.with_disk_registers(|registers| registers.access(offset, width, write, &config))?;
+        match (effect, memory) {
+            (Effect::Notify, Some(memory)) => self.serve_disk(memory),
+            // Whoever serves it has noticed that it is reset, and ends after the request at hand.
+            (Effect::Reset, _) => drop(bay.disk.lock()),
+            _ => {}
+        }
+        Ok(value)
+    }
+
+    fn with_disk_registers<R>(&self, f: impl FnOnce(&mut Registers) -> R) -> R {
+        let mut registers = self.devices.disk.registers.lock();
+        let before = registers.line();
+        let result = f(&mut registers);
+        let after = registers.line();
+        if before != after {
+            self.deliver(|vgic| vgic.set_line(PRIVATE + VIRTIO_SPI, after));
+        }
+        result
+    }
+
+    fn serve_disk(&self, memory: &GuestMemory) {
+        let bay = &self.devices.disk;
+        // SeqCst, here and below: the mark is set before the lock is tried, and looked for after it was given up.
+        bay.notified.store(true, Ordering::SeqCst);
+        loop {
+            let Some(mut disk) = bay.disk.try_lock() else { return };
+            let Some(disk) = disk.as_mut() else { return };
+            while bay.notified.swap(false, Ordering::SeqCst) {
+                self.serve_chains(disk, memory);
+            }
+            if !bay.notified.load(Ordering::SeqCst) {
+                break;
+            }
+        }
+        // Somebody may have left a mark between the last look and the end of the lock.
+        if bay.notified.load(Ordering::SeqCst) {
+            self.serve_disk(memory);
+        }
+    }
+
+    /// Serves chain after chain until there is none, or the machine is to end.
+    fn serve_chains(&self, disk: &mut Disk, memory: &GuestMemory) {
+        while !self.stop.load(Ordering::Relaxed) {
+            let found = self.with_disk_registers(|registers| {
+                if !registers.is_live() {
+                    return false;
+                }
+                let found = registers.queue.pop(memory, disk.chain).and_then(|found| {
+                    // None: asks for a notification, and looks once more.
+                    if found || !registers.queue.rest(memory)? {
+                        Ok(found)
+                    } else {
+                        registers.queue.pop(memory, disk.chain)
+                    }
+                });
+                found.unwrap_or_else(|_| {
+                    registers.fail();
+                    false
+                })
+            });
+            if !found {
+                return;
+            }
+            let mut store = Store { device: disk.device, scratch: disk.scratch };
+            let served = block::serve(disk.chain, memory, &mut store, disk.page);
+            self.with_disk_registers(|registers| {
+                if !registers.is_live() {
+                    return;
+                }
+                match served.and_then(|written| registers.queue.push(memory, disk.chain.head, written)) {
+                    Ok(true) => registers.interrupt(),
+                    Ok(false) => {}
+                    Err(_) => registers.fail(),
+                }
+            });
+        }
+    }
+}
