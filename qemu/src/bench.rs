@@ -4,6 +4,7 @@ pub(crate) mod budgets;
 pub(crate) mod collect;
 mod compare;
 pub(crate) mod goals;
+mod peer;
 mod plot;
 mod report;
 mod save;
@@ -13,7 +14,7 @@ use anyhow::{Result, ensure};
 
 use crate::bench::report::Report;
 use crate::build;
-use crate::cli::BenchOptions;
+use crate::cli::{BenchOptions, Peer};
 use crate::log::Decoder;
 use crate::machine::Config;
 use crate::run::Bundle;
@@ -78,6 +79,9 @@ pub(crate) struct Run {
 
 /// Runs the suites; 0 when all goals are met.
 pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
+    if let Some(Peer::Linux) = options.peer {
+        return peer::run(options);
+    }
     // What the user gave wrong is an error at once, not after the runs.
     let mut goals = goals::load()?;
     let before = options.compare.as_deref().map(save::read).transpose()?;

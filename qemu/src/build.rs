@@ -13,7 +13,9 @@ use crate::{image, setup};
 
 const KERNEL: &str = "bale-qemu-virt";
 const LOADER: &str = "bale-uefi";
-/// Packages of the guests, and their names in the bundle.
+/// The first process of a Linux guest.
+const LINUX_INIT: &str = "linux-init";
+/// Packages of the EL1 guests, and their names in the bundle.
 const GUESTS: [(&str, &str); 1] = [("guest-swapper", "swapper")];
 
 /// What a build made.
@@ -24,6 +26,8 @@ pub(crate) struct Built {
     pub(crate) image: PathBuf,
     /// Name and image of each guest.
     pub(crate) guests: Vec<(&'static str, PathBuf)>,
+    /// Init of a Linux guest.
+    pub(crate) linux_init: PathBuf,
 }
 
 /// Where the kernel's ELF is once it was built.
@@ -35,7 +39,7 @@ pub(crate) fn kernel_elf() -> PathBuf {
 pub(crate) fn build(options: &SetupOptions) -> Result<Built> {
     let toolchain = setup::toolchain(options)?;
     let mut cargo = toolchain.cargo("build");
-    cargo.args(["-p", KERNEL]);
+    cargo.args(["-p", KERNEL, "-p", LINUX_INIT]);
     for (package, _) in GUESTS {
         cargo.args(["-p", package]);
     }
@@ -50,7 +54,16 @@ pub(crate) fn build(options: &SetupOptions) -> Result<Built> {
         image::flatten_file(&workspace::target_program(package), &out)?;
         guests.push((name, out));
     }
-    Ok(Built { elf, image: flat, guests })
+    Ok(Built { elf, image: flat, guests, linux_init: workspace::target_program(LINUX_INIT) })
+}
+
+/// Builds the init of a Linux guest alone.
+pub(crate) fn linux_init(options: &SetupOptions) -> Result<PathBuf> {
+    let toolchain = setup::toolchain(options)?;
+    let mut cargo = toolchain.cargo("build");
+    cargo.args(["-p", LINUX_INIT]);
+    ensure!(succeeds(&mut cargo)?, "the build for the target failed");
+    Ok(workspace::target_program(LINUX_INIT))
 }
 
 /// Builds the boot loader; where it is.

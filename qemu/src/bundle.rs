@@ -21,8 +21,13 @@ pub(crate) fn read_pages(path: &Path) -> Result<Vec<u8>> {
     Ok(pages)
 }
 
-/// Writes a bundle of guests, by name and image, and of pages.
-pub(crate) fn write(out: &Path, guests: &[(&str, &Path)], pages: &[u8]) -> Result<()> {
+/// Writes a bundle of guests, by name and image, of pages, and of further files by their names.
+pub(crate) fn write(
+    out: &Path,
+    guests: &[(&str, &Path)],
+    pages: &[u8],
+    files: &[(String, Vec<u8>)],
+) -> Result<()> {
     let file = File::create(out).with_context(|| format!("cannot write {}", out.display()))?;
     let mut archive = Builder::new(file);
     for (name, path) in guests {
@@ -30,6 +35,9 @@ pub(crate) fn write(out: &Path, guests: &[(&str, &Path)], pages: &[u8]) -> Resul
         append(&mut archive, &format!("guests/{name}"), &image)?;
     }
     append(&mut archive, "pages", pages)?;
+    for (name, content) in files {
+        append(&mut archive, name, content)?;
+    }
     archive.into_inner().with_context(|| format!("cannot write {}", out.display()))?;
     Ok(())
 }
@@ -61,7 +69,13 @@ mod tests {
     fn an_archive_gives_back_what_went_in() {
         let folder = folder("bundle");
         std::fs::write(folder.join("image"), b"guest image").expect("written");
-        write(&folder.join("tar"), &[("swapper", &folder.join("image"))], &[7; 8192]).expect("good");
+        write(
+            &folder.join("tar"),
+            &[("swapper", &folder.join("image"))],
+            &[7; 8192],
+            &[("x.vm".into(), vec![1])],
+        )
+        .expect("good");
         let bytes = std::fs::read(folder.join("tar")).expect("there");
         let mut archive = tar::Archive::new(bytes.as_slice());
         let mut found = Vec::new();
@@ -74,7 +88,11 @@ mod tests {
         }
         assert_eq!(
             found,
-            [("guests/swapper".into(), b"guest image".to_vec()), ("pages".into(), vec![7; 8192])]
+            [
+                ("guests/swapper".into(), b"guest image".to_vec()),
+                ("pages".into(), vec![7; 8192]),
+                ("x.vm".into(), vec![1])
+            ]
         );
         std::fs::remove_dir_all(folder).expect("removed");
     }

@@ -10,7 +10,8 @@ use crate::toolchain::Toolchain;
 use crate::workspace::{self, TARGET, UEFI_TARGET};
 
 /// Packages for the target.
-const TARGET_PACKAGES: [&str; 4] = ["bale-arch", "bale-kernel", "bale-qemu-virt", "guest-swapper"];
+const TARGET_PACKAGES: [&str; 5] =
+    ["bale-arch", "bale-kernel", "bale-qemu-virt", "guest-swapper", "linux-init"];
 
 /// Runs all checks, also after one failed; the status is 1 then.
 pub(crate) fn run(options: &CheckOptions) -> Result<u8> {

@@ -32,6 +32,9 @@ pub(crate) enum Command {
     Image(ImageOptions),
     /// Write that image to a stick, a card or a disk, or its files to a folder
     Flash(FlashOptions),
+    /// Debian's arm64 kernel with our init: fetch it, or boot it without Bale
+    #[command(subcommand)]
+    Linux(LinuxCommand),
     /// Decode a captured serial stream
     Log(LogOptions),
 }
@@ -69,11 +72,103 @@ pub(crate) struct RunOptions {
     /// Leave the log out
     #[arg(long)]
     pub(crate) no_log: bool,
+    /// Put a guest into the bundle, which `vm start NAME` at the shell starts: `linux` is Debian's kernel with our init
+    #[arg(long, value_name = "NAME", conflicts_with = "no_guest")]
+    pub(crate) guest: Option<GuestName>,
+    /// Virtual CPUs of the guest
+    #[arg(long, default_value_t = 1, requires = "guest", value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub(crate) vcpus: u32,
+    /// Memory of the guest, in bytes or with K, M or G
+    #[arg(long, default_value = "256M", requires = "guest", value_name = "BYTES", value_parser = amount)]
+    pub(crate) guest_memory: String,
+    /// Swap disk of the guest
+    #[arg(long, requires = "guest", value_name = "BYTES", value_parser = amount)]
+    pub(crate) swap: Option<String>,
+    /// What the guest's init does: boot, swap:SIZE:SECONDS
+    #[arg(long, default_value = "boot", requires = "guest", value_name = "WORK", value_parser = work)]
+    pub(crate) work: String,
     #[command(flatten)]
     pub(crate) setup: SetupOptions,
     /// Further arguments for QEMU
     #[arg(last = true)]
     pub(crate) qemu: Vec<String>,
+}
+
+/// A guest that can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum GuestName {
+    /// Debian's kernel with our init
+    Linux,
+}
+
+/// Another system to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Peer {
+    /// Linux's zram
+    Linux,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum LinuxCommand {
+    /// Fetch the kernel as a package, without a change to the machine
+    Fetch,
+    /// Boot under QEMU without Bale; the console goes to the error output, the figures of the init to the output
+    Boot(LinuxBootOptions),
+}
+
+#[derive(Args)]
+pub(crate) struct LinuxBootOptions {
+    /// What the init does: boot, swap:SIZE:SECONDS, peer:REPETITIONS
+    #[arg(long, default_value = "boot", value_name = "WORK", value_parser = work)]
+    pub(crate) work: String,
+    /// Memory of the machine, as QEMU's -m takes it
+    #[arg(long, default_value = "256M")]
+    pub(crate) memory: String,
+    /// Cores of the machine
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub(crate) cores: u32,
+    /// Bytes of a swap disk, with K, M or G or nothing behind
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) swap: Option<u64>,
+    /// Count instructions: a nanosecond of the guest's clock is one
+    #[arg(long)]
+    pub(crate) count: bool,
+    /// Pages for the guest; default: a capture made once and kept
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pages: Option<PathBuf>,
+    /// Seconds after which the machine is ended
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+    /// Further arguments for QEMU
+    #[arg(last = true)]
+    pub(crate) qemu: Vec<String>,
+}
+
+/// Bytes, with K, M or G or nothing behind.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'M') => (&text[..text.len() - 1], 1 << 20),
+        Some(b'G') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1_u64),
+    };
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    number.filter(|number| *number > 0).ok_or_else(|| "not a number with K, M, G or nothing behind it".into())
+}
+
+/// As [`bytes`], kept as a text.
+fn amount(text: &str) -> Result<String, String> {
+    bytes(text).map(|_| text.to_owned())
+}
+
+/// What the guest's init is asked for, which its own parser reads again.
+fn work(text: &str) -> Result<String, String> {
+    use linux_init::work::Work;
+    Work::from_command_line(&format!("bale.work={text}")).map_err(|error| error.to_string())?;
+    let one_word = !text.contains(char::is_whitespace);
+    if one_word { Ok(text.to_owned()) } else { Err("the work is one word".into()) }
 }
 
 #[derive(Args)]
@@ -157,6 +252,9 @@ pub(crate) struct BenchOptions {
     /// Make what one core counts the budgets in allocator/goals.toml, rounded up to one decimal (three below 1)
     #[arg(long, conflicts_with = "serial")]
     pub(crate) write_budgets: bool,
+    /// Measure another system in the same way, and put it beside Bale's store
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["serial", "write_budgets", "compare", "plots"])]
+    pub(crate) peer: Option<Peer>,
     /// Run on the board at this serial line, 115200 8N1, instead of QEMU
     #[arg(long, value_name = "DEVICE")]
     pub(crate) serial: Option<PathBuf>,

@@ -7,6 +7,7 @@
 //! | [`toolchain`], [`setup`] | what builds bare metal here, and how to get what is missing |
 //! | [`build`], [`image`] | the kernel's ELF, its flat arm64 Image, the guests |
 //! | [`pages`], [`bundle`] | captured pages of a real process; the archive that the kernel starts with |
+//! | [`linux`] | Debian's kernel, our init for it, and the two as a guest |
 //! | [`machine`], [`stream`] | a QEMU process; its one UART taken apart into text and log frames |
 //! | [`log`], [`symbols`] | log frames and backtraces made readable |
 //! | [`disk`], [`board`], [`flash`] | a disk image that UEFI starts, what is in it, and the way onto a stick |
@@ -27,6 +28,7 @@ mod disk;
 mod flash;
 mod fuzz;
 mod image;
+mod linux;
 mod log;
 mod machine;
 mod pages;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         cli::Command::Pages(options) => pages::run(&options),
         cli::Command::Image(options) => board::image(&options),
         cli::Command::Flash(options) => board::flash(&options),
+        cli::Command::Linux(command) => linux::run(&command),
         cli::Command::Log(options) => log::run(&options),
     };
     match result {

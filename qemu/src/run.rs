@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::build::{self, Built};
-use crate::cli::{RunOptions, SetupOptions, Tables};
+use crate::cli::{GuestName, RunOptions, SetupOptions, Tables};
+use crate::linux::guest::{Guest, Shape};
 use crate::log::Decoder;
 use crate::machine::{Config, Start};
 use crate::script::{self, Line, Session};
@@ -27,7 +28,8 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     config.cores = options.cores;
     config.memory.clone_from(&options.memory);
     config.extra.clone_from(&options.qemu);
-    let bundle = if options.no_guest { None } else { Some(Bundle::make(&built, given)?) };
+    let bundle =
+        if options.no_guest { None } else { Some(Bundle::with(&built, given, &guest(options, &built)?)?) };
     config.initrd = bundle.as_ref().map(|bundle| bundle.path().to_owned());
     let mut arguments = Vec::new();
     if !options.no_log {
@@ -58,13 +60,18 @@ pub(crate) struct Bundle(PathBuf);
 impl Bundle {
     /// One with all guests and these pages, or else the ones captured by ourselves.
     pub(crate) fn make(built: &Built, pages: Option<Vec<u8>>) -> Result<Self> {
+        Self::with(built, pages, &[])
+    }
+
+    /// One with further files, by their names.
+    pub(crate) fn with(built: &Built, pages: Option<Vec<u8>>, files: &[(String, Vec<u8>)]) -> Result<Self> {
         let pages = match pages {
             Some(pages) => pages,
             None => bundle::read_pages(&pages::kept()?)?,
         };
         let out = Self(workspace::own_folder()?.join(format!("bundle-{}.tar", std::process::id())));
         let guests: Vec<_> = built.guests.iter().map(|(name, path)| (*name, path.as_path())).collect();
-        bundle::write(out.path(), &guests, &pages)?;
+        bundle::write(out.path(), &guests, &pages, files)?;
         Ok(out)
     }
 
@@ -104,6 +111,18 @@ impl Drop for Scratch {
         // As for the bundle.
         let _ = fs::remove_file(&self.0);
     }
+}
+
+/// What the bundle holds of the guest that was asked for.
+fn guest(options: &RunOptions, built: &Built) -> Result<Vec<(String, Vec<u8>)>> {
+    let Some(GuestName::Linux) = options.guest else { return Ok(Vec::new()) };
+    let shape = Shape {
+        memory: options.guest_memory.clone(),
+        vcpus: options.vcpus,
+        swap: options.swap.clone(),
+        work: options.work.clone(),
+    };
+    Guest::make(built.linux_init.clone(), &shape, options.pages.as_deref())?.files()
 }
 
 fn run_script(config: &Config, decoder: &Decoder, limit: Duration, text: &str) -> Result<u8> {

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod host;
+mod linux;
 mod matrix;
 mod report;
 mod target;
@@ -34,10 +35,12 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         |case: &Case<'_>| options.filter.as_ref().is_none_or(|text| case.name.contains(text.as_str()));
     let host: Vec<Case<'_>> = host::cases().into_iter().filter(wanted).collect();
     let budgets = Budgets::new(&bench)?;
+    let fetched = linux::Fetched::default();
     let machines: Vec<Case<'_>> = target::cases(&bench)?
         .into_iter()
         .chain(matrix::cases(&bench, options.repeat))
         .chain(budgets.cases())
+        .chain(linux::cases(&bench, &built, &fetched))
         .filter(wanted)
         .collect();
     if options.list {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Folder of a crate, and the crates of the project that it may use.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("allocator", &[]),
     ("allocator/fuzz", &["zsmalloc"]),
     ("kernel/abi", &[]),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("boards/uefi", &["bale-core"]),
     ("qemu", &[]),
     ("qemu/guests/swapper", &["bale-abi"]),
+    ("qemu/guests/linux-init", &[]),
 ];
 
 fn root() -> &'static Path {

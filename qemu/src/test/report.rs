@@ -29,6 +29,13 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// One test that cannot be run here, and why.
+    pub(super) fn skipped(why: &str) -> Self {
+        Self { counts: Counts { skipped: 1, ..Counts::default() }, detail: why.to_owned() }
+    }
+}
+
 /// Something to run.
 pub(super) struct Case<'a> {
     pub(super) name: String,
@@ -78,7 +85,9 @@ impl Report {
 
 fn show(case: &Case<'_>, outcome: &Outcome, seconds: f64) {
     let counts = &outcome.counts;
-    if counts.failed == 0 {
+    if counts.failed == 0 && counts.passed == 0 && counts.skipped > 0 {
+        println!("test {} ... skipped: {}", case.name, outcome.detail);
+    } else if counts.failed == 0 {
         let many = if counts.passed > 1 { format!("{} tests, ", counts.passed) } else { String::new() };
         println!("test {} ... ok ({many}{seconds:.1} s)", case.name);
     } else {
@@ -104,6 +113,15 @@ mod tests {
         assert!(!report.good());
         assert_eq!(report.summary(), "20 passed, 1 failed, 0 skipped");
         assert_eq!(report.total, Counts { passed: 20, failed: 1, skipped: 0 });
+    }
+
+    #[test]
+    fn what_is_skipped_counts_as_skipped() {
+        let mut report = Report::default();
+        let run = Box::new(|| Outcome::skipped("no package"));
+        report.run(vec![Case { name: "skip".into(), run }], 1);
+        assert_eq!(report.summary(), "0 passed, 0 failed, 1 skipped");
+        assert!(!report.good(), "nothing ran");
     }
 
     #[test]

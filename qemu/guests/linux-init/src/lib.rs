@@ -1,0 +1,15 @@
+//! What the first process of a Linux guest is to do, read from the kernel's command line; and how it tells memory
+//! pages apart.
+//!
+//! | argument | work |
+//! |---|---|
+//! | `bale.work=boot` | power off at once |
+//! | `bale.work=swap:SIZE:SECONDS` | write and verify SIZE bytes on a swap disk for SECONDS, at least one round |
+//! | `bale.work=peer:REPETITIONS` | measure Linux's zram |
+//!
+//! SIZE has `K`, `M`, `G` or nothing behind it.
+
+#![no_std]
+
+pub mod content;
+pub mod work;

@@ -1,0 +1,121 @@
+//! Memory beyond what there is, on a swap disk: written, verified byte by byte, forked and killed.
+
+use core::ffi::CStr;
+
+use linux_init::content;
+use linux_init::work::PAGE;
+
+use crate::call::{self, Region};
+use crate::files::{self, Pages};
+use crate::print::{Failure, figure};
+use crate::setup;
+
+const DISK: &CStr = c"/dev/vda";
+/// Of the pages, this part is written by a child that is then killed.
+const CHILD_PART: u64 = 4;
+const SIGKILL: u32 = 9;
+
+/// Works on `pages` pages for some seconds, one round at least.
+pub(crate) fn run(pages: usize, seconds: u64) -> Result<(), Failure> {
+    // Linux takes a virtio disk for a rotational one, and frees slots of such a disk without a word to it.
+    drop(setup::device(DISK, call::READ_ONLY)?);
+    files::set(c"/sys/block/vda/queue/rotational", "0")?;
+    figure("swap_pages", setup::make_swap(DISK)?);
+    call::swap_on(DISK, setup::DISCARD)?;
+    figure("memory_kib", memory("MemTotal")?);
+    let captured = Pages::open()?;
+    let mut region = Region::map(pages * PAGE)?;
+    let end = call::now() + seconds * 1_000_000_000;
+    let mut round = 0;
+    let mut verified = 0;
+    loop {
+        fill(&mut region, &captured, round)?;
+        child(&mut region, &captured, round)?;
+        verified += verify(&mut region, &captured, round)?;
+        round += 1;
+        figure("rounds", round);
+        if call::now() >= end {
+            break;
+        }
+    }
+    figure("verified_pages", verified);
+    figure("swapped_in", vmstat("pswpin ")?);
+    figure("swapped_out", vmstat("pswpout ")?);
+    let used = |free| Ok::<_, Failure>(memory("SwapTotal")?.saturating_sub(free));
+    figure("swap_used_kib", used(memory("SwapFree")?)?);
+    drop(region);
+    figure("swap_used_after_kib", used(memory("SwapFree")?)?);
+    // The clusters that are free are discarded from a work item.
+    call::sleep_ms(500);
+    figure("discards", discards()?);
+    call::swap_off(DISK)
+}
+
+/// A child's own copy of a part, changed, and lost with the child.
+fn child(region: &mut Region, captured: &Pages, round: u64) -> Result<(), Failure> {
+    let child = call::fork(|| {
+        let part = region.bytes().len() / PAGE / CHILD_PART as usize;
+        for number in 0..part as u64 {
+            write(region, captured, number, !round)?;
+        }
+        loop {
+            call::sleep_ms(1000);
+        }
+    })?;
+    call::sleep_ms(50);
+    child.kill()?;
+    match child.wait()? {
+        SIGKILL => Ok(()),
+        other => Err(Failure::Child(other)),
+    }
+}
+
+fn fill(region: &mut Region, captured: &Pages, round: u64) -> Result<(), Failure> {
+    for number in 0..(region.bytes().len() / PAGE) as u64 {
+        write(region, captured, number, round)?;
+    }
+    Ok(())
+}
+
+fn write(region: &mut Region, captured: &Pages, number: u64, round: u64) -> Result<(), Failure> {
+    let page = expected(captured, number, round)?;
+    let at = number as usize * PAGE;
+    region.bytes()[at..at + PAGE].copy_from_slice(&page);
+    Ok(())
+}
+
+/// Every byte of every page; how many pages.
+fn verify(region: &mut Region, captured: &Pages, round: u64) -> Result<u64, Failure> {
+    let pages = (region.bytes().len() / PAGE) as u64;
+    for step in 0..pages {
+        let number = content::shuffled(step, pages);
+        let at = number as usize * PAGE;
+        if region.bytes()[at..at + PAGE] != expected(captured, number, round)? {
+            return Err(Failure::Corrupt(number, round));
+        }
+    }
+    Ok(pages)
+}
+
+fn expected(captured: &Pages, number: u64, round: u64) -> Result<[u8; PAGE], Failure> {
+    let mut page = [0; PAGE];
+    captured.read(content::source(number, round, captured.count()), &mut page)?;
+    content::stamp(&mut page, number, round);
+    Ok(page)
+}
+
+fn memory(name: &str) -> Result<u64, Failure> {
+    setup::number(c"/proc/meminfo", name)?.ok_or(Failure::Content("/proc/meminfo"))
+}
+
+fn vmstat(name: &str) -> Result<u64, Failure> {
+    setup::number(c"/proc/vmstat", name)?.ok_or(Failure::Content("/proc/vmstat"))
+}
+
+/// Discards that the disk got, the twelfth number of its statistics (Documentation/block/stat.rst).
+fn discards() -> Result<u64, Failure> {
+    let mut buffer = [0; 512];
+    let text = files::text(c"/sys/block/vda/stat", &mut buffer)?;
+    let number = text.split_ascii_whitespace().nth(11).and_then(|word| word.parse().ok());
+    number.ok_or(Failure::Content("/sys/block/vda/stat"))
+}

@@ -1,0 +1,78 @@
+//! What Bale's bundle holds for a Linux guest: kernel, initial RAM disk, and the description of the virtual machine.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::{Kit, command_line};
+
+/// Name of the virtual machine at Bale's shell.
+pub(crate) const NAME: &str = "linux";
+
+/// A virtual machine to describe.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    /// Bytes with `K`, `M` or `G` behind.
+    pub(crate) memory: String,
+    pub(crate) vcpus: u32,
+    /// Bytes of its swap disk, as the memory.
+    pub(crate) swap: Option<String>,
+    /// What its init does.
+    pub(crate) work: String,
+}
+
+/// Files of a bundle by their names there.
+pub(crate) struct Guest {
+    kit: Kit,
+    description: String,
+}
+
+impl Guest {
+    /// Fetches and builds what is missing.
+    pub(crate) fn make(init: PathBuf, shape: &Shape, pages: Option<&Path>) -> Result<Self> {
+        let kit = Kit::make(init, &shape.work, pages)?;
+        Ok(Self { kit, description: describe(shape) })
+    }
+
+    /// Names in the bundle, and what they hold.
+    pub(crate) fn files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        use anyhow::Context as _;
+        let read =
+            |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        Ok(vec![
+            (format!("{NAME}.vm"), self.description.clone().into_bytes()),
+            (format!("{NAME}.image"), read(&self.kit.kernel.image)?),
+            (format!("{NAME}.initrd"), read(&self.kit.initrd)?),
+        ])
+    }
+}
+
+/// The text that Bale's kernel reads (its module `vm_description` tells the keys).
+fn describe(shape: &Shape) -> String {
+    let mut text = format!(
+        "memory = {}\nvcpus = {}\nkernel = {NAME}.image\ninitrd = {NAME}.initrd\ncmdline = {}\n",
+        shape.memory,
+        shape.vcpus,
+        command_line(&shape.work)
+    );
+    if let Some(swap) = &shape.swap {
+        text.push_str(&format!("swap = {swap}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Shape, describe};
+
+    #[test]
+    fn a_description_has_a_line_for_each_key() {
+        let shape = Shape { memory: "96M".into(), vcpus: 2, swap: Some("512M".into()), work: "boot".into() };
+        let text = describe(&shape);
+        for line in ["memory = 96M", "vcpus = 2", "swap = 512M", "initrd = linux.initrd"] {
+            assert!(text.lines().any(|other| other == line), "{line} in {text}");
+        }
+        assert!(text.contains("bale.work=boot"));
+        assert!(!describe(&Shape { swap: None, ..shape }).contains("swap ="));
+    }
+}

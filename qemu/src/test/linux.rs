@@ -1,0 +1,110 @@
+//! Linux guests: the kit under plain QEMU, and under Bale. Without Debian's kernel they are skipped.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::Bench;
+use super::report::{Case, Outcome};
+use crate::build::Built;
+use crate::bundle;
+use crate::linux::boot::{self, Figures};
+use crate::linux::guest::{Guest, NAME, Shape};
+use crate::linux::{Alone, Kit, package};
+use crate::pages;
+
+/// For one machine, also where a slow, busy host has other work.
+const LIMIT: Duration = Duration::from_secs(300);
+const MIB: u64 = 1 << 20;
+
+/// Fetches the kernel once, for all cases.
+#[derive(Default)]
+pub(super) struct Fetched(OnceLock<Result<(), String>>);
+
+/// The cases.
+pub(super) fn cases<'a>(bench: &'a Bench<'_>, built: &'a Built, fetched: &'a Fetched) -> Vec<Case<'a>> {
+    let mut cases = vec![
+        case("kit-boot", fetched, || boots_alone(&built.linux_init)),
+        case("kit-swap", fetched, || swaps_alone(&built.linux_init)),
+    ];
+    for vcpus in [1, 2, 4] {
+        cases.push(case(&format!("vm-boot-{vcpus}"), fetched, move || boots_on_bale(bench, built, vcpus)));
+    }
+    cases
+}
+
+fn case<'a>(
+    name: &str,
+    fetched: &'a Fetched,
+    run: impl Fn() -> Result<(), String> + Send + Sync + 'a,
+) -> Case<'a> {
+    let run = move || {
+        let kernel = fetched.0.get_or_init(|| package::fetch().map(drop).map_err(|why| format!("{why:#}")));
+        match kernel {
+            Ok(()) => Outcome::of(run()),
+            Err(why) => Outcome::skipped(why),
+        }
+    };
+    Case { name: format!("linux::{name}"), run: Box::new(run) }
+}
+
+fn alone(init: &Path, work: &str, memory: &str, swap: Option<u64>) -> anyhow::Result<Figures> {
+    let kit = Kit::make(init.to_owned(), work, None)?;
+    let mut machine = Alone::new(&kit, work);
+    machine.config.memory = memory.into();
+    if let Some(bytes) = swap {
+        machine.swap(bytes)?;
+    }
+    Figures::read(&boot::run(&machine.config, LIMIT, |_| {})?)
+}
+
+fn boots_alone(init: &Path) -> Result<(), String> {
+    let figures = alone(init, "boot", "256M", None).map_err(|why| format!("{why:#}"))?;
+    figures.number("uptime_us").map(drop).map_err(|why| why.to_string())
+}
+
+/// More memory than there is, every byte verified, slots given back.
+fn swaps_alone(init: &Path) -> Result<(), String> {
+    let check = || {
+        let figures = alone(init, "swap:128M:0", "128M", Some(256 * MIB))?;
+        let number = |key| figures.number(key);
+        anyhow::ensure!(number("verified_pages")? == 32768, "{figures:?}");
+        anyhow::ensure!(number("swapped_out")? > 1000 && number("swapped_in")? > 1000, "{figures:?}");
+        anyhow::ensure!(number("swap_used_after_kib")? < number("swap_used_kib")?, "{figures:?}");
+        // The one of swapon, and those of clusters that became free.
+        anyhow::ensure!(number("discards")? > 1, "{figures:?}");
+        Ok(())
+    };
+    check().map_err(|why| format!("{why:#}"))
+}
+
+fn boots_on_bale(bench: &Bench<'_>, built: &Built, vcpus: u32) -> Result<(), String> {
+    let shape = Shape { memory: "256M".into(), vcpus, swap: None, work: "boot".into() };
+    let make = || {
+        let guest = Guest::make(built.linux_init.clone(), &shape, None)?;
+        let out = Removed(crate::workspace::own_folder()?.join(format!("test-linux-{vcpus}.tar")));
+        bundle::write(&out.0, &[], &bundle::read_pages(&pages::kept()?)?, &guest.files()?)?;
+        Ok::<_, anyhow::Error>(out)
+    };
+    let out = make().map_err(|why| format!("{why:#}"))?;
+    let mut config = bench.config();
+    config.initrd = Some(out.0.clone());
+    let mut lines = Vec::new();
+    let result = bench.session(&config, &format!("vm run {NAME}"), LIMIT, &mut lines);
+    let text = lines.join("\n");
+    let status = result.map_err(|failure| format!("{failure}\n{text}"))?;
+    if status != 0 {
+        return Err(format!("status {status}\n{text}"));
+    }
+    Figures::read(&text).map(drop).map_err(|why| format!("{why:#}"))
+}
+
+/// A file that goes with this value.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        // What cannot be removed is overwritten some day.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
