@@ -6,8 +6,10 @@ use super::queue::{Chain, MOST_SEGMENTS, Segment};
 use crate::guest_ram::GuestRam;
 
 /// Bytes of a block of the store.
-pub const BLOCK: usize = 4096;
-const SECTOR: u64 = 512;
+pub const BLOCK: usize = BLOCK_BYTES as usize;
+const BLOCK_BYTES: u32 = 4096;
+const SECTOR_BYTES: u32 = 512;
+const SECTOR: u64 = SECTOR_BYTES as u64;
 const SECTORS: u64 = BLOCK as u64 / SECTOR;
 
 /// The device number (5.2.1).
@@ -69,10 +71,10 @@ pub fn config(blocks: u64) -> [u8; 60] {
     let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
     let most = u32::try_from(blocks * SECTORS).unwrap_or(u32::MAX) & !7;
     put(0x0c, MOST_DATA);
-    put(0x14, BLOCK as u32);
+    put(0x14, BLOCK_BYTES);
     put(0x24, most);
     put(0x28, MOST_RANGES);
-    put(0x2c, SECTORS as u32);
+    put(0x2c, BLOCK_BYTES / SECTOR_BYTES);
     put(0x30, most);
     put(0x34, MOST_RANGES);
     put(0x38, 1);
@@ -81,7 +83,7 @@ pub fn config(blocks: u64) -> [u8; 60] {
 }
 
 /// Buffers of data in a request, beside its header and its status.
-const MOST_DATA: u32 = MOST_SEGMENTS as u32 - 2;
+const MOST_DATA: u32 = MOST_SEGMENTS - 2;
 
 /// Bytes of a run of buffers, taken or given front to back.
 struct Cursor<'a> {
@@ -253,15 +255,16 @@ fn erase(
     store: &mut impl BlockStore,
     page: &mut [u8; BLOCK],
 ) -> Result<Status, Broken> {
-    const RANGE: u64 = 16;
+    const RANGE: usize = 16;
     /// Flag: the range may be given up. Only for zeroes.
     const UNMAP: u32 = 1;
     let bytes = from.left();
-    if bytes == 0 || !bytes.is_multiple_of(RANGE) || bytes / RANGE > MOST_RANGES.into() {
+    let ranges = bytes / RANGE as u64;
+    if ranges == 0 || !bytes.is_multiple_of(RANGE as u64) || ranges > MOST_RANGES.into() {
         return Ok(Status::Error);
     }
-    for _ in 0..bytes / RANGE {
-        let mut range = [0; RANGE as usize];
+    for _ in 0..ranges {
+        let mut range = [0; RANGE];
         from.take(ram, &mut range)?;
         let [a, b, c, d, e, f, g, h, n0, n1, n2, n3, f0, f1, f2, f3] = range;
         let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]);

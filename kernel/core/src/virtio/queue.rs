@@ -10,7 +10,7 @@ use crate::guest_ram::GuestRam;
 /// Entries of the largest ring.
 pub const MOST_ENTRIES: u16 = 256;
 /// Buffers of the longest chain.
-pub const MOST_SEGMENTS: usize = 128;
+pub const MOST_SEGMENTS: u32 = 128;
 
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
@@ -34,7 +34,7 @@ pub struct Chain {
     /// Its name: the index of its first descriptor.
     pub head: u16,
     /// All buffers.
-    pub segments: Vec<Segment, MOST_SEGMENTS>,
+    pub segments: Vec<Segment, { MOST_SEGMENTS as usize }>,
     /// How many of them are to be read by the device; it writes the others.
     pub readable: usize,
 }
@@ -119,7 +119,7 @@ impl Queue {
                 let bytes = u64::from(found.length);
                 let sound = bytes != 0
                     && bytes.is_multiple_of(DESCRIPTOR)
-                    && bytes / DESCRIPTOR <= MOST_SEGMENTS as u64;
+                    && bytes / DESCRIPTOR <= MOST_SEGMENTS.into();
                 if nested || !self.indirect || found.flags & NEXT != 0 || !sound {
                     return Err(Broken::Indirect);
                 }
@@ -187,7 +187,7 @@ impl Queue {
 
 fn read_descriptor(ram: &impl GuestRam, place: u64) -> Result<Descriptor, Broken> {
     // Copied once: whatever the guest does to it afterwards, this is what was checked.
-    let mut bytes = [0; DESCRIPTOR as usize];
+    let mut bytes = [0; 16];
     ram.read(place, &mut bytes)?;
     let [a, b, c, d, e, f, g, h, l0, l1, l2, l3, f0, f1, n0, n1] = bytes;
     Ok(Descriptor {

@@ -1,6 +1,9 @@
 //! A driver on the host's side: rings in made-up memory, requests as Linux makes them, and as nobody should.
 
-use std::cell::RefCell;
+#![expect(clippy::cast_possible_truncation, reason = "small numbers of the tests' own")]
+#![expect(clippy::panic_in_result_fn, reason = "an assertion in a device's place fails the test")]
+
+use core::cell::RefCell;
 use std::collections::HashMap;
 
 use proptest::prelude::*;
@@ -28,7 +31,7 @@ impl Ram {
         Self(RefCell::new(vec![0; SIZE]))
     }
 
-    fn range(address: u64, length: usize) -> Result<std::ops::Range<usize>, OutOfRam> {
+    fn range(address: u64, length: usize) -> Result<core::ops::Range<usize>, OutOfRam> {
         let start = usize::try_from(address.checked_sub(BASE).ok_or(OutOfRam)?).map_err(|_| OutOfRam)?;
         let end = start.checked_add(length).filter(|end| *end <= SIZE).ok_or(OutOfRam)?;
         Ok(start..end)
@@ -268,7 +271,7 @@ fn chains_that_break_the_rules() {
     assert_eq!(broken(&|ram| table(ram, (HEADER, 16, 1, 0))), Broken::TooLong);
     assert_eq!(broken(&|ram| table(ram, (HEADER, 16, 1, MOST_ENTRIES))), Broken::Descriptor);
     assert_eq!(broken(&|ram| ram.offer(MOST_ENTRIES, 1)), Broken::Request);
-    for length in [0, 8, 24, 16 * (MOST_SEGMENTS as u32 + 1)] {
+    for length in [0, 8, 24, 16 * (MOST_SEGMENTS + 1)] {
         assert_eq!(broken(&|ram| table(ram, (TABLE, length, 4, 0))), Broken::Indirect);
     }
     assert_eq!(broken(&|ram| table(ram, (TABLE, 16, 5, 1))), Broken::Indirect);

@@ -13,6 +13,7 @@
 //! | [`peer`] | Linux's zram, measured |
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
+#![cfg_attr(target_os = "none", expect(clippy::cast_possible_truncation, reason = "a word has 64 bits here"))]
 
 #[cfg(target_os = "none")]
 mod call;
