@@ -14,7 +14,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("kernel", &["bale-abi", "bale-arch", "bale-core", "bale-swap", "zsmalloc"]),
     ("boards/qemu-virt", &["bale-kernel"]),
     ("boards/uefi", &["bale-core"]),
-    ("qemu", &[]),
+    ("qemu", &["linux-init"]),
     ("qemu/guests/swapper", &["bale-abi"]),
     ("qemu/guests/linux-init", &[]),
 ];
