@@ -6,6 +6,7 @@
 //! | [`handover`], [`boot_config`] | what a boot loader tells the kernel, and what its user tells it |
 //! | [`exception`] | what a syndrome register says |
 //! | [`schedule`] | which task runs next, which wakes next |
+//! | [`wait`] | who waits for whom: semaphores, mutexes with priority inheritance, event flags |
 //! | [`stage2`] | translation tables of a virtual machine |
 //! | [`guest_image`] | whether a guest's kernel image can be started, and where |
 //! | [`guest_tree`] | the device tree that a guest is given |
@@ -40,3 +41,4 @@ pub mod system_registers;
 pub mod vgic;
 pub mod virtio;
 pub mod vm_description;
+pub mod wait;

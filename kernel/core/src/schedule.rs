@@ -142,6 +142,39 @@ impl<const TASKS: usize> Default for TimerQueue<TASKS> {
     }
 }
 
+/// When a periodic task is due: the releases lie on one grid, however late the task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Period {
+    next: u64,
+    length: u64,
+    overruns: u64,
+}
+
+impl Period {
+    /// First release one period after `start`. A length of 0 counts as 1.
+    pub const fn new(start: u64, length: u64) -> Self {
+        let length = if length == 0 { 1 } else { length };
+        Self { next: start.saturating_add(length), length, overruns: 0 }
+    }
+
+    /// The task is done with its work: when it is released next. Releases that came while it was busy, but for the
+    /// first, which it serves late, are overruns.
+    pub const fn advance(&mut self, now: u64) -> u64 {
+        let release = self.next;
+        let late = now.saturating_sub(release);
+        let missed = late / self.length;
+        self.overruns = self.overruns.saturating_add(missed);
+        let served = release.saturating_add(missed.saturating_mul(self.length));
+        self.next = served.saturating_add(self.length);
+        served
+    }
+
+    /// Releases that nobody served.
+    pub const fn overruns(&self) -> u64 {
+        self.overruns
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +208,24 @@ mod tests {
                 }
                 let highest = model.iter().rposition(|list| !list.is_empty());
                 prop_assert_eq!(queue.highest().map(usize::from), highest);
+            }
+        }
+
+        /// Each release is served, late or not, or counted as an overrun; a task in time has none.
+        #[test]
+        fn periods_keep_their_grid(start in 0u64..1000, length in 1u64..50, busy in proptest::collection::vec(0u64..200, 1..50)) {
+            let mut period = Period::new(start, length);
+            let (mut now, mut served, mut before) = (start, 0, start);
+            for work in busy {
+                now += work;
+                let release = period.advance(now);
+                prop_assert_eq!((release - start) % length, 0);
+                prop_assert!(release > before && release + length > now);
+                prop_assert!(work > length || release >= now || release + length > now);
+                served += 1;
+                prop_assert_eq!(served + period.overruns(), (release - start) / length);
+                before = release;
+                now = now.max(release);
             }
         }
 
