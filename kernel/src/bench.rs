@@ -8,6 +8,8 @@ mod allocator;
 mod burst;
 mod density;
 mod ladder;
+mod latency;
+mod memory;
 mod report;
 mod words;
 mod workbench;
@@ -130,6 +132,14 @@ static BENCHES: &[(&str, &str, &str, Place, Bench)] = &[
     ),
     ("allocator", "density-churned", "100,000 objects after as many pairs", Counted, density::churned),
     ("allocator", "burst", "200,000 deferred frees from each core at once", Anywhere, burst::burst),
+    ("rtos", "switch", "voluntary switch to another task", Counted, latency::switch),
+    ("rtos", "semaphore", "give and take of a free semaphore", Counted, latency::semaphore),
+    ("rtos", "mutex", "lock and unlock of a free mutex", Counted, latency::mutex),
+    ("rtos", "hand-over", "unlock to the task that waited", Counted, latency::hand_over),
+    ("rtos", "latency", "interrupt to the task that it wakes", Counted, latency::interrupt),
+    ("rtos", "jitter", "how late a periodic task of 1 ms wakes", Anywhere, latency::jitter),
+    ("rtos", "memory-bandwidth", "set, copy and read of memory", Anywhere, memory::bandwidth),
+    ("rtos", "masked", "longest stretch with interrupts masked since boot", Anywhere, latency::masked),
     ("ladder", "ladder", "what each part of the deferred free brings", Anywhere, ladder::ladder),
 ];
 

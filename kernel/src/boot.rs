@@ -80,6 +80,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     unsafe { console::initialise(machine.uart.base) };
     add_memory(machine, device_tree);
     start_interrupts(board, machine);
+    task::start();
     task::adopt_idle(cores::this_unpinned());
     if counts {
         counter::start();
@@ -255,6 +256,7 @@ fn start_interrupts(board: &Board, machine: &Machine) {
             (interrupts::RESCHEDULE, "reschedule", task::on_reschedule),
             (interrupts::DRAIN, "drain", drain::on_interrupt),
             (interrupts::STOP, "stop", fault::on_stop),
+            (interrupts::TEST, "test", interrupts::on_test),
             (timer, "timer", task::on_timer),
             (interrupts::VIRTUAL_TIMER, "guest timer", vm::on_virtual_timer),
             (interrupts::MAINTENANCE, "guest maintenance", vm::on_maintenance),

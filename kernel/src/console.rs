@@ -1,20 +1,39 @@
 //! The UART: text for people, and frames of the log between them.
 //!
-//! Output is written by polling under one lock, in short pieces: two cores that print at once may share a line; input arrives by interrupt into a queue
-//! that the shell's task reads. On the wire a log frame is NUL, its bytes (never NUL), NUL; text never holds a NUL.
+//! Output goes into a ring in short pieces, from which the UART's interrupt feeds the line: nobody waits for the wire
+//! with interrupts masked, and a task whose text does not fit sleeps until there is room. Two cores that print at once
+//! may share a line. What cannot sleep (an interrupt handler, the boot, a crash) sends by polling. Input arrives by
+//! interrupt into a queue that the shell's task reads. On the wire a log frame is NUL, its bytes (never NUL), NUL; text never holds a NUL.
 
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
 
 use arm_pl011_uart::{Interrupts, PL011Registers, Uart, UniqueMmioPointer};
-use heapless::Deque;
-use heapless::Vec;
+use bale_core::console::OutputRing;
+use heapless::{Deque, Vec};
 
+use crate::clock;
+use crate::log::LONGEST_FRAME;
 use crate::sync::Lock;
 use crate::task::{self, TaskId};
 
+/// Bytes that wait for the wire at most.
+const OUTPUT: usize = 4096;
+/// Bytes given to the UART at a time: what the FIFO of a PL011 holds (DDI 0183, 2.4).
+const FIFO: usize = 32;
+/// Bytes pushed at a time, so that the lock is held for a short time.
+const PIECE: usize = 32;
+
 struct Console {
     uart: Uart<'static>,
+    output: OutputRing<OUTPUT>,
+    /// Interrupts that are asked for beside the transmitter's.
+    input_masks: Interrupts,
+    /// The transmitter's interrupt is asked for: it feeds the UART from here on.
+    sending: bool,
+    /// Nothing else runs any more: output goes straight to the wire.
+    last_words: bool,
+    writers: Vec<TaskId, 4>,
     input: Deque<u8, 1024>,
     lost_input: u64,
     readers: Vec<TaskId, 2>,
@@ -30,38 +49,46 @@ pub unsafe fn initialise(base: u64) {
     let registers = NonNull::new(base as *mut PL011Registers).unwrap_or(NonNull::dangling());
     // SAFETY: the caller's promise.
     let uart = Uart::new(unsafe { UniqueMmioPointer::new(registers) });
-    *CONSOLE.lock() = Some(Console { uart, input: Deque::new(), lost_input: 0, readers: Vec::new() });
+    let mut console = CONSOLE.lock();
+    *console = Some(Console {
+        uart,
+        output: OutputRing::new(),
+        input_masks: Interrupts::empty(),
+        sending: false,
+        last_words: false,
+        writers: Vec::new(),
+        input: Deque::new(),
+        lost_input: 0,
+        readers: Vec::new(),
+    });
 }
 
 /// Lets the UART interrupt when input waits.
 pub fn enable_input() {
     if let Some(console) = CONSOLE.lock().as_mut() {
         console.uart.clear_interrupts(Interrupts::all());
-        console.uart.set_interrupt_masks(Interrupts::RXI | Interrupts::RTI);
+        console.input_masks = Interrupts::RXI | Interrupts::RTI;
+        console.set_masks();
     }
 }
 
-/// The UART's interrupt: moves what has arrived into the queue and wakes who waits for it.
+/// The UART's interrupt: moves what has arrived into the queue and what waits to the wire, and wakes who waits for
+/// either.
 pub fn on_interrupt() {
-    let readers = {
+    let (readers, writers) = {
         let mut console = CONSOLE.lock();
         let Some(console) = console.as_mut() else { return };
-        console.uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI);
-        loop {
-            match console.uart.read_word() {
-                Ok(Some(byte)) => {
-                    if console.input.push_back(byte).is_err() {
-                        console.lost_input += 1;
-                    }
-                }
-                Ok(None) => break,
-                Err(_) => console.lost_input += 1,
-            }
+        console.uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI | Interrupts::TXI);
+        console.receive();
+        if console.sending {
+            console.send();
         }
-        core::mem::take(&mut console.readers)
+        let room = console.output.room() >= OUTPUT / 2;
+        let writers = if room { core::mem::take(&mut console.writers) } else { Vec::new() };
+        (core::mem::take(&mut console.readers), writers)
     };
-    for reader in readers {
-        task::unpark(reader);
+    for task in readers.into_iter().chain(writers) {
+        task::unpark(task);
     }
 }
 
@@ -126,11 +153,79 @@ pub fn lost_input() -> u64 {
 }
 
 impl Console {
-    fn put(&mut self, byte: u8) {
-        while self.uart.is_tx_fifo_full() {
-            core::hint::spin_loop();
+    /// Takes what has arrived: as much as the FIFO holds, since a sender that never pauses must not keep us here.
+    fn receive(&mut self) {
+        for _ in 0..FIFO {
+            match self.uart.read_word() {
+                Ok(Some(byte)) => {
+                    if self.input.push_back(byte).is_err() {
+                        self.lost_input += 1;
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => self.lost_input += 1,
+            }
         }
-        self.uart.write_word(byte);
+    }
+
+    /// Feeds the UART until it is full or nothing waits. The interrupt comes once the FIFO has fallen to its mark, so
+    /// it is asked for exactly while the FIFO was filled and something is left.
+    fn send(&mut self) {
+        for _ in 0..FIFO {
+            if self.uart.is_tx_fifo_full() {
+                break;
+            }
+            let Some(byte) = self.output.pop() else { break };
+            self.uart.write_word(byte);
+        }
+        let sending = !self.output.is_empty();
+        if sending != self.sending {
+            self.sending = sending;
+            self.set_masks();
+        }
+    }
+
+    fn set_masks(&mut self) {
+        let output = if self.sending { Interrupts::TXI } else { Interrupts::empty() };
+        self.uart.set_interrupt_masks(self.input_masks | output);
+    }
+
+    /// Sends by polling until this many bytes fit.
+    fn poll(&mut self, room: usize) {
+        while self.output.room() < room {
+            if self.uart.is_tx_fifo_full() {
+                core::hint::spin_loop();
+            } else if let Some(byte) = self.output.pop() {
+                self.uart.write_word(byte);
+            }
+        }
+    }
+}
+
+/// Sends bytes, all of them together: [`OUTPUT`] at most. Sleeps until they fit, where the caller may.
+fn put(bytes: &[u8]) {
+    let writer = task::may_wait().then(task::current);
+    loop {
+        {
+            let mut console = CONSOLE.lock();
+            let Some(console) = console.as_mut() else { return };
+            if console.last_words || (writer.is_none() && console.output.room() < bytes.len()) {
+                console.poll(bytes.len());
+            }
+            if console.output.push(bytes) {
+                if console.last_words {
+                    console.poll(OUTPUT);
+                } else if !console.sending {
+                    console.send();
+                }
+                return;
+            }
+            if let Some(writer) = writer {
+                // A full list means others wait too; the time limit below is for who is not on it.
+                let _ = console.writers.push(writer);
+            }
+        }
+        task::park_until(clock::now() + clock::from_us(5_000));
     }
 }
 
@@ -139,20 +234,17 @@ pub struct Text;
 
 impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // In short pieces, since the lock masks interrupts: 16 characters are 1.4 ms on a wire at 115,200 baud.
-        for piece in text.as_bytes().chunks(16) {
-            if let Some(console) = CONSOLE.lock().as_mut() {
-                for &byte in piece {
-                    match byte {
-                        0 => {}
-                        b'\n' => {
-                            console.put(b'\r');
-                            console.put(b'\n');
-                        }
-                        byte => console.put(byte),
-                    }
+        for piece in text.as_bytes().chunks(PIECE) {
+            let mut line: Vec<u8, { 2 * PIECE }> = Vec::new();
+            for &byte in piece {
+                // There is room for each byte twice.
+                match byte {
+                    0 => {}
+                    b'\n' => drop(line.extend_from_slice(b"\r\n")),
+                    byte => drop(line.push(byte)),
                 }
             }
+            put(&line);
         }
         Ok(())
     }
@@ -160,13 +252,10 @@ impl Write for Text {
 
 /// Writes one log frame.
 pub fn write_frame(frame: &[u8]) {
-    if let Some(console) = CONSOLE.lock().as_mut() {
-        console.put(0);
-        for &byte in frame {
-            console.put(byte);
-        }
-        console.put(0);
-    }
+    let mut whole: Vec<u8, { LONGEST_FRAME + 2 }> = Vec::new();
+    let fits = whole.push(0).is_ok() && whole.extend_from_slice(frame).is_ok() && whole.push(0).is_ok();
+    debug_assert!(fits, "a frame is longer than the longest");
+    put(&whole);
 }
 
 /// Breaks the lock: for the core that reports a crash after the others were stopped.
@@ -176,11 +265,19 @@ pub fn write_frame(frame: &[u8]) {
 pub unsafe fn seize() {
     // SAFETY: the holder, if any, will not run again.
     unsafe { CONSOLE.force_unlock() };
+    if let Some(console) = CONSOLE.lock().as_mut() {
+        console.last_words = true;
+        console.poll(OUTPUT);
+    }
 }
 
 /// Waits until the last byte has left the wire, before the power goes.
 pub fn drain_output() {
-    while CONSOLE.lock().as_ref().is_some_and(|console| console.uart.is_busy()) {
+    let busy = |console: &mut Console| {
+        console.poll(OUTPUT);
+        console.uart.is_busy()
+    };
+    while CONSOLE.lock().as_mut().is_some_and(busy) {
         core::hint::spin_loop();
     }
 }

@@ -3,7 +3,7 @@
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
-use bale_arch::mask::{self, Masked};
+use bale_arch::mask::{self, LONGEST_MASKED_OFFSET, MASKED_SINCE_OFFSET, Masked};
 use bale_arch::vectors::{EMERGENCY_STACK_OFFSET, VCPU_OFFSET};
 
 use crate::memory::stacks;
@@ -11,12 +11,14 @@ use crate::memory::stacks;
 /// Cores that Bale uses at most; further ones stay off.
 pub const MAX_CORES: usize = 16;
 
-/// What one core owns. The first two words are read by the vectors.
+/// What one core owns. The first words are read by the vectors and by what masks interrupts.
 #[repr(C, align(256))]
 #[derive(Debug)]
 pub struct Core {
     emergency_stack: AtomicU64,
     vcpu: AtomicU64,
+    masked_since: AtomicU64,
+    longest_masked: AtomicU64,
     index: AtomicUsize,
     affinity: AtomicU64,
     online: AtomicBool,
@@ -30,6 +32,22 @@ pub struct Core {
     pub in_interrupt: AtomicBool,
     /// Task whose stack may be reused once this core has left it, plus one; 0 for none.
     pub departed_task: AtomicU16,
+    /// The nearer one of `next_deadline` and `lazy_deadline`.
+    pub wake_at: AtomicU64,
+    /// Nearest deadline of the core's timer queue; [`u64::MAX`] for none.
+    pub next_deadline: AtomicU64,
+    /// What the timer is set to; [`u64::MAX`] if it is off.
+    pub armed: AtomicU64,
+    /// When the running task has to let its equals run; 0 while none was seen to wait.
+    pub slice_end: AtomicU64,
+    /// Deadline, and period, of the task whose timer waits while the core is idle; [`u64::MAX`] for none.
+    pub lazy_deadline: AtomicU64,
+    /// See `lazy_deadline`.
+    pub lazy_period: AtomicU64,
+    /// Index of that task.
+    pub lazy_task: AtomicU16,
+    /// Longest time from a deadline to the timer's handler, in ticks.
+    pub latest_timer: AtomicU64,
     /// Interrupts taken.
     pub interrupts: AtomicU64,
     /// Task switches.
@@ -40,12 +58,16 @@ pub struct Core {
 
 const _: () = assert!(core::mem::offset_of!(Core, emergency_stack) == EMERGENCY_STACK_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, vcpu) == VCPU_OFFSET);
+const _: () = assert!(core::mem::offset_of!(Core, masked_since) == MASKED_SINCE_OFFSET);
+const _: () = assert!(core::mem::offset_of!(Core, longest_masked) == LONGEST_MASKED_OFFSET);
 
 impl Core {
     const fn new() -> Self {
         Self {
             emergency_stack: AtomicU64::new(0),
             vcpu: AtomicU64::new(0),
+            masked_since: AtomicU64::new(0),
+            longest_masked: AtomicU64::new(0),
             index: AtomicUsize::new(0),
             affinity: AtomicU64::new(0),
             online: AtomicBool::new(false),
@@ -54,6 +76,14 @@ impl Core {
             reschedule: AtomicBool::new(false),
             in_interrupt: AtomicBool::new(false),
             departed_task: AtomicU16::new(0),
+            wake_at: AtomicU64::new(u64::MAX),
+            next_deadline: AtomicU64::new(u64::MAX),
+            armed: AtomicU64::new(u64::MAX),
+            slice_end: AtomicU64::new(0),
+            lazy_deadline: AtomicU64::new(u64::MAX),
+            lazy_period: AtomicU64::new(0),
+            lazy_task: AtomicU16::new(0),
+            latest_timer: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
             switches: AtomicU64::new(0),
             idle_ticks: AtomicU64::new(0),
@@ -68,6 +98,24 @@ impl Core {
     /// Affinity fields of the core's MPIDR.
     pub fn affinity(&self) -> u64 {
         self.affinity.load(Ordering::Relaxed)
+    }
+
+    /// Sets `lazy_deadline`. On the core itself, with interrupts masked.
+    pub fn set_lazy_deadline(&self, deadline: u64) {
+        self.lazy_deadline.store(deadline, Ordering::Relaxed);
+        self.wake_at.store(deadline.min(self.next_deadline.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
+    /// Longest stretch with interrupts masked since boot or the last [`Core::forget_longest`], in ticks.
+    pub fn longest_masked(&self) -> u64 {
+        self.longest_masked.load(Ordering::Relaxed)
+    }
+
+    /// Begins anew with the longest stretch and the latest timer. Racy beside the core itself, which may put back what it
+    /// has just measured.
+    pub fn forget_longest(&self) {
+        self.longest_masked.store(0, Ordering::Relaxed);
+        self.latest_timer.store(0, Ordering::Relaxed);
     }
 
     /// Whether the core has come up.
@@ -103,6 +151,7 @@ pub fn claim(index: usize) {
 
 /// This core has everything it needs. Partner: [`Core::online`].
 pub fn set_online() {
+    mask::begin_stretch();
     this_unpinned().online.store(true, Ordering::Release);
 }
 
@@ -111,7 +160,8 @@ pub fn this(_pinned: &Masked) -> &'static Core {
     this_unpinned()
 }
 
-/// This core's block, for code that cannot be moved anyway: tasks are pinned to their core.
+/// This core's block, for code that cannot be moved: with interrupts masked, in a task that is pinned to its core, or
+/// where another core's block does as well.
 #[inline(always)]
 pub fn this_unpinned() -> &'static Core {
     // SAFETY: `claim` put the address of an element of CORES there before any of this ran.

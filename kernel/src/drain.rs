@@ -2,7 +2,9 @@
 //!
 //! A push that passes the watermark raises the drain interrupt of its core; the handler wakes the task. What stays
 //! below the watermark is fetched by the task's own timer, so every handle is freed within [`AGE_US`] and two
-//! periods of [`PERIOD_US`] of the last push, as long as the drain gets to run. Its priority rises once the ring is half full.
+//! periods of [`PERIOD_US`] of the last push, as long as the drain gets to run. The timer stands still while the
+//! core is idle and its ring empty: nothing can be pushed there before something else wakes the core. The priority
+//! rises once the ring is half full.
 
 use bale_arch::mask;
 use spin::Once;
@@ -51,12 +53,16 @@ extern "C" fn drain(core: u64) -> ! {
     let pool = pool::pool();
     let high_mark = pool.config().ring_capacity / 2;
     let this = task::current();
+    let mut was_urgent = false;
     debug_assert!(!mask::is_masked());
     loop {
         loop {
             let report = pool.drain(core, SLICE);
             let urgent = report.remaining > high_mark;
-            task::set_priority(this, if urgent { task::DRAIN_URGENT } else { task::DRAIN });
+            if urgent != was_urgent {
+                task::set_priority(this, if urgent { task::DRAIN_URGENT } else { task::DRAIN });
+                was_urgent = urgent;
+            }
             if report.remaining == 0 {
                 break;
             }
@@ -78,8 +84,13 @@ extern "C" fn drain(core: u64) -> ! {
 
 /// Sleeps until the interrupt or the end of the period; whether the ring has reached its watermark.
 fn wait(core: usize) -> bool {
-    task::park_until(clock::now() + clock::from_us(PERIOD_US));
+    task::park_lazily(clock::from_us(PERIOD_US));
     pool::pool().pending(core) >= pool::pool().config().watermark
+}
+
+/// Whether the timer of this core's drain may stand still while the core is idle. Interrupts are masked.
+pub fn is_quiet(core: usize) -> bool {
+    pool::pool().pending(core) == 0
 }
 
 /// Waits until nothing is pending in any ring and no page is on its way back, for `limit_us` at most.

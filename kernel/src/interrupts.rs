@@ -19,7 +19,7 @@ use heapless::Vec;
 use spin::Once;
 
 use crate::cores::{self, MAX_CORES};
-use crate::sync::Lock;
+use crate::sync::{Lock, Semaphore};
 use crate::task;
 
 /// SGI: look at the run queue.
@@ -28,6 +28,17 @@ pub const RESCHEDULE: u32 = 0;
 pub const DRAIN: u32 = 1;
 /// SGI: stop for good.
 pub const STOP: u32 = 2;
+/// SGI: for tests and benchmarks of interrupts.
+pub const TEST: u32 = 3;
+
+/// One for each [`TEST`] interrupt that was taken.
+pub static TEST_ARRIVED: Semaphore = Semaphore::new(0, u32::MAX);
+
+/// The handler of [`TEST`].
+pub fn on_test() {
+    // The limit is far beyond what anybody raises.
+    let _ = TEST_ARRIVED.give();
+}
 
 /// PPI: a guest's virtual timer, which the guest ends.
 pub const VIRTUAL_TIMER: u32 = bale_core::vgic::VIRTUAL_TIMER;
@@ -128,7 +139,7 @@ pub fn initialise_core(private: &[u32]) -> Result<(), InterruptError> {
         // An error here says that firmware has woken it already.
         let _ = redistributor.mark_core_awake();
         redistributor.configure_default_settings();
-        for &id in private.iter().chain(&[RESCHEDULE, DRAIN, STOP]) {
+        for &id in private.iter().chain(&[RESCHEDULE, DRAIN, STOP, TEST]) {
             let id = IntId::try_from(id).map_err(|_| InterruptError::NoSuchInterrupt)?;
             redistributor.enable_interrupt(id, true).map_err(|_| InterruptError::NoSuchInterrupt)?;
         }
@@ -186,6 +197,7 @@ pub fn sources() -> (&'static [Source], u64) {
 /// From the vectors: an interrupt was taken from EL2, on the stack of the task it interrupted.
 #[unsafe(no_mangle)]
 extern "C" fn bale_interrupt(_frame: &mut TrapFrame) {
+    mask::begin_stretch();
     let core = cores::this_unpinned();
     core.in_interrupt.store(true, Ordering::Relaxed);
     let sources = SOURCES.get().map_or(&[][..], |sources| sources.as_slice());
@@ -210,4 +222,5 @@ extern "C" fn bale_interrupt(_frame: &mut TrapFrame) {
     }
     core.in_interrupt.store(false, Ordering::Relaxed);
     task::preempt_if_asked();
+    mask::end_stretch();
 }

@@ -13,7 +13,8 @@ use crate::cores::{self, MAX_CORES};
 use crate::{clock, console, task};
 
 const RING: usize = 4096;
-const LONGEST_FRAME: usize = 256;
+/// Bytes of a frame at most.
+pub(crate) const LONGEST_FRAME: usize = 256;
 
 /// Single producer: the core, with interrupts masked. Single consumer: whoever holds `SENDER`.
 struct Ring {

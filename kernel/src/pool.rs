@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use bale_arch::mask::Masked;
+use bale_arch::mask::BrieflyMasked;
 use spin::Once;
 use zsmalloc::{Config, Error, PinnedCore, Platform, Pool};
 
@@ -14,7 +14,7 @@ use crate::{clock, cores, interrupts};
 pub struct Kernel;
 
 /// Interrupts masked on this core: neither interrupted nor moved.
-pub struct Pinned(#[expect(dead_code, reason = "held for its drop")] Masked);
+pub struct Pinned(#[expect(dead_code, reason = "held for its drop")] BrieflyMasked);
 
 // SAFETY: while interrupts are masked the caller stays on this core, and nothing else runs on it.
 unsafe impl PinnedCore for Pinned {
@@ -34,7 +34,7 @@ unsafe impl Platform for Kernel {
 
     #[inline(always)]
     fn pin(&self) -> Pinned {
-        Pinned(Masked::new())
+        Pinned(BrieflyMasked::new())
     }
 
     fn cores(&self) -> usize {

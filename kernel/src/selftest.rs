@@ -1,4 +1,5 @@
-//! Tests that run on the target: `selftest --list`, `selftest`, `selftest NAME...`.
+//! Tests that run on the target: `selftest --list`, `selftest`, `selftest NAME...`. With `--long` before the names,
+//! tests that repeat something do so a million times, or a thousand times where each is long.
 //!
 //! Each ends with a line `test NAME ... ok` or `test NAME ... FAILED: why`; the host counts those lines, one
 //! machine a test, each with its own time limit.
@@ -7,10 +8,12 @@ mod copying;
 mod deferring;
 mod framing;
 mod guests;
+mod locking;
 mod mapping;
 mod scheduling;
 
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use heapless::String;
 
@@ -75,6 +78,15 @@ static TESTS: &[Test] = tests![
     scheduling::no_wake_up_is_lost,
     scheduling::every_core_takes_interrupts,
     scheduling::stacks_are_reused,
+    locking::semaphore_serves_by_priority,
+    locking::semaphore_gives_up_in_time,
+    locking::mutex_lends_priority,
+    locking::mutex_lends_along_a_chain,
+    locking::mutex_refuses_a_deadlock,
+    locking::events_any_and_all,
+    locking::queue_keeps_order,
+    locking::no_wake_up_is_lost_to_interrupts,
+    locking::overruns_are_counted,
     deferring::all_comes_back,
     deferring::part_filled_ring_drains_by_itself,
     deferring::burst_beyond_the_ring,
@@ -90,6 +102,18 @@ static TESTS: &[Test] = tests![
     guests::two_guests_at_once,
     guests::storm_beside_a_neighbour,
 ];
+
+static LONG: AtomicBool = AtomicBool::new(false);
+
+/// Whether tests take their time.
+fn is_long() -> bool {
+    LONG.load(Ordering::Relaxed)
+}
+
+/// Whether tests are to take their time from now on.
+pub fn set_long(long: bool) {
+    LONG.store(long, Ordering::Relaxed);
+}
 
 /// Names of all tests, one a line.
 pub fn list() {

@@ -91,7 +91,7 @@ macro_rules! commands {
 
 static COMMANDS: &[Command] = commands![
     "help", "help [COMMAND]", "what there is, or how one command is used" => help;
-    "cores", "cores", "cores: state, interrupts, task switches, idle time" => machine::cores;
+    "cores", "cores [reset]", "cores: interrupts, switches, idle time; longest stretch with interrupts masked, latest timer; `reset` forgets both" => machine::cores;
     "irq", "irq", "interrupts: who handles them, how often each core took them" => machine::irq;
     "tasks", "tasks", "tasks: core, priority, state" => machine::tasks;
     "mem", "mem", "memory: the image's parts, ranges, free frames" => machine::mem;
@@ -100,7 +100,7 @@ static COMMANDS: &[Command] = commands![
     "drain", "drain [flush]", "deferred frees: enqueued, drained, pending, interrupts" => store::drain;
     "vm", "vm list | start NAME | stop N | pause N | resume N | console N | stats N | wait N | kill N | run | start [--mode M] [--core C] [--seed S]", "virtual machines: those of the bundle by name, or without one the small guest; its mode 0 swaps, modes 1 to 6 each misbehave in a way, 7 measures exits" => guest::vm;
     "log", "log [stream on | stream off | dump]", "the defmt log: frames by core" => machine::log;
-    "selftest", "selftest [--list | NAME...]", "tests of the kernel on this machine" => tools::selftest;
+    "selftest", "selftest [--list | [--long] NAME...]", "tests of the kernel on this machine" => tools::selftest;
     "bench", "bench list | run [NAME...] [--cores N] [--seed S] [--json]", "measure the allocator: all, or suites and figures by name" => tools::bench;
     "crash", "crash panic | read | stack", "crash on purpose, to see the report" => tools::crash;
     "reboot", "reboot", "start the machine anew" => tools::reboot;

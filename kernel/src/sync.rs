@@ -1,12 +1,34 @@
-//! The kernel's lock: a spin lock that masks interrupts while it is held.
+//! Locks, and what tasks wait for.
+//!
+//! | type | for |
+//! |---|---|
+//! | [`Lock`] | a few instructions, also against interrupt handlers: spins, interrupts masked |
+//! | [`Mutex`] | longer work of tasks alone: the owner inherits the priority of who waits |
+//! | [`Semaphore`] | counting, also from interrupt handlers |
+//! | [`Events`] | flags, any or all of them, also from interrupt handlers |
+//! | [`Queue`] | messages of fixed capacity |
+//!
+//! Lock order: an object's own lock, the priorities, a task, a run queue.
 //!
 //! An interrupt handler may take any of these locks, so a holder on the same core must not be interrupted; and a
 //! holder that is not interrupted is not preempted, so nobody spins for longer than a short critical section.
+
+mod events;
+mod mutex;
+mod queue;
+mod semaphore;
+
+pub use events::Events;
+pub use mutex::{Mutex, MutexGuard};
+pub use queue::Queue;
+pub use semaphore::Semaphore;
 
 use core::ops::{Deref, DerefMut};
 
 use bale_arch::mask::Masked;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
+
+use crate::{clock, task};
 
 /// A value behind a spin lock that masks interrupts.
 pub struct Lock<T>(SpinMutex<T>);
@@ -25,9 +47,16 @@ impl<T> Lock<T> {
     }
 
     /// Takes the lock.
+    #[inline]
     pub fn lock(&self) -> Guard<'_, T> {
         let masked = Masked::new();
         Guard { value: self.0.lock(), _masked: masked }
+    }
+
+    /// Takes the lock where interrupts are masked already, and stay so for longer than the lock is held.
+    #[inline(always)]
+    pub fn lock_masked<'a>(&'a self, _masked: &'a Masked) -> SpinMutexGuard<'a, T> {
+        self.0.lock()
     }
 
     /// Opens the lock whoever holds it.
@@ -43,6 +72,22 @@ impl<T> Lock<T> {
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         let masked = Masked::new();
         self.0.try_lock().map(|value| Guard { value, _masked: masked })
+    }
+}
+
+/// Parks until `served` says so, or until the deadline; whether it was served.
+fn wait_until(deadline: Option<u64>, served: impl Fn() -> bool) -> bool {
+    loop {
+        match deadline {
+            None => task::park(),
+            Some(deadline) => task::park_until(deadline),
+        }
+        if served() {
+            return true;
+        }
+        if deadline.is_some_and(|deadline| clock::now() >= deadline) {
+            return false;
+        }
     }
 }
 

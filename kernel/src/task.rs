@@ -1,24 +1,43 @@
 //! Tasks: fixed priorities, one run queue a core, preemption, park and unpark.
 //!
-//! A task belongs to one core from spawn to exit. Waiting is built on two calls: [`park`] blocks the caller unless
-//! somebody has called [`unpark`] on it since it last returned; [`unpark`] makes it ready, from any context on any
-//! core. A wake-up that comes before its park is remembered, so none is lost; a caller of `park` checks its
-//! condition again in a loop.
+//! A task belongs to one core at a time. Waiting is built on two calls: [`park`] blocks the caller unless somebody
+//! has called [`unpark`] on it since it last returned; [`unpark`] makes it ready, from any context on any core. A
+//! wake-up that comes before its park is remembered, so none is lost; a caller of `park` checks its condition again
+//! in a loop. What tasks wait for in practice is in [`crate::sync`].
 //!
-//! Lock order: a task, then a run queue or a timer queue. All mask interrupts.
+//! | module | what it does |
+//! |---|---|
+//! | `switch` | choice of the next task, preemption, the timer, the idle loop |
+//! | `timed` | deadlines, sleep, periodic tasks |
+//! | `priority` | own and inherited priorities |
+//!
+//! There is no tick: a core's timer is set to the nearest deadline, or to the end of a slice while an equal waits.
+//!
+//! Lock order: priorities, a task, then a run queue or a timer queue. All mask interrupts.
+
+mod priority;
+mod switch;
+mod timed;
+
+pub use self::priority::set_priority;
+pub(crate) use self::priority::{PRIORITIES, apply as apply_priority};
+pub(crate) use self::switch::switch_if_asked;
+pub use self::switch::{idle, on_reschedule, on_timer, preempt_if_asked, start, yield_now};
+pub use self::timed::{Periodic, park_lazily, park_until, sleep_until};
+
+use self::switch::{finish_switch, make_ready, switch_away};
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use bale_arch::context::{self, Context};
+use bale_arch::context::Context;
 use bale_arch::mask::{self, Masked};
-use bale_arch::timer;
 use bale_core::schedule::{ReadyQueue, TimerQueue};
+use bale_core::wait;
 
 use crate::cores::{self, Core, MAX_CORES};
 use crate::memory::stacks;
 use crate::sync::Lock;
-use crate::{clock, interrupts};
 
 /// Tasks at most, one idle task a core included.
 pub const MAX_TASKS: usize = 64;
@@ -35,14 +54,20 @@ pub const SHELL: u8 = 8;
 /// The drain once its backlog has passed the high mark, or memory is low.
 pub const DRAIN_URGENT: u8 = 10;
 
-/// How long a task runs beside others of its priority.
-const SLICE_US: u64 = 5_000;
+const _: () = assert!(MAX_TASKS == wait::TASKS, "a set of waiters is one word");
 
 /// Names a task: its index and how often the index was used before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskId {
     index: u16,
     generation: u32,
+}
+
+impl TaskId {
+    /// Position in the table of tasks.
+    pub fn index(self) -> usize {
+        usize::from(self.index)
+    }
 }
 
 /// What a task is doing.
@@ -54,6 +79,8 @@ pub enum State {
     Ready,
     /// Parked.
     Blocked,
+    /// Being made.
+    Starting,
     /// Over, but still on its stack.
     Departing,
 }
@@ -63,6 +90,7 @@ struct Status {
     generation: u32,
     name: &'static str,
     core: usize,
+    /// What it runs at: its own, or what it has inherited.
     priority: u8,
     /// Unparked since its last park returned.
     notified: bool,
@@ -74,6 +102,8 @@ struct Slot {
     status: Lock<Status>,
     /// Touched by the task's own core alone, with interrupts masked, while the task does not run.
     context: UnsafeCell<Context>,
+    /// Releases that the task, a periodic one, has missed.
+    overruns: AtomicU64,
 }
 
 // SAFETY: see `context`.
@@ -96,6 +126,7 @@ static SLOTS: [Slot; MAX_TASKS] = [const {
             argument: 0,
         }),
         context: UnsafeCell::new(Context::empty()),
+        overruns: AtomicU64::new(0),
     }
 }; MAX_TASKS];
 
@@ -147,11 +178,11 @@ pub fn spawn(
     if !cores::all().get(core).is_some_and(Core::online) {
         return Err(SpawnError::NoSuchCore);
     }
-    for (index, slot) in SLOTS.iter().enumerate().take(MAX_TASKS - MAX_CORES) {
+    let index = reserve().ok_or(SpawnError::TooMany)?;
+    PRIORITIES.lock().begin(index, priority);
+    let slot = &SLOTS[index];
+    let id = {
         let mut status = slot.status.lock();
-        if status.state != State::Free {
-            continue;
-        }
         status.state = State::Ready;
         status.generation += 1;
         status.name = name;
@@ -160,15 +191,26 @@ pub fn spawn(
         status.notified = false;
         status.entry = entry;
         status.argument = argument;
-        let id = TaskId { index: index as u16, generation: status.generation };
+        slot.overruns.store(0, Ordering::Relaxed);
         // SAFETY: the slot was free and is not in a run queue yet, so nobody else touches the context.
         unsafe { *slot.context.get() = Context::new(stacks::top(index), first_run, index as u64) };
-        make_ready(id.index, &status);
-        drop(status);
-        switch_if_asked();
-        return Ok(id);
-    }
-    Err(SpawnError::TooMany)
+        make_ready(index as u16, &status);
+        TaskId { index: index as u16, generation: status.generation }
+    };
+    switch_if_asked();
+    Ok(id)
+}
+
+/// A free slot, free no more.
+fn reserve() -> Option<usize> {
+    SLOTS.iter().take(MAX_TASKS - MAX_CORES).position(|slot| {
+        let mut status = slot.status.lock();
+        let free = status.state == State::Free;
+        if free {
+            status.state = State::Starting;
+        }
+        free
+    })
 }
 
 /// What every task runs first: finishes the switch that led here, then calls the task's function.
@@ -182,113 +224,96 @@ extern "C" fn first_run(index: u64) -> ! {
     entry(argument)
 }
 
-/// Puts a ready task into its core's queue and sees to it that the core looks.
-fn make_ready(index: u16, status: &Status) {
-    READY[status.core].lock().push(index, status.priority);
-    let pinned = Masked::new();
-    let here = cores::this(&pinned);
-    let there = &cores::all()[status.core];
-    if here.index() == there.index() {
-        if status.priority > here.current_priority.load(Ordering::Relaxed) {
-            here.reschedule.store(true, Ordering::Relaxed);
-        } else {
-            arm(here);
-        }
-    } else {
-        // The other core's priority may be stale; the handler there decides.
-        interrupts::raise(status.core, interrupts::RESCHEDULE);
-    }
-}
-
 /// The running task.
 pub fn current() -> TaskId {
-    let index = cores::this_unpinned().current_task.load(Ordering::Relaxed);
+    let masked = Masked::new();
+    let index = cores::this(&masked).current_task.load(Ordering::Relaxed);
     TaskId { index, generation: SLOTS[usize::from(index)].status.lock().generation }
+}
+
+/// Index of the running task. Interrupts are masked.
+#[inline(always)]
+pub(crate) fn running_index() -> usize {
+    usize::from(cores::this_unpinned().current_task.load(Ordering::Relaxed))
+}
+
+/// Index of the running task, which is about to wait.
+///
+/// # Panics
+/// Where nothing may wait: in an interrupt handler, under a lock, in an idle task.
+pub(crate) fn waiting_index() -> usize {
+    assert!(!mask::is_masked(), "a wait with interrupts masked");
+    let masked = Masked::new();
+    let index = running_index();
+    drop(masked);
+    assert!(index < MAX_TASKS - MAX_CORES, "an idle task waits");
+    index
+}
+
+/// Whether the caller may wait: false in an interrupt handler, under a lock, in an idle task.
+pub(crate) fn may_wait() -> bool {
+    if mask::is_masked() || !cores::claimed() {
+        return false;
+    }
+    let masked = Masked::new();
+    let index = running_index();
+    drop(masked);
+    index < MAX_TASKS - MAX_CORES
 }
 
 /// Blocks the running task until somebody unparks it; returns at once if that has happened already.
 pub fn park() {
     let masked = Masked::new();
-    let core = cores::this(&masked);
+    block(&masked, |_, _| {});
+    drop(masked);
+}
+
+/// [`park`], with `prepare` called before the task leaves its core unless it was unparked already. Whether it left.
+fn block(masked: &Masked, prepare: impl FnOnce(&'static Core, u16)) -> bool {
+    let core = cores::this(masked);
+    let index = core.current_task.load(Ordering::Relaxed);
     {
-        let mut status = SLOTS[usize::from(core.current_task.load(Ordering::Relaxed))].status.lock();
+        let mut status = SLOTS[usize::from(index)].status.lock_masked(masked);
         if status.notified {
             status.notified = false;
-            return;
+            return false;
         }
         status.state = State::Blocked;
     }
-    switch_away(core, false);
-    drop(masked);
+    prepare(core, index);
+    switch_away(core, masked, false);
+    true
 }
 
 /// Wakes a task that is parked, or lets its next park return at once. A task that is over is left alone.
 pub fn unpark(task: TaskId) {
-    let mut status = SLOTS[usize::from(task.index)].status.lock();
-    if status.generation != task.generation {
-        return;
+    let masked = Masked::new();
+    let mut status = SLOTS[usize::from(task.index)].status.lock_masked(&masked);
+    if status.generation == task.generation {
+        wake(task.index, &mut status);
     }
+    drop(status);
+    drop(masked);
+    switch_if_asked();
+}
+
+/// As [`unpark`], for a task that cannot have ended: it was seen to wait.
+pub(crate) fn unpark_index(index: usize) {
+    let masked = Masked::new();
+    wake(index as u16, &mut SLOTS[index].status.lock_masked(&masked));
+    drop(masked);
+    switch_if_asked();
+}
+
+fn wake(index: u16, status: &mut Status) {
     match status.state {
         State::Blocked => {
             status.state = State::Ready;
-            make_ready(task.index, &status);
-            drop(status);
-            switch_if_asked();
+            make_ready(index, status);
         }
         State::Ready => status.notified = true,
-        State::Free | State::Departing => {}
+        State::Free | State::Starting | State::Departing => {}
     }
-}
-
-/// Parks until `deadline` or until somebody unparks the task, whichever is first.
-pub fn park_until(deadline: u64) {
-    let index = cores::this_unpinned().current_task.load(Ordering::Relaxed);
-    {
-        let masked = Masked::new();
-        let core = cores::this(&masked);
-        TIMERS[core.index()].lock().insert(deadline, index);
-        arm(core);
-    }
-    park();
-    TIMERS[cores::this_unpinned().index()].lock().remove(index);
-}
-
-/// Waits until `deadline`, whoever unparks the task meanwhile.
-pub fn sleep_until(deadline: u64) {
-    while clock::now() < deadline {
-        park_until(deadline);
-    }
-}
-
-/// Lets others of the same priority run.
-pub fn yield_now() {
-    let masked = Masked::new();
-    switch_away(cores::this(&masked), true);
-    drop(masked);
-}
-
-/// Changes a task's priority.
-pub fn set_priority(task: TaskId, priority: u8) {
-    let mut status = SLOTS[usize::from(task.index)].status.lock();
-    if status.generation != task.generation || status.priority == priority {
-        return;
-    }
-    let old = status.priority;
-    status.priority = priority;
-    let queued = {
-        let mut ready = READY[status.core].lock();
-        ready.remove(task.index, old)
-    };
-    if queued {
-        make_ready(task.index, &status);
-    } else {
-        let core = &cores::all()[status.core];
-        if core.current_task.load(Ordering::Relaxed) == task.index {
-            core.current_priority.store(priority, Ordering::Relaxed);
-        }
-    }
-    drop(status);
-    switch_if_asked();
 }
 
 /// Ends the running task.
@@ -296,138 +321,10 @@ pub fn exit() -> ! {
     let masked = Masked::new();
     let core = cores::this(&masked);
     let index = core.current_task.load(Ordering::Relaxed);
-    SLOTS[usize::from(index)].status.lock().state = State::Departing;
+    SLOTS[usize::from(index)].status.lock_masked(&masked).state = State::Departing;
     core.departed_task.store(index + 1, Ordering::Relaxed);
-    switch_away(core, false);
+    switch_away(core, &masked, false);
     mask::halt()
-}
-
-/// The timer's interrupt: wakes who is due and sets the next deadline.
-pub fn on_timer() {
-    timer::disarm();
-    let core = cores::this_unpinned();
-    let now = clock::now();
-    loop {
-        let due = TIMERS[core.index()].lock().pop_due(now);
-        let Some(index) = due else { break };
-        let generation = SLOTS[usize::from(index)].status.lock().generation;
-        unpark(TaskId { index, generation });
-    }
-    let equals = READY[core.index()].lock().highest();
-    if equals.is_some_and(|highest| highest >= core.current_priority.load(Ordering::Relaxed)) {
-        core.reschedule.store(true, Ordering::Relaxed);
-    }
-    arm(core);
-}
-
-/// The reschedule interrupt: another core made a task ready here.
-pub fn on_reschedule() {
-    let core = cores::this_unpinned();
-    let highest = READY[core.index()].lock().highest();
-    let running = core.current_priority.load(Ordering::Relaxed);
-    if highest.is_some_and(|highest| highest > running) {
-        core.reschedule.store(true, Ordering::Relaxed);
-    } else if highest.is_some() {
-        arm(core);
-    }
-}
-
-/// Sets the timer for the next task that is due, or for the end of the slice where an equal waits.
-fn arm(core: &Core) {
-    let due = TIMERS[core.index()].lock().next_deadline();
-    let equal_waits = READY[core.index()]
-        .lock()
-        .highest()
-        .is_some_and(|p| p >= core.current_priority.load(Ordering::Relaxed));
-    let slice = equal_waits.then(|| clock::now() + clock::from_us(SLICE_US));
-    match due.into_iter().chain(slice).min() {
-        Some(deadline) => timer::arm(deadline),
-        None => timer::disarm(),
-    }
-}
-
-/// End of an interrupt: switches if a task that outranks the interrupted one became ready.
-pub fn preempt_if_asked() {
-    let core = cores::this_unpinned();
-    if core.reschedule.load(Ordering::Relaxed) {
-        switch_away(core, true);
-    }
-}
-
-/// In a task, after it made another ready: the same, unless interrupts are masked (a lock or a guard is held) or
-/// this is an interrupt handler; then the switch waits for the next interrupt's end or the guard's owner.
-fn switch_if_asked() {
-    let core = cores::this_unpinned();
-    if mask::is_masked() || core.in_interrupt.load(Ordering::Relaxed) {
-        return;
-    }
-    let masked = Masked::new();
-    if core.reschedule.load(Ordering::Relaxed) {
-        switch_away(core, true);
-    }
-    drop(masked);
-}
-
-/// Continues the best task of this core; the running one goes to the end of its priority if it `stays` ready.
-/// Interrupts are masked.
-fn switch_away(core: &Core, stays: bool) {
-    core.reschedule.store(false, Ordering::Relaxed);
-    let from = core.current_task.load(Ordering::Relaxed);
-    let idle = idle_index(core.index());
-    let next = {
-        let mut ready = READY[core.index()].lock();
-        let running = core.current_priority.load(Ordering::Relaxed);
-        if stays && ready.highest().is_none_or(|highest| highest < running) {
-            from
-        } else {
-            let next = ready.pop().unwrap_or(idle);
-            if stays && from != idle && next != from {
-                ready.push(from, running);
-            }
-            next
-        }
-    };
-    if next != from {
-        // Not the task's lock: its priority changes under it, and `set_priority` looks at `current_task` after.
-        let priority = SLOTS[usize::from(next)].status.lock().priority;
-        core.current_task.store(next, Ordering::Relaxed);
-        core.current_priority.store(priority, Ordering::Relaxed);
-        cores::count(&core.switches);
-        arm(core);
-        let from = SLOTS[usize::from(from)].context.get();
-        let to = SLOTS[usize::from(next)].context.get();
-        // SAFETY: interrupts are masked; `from` runs on this core, `to` was taken from its run queue and does not.
-        unsafe { context::switch(from, to) };
-        finish_switch();
-    }
-}
-
-/// On the new task's stack: the stack of a task that ended may be reused now.
-fn finish_switch() {
-    let core = cores::this_unpinned();
-    let departed = core.departed_task.load(Ordering::Relaxed);
-    if departed != 0 {
-        core.departed_task.store(0, Ordering::Relaxed);
-        SLOTS[usize::from(departed - 1)].status.lock().state = State::Free;
-    }
-}
-
-/// The idle loop: waits for interrupts, for ever.
-pub fn idle() -> ! {
-    mask::unmask();
-    let core = cores::this_unpinned();
-    loop {
-        let masked = Masked::new();
-        let start = clock::now();
-        // Nothing is lost between the look and the wait: WFI also returns for an interrupt that is masked.
-        if !core.reschedule.load(Ordering::Relaxed) {
-            mask::wait_for_interrupt();
-        }
-        let ticks = core.idle_ticks.load(Ordering::Relaxed) + (clock::now() - start);
-        core.idle_ticks.store(ticks, Ordering::Relaxed);
-        drop(masked);
-        switch_if_asked();
-    }
 }
 
 /// What `tasks` prints of one.
@@ -445,6 +342,8 @@ pub struct Summary {
     pub state: State,
     /// It is the one that runs on its core.
     pub running: bool,
+    /// Releases that a periodic task has missed.
+    pub overruns: u64,
 }
 
 /// All tasks.
@@ -459,6 +358,7 @@ pub fn summaries() -> impl Iterator<Item = Summary> {
             priority: status.priority,
             state: status.state,
             running: usize::from(core.current_task.load(Ordering::Relaxed)) == index,
+            overruns: slot.overruns.load(Ordering::Relaxed),
         })
     })
 }

@@ -22,6 +22,15 @@ pub fn now() -> u64 {
     ticks
 }
 
+/// The physical counter, read perhaps some instructions early: for what need not be exact.
+#[inline(always)]
+pub fn roughly_now() -> u64 {
+    let ticks: u64;
+    // SAFETY: reads a counter.
+    unsafe { asm!("mrs {0}, cntpct_el0", out(reg) ticks, options(nostack, preserves_flags)) };
+    ticks
+}
+
 /// Raises the EL2 physical timer's interrupt once the counter reaches `deadline`.
 ///
 /// The compare value is 64 bits wide, so no deadline is too far: the 32-bit `TVAL` view would reach 2.1 s at 1 GHz.

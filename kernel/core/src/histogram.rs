@@ -44,6 +44,18 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.buckets.fill(0);
+        (self.count, self.sum, self.min, self.max) = (0, 0, u64::MAX, 0);
+    }
+
+    /// Greatest value of each bucket that holds some, ascending, and how many.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u32)> {
+        let filled = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+        filled.map(|(index, count)| (upper_bound(index), *count))
+    }
+
     /// Values recorded.
     pub fn count(&self) -> u64 {
         self.count
@@ -62,6 +74,12 @@ impl Histogram {
     /// Mean, rounded down; `None` if there is none.
     pub fn mean(&self) -> Option<u64> {
         self.sum.checked_div(u128::from(self.count)).and_then(|mean| mean.try_into().ok())
+    }
+
+    /// Mean in hundredths, rounded down; `None` if there is none or it is too large.
+    pub fn mean_hundredths(&self) -> Option<u64> {
+        let mean = self.sum.checked_mul(100)?.checked_div(u128::from(self.count))?;
+        mean.try_into().ok()
     }
 
     /// A value that at least `permille` of the values do not exceed; at most 1/16 above the least such value.
@@ -148,8 +166,15 @@ mod tests {
             prop_assert!(got >= exact && got - exact <= exact / 16, "{got} for {exact}");
             prop_assert_eq!(histogram.min(), values.first().copied());
             prop_assert_eq!(histogram.max(), values.last().copied());
+            let counted: u64 = histogram.buckets().map(|(_, count)| u64::from(count)).sum();
+            prop_assert_eq!(counted, histogram.count());
+            prop_assert!(histogram.buckets().is_sorted());
             let sum: u128 = values.iter().map(|value| u128::from(*value)).sum();
             prop_assert_eq!(histogram.mean().map(u128::from), Some(sum / values.len() as u128));
+            let hundredths = sum.checked_mul(100).map(|sum| sum / values.len() as u128);
+            prop_assert_eq!(histogram.mean_hundredths(), hundredths.and_then(|mean| u64::try_from(mean).ok()));
+            histogram.clear();
+            prop_assert_eq!(histogram, Histogram::new());
         }
     }
 }

@@ -18,12 +18,14 @@
 //! | [`guest_ram`] | a guest's memory as its devices see it |
 //! | [`psci`] | what a guest's firmware calls get for an answer |
 //! | [`shell`] | line editing, splitting a line into commands and words |
+//! | [`console`] | bytes on their way to a serial line |
 //! | [`histogram`] | distributions without allocation |
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod acpi;
 pub mod boot_config;
+pub mod console;
 pub mod device_tree;
 pub mod exception;
 pub mod guest_image;

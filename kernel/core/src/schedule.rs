@@ -30,12 +30,12 @@ impl<const TASKS: usize> ReadyQueue<TASKS> {
     /// Appends a task that is in no list.
     pub fn push(&mut self, task: u16, priority: u8) {
         let list = usize::from(priority) % PRIORITIES;
-        self.next[usize::from(task)] = NONE;
+        self.next[usize::from(task) % TASKS] = NONE;
         if self.occupied & (1 << list) == 0 {
             self.head[list] = task;
             self.occupied |= 1 << list;
         } else {
-            self.next[usize::from(self.tail[list])] = task;
+            self.next[usize::from(self.tail[list]) % TASKS] = task;
         }
         self.tail[list] = task;
     }
@@ -49,7 +49,7 @@ impl<const TASKS: usize> ReadyQueue<TASKS> {
     pub fn pop(&mut self) -> Option<u16> {
         let list = usize::from(self.highest()?);
         let task = self.head[list];
-        self.head[list] = self.next[usize::from(task)];
+        self.head[list] = self.next[usize::from(task) % TASKS];
         if self.head[list] == NONE {
             self.occupied &= !(1 << list);
         }
@@ -63,22 +63,22 @@ impl<const TASKS: usize> ReadyQueue<TASKS> {
             return false;
         }
         if self.head[list] == task {
-            self.head[list] = self.next[usize::from(task)];
+            self.head[list] = self.next[usize::from(task) % TASKS];
             if self.head[list] == NONE {
                 self.occupied &= !(1 << list);
             }
             return true;
         }
         let mut before = self.head[list];
-        while self.next[usize::from(before)] != NONE {
-            if self.next[usize::from(before)] == task {
-                self.next[usize::from(before)] = self.next[usize::from(task)];
+        while self.next[usize::from(before) % TASKS] != NONE {
+            if self.next[usize::from(before) % TASKS] == task {
+                self.next[usize::from(before) % TASKS] = self.next[usize::from(task) % TASKS];
                 if self.tail[list] == task {
                     self.tail[list] = before;
                 }
                 return true;
             }
-            before = self.next[usize::from(before)];
+            before = self.next[usize::from(before) % TASKS];
         }
         false
     }

@@ -8,24 +8,42 @@ use super::{Arguments, Outcome, fail};
 use crate::memory::{frames, image_sections};
 use crate::{boot, clock, console, cores, interrupts, log, print, println, task};
 
+/// Ticks as microseconds with two decimals.
+struct Microseconds(u64);
+
+impl core::fmt::Display for Microseconds {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let hundredths = clock::to_us(self.0.saturating_mul(100));
+        let mut text: heapless::String<24> = heapless::String::new();
+        core::fmt::write(&mut text, format_args!("{}.{:02}", hundredths / 100, hundredths % 100))?;
+        f.pad(&text)
+    }
+}
+
 pub(super) fn cores(arguments: &Arguments<'_>) -> Outcome {
-    arguments.none()?;
+    match arguments.words() {
+        [] => {}
+        ["reset"] => cores::all().iter().for_each(cores::Core::forget_longest),
+        [other, ..] => return fail(format_args!("cores takes nothing or `reset`, not {other}")),
+    }
     println!(
-        "{:>4} {:>10} {:>7} {:>12} {:>12} {:>7}",
-        "core", "affinity", "state", "interrupts", "switches", "idle %"
+        "{:>4} {:>10} {:>7} {:>12} {:>12} {:>7} {:>10} {:>10}",
+        "core", "affinity", "state", "interrupts", "switches", "idle %", "masked us", "timer us"
     );
     let uptime = clock::now().max(1);
     for core in cores::all() {
         let state = if core.online() { "online" } else { "off" };
         let idle = core.idle_ticks.load(Ordering::Relaxed) * 100 / uptime;
         println!(
-            "{:>4} {:>#10x} {:>7} {:>12} {:>12} {:>7}",
+            "{:>4} {:>#10x} {:>7} {:>12} {:>12} {:>7} {:>10} {:>10}",
             core.index(),
             core.affinity(),
             state,
             core.interrupts.load(Ordering::Relaxed),
             core.switches.load(Ordering::Relaxed),
-            idle.min(100)
+            idle.min(100),
+            Microseconds(core.longest_masked()),
+            Microseconds(core.latest_timer.load(Ordering::Relaxed))
         );
     }
     if let Some(machine) = boot::machine() {
@@ -58,15 +76,18 @@ pub(super) fn irq(arguments: &Arguments<'_>) -> Outcome {
 
 pub(super) fn tasks(arguments: &Arguments<'_>) -> Outcome {
     arguments.none()?;
-    println!("{:>4} {:<12} {:>4} {:>8} state", "task", "name", "core", "priority");
+    println!("{:>4} {:<12} {:>4} {:>8} {:>8} state", "task", "name", "core", "priority", "overruns");
     for task in task::summaries() {
         let state = match task.state {
             _ if task.running => "running",
             task::State::Ready => "ready",
             task::State::Blocked => "parked",
-            task::State::Departing | task::State::Free => "ending",
+            task::State::Starting | task::State::Departing | task::State::Free => "-",
         };
-        println!("{:>4} {:<12} {:>4} {:>8} {state}", task.index, task.name, task.core, task.priority);
+        println!(
+            "{:>4} {:<12} {:>4} {:>8} {:>8} {state}",
+            task.index, task.name, task.core, task.priority, task.overruns
+        );
     }
     Ok(())
 }

@@ -10,7 +10,12 @@ pub(super) fn selftest(arguments: &Arguments<'_>) -> Outcome {
         selftest::list();
         return Ok(());
     }
-    match selftest::run(arguments.words()) {
+    let (long, names) = match arguments.words() {
+        ["--long", names @ ..] => (true, names),
+        names => (false, names),
+    };
+    selftest::set_long(long);
+    match selftest::run(names) {
         Ok(true) => Ok(()),
         Ok(false) => fail(format_args!("a test failed")),
         Err(unknown) => fail(format_args!("there is no test {unknown}; `selftest --list` names them")),

@@ -243,6 +243,7 @@ impl Vcpu {
             }
             // SAFETY: interrupts are masked and this guest's state and tables are loaded.
             let exit = unsafe { vcpu::enter(&mut self.registers) };
+            bale_arch::mask::begin_stretch();
             let syndrome = Syndrome::new(mmu::syndrome());
             // Only read where there is one, and before another exception can overwrite it.
             let fault = if exit == Exit::Synchronous { faulting_address(syndrome) } else { None };

@@ -36,10 +36,8 @@ proptest! {
         let mut owner: [Option<usize>; 4] = [None; 4];
         let mut queue: [VecDeque<usize>; 4] = Default::default();
         let mut base = [1u8; FEW];
-        for task in 0..FEW {
-            priorities.begin(task, 1);
-            applied[task] = 1;
-        }
+        (0..FEW).for_each(|task| priorities.begin(task, 1));
+        applied[..FEW].fill(1);
         for (call, task, at, value) in calls {
             let waiting = queue.iter().position(|queue| queue.contains(&task));
             let mut apply = |task: usize, priority: u8| applied[task] = priority;
@@ -104,8 +102,8 @@ proptest! {
         let mut semaphore = Semaphore::new(0, limit);
         let mut count = 0;
         let mut waiters: VecDeque<usize> = VecDeque::new();
-        for task in 0..FEW {
-            priorities.begin(task, (task / 2) as u8);
+        for (task, priority) in (0..FEW).zip([0, 0, 1, 1, 2, 2]) {
+            priorities.begin(task, priority);
         }
         for (call, task) in calls {
             match call {
@@ -256,7 +254,9 @@ fn no_interleaving_loses_a_wake_up() {
     fn object(world: &World) -> (Semaphore, Priorities) {
         let mut priorities = Priorities::new();
         let mut semaphore = Semaphore::new(world.count, 2);
-        (0..2).filter(|task| world.waiting >> task & 1 == 1).for_each(|task| semaphore.wait(task, &mut priorities));
+        (0..2)
+            .filter(|task| world.waiting >> task & 1 == 1)
+            .for_each(|task| semaphore.wait(task, &mut priorities));
         (semaphore, priorities)
     }
     fn keep(world: &mut World, semaphore: &Semaphore) {
@@ -332,7 +332,7 @@ fn no_interleaving_loses_a_wake_up() {
             next.push(world);
         }
         if next.is_empty() {
-            let got = world.got.iter().filter(|got| **got).count() as u32;
+            let got: u32 = world.got.iter().map(|got| u32::from(*got)).sum();
             assert_eq!(world.at, [At::Done; 2], "a task sleeps for ever: {world:?}");
             assert_eq!(got + u32::from(world.gave_up), 2, "{world:?}");
             assert_eq!(got + world.count, 2, "one was lost or doubled: {world:?}");

@@ -1,0 +1,258 @@
+//! How long the kernel's own work takes: switches, semaphores, mutexes, from an interrupt to the task it wakes.
+//!
+//! Each is a distribution over many rounds on one core: its mean, and behind `-spread` its percentiles. Rounds that the
+//! timer's interrupt falls into are part of it.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use bale_arch::counter;
+use bale_arch::mask::Masked;
+use bale_core::histogram::Histogram;
+
+use super::report::Hundredths;
+use super::workbench::overhead;
+use super::{BenchError, Report};
+use crate::sync::{Mutex, MutexGuard, Semaphore};
+use crate::{clock, cores, interrupts, task};
+
+type Result<T> = core::result::Result<T, BenchError<'static>>;
+
+/// Rounds of each.
+const ROUNDS: u32 = 2_000;
+
+/// Behind a mutex of tasks: going over all of it takes longer than interrupts may be masked.
+static SAMPLES: Mutex<Histogram> = Mutex::new(Histogram::new());
+static STARTED: AtomicU32 = AtomicU32::new(0);
+static LEFT: AtomicU32 = AtomicU32::new(0);
+static STOP: AtomicBool = AtomicBool::new(false);
+static ENDED: Semaphore = Semaphore::new(0, 8);
+
+fn record(since: u32, overhead: u32) {
+    record_at(counter::instructions(), since, overhead);
+}
+
+fn record_at(now: u32, since: u32, overhead: u32) {
+    let value = now.wrapping_sub(since).saturating_sub(overhead);
+    // One task at a time is here, and none of them holds it when it ends.
+    if let Ok(mut samples) = SAMPLES.lock() {
+        samples.record(u64::from(value));
+    }
+}
+
+fn samples() -> Result<MutexGuard<'static, Histogram>> {
+    SAMPLES.lock().map_err(|_| BenchError::Broken("the samples are locked for good"))
+}
+
+fn spawn(priority: u8, entry: extern "C" fn(u64) -> !, argument: u64) -> Result<()> {
+    let masked = Masked::new();
+    let core = cores::this(&masked).index();
+    drop(masked);
+    task::spawn("bench", core, priority, entry, argument).map(drop).map_err(|_| BenchError::NoTask)
+}
+
+fn begin() -> Result<u32> {
+    let overhead = overhead().ok_or(BenchError::NoCounter)?;
+    samples()?.clear();
+    LEFT.store(ROUNDS, Ordering::Relaxed);
+    STOP.store(false, Ordering::Relaxed);
+    Ok(overhead)
+}
+
+fn finish(report: &Report, name: &'static str, spread: &'static str) -> Result<()> {
+    let (mean, columns, count) = {
+        let samples = samples()?;
+        let mean = samples.mean_hundredths().ok_or(BenchError::Broken("no round was measured"))?;
+        (Hundredths(mean), percentiles(&samples), samples.count())
+    };
+    report.figure(name, mean, "instructions/op", count);
+    report.row(spread, 1, &columns, "instructions");
+    Ok(())
+}
+
+/// Least, percentiles (at most 1/16 too high), worst.
+fn percentiles(samples: &Histogram) -> [(&'static str, Hundredths); 5] {
+    let whole = |value: Option<u64>| Hundredths(value.unwrap_or(0).saturating_mul(100));
+    [
+        ("min", whole(samples.min())),
+        ("p50", whole(samples.percentile(500))),
+        ("p99", whole(samples.percentile(990))),
+        ("p99.9", whole(samples.percentile(999))),
+        ("max", whole(samples.max())),
+    ]
+}
+
+fn wait_for(tasks: u32) -> Result<()> {
+    let deadline = clock::now() + clock::from_us(60_000_000);
+    let ended = (0..tasks).all(|_| ENDED.take_until(deadline));
+    if ended { Ok(()) } else { Err(BenchError::Broken("a task of the benchmark did not end")) }
+}
+
+fn end() -> ! {
+    let _ = ENDED.give();
+    task::exit()
+}
+
+/// One more round to go?
+fn another() -> bool {
+    let left = LEFT.load(Ordering::Relaxed);
+    LEFT.store(left.saturating_sub(1), Ordering::Relaxed);
+    left > 0
+}
+
+/// From a voluntary yield to the next task, behind its own yield.
+pub(super) fn switch(report: &mut Report) -> Result<()> {
+    extern "C" fn player(overhead: u64) -> ! {
+        while another() {
+            STARTED.store(counter::instructions(), Ordering::Relaxed);
+            task::yield_now();
+            // Of the other one, which yielded here; the last has nobody to yield to.
+            let now = counter::instructions();
+            if ENDED.count() == 0 {
+                record_at(now, STARTED.load(Ordering::Relaxed), overhead as u32);
+            }
+        }
+        end()
+    }
+    let overhead = begin()?;
+    for _ in 0..2 {
+        spawn(task::VCPU, player, overhead.into())?;
+    }
+    wait_for(2)?;
+    finish(report, "switch", "switch-spread")
+}
+
+/// Give and take of a semaphore that nobody else is at.
+pub(super) fn semaphore(report: &mut Report) -> Result<()> {
+    static UNCONTENDED: Semaphore = Semaphore::new(0, 1);
+    let overhead = begin()?;
+    for _ in 0..ROUNDS {
+        let since = counter::instructions();
+        let given = UNCONTENDED.give();
+        UNCONTENDED.take();
+        record(since, overhead);
+        given.map_err(|_| BenchError::Broken("a semaphore was not empty"))?;
+    }
+    finish(report, "semaphore", "semaphore-spread")
+}
+
+/// Lock and unlock of a mutex that nobody else is at.
+pub(super) fn mutex(report: &mut Report) -> Result<()> {
+    static UNCONTENDED: Mutex<u64> = Mutex::new(0);
+    let overhead = begin()?;
+    for _ in 0..ROUNDS {
+        let since = counter::instructions();
+        let locked = UNCONTENDED.lock().map(|mut value| *value += 1);
+        record(since, overhead);
+        locked.map_err(|_| BenchError::Broken("a mutex was not free"))?;
+    }
+    finish(report, "mutex", "mutex-spread")
+}
+
+static CONTENDED: Mutex<u64> = Mutex::new(0);
+static TURN: Semaphore = Semaphore::new(0, 1);
+
+/// From the unlock of a mutex to the more urgent task that waited for it.
+pub(super) fn hand_over(report: &mut Report) -> Result<()> {
+    extern "C" fn urgent(overhead: u64) -> ! {
+        loop {
+            TURN.take();
+            if STOP.load(Ordering::Acquire) {
+                end();
+            }
+            if let Ok(mut value) = CONTENDED.lock() {
+                record(STARTED.load(Ordering::Relaxed), overhead as u32);
+                *value += 1;
+            }
+        }
+    }
+    extern "C" fn holder(_argument: u64) -> ! {
+        while another() {
+            if let Ok(value) = CONTENDED.lock() {
+                // The urgent task runs at once, finds the mutex taken, and waits.
+                let _ = TURN.give();
+                STARTED.store(counter::instructions(), Ordering::Relaxed);
+                drop(value);
+            }
+        }
+        STOP.store(true, Ordering::Release);
+        let _ = TURN.give();
+        end()
+    }
+    let overhead = begin()?;
+    spawn(task::DRAIN, urgent, overhead.into())?;
+    spawn(task::VCPU, holder, 0)?;
+    wait_for(2)?;
+    finish(report, "hand-over", "hand-over-spread")
+}
+
+/// From the instruction behind which an interrupt is taken to the first of the task that its handler wakes.
+pub(super) fn interrupt(report: &mut Report) -> Result<()> {
+    extern "C" fn woken(overhead: u64) -> ! {
+        loop {
+            interrupts::TEST_ARRIVED.take();
+            let since = STARTED.load(Ordering::Relaxed);
+            if STOP.load(Ordering::Acquire) {
+                end();
+            }
+            record(since, overhead as u32);
+        }
+    }
+    extern "C" fn interrupted(core: u64) -> ! {
+        while another() {
+            let masked = Masked::new();
+            interrupts::raise(core as usize, interrupts::TEST);
+            STARTED.store(counter::instructions(), Ordering::Relaxed);
+            drop(masked);
+        }
+        STOP.store(true, Ordering::Release);
+        let _ = interrupts::TEST_ARRIVED.give();
+        end()
+    }
+    let overhead = begin()?;
+    while interrupts::TEST_ARRIVED.try_take() {}
+    let masked = Masked::new();
+    let core = cores::this(&masked).index() as u64;
+    drop(masked);
+    spawn(task::DRAIN, woken, overhead.into())?;
+    spawn(task::VCPU, interrupted, core)?;
+    wait_for(2)?;
+    finish(report, "interrupt-to-task", "interrupt-to-task-spread")
+}
+
+/// Longest stretch with interrupts masked while tasks on every core print, free and wait; in nanoseconds of the
+/// counter, which are instructions where those are counted.
+pub(super) fn masked(report: &mut Report) -> Result<()> {
+    let longest = cores::all().iter().map(cores::Core::longest_masked).max().unwrap_or(0);
+    let nanoseconds = clock::to_us(longest.saturating_mul(1000));
+    report.figure("longest-masked", Hundredths(nanoseconds.saturating_mul(100)), "ns", 1);
+    Ok(())
+}
+
+static LATE: AtomicU64 = AtomicU64::new(0);
+
+/// How late a periodic task wakes: 1 ms, in the manner of cyclictest.
+pub(super) fn jitter(report: &mut Report) -> Result<()> {
+    extern "C" fn periodic(_argument: u64) -> ! {
+        let mut rhythm = task::Periodic::new(clock::from_us(1_000));
+        while another() {
+            let release = rhythm.wait();
+            let late = clock::now().saturating_sub(release);
+            if let Ok(mut samples) = SAMPLES.lock() {
+                samples.record(clock::to_us(late.saturating_mul(1000)));
+            }
+        }
+        LATE.store(rhythm.overruns(), Ordering::Relaxed);
+        end()
+    }
+    samples()?.clear();
+    LEFT.store(ROUNDS / 2, Ordering::Relaxed);
+    spawn(task::DRAIN_URGENT, periodic, 0)?;
+    wait_for(1)?;
+    let (columns, samples) = {
+        let samples = samples()?;
+        (percentiles(&samples), samples.count())
+    };
+    report.row("jitter", 1, &columns, "ns");
+    report.figure("jitter-overruns", Hundredths(LATE.load(Ordering::Relaxed) * 100), "releases", samples);
+    Ok(())
+}

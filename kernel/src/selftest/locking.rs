@@ -1,0 +1,291 @@
+//! What tasks wait for: semaphores, mutexes that lend priorities, events, queues; periodic tasks.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use bale_core::wait::{LockError, Wanted};
+
+use super::scheduling::eventually;
+use super::{Verdict, ensure};
+use crate::sync::{Events, Lock, Mutex, Queue, Semaphore};
+use crate::task::{self, TaskId};
+use crate::{clock, cores, interrupts};
+
+static ORDER: Lock<heapless::Vec<u64, 16>> = Lock::new(heapless::Vec::new());
+static ENDED: AtomicU32 = AtomicU32::new(0);
+static GO: AtomicBool = AtomicBool::new(false);
+
+fn begin() -> usize {
+    ORDER.lock().clear();
+    ENDED.store(0, Ordering::Relaxed);
+    GO.store(false, Ordering::Relaxed);
+    cores::online() - 1
+}
+
+fn note(value: u64) {
+    let _ = ORDER.lock().push(value);
+}
+
+fn end() -> ! {
+    ENDED.fetch_add(1, Ordering::Release);
+    task::exit()
+}
+
+fn spawn(
+    core: usize,
+    priority: u8,
+    entry: extern "C" fn(u64) -> !,
+    argument: u64,
+) -> Result<TaskId, super::Failure> {
+    task::spawn("locking", core, priority, entry, argument)
+        .map_err(|error| super::failure(format_args!("no task: {error:?}")))
+}
+
+fn all_ended(count: u32) -> bool {
+    eventually(|| ENDED.load(Ordering::Acquire) == count)
+}
+
+/// Waits until this many of the tasks of these tests are parked.
+fn parked(count: usize) -> bool {
+    eventually(|| {
+        let waits = |task: &task::Summary| task.name == "locking" && task.state == task::State::Blocked;
+        task::summaries().filter(waits).count() == count
+    })
+}
+
+fn priority_of(task: TaskId) -> Option<u8> {
+    task::summaries().find(|summary| summary.index == task.index()).map(|summary| summary.priority)
+}
+
+static SEMAPHORE: Semaphore = Semaphore::new(0, 1000);
+
+extern "C" fn taker(value: u64) -> ! {
+    SEMAPHORE.take();
+    note(value);
+    end()
+}
+
+pub(super) fn semaphore_serves_by_priority() -> Verdict {
+    let core = begin();
+    let mut waiting = 0;
+    // The values are the places in which they must be served: by priority, then by arrival.
+    for (value, priority) in [(3, task::LOG), (1, task::DRAIN), (4, task::LOG), (2, task::VCPU)] {
+        spawn(core, priority, taker, value)?;
+        waiting += 1;
+        ensure!(parked(waiting), "task {value} does not wait");
+    }
+    for served in 1..=4 {
+        ensure!(SEMAPHORE.give().is_ok(), "give was refused");
+        ensure!(all_ended(served), "give {served} woke nobody");
+    }
+    ensure!(ORDER.lock().as_slice() == [1, 2, 3, 4], "order {:?}", ORDER.lock().as_slice());
+    ensure!(SEMAPHORE.count() == 0, "{} are left", SEMAPHORE.count());
+    Ok(())
+}
+
+pub(super) fn semaphore_gives_up_in_time() -> Verdict {
+    let limited = Semaphore::new(0, 1);
+    let start = clock::now();
+    let deadline = start + clock::from_us(5_000);
+    ensure!(!limited.take_until(deadline), "took what was not there");
+    ensure!(clock::now() >= deadline, "gave up early");
+    ensure!(limited.give().is_ok() && limited.count() == 1, "what came later is lost");
+    ensure!(limited.give().is_err(), "the limit does not hold");
+    ensure!(limited.take_until(clock::now()), "did not take what was there");
+    Ok(())
+}
+
+static FIRST: Mutex<u64> = Mutex::new(0);
+static SECOND: Mutex<u64> = Mutex::new(0);
+
+/// Holds a mutex, busy, until it is told to go on.
+extern "C" fn holder(_argument: u64) -> ! {
+    if let Ok(mut value) = FIRST.lock() {
+        *value += 1;
+        note(0);
+        while !GO.load(Ordering::Acquire) {
+            core::hint::spin_loop();
+        }
+        note(1);
+    }
+    end()
+}
+
+/// Waits for the mutex of the first while it holds its own, if it has one.
+extern "C" fn waiter(own: u64) -> ! {
+    let held = (own == 1).then(|| SECOND.lock());
+    if let Ok(mut value) = FIRST.lock() {
+        *value += 1;
+        note(2);
+    }
+    drop(held);
+    end()
+}
+
+extern "C" fn last_of_chain(_argument: u64) -> ! {
+    if let Ok(mut value) = SECOND.lock() {
+        *value += 1;
+        note(3);
+    }
+    end()
+}
+
+extern "C" fn bystander(_argument: u64) -> ! {
+    note(9);
+    end()
+}
+
+pub(super) fn mutex_lends_priority() -> Verdict {
+    let core = begin();
+    let low = spawn(core, task::LOG, holder, 0)?;
+    ensure!(eventually(|| !ORDER.lock().is_empty()), "the holder did not start");
+    spawn(core, task::DRAIN, waiter, 0)?;
+    ensure!(parked(1), "the urgent task does not wait");
+    ensure!(priority_of(low) == Some(task::DRAIN), "the holder runs at {:?}", priority_of(low));
+    // Without the loan this one, between the two, would run now, and the urgent one would wait for it.
+    spawn(core, task::VCPU, bystander, 0)?;
+    task::sleep_until(clock::now() + clock::from_us(10_000));
+    let early = ORDER.lock().contains(&9);
+    GO.store(true, Ordering::Release);
+    ensure!(all_ended(3), "not all ended");
+    ensure!(!early, "a task in between ran while a more urgent one waited");
+    ensure!(ORDER.lock().as_slice() == [0, 1, 2, 9], "order {:?}", ORDER.lock().as_slice());
+    Ok(())
+}
+
+pub(super) fn mutex_lends_along_a_chain() -> Verdict {
+    let core = begin();
+    let low = spawn(core, task::LOG, holder, 0)?;
+    ensure!(eventually(|| !ORDER.lock().is_empty()), "the holder did not start");
+    let middle = spawn(core, task::VCPU, waiter, 1)?;
+    ensure!(parked(1), "the one in the middle does not wait");
+    ensure!(priority_of(low) == Some(task::VCPU), "the holder runs at {:?}", priority_of(low));
+    spawn(core, task::DRAIN, last_of_chain, 0)?;
+    ensure!(parked(2), "the urgent one does not wait");
+    let loaned = [priority_of(low), priority_of(middle)];
+    GO.store(true, Ordering::Release);
+    ensure!(all_ended(3), "not all ended");
+    ensure!(loaned == [Some(task::DRAIN); 2], "the chain runs at {loaned:?}");
+    ensure!(ORDER.lock().as_slice() == [0, 1, 2, 3], "order {:?}", ORDER.lock().as_slice());
+    Ok(())
+}
+
+pub(super) fn mutex_refuses_a_deadlock() -> Verdict {
+    let mutex = Mutex::new(7);
+    let Ok(held) = mutex.lock() else { return Err(super::failure(format_args!("a free mutex was refused"))) };
+    ensure!(mutex.lock().err() == Some(LockError::Deadlock), "a task may wait for itself");
+    drop(held);
+    ensure!(mutex.lock().is_ok_and(|value| *value == 7), "the mutex is not free again");
+    Ok(())
+}
+
+static EVENTS: Events = Events::new();
+
+extern "C" fn event_waiter(all: u64) -> ! {
+    let found = EVENTS.wait(Wanted { flags: 0b11, all: all == 1, clear: all == 1 });
+    note(u64::from(found) + 10 * all);
+    end()
+}
+
+pub(super) fn events_any_and_all() -> Verdict {
+    let core = begin();
+    EVENTS.clear(u32::MAX);
+    spawn(core, task::DRAIN, event_waiter, 0)?;
+    spawn(core, task::DRAIN, event_waiter, 1)?;
+    ensure!(parked(2), "not both wait");
+    EVENTS.set(0b100);
+    ensure!(parked(2), "a flag that nobody wants woke somebody");
+    EVENTS.set(0b01);
+    ensure!(all_ended(1), "the one that wants any still waits");
+    ensure!(parked(1), "the one that wants all does not wait");
+    EVENTS.set(0b10);
+    ensure!(all_ended(2), "the one that wants all still waits");
+    ensure!(ORDER.lock().as_slice() == [1, 13], "found {:?}", ORDER.lock().as_slice());
+    ensure!(EVENTS.flags() == 0b100, "flags {:#b} are left", EVENTS.flags());
+    let limit = clock::now() + clock::from_us(2_000);
+    let wanted = Wanted { flags: 0b1000, all: false, clear: true };
+    ensure!(EVENTS.wait_until(wanted, limit).is_none(), "found a flag that nobody set");
+    Ok(())
+}
+
+const MESSAGES: u64 = 5_000;
+static QUEUE: Queue<u64, 8> = Queue::new();
+
+extern "C" fn sender(_argument: u64) -> ! {
+    for message in 0..MESSAGES {
+        QUEUE.send(message);
+    }
+    end()
+}
+
+pub(super) fn queue_keeps_order() -> Verdict {
+    let core = begin();
+    spawn(core, task::DRAIN, sender, 0)?;
+    for wanted in 0..MESSAGES {
+        let got = QUEUE.receive_until(clock::now() + clock::from_us(10_000_000));
+        ensure!(got == Some(wanted), "received {got:?} instead of {wanted}");
+    }
+    ensure!(all_ended(1), "the sender did not end");
+    ensure!(QUEUE.try_receive().is_none(), "a message came twice");
+    for message in 0..8 {
+        ensure!(QUEUE.try_send(message).is_ok(), "message {message} was refused");
+    }
+    ensure!(QUEUE.try_send(8) == Err(8), "a full queue took a message");
+    for message in 0..8 {
+        ensure!(QUEUE.receive() == message, "message {message} is not where it was");
+    }
+    Ok(())
+}
+
+/// Interrupts in the short form; the long one (`selftest --long`) has a million.
+const INTERRUPTS: u64 = 20_000;
+
+pub(super) fn no_wake_up_is_lost_to_interrupts() -> Verdict {
+    let rounds = if super::is_long() { 1_000_000 } else { INTERRUPTS };
+    while interrupts::TEST_ARRIVED.try_take() {}
+    for round in 0..rounds {
+        // To each core in turn, this one too: its handler gives, and this task takes before, after, or meanwhile.
+        interrupts::raise(round as usize % cores::online(), interrupts::TEST);
+        let taken = interrupts::TEST_ARRIVED.take_until(clock::now() + clock::from_us(5_000_000));
+        ensure!(taken, "interrupt {round} woke nobody");
+    }
+    ensure!(interrupts::TEST_ARRIVED.count() == 0, "an interrupt counted twice");
+    Ok(())
+}
+
+const PERIOD_US: u64 = 2_000;
+const RELEASES: u64 = 20;
+static SERVED: AtomicU64 = AtomicU64::new(0);
+static MISSED: AtomicU64 = AtomicU64::new(0);
+static SPAN: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn late(_argument: u64) -> ! {
+    let period = clock::from_us(PERIOD_US);
+    let mut rhythm = task::Periodic::new(period);
+    let first = rhythm.wait();
+    let mut last = first;
+    for release in 1..RELEASES {
+        if release == RELEASES / 2 {
+            // Busy over three whole periods and a half.
+            let until = last + period * 7 / 2;
+            while clock::now() < until {
+                core::hint::spin_loop();
+            }
+        }
+        last = rhythm.wait();
+    }
+    SERVED.store(RELEASES, Ordering::Relaxed);
+    MISSED.store(rhythm.overruns(), Ordering::Relaxed);
+    SPAN.store((last - first) / period, Ordering::Relaxed);
+    end()
+}
+
+pub(super) fn overruns_are_counted() -> Verdict {
+    let core = begin();
+    spawn(core, task::DRAIN_URGENT, late, 0)?;
+    ensure!(all_ended(1), "the periodic task did not end");
+    let [served, missed, span] = [&SERVED, &MISSED, &SPAN].map(|value| value.load(Ordering::Relaxed));
+    // More may be missed where the host is slow, but every release is served or counted.
+    ensure!(missed >= 2, "{missed} overruns after a delay of three periods and a half");
+    ensure!(served + missed == span + 1, "{served} served and {missed} missed in {span} periods");
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! Priorities: a task's own, and what it inherits from those that wait for it.
+
+use core::sync::atomic::Ordering;
+
+use bale_core::wait::Priorities;
+
+use super::{READY, SLOTS, TaskId, switch_if_asked};
+use crate::sync::Lock;
+use crate::{cores, interrupts};
+
+/// Of all tasks. Taken where tasks begin to wait or are served, not where nobody waits.
+pub(crate) static PRIORITIES: Lock<Priorities> = Lock::new(Priorities::new());
+
+/// Gives a task another priority of its own. A task that is over is left alone.
+pub fn set_priority(task: TaskId, priority: u8) {
+    {
+        let mut priorities = PRIORITIES.lock();
+        let index = usize::from(task.index);
+        if SLOTS[index].status.lock().generation != task.generation || priorities.base(index) == priority {
+            return;
+        }
+        priorities.set_base(index, priority, &mut apply);
+    }
+    switch_if_asked();
+}
+
+/// Makes a task run at this priority from now on, where it runs or waits in a run queue. Under [`PRIORITIES`].
+pub(crate) fn apply(index: usize, priority: u8) {
+    let mut status = SLOTS[index].status.lock();
+    let old = core::mem::replace(&mut status.priority, priority);
+    let core = &cores::all()[status.core];
+    let asked = {
+        let mut ready = READY[status.core].lock();
+        let task = index as u16;
+        if ready.remove(task, old) {
+            ready.push(task, priority);
+            priority > core.current_priority.load(Ordering::Relaxed)
+        } else if core.current_task.load(Ordering::Relaxed) == task {
+            core.current_priority.store(priority, Ordering::Relaxed);
+            ready.highest().is_some_and(|highest| highest > priority)
+        } else {
+            false
+        }
+    };
+    if asked {
+        if cores::this_unpinned().index() == status.core {
+            core.reschedule.store(true, Ordering::Relaxed);
+        } else {
+            interrupts::raise(status.core, interrupts::RESCHEDULE);
+        }
+    }
+}
