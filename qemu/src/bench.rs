@@ -92,7 +92,7 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
         None => qemu(options)?,
     };
     if options.serial.is_none()
-        && options.suites.iter().any(|suite| [goals::SUITE, HOST].contains(&suite.as_str()))
+        && options.suites.iter().any(|suite| [goals::ALLOCATOR, HOST].contains(&suite.as_str()))
     {
         runs.push(collect::host()?);
     }
@@ -108,8 +108,9 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
         }
     }
     if options.write_budgets {
-        let changed = budgets::write(&goals::judge(&goals, &runs))?;
-        eprintln!("bale: {changed} budgets changed in {}", goals::path().display());
+        for (file, changed) in budgets::write(&goals::judge(&goals, &runs))? {
+            eprintln!("bale: {changed} budgets changed in {file}");
+        }
         goals = goals::load()?;
     }
     let verdicts = goals::judge(&goals, &runs);

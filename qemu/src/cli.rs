@@ -249,7 +249,7 @@ pub(crate) struct BenchOptions {
     /// Seed of sizes and orders
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Make what one core counts the budgets in allocator/goals.toml, rounded up to one decimal (three below 1)
+    /// Make what one core counts the suites' budgets, rounded up to one decimal (three below 1)
     #[arg(long, conflicts_with = "serial")]
     pub(crate) write_budgets: bool,
     /// Measure another system in the same way, and put it beside Bale's store

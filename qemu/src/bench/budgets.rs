@@ -7,22 +7,33 @@ use toml_edit::{DocumentMut, value};
 
 use super::goals::{self, Better, Verdict};
 
-/// Writes what was counted exactly as the new budgets. How many changed.
-pub(crate) fn write(verdicts: &[Verdict<'_>]) -> Result<usize> {
-    let path = goals::path();
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let (text, changed) = rewrite(&text, verdicts)?;
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(changed)
+/// Writes what was counted exactly as the new budgets of its suite. How many changed in which file.
+pub(crate) fn write(verdicts: &[Verdict<'_>]) -> Result<Vec<(&'static str, usize)>> {
+    let counted = |suite| verdicts.iter().filter(move |verdict| verdict.exact && verdict.goal.suite == suite);
+    let mut written = Vec::new();
+    for (suite, file) in goals::SUITES {
+        if counted(suite).next().is_none() {
+            continue;
+        }
+        let path = goals::path(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
+        let (text, changed) = rewrite(&text, counted(suite))?;
+        fs::write(&path, text).with_context(|| format!("cannot write {file}"))?;
+        written.push((file, changed));
+    }
+    ensure!(
+        !written.is_empty(),
+        "no figure with a goal was counted on one core, so there is no budget to write"
+    );
+    Ok(written)
 }
 
 /// The file with these budgets in it, and how many differ from before.
-pub(crate) fn rewrite(text: &str, verdicts: &[Verdict<'_>]) -> Result<(String, usize)> {
+fn rewrite<'a>(text: &str, counted: impl Iterator<Item = &'a Verdict<'a>>) -> Result<(String, usize)> {
     let mut document: DocumentMut = text.parse()?;
-    let (mut changed, mut counted) = (0, 0);
-    for verdict in verdicts.iter().filter(|verdict| verdict.exact) {
+    let mut changed = 0;
+    for verdict in counted {
         let (Some(reached), goal) = (verdict.value, verdict.goal) else { continue };
-        counted += 1;
         let budget = round(reached, goal.better);
         if goal.budget == Some(budget) {
             continue;
@@ -44,7 +55,6 @@ pub(crate) fn rewrite(text: &str, verdicts: &[Verdict<'_>]) -> Result<(String, u
         }
         changed += 1;
     }
-    ensure!(counted > 0, "no figure was counted on one core, so there is no budget to write");
     Ok((document.to_string(), changed))
 }
 
@@ -59,7 +69,7 @@ pub(crate) fn holds(verdict: &Verdict<'_>) -> Result<(), String> {
              cargo bale bench {} --cores 1 --write-budgets",
             goal.name,
             goal.better.sign(),
-            goals::SUITE
+            goal.suite
         )),
         Some(_) => Ok(()),
     }
@@ -85,7 +95,7 @@ fn round(value: f64, better: Better) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::goals::{Better, Goal, Verdict, parse};
-    use super::{holds, rewrite, round};
+    use super::{holds, rewrite, round, write};
 
     const FILE: &str = "# head\n\n[malloc] # of an object\nbetter = \"lower\"\ngoal = 120\nbudget = 289.1 # 8000 objects\n\n\
                         # half\n[density]\nbetter = \"higher\"\ngoal = 60.5\n";
@@ -96,21 +106,21 @@ mod tests {
 
     #[test]
     fn budgets_change_and_nothing_else_does() {
-        let goals = parse(FILE).expect("a good file");
+        let goals = parse("allocator", FILE).expect("a good file");
         let verdicts = [verdict(&goals[0], 118.41, true), verdict(&goals[1], 61.27, true)];
-        let (text, changed) = rewrite(FILE, &verdicts).expect("rewritten");
+        let (text, changed) = rewrite(FILE, verdicts.iter()).expect("rewritten");
         assert_eq!(changed, 2);
         assert_eq!(text, FILE.replace("289.1", "118.5").replace("60.5\n", "60.5\nbudget = 61.2\n"));
-        let again = parse(&text).expect("still good");
+        let again = parse("allocator", &text).expect("still good");
         assert_eq!((again[0].budget, again[1].budget), (Some(118.5), Some(61.2)));
         let verdicts = [verdict(&again[0], 118.41, true), verdict(&again[1], 61.27, true)];
         assert!(verdicts.iter().all(|verdict| !verdict.over_budget()), "a budget holds what it was made of");
-        assert_eq!(rewrite(&text, &verdicts).expect("rewritten"), (text.clone(), 0));
+        assert_eq!(rewrite(&text, verdicts.iter()).expect("rewritten"), (text.clone(), 0));
     }
 
     #[test]
     fn a_figure_above_its_budget_says_how_to_change_it() {
-        let goals = parse(FILE).expect("a good file");
+        let goals = parse("allocator", FILE).expect("a good file");
         assert_eq!(holds(&verdict(&goals[0], 289.1, true)), Ok(()));
         assert_eq!(holds(&verdict(&goals[1], 1.0, true)), Ok(()), "it has no budget");
         let text = holds(&verdict(&goals[0], 289.2, true)).expect_err("above");
@@ -123,11 +133,8 @@ mod tests {
 
     #[test]
     fn only_exact_figures_become_budgets() {
-        let goals = parse(FILE).expect("a good file");
-        let verdicts = [verdict(&goals[0], 118.41, true), verdict(&goals[1], 61.27, false)];
-        let (text, changed) = rewrite(FILE, &verdicts).expect("rewritten");
-        assert_eq!((changed, text.contains("61.2")), (1, false));
-        rewrite(FILE, &[verdict(&goals[0], 1.0, false)]).expect_err("nothing counted");
+        let goals = parse("allocator", FILE).expect("a good file");
+        write(&[verdict(&goals[0], 1.0, false)]).expect_err("nothing counted");
     }
 
     #[test]

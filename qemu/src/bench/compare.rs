@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::goals::{self, Better, Goal};
+use super::goals::{Better, Goal};
 use super::report::{Data, quantile};
 use super::{Mode, Run};
 
@@ -73,7 +73,7 @@ pub(crate) fn compare(before: &[Run], now: &[Run], goals: &[Goal]) -> Vec<Change
 
 /// As the goal says; without one, shares and rates get better by growing, costs by shrinking.
 fn better(goals: &[Goal], key: &Key, unit: &str) -> Better {
-    let goal = goals.iter().find(|goal| key.suite == goals::SUITE && goal.name == key.name);
+    let goal = goals.iter().find(|goal| key.suite == goal.suite && goal.name == key.name);
     let grows = unit == "%" || unit.ends_with("/s");
     goal.map_or(if grows { Better::Higher } else { Better::Lower }, |goal| goal.better)
 }

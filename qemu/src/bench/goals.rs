@@ -1,4 +1,5 @@
-//! Goals and budgets of the allocator's figures, from `allocator/goals.toml`, and figures held against them.
+//! Goals and budgets of the suites' figures, from a `goals.toml` beside what each measures, and figures held against
+//! them.
 
 use std::path::PathBuf;
 use std::{fmt, fs};
@@ -10,12 +11,16 @@ use super::report::Row;
 use super::{Mode, Run};
 use crate::workspace;
 
-/// The suite whose figures have goals.
-pub(crate) const SUITE: &str = "allocator";
+/// The suite that a default run measures.
+pub(crate) const ALLOCATOR: &str = "allocator";
 
-/// Where the goals are.
-pub(crate) fn path() -> PathBuf {
-    workspace::root().join("allocator").join("goals.toml")
+/// The suites whose figures have goals, and the files that lay them down.
+pub(crate) const SUITES: [(&str, &str); 2] =
+    [(ALLOCATOR, "allocator/goals.toml"), ("rtos", "kernel/goals.toml")];
+
+/// Where a suite's goals are.
+pub(crate) fn path(file: &str) -> PathBuf {
+    workspace::root().join(file)
 }
 
 /// Which way a figure gets better.
@@ -56,6 +61,7 @@ impl Better {
 /// What a figure is to reach.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Goal {
+    pub(crate) suite: &'static str,
     pub(crate) name: String,
     /// Unit that the figure must have, where it is laid down.
     pub(crate) unit: Option<String>,
@@ -81,27 +87,30 @@ impl Goal {
     /// Whether it is about this figure, in the unit that it is laid down in.
     pub(crate) fn is_about(&self, row: &Row) -> bool {
         let fits = self.unit.as_ref().is_none_or(|unit| *unit == row.unit);
-        row.suite == SUITE && row.name == self.name && fits
+        row.suite == self.suite && row.name == self.name && fits
     }
 }
 
 /// The goals of the workspace.
 pub(crate) fn load() -> Result<Vec<Goal>> {
-    let path = path();
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(&text).with_context(|| path.display().to_string())
+    let mut goals = Vec::new();
+    for (suite, file) in SUITES {
+        let text = fs::read_to_string(path(file)).with_context(|| format!("cannot read {file}"))?;
+        goals.extend(parse(suite, &text).with_context(|| file.to_owned())?);
+    }
+    Ok(goals)
 }
 
-/// Reads `goals.toml`: a table for each figure, in the order of the file.
-pub(crate) fn parse(text: &str) -> Result<Vec<Goal>> {
+/// Reads a suite's `goals.toml`: a table for each figure, in the order of the file.
+pub(crate) fn parse(suite: &'static str, text: &str) -> Result<Vec<Goal>> {
     let document: DocumentMut = text.parse()?;
-    let goals: Result<Vec<Goal>> = document.iter().map(|(name, item)| read(name, item)).collect();
+    let goals: Result<Vec<Goal>> = document.iter().map(|(name, item)| read(suite, name, item)).collect();
     let goals = goals?;
     ensure!(!goals.is_empty(), "no goals");
     Ok(goals)
 }
 
-fn read(name: &str, item: &Item) -> Result<Goal> {
+fn read(suite: &'static str, name: &str, item: &Item) -> Result<Goal> {
     const KNOWN: [&str; 7] = ["about", "unit", "better", "goal", "budget", "cores", "place"];
     let table = item.as_table_like().with_context(|| format!("{name} is not a table"))?;
     if let Some((unknown, _)) = table.iter().find(|(key, _)| !KNOWN.contains(key)) {
@@ -125,6 +134,7 @@ fn read(name: &str, item: &Item) -> Result<Goal> {
         }
     };
     Ok(Goal {
+        suite,
         cores,
         host,
         name: name.to_owned(),
@@ -175,12 +185,11 @@ impl fmt::Display for Verdict<'_> {
     }
 }
 
-/// Holds the runs against the goals that they could measure; nothing when none of them ran the suite that has goals.
+/// Holds the runs against the goals that they could measure; those of suites that none of them ran are left out.
 pub(crate) fn judge<'a>(goals: &'a [Goal], runs: &[Run]) -> Vec<Verdict<'a>> {
-    if !runs.iter().any(|run| run.report.rows.iter().any(|row| row.suite == SUITE)) {
-        return Vec::new();
-    }
-    goals.iter().filter(|goal| goal.applies(runs)).map(|goal| verdict(goal, runs)).collect()
+    let ran = |suite: &str| runs.iter().any(|run| run.report.rows.iter().any(|row| row.suite == suite));
+    let judged = goals.iter().filter(|goal| ran(goal.suite) && goal.applies(runs));
+    judged.map(|goal| verdict(goal, runs)).collect()
 }
 
 fn verdict<'a>(goal: &'a Goal, runs: &[Run]) -> Verdict<'a> {

@@ -144,8 +144,8 @@ mod tests {
 
     #[test]
     fn csv_has_a_line_for_each_value() {
-        let goals =
-            goals::parse("[malloc]\nbetter = \"lower\"\ngoal = 120\nbudget = 289.1\n").expect("goals");
+        let goals = goals::parse("allocator", "[malloc]\nbetter = \"lower\"\ngoal = 120\nbudget = 289.1\n")
+            .expect("goals");
         let text = csv(&sample::runs(), &goals);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "counted,1,allocator,malloc,1,,118.4,instructions/op,8000,120,289.1");

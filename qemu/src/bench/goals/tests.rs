@@ -26,7 +26,7 @@ fn run(mode: Mode, cores: u32, rows: &[(&str, f64, &str)]) -> Run {
 
 #[test]
 fn the_workspace_has_good_goals() {
-    let goals = super::load().expect("allocator/goals.toml");
+    let goals = super::load().expect("good files");
     let limit = |name: &str| {
         let goal = goals.iter().find(|goal| goal.name == name).unwrap_or_else(|| panic!("{name}"));
         (goal.better, goal.goal)
@@ -34,7 +34,8 @@ fn the_workspace_has_good_goals() {
     assert_eq!(limit("malloc"), (Better::Lower, 120.0));
     assert_eq!(limit("locks-per-drained"), (Better::Lower, 0.05));
     assert_eq!(limit("density-full"), (Better::Higher, 98.5));
-    assert_eq!(goals.len(), 27);
+    assert_eq!(limit("switch"), (Better::Lower, 150.0));
+    assert_eq!(goals.iter().filter(|goal| goal.suite == "allocator").count(), 27);
     assert_eq!(goals.iter().filter(|goal| goal.host).count(), 4);
 }
 
@@ -51,14 +52,14 @@ fn bad_files_are_refused() {
         ("[a]\nbetter = \"lower\"\ngoal = 1\ncores = -1", "`cores`"),
         ("[a\n", "TOML"),
     ] {
-        let error = format!("{:#}", parse(text).expect_err(text));
+        let error = format!("{:#}", parse("allocator", text).expect_err(text));
         assert!(error.contains(why), "{error} does not say {why}");
     }
 }
 
 #[test]
 fn goals_and_budgets_are_limits_from_the_right_side() {
-    let goals = parse(FILE).expect("a good file");
+    let goals = parse("allocator", FILE).expect("a good file");
     let judged = |malloc: f64, density: f64| {
         let rows = [("malloc", malloc, "instructions/op"), ("density-full", density, "%")];
         let runs = [run(Mode::Counted, 1, &rows)];
@@ -73,7 +74,7 @@ fn goals_and_budgets_are_limits_from_the_right_side() {
 
 #[test]
 fn what_was_not_measured_is_not_met() {
-    let goals = parse(FILE).expect("a good file");
+    let goals = parse("allocator", FILE).expect("a good file");
     let runs = [run(Mode::Counted, 1, &[("malloc", 1.0, "ns/op"), ("other", 1.0, "%")])];
     let verdicts = judge(&goals, &runs);
     assert!(verdicts.iter().all(|verdict| verdict.value.is_none() && !verdict.met()));
@@ -82,7 +83,7 @@ fn what_was_not_measured_is_not_met() {
 
 #[test]
 fn one_core_counts_and_otherwise_the_worst() {
-    let goals = parse(FILE).expect("a good file");
+    let goals = parse("allocator", FILE).expect("a good file");
     let many = |cores, density| run(Mode::Emulated, cores, &[("density-full", density, "%")]);
     let verdicts = |runs: &[Run]| {
         let verdicts = judge(&goals, runs);
@@ -97,7 +98,7 @@ fn one_core_counts_and_otherwise_the_worst() {
 
 #[test]
 fn another_suite_has_no_goals() {
-    let goals = parse(FILE).expect("a good file");
+    let goals = parse("allocator", FILE).expect("a good file");
     let mut other = run(Mode::Counted, 1, &[("malloc", 1.0, "instructions/op")]);
     other.report.rows.iter_mut().for_each(|row| row.suite = "ladder".into());
     assert!(judge(&goals, &[other]).is_empty());

@@ -3,7 +3,7 @@ use super::super::{Mode, Run, compare, goals, sample};
 use super::{WIDTH, changes, closing, number, put, table};
 
 fn goals_of(text: &str) -> Vec<goals::Goal> {
-    goals::parse(text).expect("good goals")
+    goals::parse("allocator", text).expect("good goals")
 }
 
 #[test]
