@@ -11,6 +11,7 @@ mod ladder;
 mod latency;
 mod memory;
 mod report;
+mod store;
 mod words;
 mod workbench;
 
@@ -132,6 +133,13 @@ static BENCHES: &[(&str, &str, &str, Place, Bench)] = &[
     ),
     ("allocator", "density-churned", "100,000 objects after as many pairs", Counted, density::churned),
     ("allocator", "burst", "200,000 deferred frees from each core at once", Anywhere, burst::burst),
+    ("store", "page", "store with our codec: write, read, ratio, the store's own part", Counted, store::page),
+    ("store", "lz4", "the same with LZ4", Counted, store::lz4),
+    ("store", "own-write", "a write into an empty slot, without the codec", Counted, store::own_write),
+    ("store", "release", "a page of zeros; slots given up, in runs of 64", Counted, store::zero_and_release),
+    ("store", "store-density", "objects to memory of the pool", Counted, store::density),
+    ("store", "checksum", "what checksums add", Counted, store::checksum),
+    ("store", "recompress", "all pages by the second codec", Counted, store::recompress),
     ("rtos", "switch", "voluntary switch to another task", Counted, latency::switch),
     ("rtos", "semaphore", "give and take of a free semaphore", Counted, latency::semaphore),
     ("rtos", "mutex", "lock and unlock of a free mutex", Counted, latency::mutex),

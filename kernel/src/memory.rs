@@ -94,6 +94,11 @@ impl Arena {
         Some(unsafe { core::slice::from_raw_parts_mut(first, count) })
     }
 
+    /// Bytes that are left, some of which alignment may take.
+    pub fn left(&self) -> usize {
+        self.0.len()
+    }
+
     fn take(&mut self, align: usize, size: usize) -> Option<&'static mut [u8]> {
         let rest = core::mem::take(&mut self.0);
         let skip = rest.as_ptr().align_offset(align);

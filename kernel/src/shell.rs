@@ -6,6 +6,7 @@
 mod guest;
 mod machine;
 mod store;
+mod swap;
 mod tools;
 
 use core::fmt::{self, Write as _};
@@ -96,7 +97,7 @@ static COMMANDS: &[Command] = commands![
     "tasks", "tasks", "tasks: core, priority, state" => machine::tasks;
     "mem", "mem", "memory: the image's parts, ranges, free frames" => machine::mem;
     "pool", "pool [classes]", "the compressed pool: objects, pages, metadata" => store::pool;
-    "swap", "swap", "swap devices of guests: what they hold" => store::swap;
+    "swap", "swap [VM [slots [FIRST [COUNT]] | idle [SECONDS] | recompress [idle] [huge] [--least BYTES] [--pages N] | limit PAGES|none | peak]]", "swap devices of guests: what they hold; mark what is idle, pack it anew with the second codec, change the limit, forget the peak" => swap::swap;
     "drain", "drain [flush]", "deferred frees: enqueued, drained, pending, interrupts" => store::drain;
     "vm", "vm list | start NAME | stop N | pause N | resume N | console N | stats N | wait N | kill N | run | start [--mode M] [--core C] [--seed S]", "virtual machines: those of the bundle by name, or without one the small guest; its mode 0 swaps, modes 1 to 6 each misbehave in a way, 7 measures exits" => guest::vm;
     "log", "log [stream on | stream off | dump]", "the defmt log: frames by core" => machine::log;

@@ -8,6 +8,8 @@
 //! | [`delivery`] | interrupts to virtual CPUs: list registers, virtual timer, waking and kicking |
 //! | [`trap`] | what a guest traps for: system registers, device registers, waiting |
 //! | [`devices`], [`console`], [`disk`] | the device bus; the guest's console; its swap disk |
+//! | [`store`] | the swap device for others than the guest |
+//! | [`store`] | the swap device for others than the guest |
 //! | [`hypercall`], [`firmware`] | calls: Bale's own for small guests; PSCI and SMCCC |
 //!
 //! A machine ends for a [`Reason`]; nothing that a guest does ends more than that guest. When it ends, everything it
@@ -25,8 +27,11 @@ mod disk;
 mod firmware;
 mod hypercall;
 mod memory;
+pub mod store;
 mod trap;
 mod vcpu;
+
+pub use self::vcpu::SCRATCH;
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -165,7 +170,9 @@ impl fmt::Display for StartError {
             Self::NoCodec => {
                 f.write_str("there is no codec of that name; known: lz4, lz4hc:1-9, page, deflate:1-9")
             }
-            Self::SwapTooLarge => f.write_str("the swap disk is too large: 960 MiB at most"),
+            Self::SwapTooLarge => {
+                f.write_str("the swap disk is too large: 960 MiB at most, 640 MiB with checksums")
+            }
         }
     }
 }
@@ -295,6 +302,8 @@ struct Slot {
     vgic: Lock<Vgic>,
     devices: devices::Devices,
     console: console::Console,
+    /// Callers that work on its swap device.
+    store_users: AtomicUsize,
 }
 
 static SLOTS: [Slot; MAX_VMS] = [const { Slot::new() }; MAX_VMS];
@@ -325,6 +334,7 @@ impl Slot {
             vgic: Lock::new(Vgic::new(1)),
             devices: devices::Devices::new(),
             console: console::Console::new(),
+            store_users: AtomicUsize::new(0),
         }
     }
 

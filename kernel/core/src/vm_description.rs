@@ -10,6 +10,8 @@
 //! | `swap` | bytes of its swap disk | none |
 //! | `quota` | bytes that the swap disk may take in the pool at most | the pool's own limit |
 //! | `codec` | name of a codec, as `lz4` or `deflate:1` | `lz4` |
+//! | `second` | name of the codec that recompresses them | none |
+//! | `checksum` | `on` for a checksum of each stored page, or `off` | `off` |
 //! | `cores` | physical cores for its virtual CPUs, as `1,2,4-7` | all but the first, in turn |
 //!
 //! Empty lines and lines that begin with `#` are left out. Each key may come once. The text is not trusted.
@@ -46,6 +48,10 @@ pub struct VmDescription {
     pub quota: Option<u64>,
     /// Name of the codec that packs its pages; the store knows which there are.
     pub codec: String<16>,
+    /// Name of the codec that recompresses them.
+    pub second: Option<String<16>>,
+    /// Whether stored pages have checksums.
+    pub checksum: bool,
     /// Physical cores for the virtual CPUs, in turn; empty for any.
     pub cores: Vec<u8, 16>,
 }
@@ -71,6 +77,8 @@ pub enum Wrong {
     Vcpus,
     /// A swap disk that is too large or no multiple of a page.
     Swap,
+    /// Neither `on` nor `off`.
+    Switch,
     /// Not a list of cores.
     Cores,
     /// `memory` is missing.
@@ -100,6 +108,7 @@ impl fmt::Display for Wrong {
             Self::Memory => write!(f, "memory must be whole 2 MiB, at most {} MiB", LARGEST_MEMORY >> 20),
             Self::Vcpus => write!(f, "vcpus must be 1 to {MAX_VCPUS}"),
             Self::Swap => write!(f, "swap must be whole pages of 4 KiB, at most {} GiB", LARGEST_SWAP >> 30),
+            Self::Switch => f.write_str("the value is `on` or `off`"),
             Self::Cores => f.write_str("cores must be a list such as 1,2,4-7"),
             Self::NoMemory => f.write_str("memory is missing"),
             Self::NoKernel => f.write_str("kernel is missing"),
@@ -117,7 +126,9 @@ impl fmt::Display for DescriptionError {
 }
 
 /// Keys, each with its bit in a mask of those seen.
-const KEYS: [&str; 9] = ["memory", "vcpus", "kernel", "initrd", "cmdline", "swap", "quota", "codec", "cores"];
+const KEYS: [&str; 11] = [
+    "memory", "vcpus", "kernel", "initrd", "cmdline", "swap", "quota", "codec", "second", "checksum", "cores",
+];
 
 impl VmDescription {
     /// Reads a description.
@@ -136,6 +147,8 @@ impl VmDescription {
             swap: 0,
             quota: None,
             codec: copy("lz4").unwrap_or_default(),
+            second: None,
+            checksum: false,
             cores: Vec::new(),
         };
         let mut seen = 0u16;
@@ -190,6 +203,14 @@ impl VmDescription {
             }
             "quota" => self.quota = Some(bytes(value)?),
             "codec" => self.codec = copy(value)?,
+            "second" => self.second = Some(copy(value)?),
+            "checksum" => {
+                self.checksum = match value {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err(Wrong::Switch),
+                }
+            }
             _ => self.cores = cores(value)?,
         }
         Ok(())
@@ -234,7 +255,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 1G\nquota = 64M\ncodec = deflate\ncores = 1,3-5\n";
+    const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 1G\nquota = 64M\ncodec = deflate\nsecond = lz4hc:9\nchecksum = on\ncores = 1,3-5\n";
 
     #[test]
     fn everything_named() {
@@ -245,6 +266,7 @@ mod tests {
         assert_eq!(description.command_line.as_str(), "console=ttyAMA0 a=b");
         assert_eq!((description.swap, description.quota), (1 << 30, Some(64 << 20)));
         assert_eq!(description.codec.as_str(), "deflate");
+        assert_eq!((description.second.as_deref(), description.checksum), (Some("lz4hc:9"), true));
         assert_eq!(description.cores.as_slice(), [1, 3, 4, 5]);
     }
 
@@ -264,6 +286,7 @@ mod tests {
             ("swap = 1", Wrong::Swap),
             ("swap = 65G", Wrong::Swap),
             ("codec = a-name-much-too-long", Wrong::TooLong),
+            ("checksum = yes", Wrong::Switch),
             ("cores = 5-3", Wrong::Cores),
             ("cores = 0-99", Wrong::Cores),
             ("cores = ", Wrong::Cores),

@@ -27,6 +27,13 @@ fn raw<R>(f: impl FnOnce() -> R) -> (u32, R) {
     (end.wrapping_sub(start), result)
 }
 
+/// Instructions of `f`, without those of measuring, and what it returned.
+#[inline(always)]
+pub(super) fn count<R>(overhead: u32, f: impl FnOnce() -> R) -> (u64, R) {
+    let (count, result) = raw(f);
+    (u64::from(count.saturating_sub(overhead)), result)
+}
+
 /// What measuring takes itself; `None` if the machine does not count instructions.
 pub(super) fn overhead() -> Option<u32> {
     let count = raw(|| core::hint::black_box(())).0;
@@ -93,8 +100,7 @@ impl Workbench {
     /// Instructions of `f`, without those of measuring.
     #[inline(always)]
     pub(super) fn count<R>(&self, f: impl FnOnce() -> R) -> (u64, R) {
-        let (count, result) = raw(f);
-        (u64::from(count.saturating_sub(self.overhead)), result)
+        count(self.overhead, f)
     }
 
     /// Sums the instructions of `f` over the handles of the first `count` words, which are used up.

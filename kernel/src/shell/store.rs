@@ -1,10 +1,10 @@
-//! Commands that show the store: `pool`, `swap`, `drain`.
+//! Commands that show the pool and its drain: `pool`, `drain`.
 
 use zsmalloc::CLASSES;
 
 use super::{Arguments, Outcome, fail};
 use crate::pool;
-use crate::{cores, println, vm};
+use crate::{cores, println};
 
 /// A share in tenths of a percent, as text of a percentage.
 fn percent(part: u64, whole: u64) -> (u64, u64) {
@@ -54,33 +54,6 @@ pub(super) fn pool(arguments: &Arguments<'_>) -> Outcome {
         }
         [other, ..] => fail(format_args!("pool takes nothing or `classes`, not {other}")),
     }
-}
-
-pub(super) fn swap(arguments: &Arguments<'_>) -> Outcome {
-    arguments.none()?;
-    println!(
-        "{:>3} {:>8} {:>8} {:>6} {:>6} {:>8} {:>8} {:>8} {:>6}",
-        "vm", "stored", "same", "raw", "ratio", "writes", "reads", "released", "failed"
-    );
-    for machine in vm::summaries() {
-        let swap = machine.swap;
-        let compressed = swap.stored - swap.same_filled;
-        let tenths = (compressed * 4096 * 10).checked_div(swap.compressed_bytes).unwrap_or(0);
-        println!(
-            "{:>3} {:>8} {:>8} {:>6} {:>4}.{} {:>8} {:>8} {:>8} {:>6}",
-            machine.slot,
-            swap.stored,
-            swap.same_filled,
-            swap.raw,
-            tenths / 10,
-            tenths % 10,
-            swap.writes,
-            swap.reads,
-            swap.released,
-            swap.failed_reads + swap.failed_writes
-        );
-    }
-    Ok(())
 }
 
 pub(super) fn drain(arguments: &Arguments<'_>) -> Outcome {

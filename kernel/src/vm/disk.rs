@@ -3,7 +3,7 @@
 //! Whoever notifies the device serves its queue, in its own task with interrupts unmasked; a second virtual CPU that notifies meanwhile leaves a
 //! mark and goes on. Locks: the disk before its registers; the registers are held for a look at the rings only, never over a page.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use bale_core::guest_tree::VIRTIO_SPI;
 use bale_core::vgic::PRIVATE;
@@ -11,19 +11,19 @@ use bale_core::virtio::block::{self, BLOCK, BlockStore, StoreError};
 use bale_core::virtio::mmio::{Effect, Refused, Registers};
 use bale_core::virtio::queue::Chain;
 use bale_core::vm_description::VmDescription;
-use bale_swap::{Codec, Scratch};
+use bale_swap::{Codec, Scratch, Setup, Tables};
 
 use super::memory::GuestMemory;
 use super::vcpu::SCRATCH;
-use super::{Slot, StartError, SwapDevice};
+use super::{Slot, StartError, SwapDevice, store};
 use crate::memory::frames::{self, Block};
 use crate::memory::{Arena, PAGE_SIZE};
 use crate::pool;
 use crate::sync::Lock;
 
-/// What a disk is made of: one block of memory, with the slot table in it.
+/// What a disk is made of: a block of memory with the slot table in it, and one for what a large table has beside it.
 pub(super) struct Disk {
-    block: u64,
+    blocks: Blocks,
     device: &'static SwapDevice,
     scratch: &'static mut Scratch,
     page: &'static mut [u8; BLOCK],
@@ -32,21 +32,31 @@ pub(super) struct Disk {
 
 impl Disk {
     /// A disk of so many slots.
-    fn new(slots: usize, quota: usize, codec: Codec) -> Result<Self, StartError> {
-        let block = frames::allocate_block().ok_or(StartError::OutOfMemory)?;
-        let (mut arena, block) = Arena::in_block(block);
+    fn new(slots: usize, checksum: bool, setup: Setup) -> Result<Self, StartError> {
+        let (mut blocks, mut arena) = Blocks::new()?;
         let mut place = || {
             let scratch = arena.place_copy(&SCRATCH)?;
             let page = arena.place([0; BLOCK])?;
             let chain = arena.place(Chain::default())?;
-            let table = arena.place_each(slots, || AtomicU64::new(0))?;
-            let device = arena.place(SwapDevice::new(pool::pool(), table, quota, codec))?;
-            Some(Self { block, device, scratch, page, chain })
+            let words = arena.place_each(slots, || AtomicU64::new(0))?;
+            let checks = if checksum { slots } else { 0 };
+            let (room, more) = (size_of::<SwapDevice>() + PAGE_SIZE, slots * 4 + checks * 8);
+            let mut second = if arena.left() < room + more { Some(blocks.second()?) } else { None };
+            let beside = second.as_mut().unwrap_or(&mut arena);
+            let tables = Tables {
+                slots: words,
+                notes: beside.place_each(slots, || AtomicU32::new(0))?,
+                checks: beside.place_each(checks, || AtomicU64::new(0))?,
+            };
+            Some((arena.place(SwapDevice::new(pool::pool(), tables, setup))?, scratch, page, chain))
         };
-        place().ok_or_else(|| {
-            release(block);
-            StartError::SwapTooLarge
-        })
+        match place() {
+            Some((device, scratch, page, chain)) => Ok(Self { blocks, device, scratch, page, chain }),
+            None => {
+                blocks.release();
+                Err(StartError::SwapTooLarge)
+            }
+        }
     }
 
     /// Gives up what the disk holds; how many slots held something. Its memory stays until [`Disk::release`], for those who look at its figures.
@@ -57,13 +67,36 @@ impl Disk {
 
     /// Gives its memory back.
     pub(super) fn release(self) {
-        release(self.block);
+        self.blocks.release();
     }
 }
 
-fn release(block: u64) {
-    // SAFETY: taken by `Disk::new`, and nobody refers to anything in it any more: the machine's status has forgotten the device.
-    frames::release_block(unsafe { Block::from_address(block) });
+/// Addresses of the blocks of a disk.
+struct Blocks(heapless::Vec<u64, 2>);
+
+impl Blocks {
+    /// One block, and the arena over it.
+    fn new() -> Result<(Self, Arena), StartError> {
+        let mut blocks = Self(heapless::Vec::new());
+        let arena = blocks.second().ok_or(StartError::OutOfMemory)?;
+        Ok((blocks, arena))
+    }
+
+    /// A further block.
+    fn second(&mut self) -> Option<Arena> {
+        let (arena, address) = Arena::in_block(frames::allocate_block()?);
+        // There is room for two, and a disk takes no more.
+        self.0.push(address).ok()?;
+        Some(arena)
+    }
+
+    fn release(self) {
+        for address in self.0 {
+            // SAFETY: taken in `second`, and nobody refers to anything in it any more: the machine's status has forgotten the device, and those
+            // who used it have been waited for.
+            frames::release_block(unsafe { Block::from_address(address) });
+        }
+    }
 }
 
 /// The store of one request.
@@ -129,10 +162,15 @@ impl DiskBay {
             return Ok(None);
         }
         let codec = Codec::from_name(&description.codec).ok_or(StartError::NoCodec)?;
+        let second = match &description.second {
+            Some(name) => Some(Codec::from_name(name).ok_or(StartError::NoCodec)?),
+            None => None,
+        };
         let whole = pool::pool().config().page_limit;
-        let quota =
+        let quota_pages =
             description.quota.map_or(whole, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX) / PAGE_SIZE);
-        let disk = Disk::new(slots, quota, codec)?;
+        let setup = Setup { quota_pages, codec, second, clock_shift: store::clock_shift() };
+        let disk = Disk::new(slots, description.checksum, setup)?;
         let device = disk.device;
         self.blocks.store(slots as u64, Ordering::Relaxed);
         *self.disk.lock() = Some(disk);

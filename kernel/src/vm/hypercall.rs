@@ -87,7 +87,8 @@ fn status<T>(result: Result<T, SwapError>) -> u64 {
     match result {
         Ok(_) => SUCCESS,
         Err(SwapError::NoSuchSlot) => NO_SUCH_SLOT,
-        Err(SwapError::Corrupt) => STORE_CORRUPT,
+        // A small guest's device has no backing device and no second codec.
+        Err(SwapError::Corrupt | SwapError::Backed | SwapError::Io | SwapError::NoCodec) => STORE_CORRUPT,
         Err(SwapError::Busy) => STORE_BUSY,
         Err(SwapError::PoolFull | SwapError::QuotaReached) => STORE_FULL,
     }

@@ -6,7 +6,7 @@
 //! both use it, which Linux does at every context switch.
 
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
 use bale_arch::gich::{self, VirtualInterface};
 use bale_arch::mask::Masked;
@@ -15,12 +15,14 @@ use bale_arch::vcpu::{self, Exit, Registers, SimdState, SystemState};
 use bale_core::exception::{Cause, Fault, Syndrome, fault_ipa};
 use bale_core::injection::Exception;
 use bale_core::vgic::{Lists, MAX_VCPUS};
-use bale_swap::{Codec, Scratch};
+use bale_swap::{Codec, Scratch, Setup, Tables};
 use spin::rwlock::RwLockReadGuard;
 
 use super::disk::Disk;
 use super::memory::GuestMemory;
-use super::{Kind, MAX_VMS, Power, Reason, SLOTS, Shared, Slot, SwapDevice, delivery, hypercall, trap};
+use super::{
+    Kind, MAX_VMS, Power, Reason, SLOTS, Shared, Slot, SwapDevice, delivery, hypercall, store, trap,
+};
 use crate::cores::{self, MAX_CORES};
 use crate::memory::{Arena, PAGE_SIZE};
 use crate::sync::Lock;
@@ -83,23 +85,27 @@ pub(super) struct Workspace {
 }
 
 /// What every codec's working memory is like at first: copied, since it is larger than what a stack should hold.
-pub(super) static SCRATCH: Scratch = Scratch::new();
+pub static SCRATCH: Scratch = Scratch::new();
 
 static WORKSPACES: [Lock<Option<Workspace>>; MAX_VMS] = [const { Lock::new(None) }; MAX_VMS];
 
 impl Workspace {
     fn new(slots: usize) -> Option<Self> {
-        let bytes = slots * 8 + size_of::<Scratch>() + size_of::<SwapDevice>() + 2 * PAGE_SIZE;
+        let bytes = slots * 12 + size_of::<Scratch>() + size_of::<SwapDevice>() + 2 * PAGE_SIZE;
         let mut arena = Arena::new(bytes)?;
         let page = arena.place([0; PAGE_SIZE])?;
-        let table = arena.place_each(slots, || AtomicU64::new(0))?;
+        let tables = Tables {
+            slots: arena.place_each(slots, || AtomicU64::new(0))?,
+            notes: arena.place_each(slots, || AtomicU32::new(0))?,
+            checks: &mut [],
+        };
         // The quota is the pool's own limit: one pool for all, and each guest may fill what is left.
-        let device = arena.place(SwapDevice::new(
-            pool::pool(),
-            table,
-            pool::pool().config().page_limit,
-            Codec::Lz4,
-        ))?;
+        let setup = Setup {
+            quota_pages: pool::pool().config().page_limit,
+            clock_shift: store::clock_shift(),
+            ..Setup::new(Codec::Lz4)
+        };
+        let device = arena.place(SwapDevice::new(pool::pool(), tables, setup))?;
         Some(Self { device, scratch: arena.place_copy(&SCRATCH)?, page })
     }
 }
@@ -470,8 +476,9 @@ impl Vcpu {
             super::release_memory(index);
             slot.console.flush(index);
             super::ended(index, released, release_ticks);
-            // Its figures are copied now.
+            // Its figures are copied now, and nobody finds the device any more.
             if let Some(disk) = disk {
+                slot.wait_for_store_users();
                 disk.release();
             }
         }

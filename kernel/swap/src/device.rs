@@ -3,15 +3,25 @@
 //! Locks: none. May be called from any task; not from an interrupt handler, since a write can drain rings. Interrupts are masked only for
 //! counting and, by [`Device::release`], for runs of [`RUN`] slots.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+mod backed;
+mod recompress;
+mod release;
+mod state;
 
-use zsmalloc::{Handle, Platform, Pool, class_of};
+pub use recompress::{Pick, Recompression, Workshop};
+pub use state::{Kind, SlotState};
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use zsmalloc::{Handle, ObjectView, Platform, Pool, class_of};
 
 use crate::{
+    check::{self, Verdict},
+    claim::Claim,
     codec::{Codec, Scratch},
     error::SwapError,
-    same,
-    slot::{self, Content, Word},
+    note, same,
+    slot::{self, Content, Object, Word},
     statistics::{Counters, Event, Statistics},
 };
 
@@ -32,27 +42,75 @@ pub enum Stored {
     Raw,
 }
 
+/// The memory of a device's slots: as many slots as the shorter one of `slots` and `notes` has.
+pub struct Tables<'p> {
+    /// A word for each slot.
+    pub slots: &'p mut [AtomicU64],
+    /// What is remembered of each slot: when it was used.
+    pub notes: &'p mut [AtomicU32],
+    /// A checksum for each slot; empty for a device without checksums.
+    pub checks: &'p mut [AtomicU64],
+}
+
+/// What a device is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Pages' bytes of the pool that its objects may take up.
+    pub quota_pages: usize,
+    /// What makes objects of pages.
+    pub codec: Codec,
+    /// What [`Device::recompress`] makes of them later.
+    pub second: Option<Codec>,
+    /// The device's clock ticks once in 2 to the power of this ticks of the platform's.
+    pub clock_shift: u32,
+}
+
+impl Setup {
+    /// A device without limit, without a second codec, whose clock is the platform's.
+    pub const fn new(codec: Codec) -> Self {
+        Self { quota_pages: usize::MAX, codec, second: None, clock_shift: 0 }
+    }
+}
+
 /// A table of slots over a shared pool.
 ///
 /// Dropping it releases what it holds.
 pub struct Device<'p, P: Platform> {
     pool: &'p Pool<P>,
     slots: &'p [AtomicU64],
-    codec: Codec,
-    quota: u64,
+    notes: &'p [AtomicU32],
+    checks: &'p [AtomicU64],
+    setup: Setup,
+    /// Bytes; changed while the device is used.
+    quota: AtomicU64,
     /// Bytes of stored objects and of those about to be, for the quota alone.
     charged: AtomicU64,
+    /// The most that was ever charged, or since it was forgotten.
+    peak: AtomicU64,
+    claim: Claim,
     counters: Counters,
 }
 
 impl<'p, P: Platform> Device<'p, P> {
-    /// A device with all of its slots empty, whose objects may take up `quota_pages` pages' bytes of the pool and are made by `codec`.
-    pub fn new(pool: &'p Pool<P>, slots: &'p mut [AtomicU64], quota_pages: usize, codec: Codec) -> Self {
-        for slot in &mut *slots {
-            *slot.get_mut() = 0;
+    /// A device with all of its slots empty.
+    pub fn new(pool: &'p Pool<P>, tables: Tables<'p>, setup: Setup) -> Self {
+        let Tables { slots, notes, checks } = tables;
+        let count = slots.len().min(notes.len());
+        let (slots, notes) = (&mut slots[..count], &mut notes[..count]);
+        slots.iter_mut().for_each(|slot| *slot.get_mut() = 0);
+        notes.iter_mut().for_each(|note| *note.get_mut() = 0);
+        Self {
+            pool,
+            slots,
+            notes,
+            checks: checks.get(..count).unwrap_or_default(),
+            setup,
+            quota: AtomicU64::new(bytes_of(setup.quota_pages)),
+            charged: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            claim: Claim::new(),
+            counters: Counters::new(),
         }
-        let quota = (quota_pages as u64).saturating_mul(PAGE_SIZE as u64);
-        Self { pool, slots, codec, quota, charged: AtomicU64::new(0), counters: Counters::new() }
     }
 
     /// Number of slots.
@@ -60,14 +118,33 @@ impl<'p, P: Platform> Device<'p, P> {
         self.slots.len()
     }
 
-    /// How its pages are compressed.
-    pub fn codec(&self) -> Codec {
-        self.codec
+    /// What it was made to be; the quota may have changed since.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Whether its objects have checksums.
+    pub fn is_checked(&self) -> bool {
+        !self.checks.is_empty()
+    }
+
+    /// Pages' bytes that its objects may take up from now on. What is there already stays.
+    pub fn set_quota(&self, pages: usize) {
+        // Relaxed, here and for all of the quota's words: numbers that are only compared.
+        self.quota.store(bytes_of(pages), Ordering::Relaxed);
     }
 
     /// Figures of the device.
     pub fn statistics(&self) -> Statistics {
-        self.counters.snapshot()
+        let mut statistics = self.counters.snapshot();
+        statistics.quota_bytes = self.quota.load(Ordering::Relaxed);
+        statistics.peak_bytes = self.peak.load(Ordering::Relaxed);
+        statistics
+    }
+
+    /// Begins anew with the peak of used bytes.
+    pub fn forget_peak(&self) {
+        self.peak.store(self.charged.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Stores a page; what the slot held before is freed at once. The page must not change meanwhile: give a private copy of a guest's.
@@ -82,48 +159,79 @@ impl<'p, P: Platform> Device<'p, P> {
     ) -> Result<Stored, SwapError> {
         let result = self.store(slot, page, scratch);
         if result.is_err() {
-            self.count(&[(Event::FailedWrites, 1)]);
+            self.count([(Event::FailedWrites, 1)]);
         }
         result
     }
 
-    fn store(&self, slot: usize, page: &[u8; PAGE_SIZE], scratch: &mut Scratch) -> Result<Stored, SwapError> {
-        let slot = self.slots.get(slot).ok_or(SwapError::NoSuchSlot)?;
-        let (stored, word) = match same::filling(page).and_then(Word::same) {
-            Some(word) => (Stored::Same, word),
+    pub(crate) fn store(
+        &self,
+        index: usize,
+        page: &[u8; PAGE_SIZE],
+        scratch: &mut Scratch,
+    ) -> Result<Stored, SwapError> {
+        let slot = self.slots.get(index).ok_or(SwapError::NoSuchSlot)?;
+        let (stored, word, check) = match same::filling(page).and_then(Word::same) {
+            Some(word) => (Stored::Same, word, 0),
             None => {
-                let bytes = self.codec.compress(page, scratch).filter(|bytes| worth_it(bytes.len()));
+                let bytes = self.setup.codec.compress(page, scratch).filter(|bytes| worth_it(bytes.len()));
                 let bytes = bytes.unwrap_or(page);
                 let handle = self.place(bytes, slot::peek(slot).length())?;
-                let stored =
-                    if bytes.len() == PAGE_SIZE { Stored::Raw } else { Stored::Compressed(bytes.len()) };
-                (stored, Word::object(handle, bytes.len()))
+                let word = Word::object(handle, bytes.len(), false);
+                let raw = bytes.len() == PAGE_SIZE;
+                let stored = if raw { Stored::Raw } else { Stored::Compressed(bytes.len()) };
+                (stored, word, self.check_of(word, bytes))
             }
         };
         let old = slot::swap(slot, word);
-        self.count(&[
-            (Event::Writes, 1),
-            (Event::Stored, u64::from(old.is_empty())),
-            (Event::Same, u64::from(word.is_same()).wrapping_sub(u64::from(old.is_same()))),
-            (Event::Raw, u64::from(is_raw(word)).wrapping_sub(u64::from(is_raw(old)))),
-            (Event::Bytes, (word.length() as u64).wrapping_sub(old.length() as u64)),
-        ]);
-        self.discharge(old.length());
-        if let Some(handle) = old.into_owned() {
-            // The page is stored, whatever becomes of the old one.
-            if self.pool.free(handle).is_err() {
-                self.count(&[(Event::Lost, 1)]);
-            }
+        self.keep_check(index, check);
+        if let Some(note) = self.notes.get(index) {
+            note::written(note, self.now());
         }
+        let raw = u64::from(stored == Stored::Raw);
+        self.account(old, word, [(Event::Writes, 1), (Event::RawEver, raw)]);
+        self.free_old(old);
         Ok(stored)
+    }
+
+    /// Frees the object of a word that was taken out, at once, if it is the caller's to free.
+    fn free_old(&self, old: Word) {
+        if !self.claim.leave(old)
+            && let Some(handle) = old.into_owned()
+        {
+            self.free(handle);
+        }
+    }
+
+    pub(crate) fn free(&self, handle: Handle) {
+        // The operation has succeeded, whatever becomes of the old object.
+        if self.pool.free(handle).is_err() {
+            self.count([(Event::Lost, 1)]);
+        }
+    }
+
+    /// One word in a slot instead of another, and what else there is to count.
+    #[inline]
+    fn account<const N: usize>(&self, old: Word, new: Word, events: [(Event, u64); N]) {
+        let change = |f: fn(Word) -> bool| u64::from(f(new)).wrapping_sub(u64::from(f(old)));
+        let changes = [
+            (Event::Stored, change(|word| !word.is_empty())),
+            (Event::Same, change(Word::is_same)),
+            (Event::Raw, change(is_raw)),
+            (Event::Second, change(Word::is_second)),
+            (Event::Backed, change(Word::is_backed)),
+            (Event::Bytes, (new.length() as u64).wrapping_sub(old.length() as u64)),
+        ];
+        self.counters.add(self.pool.platform(), events.into_iter().chain(changes));
+        self.discharge(old.length());
     }
 
     /// Makes an object of the bytes, under the quota. `leaving` bytes are about to go in exchange.
     fn place(&self, bytes: &[u8], leaving: usize) -> Result<Handle, SwapError> {
         let length = bytes.len() as u64;
-        // Relaxed: a number that is only compared with a limit.
         let charged = self.charged.fetch_add(length, Ordering::Relaxed).saturating_add(length);
-        let placed = if charged > self.quota.saturating_add(leaving as u64) {
+        let settled = charged.saturating_sub(leaving as u64);
+        let placed = if settled > self.quota.load(Ordering::Relaxed) {
             Err(SwapError::QuotaReached)
         } else {
             self.pool.malloc(bytes.len()).map_err(SwapError::from)
@@ -137,6 +245,8 @@ impl<'p, P: Platform> Device<'p, P> {
         });
         if filled.is_err() {
             self.discharge(bytes.len());
+        } else if settled > self.peak.load(Ordering::Relaxed) {
+            self.peak.fetch_max(settled, Ordering::Relaxed);
         }
         filled
     }
@@ -144,8 +254,9 @@ impl<'p, P: Platform> Device<'p, P> {
     /// Reads a page; zeros if nothing was ever stored in the slot. The slot keeps it.
     ///
     /// # Errors
-    /// [`SwapError::NoSuchSlot`]; [`SwapError::Busy`] if another read of this slot does not end. [`SwapError::Corrupt`] if the stored bytes are not
-    /// a page: then the content of `page` is not said.
+    /// [`SwapError::NoSuchSlot`]; [`SwapError::Busy`] if another read of this slot does not end; [`SwapError::Backed`] if the page is on the backing
+    /// device. [`SwapError::Corrupt`] if the stored bytes are not a page or not those that were stored: then the content of `page` is not said,
+    /// and the slot keeps the object for whoever wants to look.
     pub fn read(
         &self,
         slot: usize,
@@ -153,22 +264,34 @@ impl<'p, P: Platform> Device<'p, P> {
         scratch: &mut Scratch,
     ) -> Result<(), SwapError> {
         let result = self.load(slot, page, scratch);
-        let event = if result.is_ok() { Event::Reads } else { Event::FailedReads };
-        self.count(&[(event, 1)]);
+        let event = match result {
+            Ok(()) => Event::Reads,
+            Err(SwapError::Backed) => return result,
+            Err(SwapError::Corrupt) => {
+                self.count([(Event::Corrupt, 1)]);
+                Event::FailedReads
+            }
+            Err(_) => Event::FailedReads,
+        };
+        self.count([(event, 1)]);
         result
     }
 
-    fn load(&self, slot: usize, page: &mut [u8; PAGE_SIZE], scratch: &mut Scratch) -> Result<(), SwapError> {
-        let slot = self.slots.get(slot).ok_or(SwapError::NoSuchSlot)?;
+    fn load(&self, index: usize, page: &mut [u8; PAGE_SIZE], scratch: &mut Scratch) -> Result<(), SwapError> {
+        let slot = self.slots.get(index).ok_or(SwapError::NoSuchSlot)?;
         let word = slot::begin_read(slot)?;
+        if let Some(note) = self.notes.get(index) {
+            note::used(note, self.now());
+        }
         match word.content() {
             Content::Empty => page.fill(0),
             Content::Same(filling) => same::fill(page, filling),
-            Content::Object(handle, length) => {
-                let result = self.load_object(&handle, length, page, scratch);
+            Content::Backed => return Err(SwapError::Backed),
+            Content::Object(object) => {
+                let result = self.load_object(index, word, &object, page, scratch);
                 // Replaced or released meanwhile, and left to us.
-                if !slot::end_read(slot, word) {
-                    self.pool.free_deferred(&self.pool.platform().pin(), handle);
+                if !slot::end_read(slot, word) && !self.claim.leave(word) {
+                    self.pool.free_deferred(&self.pool.platform().pin(), object.handle);
                 }
                 return result;
             }
@@ -178,90 +301,90 @@ impl<'p, P: Platform> Device<'p, P> {
 
     fn load_object(
         &self,
-        handle: &Handle,
-        length: usize,
+        index: usize,
+        word: Word,
+        object: &Object,
         page: &mut [u8; PAGE_SIZE],
         scratch: &mut Scratch,
     ) -> Result<(), SwapError> {
-        let view = self.pool.read(handle)?;
-        if length == PAGE_SIZE {
-            return if view.copy_to(page) == PAGE_SIZE { Ok(()) } else { Err(SwapError::Corrupt) };
+        let view = self.pool.read(&object.handle)?;
+        if object.length == PAGE_SIZE {
+            copy_whole(&view, page)?;
+            return self.verify(index, word, page);
         }
+        let codec = self.codec_of(object.second)?;
         let (head, _) = view.parts();
-        let decoded = match head.get(..length) {
-            Some(bytes) => self.codec.decompress(bytes, page, scratch),
+        let decoded = match head.get(..object.length) {
+            Some(bytes) => {
+                self.verify(index, word, bytes)?;
+                codec.decompress(bytes, page, scratch)
+            }
             // It crosses into another page of its zspage.
             None => {
                 let Scratch { work, buffer } = scratch;
-                let whole = buffer.get_mut(..length).ok_or(SwapError::Corrupt)?;
-                if view.copy_to(whole) != length {
-                    return Err(SwapError::Corrupt);
-                }
-                self.codec.decompress_with(whole, page, work)
+                let whole = buffer.get_mut(..object.length).ok_or(SwapError::Corrupt)?;
+                copy_whole(&view, whole)?;
+                self.verify(index, word, whole)?;
+                codec.decompress_with(whole, page, work)
             }
         };
         decoded.ok_or(SwapError::Corrupt)
     }
 
-    /// Empties `count` slots from `first` on, their objects going through the deferred rings; how many held something.
-    ///
-    /// # Errors
-    /// [`SwapError::NoSuchSlot`] if the range reaches beyond the table; then nothing was released.
-    pub fn release(&self, first: usize, count: usize) -> Result<usize, SwapError> {
-        let end = first.checked_add(count).ok_or(SwapError::NoSuchSlot)?;
-        let range = self.slots.get(first..end).ok_or(SwapError::NoSuchSlot)?;
-        Ok(range.chunks(RUN).map(|run| self.release_run(run)).sum())
+    fn codec_of(&self, second: bool) -> Result<Codec, SwapError> {
+        if second { self.setup.second.ok_or(SwapError::Corrupt) } else { Ok(self.setup.codec) }
     }
 
-    fn release_run(&self, run: &[AtomicU64]) -> usize {
-        let (mut held, mut same, mut raw, mut bytes) = (0usize, 0u64, 0u64, 0usize);
-        let handles = run.iter().filter_map(|slot| {
-            if slot::peek(slot).is_empty() {
-                return None;
+    /// The check to be kept with an object; 0 without checks.
+    #[inline]
+    fn check_of(&self, word: Word, bytes: &[u8]) -> u64 {
+        if self.checks.is_empty() { 0 } else { check::of(word, bytes) }
+    }
+
+    #[inline]
+    fn keep_check(&self, index: usize, value: u64) {
+        if let Some(check) = self.checks.get(index) {
+            check::store(check, value);
+        }
+    }
+
+    #[inline]
+    fn verify(&self, index: usize, word: Word, bytes: &[u8]) -> Result<(), SwapError> {
+        let Some(check) = self.checks.get(index) else { return Ok(()) };
+        match check::verify(check, word, bytes) {
+            Verdict::Good => Ok(()),
+            Verdict::Wrong => Err(SwapError::Corrupt),
+            Verdict::Unknown => {
+                self.count([(Event::Unchecked, 1)]);
+                Ok(())
             }
-            let old = slot::swap(slot, Word::EMPTY);
-            held += usize::from(!old.is_empty());
-            same += u64::from(old.is_same());
-            raw += u64::from(is_raw(old));
-            bytes += old.length();
-            old.into_owned()
-        });
-        {
-            let pinned = self.pool.platform().pin();
-            self.pool.free_deferred_many(&pinned, handles);
         }
-        if held != 0 {
-            self.discharge(bytes);
-            self.count(&[
-                (Event::Released, held as u64),
-                (Event::Stored, (held as u64).wrapping_neg()),
-                (Event::Same, same.wrapping_neg()),
-                (Event::Raw, raw.wrapping_neg()),
-                (Event::Bytes, (bytes as u64).wrapping_neg()),
-            ]);
-        }
-        held
+    }
+
+    /// The device's clock.
+    fn now(&self) -> u32 {
+        // Its notes keep 24 bits.
+        (self.pool.platform().now().unbounded_shr(self.setup.clock_shift) & 0xffff_ffff) as u32
     }
 
     fn discharge(&self, bytes: usize) {
         if bytes != 0 {
-            // Relaxed: as in `place`.
             self.charged.fetch_sub(bytes as u64, Ordering::Relaxed);
         }
     }
 
     #[inline]
-    fn count(&self, amounts: &[(Event, u64)]) {
+    fn count<const N: usize>(&self, amounts: [(Event, u64); N]) {
         self.counters.add(self.pool.platform(), amounts);
     }
 }
 
-impl<P: Platform> Drop for Device<'_, P> {
-    fn drop(&mut self) {
-        for run in self.slots.chunks(RUN) {
-            self.release_run(run);
-        }
-    }
+fn bytes_of(pages: usize) -> u64 {
+    (pages as u64).saturating_mul(PAGE_SIZE as u64)
+}
+
+fn copy_whole<P: Platform>(view: &ObjectView<'_, P>, to: &mut [u8]) -> Result<(), SwapError> {
+    if view.copy_to(to) == to.len() { Ok(()) } else { Err(SwapError::Corrupt) }
 }
 
 fn is_raw(word: Word) -> bool {

@@ -13,8 +13,14 @@ pub enum SwapError {
     QuotaReached,
     /// What was stored cannot be read back.
     Corrupt,
-    /// Another read of the same slot does not come to its end.
+    /// Another read of the same slot does not come to its end, or another caller works on the device.
     Busy,
+    /// The page is on the backing device.
+    Backed,
+    /// The backing device failed.
+    Io,
+    /// The device has no second codec.
+    NoCodec,
 }
 
 impl From<zsmalloc::Error> for SwapError {
@@ -41,7 +47,10 @@ impl fmt::Display for SwapError {
             Self::PoolFull => "the pool is full",
             Self::QuotaReached => "the quota of the device is reached",
             Self::Corrupt => "the stored page is corrupt",
-            Self::Busy => "the slot is being read",
+            Self::Busy => "it is being worked on",
+            Self::Backed => "the page is on the backing device",
+            Self::Io => "the backing device failed",
+            Self::NoCodec => "the device has no second codec",
         })
     }
 }

@@ -2,19 +2,23 @@
 //!
 //! | bits | content of an object's slot |
 //! |---|---|
-//! | 0..47 | handle of the object |
-//! | 47..60 | length of the object, 1 to 4096; 4096 is a page stored as it is |
+//! | 0..47 | handle of the object, not 0 |
+//! | 47..59 | length of the object less one; a length of 4096 is a page stored as it is |
+//! | 59 | made by the device's second codec |
 //! | 60..63 | 0 |
 //! | 63 | a reader uses the object |
 //!
-//! A word of zero is an empty slot. A same-filled page is the word that fills it, bit 60 inverted, if that leaves bits 60 to 62 not all 0: for all
-//! words but those whose upper hexadecimal digit is 1 or 9. Of those, the ones made of two equal halves are one half in bits 0 to 32 under a length
-//! of 8191; a page filled with another one is compressed like any other.
+//! A word of zero is an empty slot; one with bit 47 alone says that the page is on the backing device. A same-filled page is the word that fills
+//! it, bit 60 inverted, if that leaves bits 60 to 62 not all 0: for all words but those whose upper hexadecimal digit is 1 or 9. Of those, the
+//! ones made of two equal halves are one half in bits 0 to 32 under bits 47 to 60, all set: no page that is stored as it is was made by a codec. A
+//! page filled with another one is compressed like any other.
 //!
 //! # Who owns the object
 //! The slot does. Whoever takes its word out by a swap owns the object from then on and frees it, unless the word says that a reader
 //! uses the object: then the reader finds its word gone when it is done, and frees it in the other's stead. So write and release
 //! never wait, and no lock is held over a copy or a codec. The word cannot come back meanwhile, since its handle is live.
+//!
+//! Who works on a page behind the guest's back (see `claim`) does not read the object for long: it copies the bytes out.
 
 use core::{
     hint::spin_loop,
@@ -25,16 +29,20 @@ use zsmalloc::{HANDLE_BITS, Handle};
 
 use crate::{device::PAGE_SIZE, error::SwapError};
 
+const HANDLE: u64 = (1 << HANDLE_BITS) - 1;
 const LENGTH_SHIFT: u32 = HANDLE_BITS;
-const LENGTH_MASK: u64 = (1 << 13) - 1;
+const LENGTH_MASK: u64 = (1 << 12) - 1;
+const SECOND: u64 = 1 << 59;
 /// Not all 0: a word that fills a page, with [`INVERTED`].
 const FILLING: u64 = 7 << 60;
 /// What pages are seldom filled with is what does not fit.
 const INVERTED: u64 = 1 << 60;
-/// A length that is none: half of a word fills a page.
-const HALF: u64 = LENGTH_MASK << LENGTH_SHIFT;
+/// A raw page of the second codec, which there is not: half of a word fills a page.
+const HALF: u64 = LENGTH_MASK << LENGTH_SHIFT | SECOND;
+/// On the backing device.
+const BACKED: u64 = 1 << LENGTH_SHIFT;
 const READING: u64 = 1 << 63;
-const _: () = assert!(LENGTH_SHIFT + 13 == 60 && (PAGE_SIZE as u64) < LENGTH_MASK);
+const _: () = assert!(LENGTH_SHIFT + 12 == 59 && PAGE_SIZE as u64 == LENGTH_MASK + 1);
 
 /// How often a second reader looks again: far longer than a page takes to decompress.
 const PATIENCE: u32 = 1 << 16;
@@ -44,7 +52,17 @@ const PATIENCE: u32 = 1 << 16;
 pub(crate) enum Content {
     Empty,
     Same(u64),
-    Object(Handle, usize),
+    Object(Object),
+    Backed,
+}
+
+/// What a word says of an object.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Object {
+    pub(crate) handle: Handle,
+    pub(crate) length: usize,
+    /// Whether the second codec made it.
+    pub(crate) second: bool,
 }
 
 /// A word that was taken out of a slot, or is to be put in.
@@ -53,6 +71,7 @@ pub(crate) struct Word(u64);
 
 impl Word {
     pub(crate) const EMPTY: Self = Self(0);
+    pub(crate) const BACKED: Self = Self(BACKED);
 
     /// A page filled with a word; `None` if a slot cannot say it.
     pub(crate) fn same(word: u64) -> Option<Self> {
@@ -66,9 +85,10 @@ impl Word {
         }
     }
 
-    pub(crate) fn object(handle: Handle, length: usize) -> Self {
-        debug_assert!((1..=PAGE_SIZE).contains(&length));
-        Self(handle.into_raw() | (length as u64) << LENGTH_SHIFT)
+    pub(crate) fn object(handle: Handle, length: usize, second: bool) -> Self {
+        debug_assert!((1..=PAGE_SIZE).contains(&length) && !(second && length == PAGE_SIZE));
+        let length = (length as u64).wrapping_sub(1) & LENGTH_MASK;
+        Self(handle.into_raw() | length << LENGTH_SHIFT | if second { SECOND } else { 0 })
     }
 
     pub(crate) fn is_empty(self) -> bool {
@@ -79,9 +99,21 @@ impl Word {
         self.0 & FILLING != 0 || self.0 & HALF == HALF
     }
 
+    pub(crate) fn is_backed(self) -> bool {
+        self.0 == BACKED
+    }
+
+    /// Whether a second codec made it.
+    pub(crate) fn is_second(self) -> bool {
+        self.length() != 0 && self.0 & SECOND != 0
+    }
+
     /// Length of the object; 0 if there is none.
     pub(crate) fn length(self) -> usize {
-        if self.is_same() { 0 } else { (self.0 >> LENGTH_SHIFT & LENGTH_MASK) as usize }
+        if self.is_same() || self.0 & HANDLE == 0 {
+            return 0;
+        }
+        (self.0 >> LENGTH_SHIFT & LENGTH_MASK) as usize + 1
     }
 
     /// What the word says, without regard to readers.
@@ -93,8 +125,12 @@ impl Word {
             let half = self.0 & 0xffff_ffff;
             return Content::Same(half << 32 | half);
         }
-        match Handle::from_raw(self.0 & ((1 << HANDLE_BITS) - 1)) {
-            Some(handle) => Content::Object(handle, self.length()),
+        match Handle::from_raw(self.0 & HANDLE) {
+            Some(handle) => {
+                let length = (self.0 >> LENGTH_SHIFT & LENGTH_MASK) as usize + 1;
+                Content::Object(Object { handle, length, second: self.0 & SECOND != 0 })
+            }
+            None if self.0 == BACKED => Content::Backed,
             None => Content::Empty,
         }
     }
@@ -102,9 +138,19 @@ impl Word {
     /// The object, if it is now the holder's of this word: not if a reader is still to free it.
     pub(crate) fn into_owned(self) -> Option<Handle> {
         match self.content() {
-            Content::Object(handle, _) if self.0 & READING == 0 => Some(handle),
+            Content::Object(object) if self.0 & READING == 0 => Some(object.handle),
             _ => None,
         }
+    }
+
+    /// Whether both are the same, read or not.
+    pub(crate) fn is(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !READING == 0
+    }
+
+    /// The word as a number, for who compares it later.
+    pub(crate) fn raw(self) -> u64 {
+        self.0
     }
 }
 
@@ -120,6 +166,13 @@ pub(crate) fn swap(slot: &AtomicU64, word: Word) -> Word {
     // Release: the object was filled before; pairs with the acquire in `begin_read`. Acquire: pairs with the release in `end_read` and in an
     // earlier swap, so that the object's free comes after its use.
     Word(slot.swap(word.0, Ordering::AcqRel))
+}
+
+/// Puts a word in if the slot holds just this one, which nobody reads.
+#[inline]
+pub(crate) fn replace(slot: &AtomicU64, old: Word, new: Word) -> bool {
+    // Both orders as in `swap`; Relaxed on failure: nothing was taken.
+    slot.compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
 /// Marks the slot's object as being read. A slot without object is only looked at.
@@ -161,10 +214,13 @@ mod tests {
 
     #[test]
     fn words_keep_their_content() {
-        for length in [1, 2047, PAGE_SIZE] {
-            let word = Word::object(handle(), length);
-            assert_eq!(word.content(), Content::Object(handle(), length));
-            assert_eq!((word.length(), word.is_same(), word.is_empty()), (length, false, false));
+        for (length, second) in
+            [(1, false), (2, false), (1, true), (2047, true), (PAGE_SIZE - 1, true), (PAGE_SIZE, false)]
+        {
+            let word = Word::object(handle(), length, second);
+            assert_eq!(word.content(), Content::Object(Object { handle: handle(), length, second }));
+            assert_eq!((word.length(), word.is_second()), (length, second));
+            assert!(!word.is_same() && !word.is_empty() && !word.is_backed());
         }
         for upper in 0..0x1000 {
             for lower in [0, 1, (1 << 52) - 1, 0x1234_5678] {
@@ -183,13 +239,15 @@ mod tests {
             let word = Word::same(filling).expect("two equal halves");
             assert_eq!((word.content(), word.length(), word.is_same()), (Content::Same(filling), 0, true));
         }
-        assert_eq!(Word::EMPTY.content(), Content::Empty);
+        assert_eq!((Word::EMPTY.content(), Word::EMPTY.length()), (Content::Empty, 0));
+        assert_eq!((Word::BACKED.content(), Word::BACKED.length()), (Content::Backed, 0));
+        assert!(Word::BACKED.is_backed() && !Word::BACKED.is_same() && !Word::BACKED.is_second());
     }
 
     #[test]
     fn an_object_that_is_read_is_left_to_the_reader() {
         let slot = AtomicU64::new(0);
-        swap(&slot, Word::object(handle(), 9));
+        swap(&slot, Word::object(handle(), 9, false));
         let read = begin_read(&slot).expect("nobody reads");
         assert_eq!(begin_read(&slot).err(), Some(SwapError::Busy));
         assert_eq!(swap(&slot, Word::same(3).expect("a small word")).into_owned(), None);
@@ -201,7 +259,7 @@ mod tests {
     #[test]
     fn an_object_that_was_read_stays_the_slots() {
         let slot = AtomicU64::new(0);
-        swap(&slot, Word::object(handle(), 9));
+        swap(&slot, Word::object(handle(), 9, false));
         let read = begin_read(&slot).expect("nobody reads");
         assert!(end_read(&slot, read));
         assert_eq!(swap(&slot, Word::EMPTY).into_owned(), Some(handle()));

@@ -18,8 +18,16 @@ pub struct Statistics {
     pub same_filled: u64,
     /// Of them, slots whose page is stored as it is, since it does not compress.
     pub raw: u64,
+    /// Of them, slots whose object the second codec made.
+    pub recompressed: u64,
+    /// Of them, slots whose page is on the backing device.
+    pub backed: u64,
     /// Bytes of the stored objects, each at its own length.
     pub compressed_bytes: u64,
+    /// What they may become.
+    pub quota_bytes: u64,
+    /// The most that they ever were, or since the peak was forgotten.
+    pub peak_bytes: u64,
     /// Pages written.
     pub writes: u64,
     /// Pages read, empty slots among them.
@@ -30,6 +38,16 @@ pub struct Statistics {
     pub failed_reads: u64,
     /// Slots emptied by a release.
     pub released: u64,
+    /// Pages that were stored as they are, also those that are gone again.
+    pub raw_ever: u64,
+    /// Pages that the second codec made smaller.
+    pub recompressions: u64,
+    /// Pages that it was tried on in vain.
+    pub without_gain: u64,
+    /// Reads that found something else than what was stored.
+    pub corrupt: u64,
+    /// Reads whose checksum was just being changed.
+    pub unchecked: u64,
     /// Objects that the pool did not know any more when they were to be freed: not 0 means that the table of slots was damaged.
     pub lost: u64,
 }
@@ -41,12 +59,21 @@ impl Statistics {
             stored: 0,
             same_filled: 0,
             raw: 0,
+            recompressed: 0,
+            backed: 0,
             compressed_bytes: 0,
+            quota_bytes: 0,
+            peak_bytes: 0,
             writes: 0,
             reads: 0,
             failed_writes: 0,
             failed_reads: 0,
             released: 0,
+            raw_ever: 0,
+            recompressions: 0,
+            without_gain: 0,
+            corrupt: 0,
+            unchecked: 0,
             lost: 0,
         }
     }
@@ -59,15 +86,24 @@ pub(crate) enum Event {
     Stored,
     Same,
     Raw,
+    Second,
+    Backed,
     Bytes,
     Writes,
     Reads,
     FailedWrites,
     FailedReads,
     Released,
+    RawEver,
+    Recompressed,
+    NoGain,
+    Corrupt,
+    Unchecked,
     Lost,
 }
 
+/// The events from this one on are no gauges: they only grow.
+const GROWING: usize = Event::Writes as usize;
 const EVENTS: usize = Event::Lost as usize + 1;
 
 #[repr(align(128))]
@@ -83,11 +119,11 @@ impl Counters {
 
     /// Adds to some counters of this core; amounts wrap, so a negative one is a two's complement.
     #[inline]
-    pub(crate) fn add<P: Platform>(&self, platform: &P, amounts: &[(Event, u64)]) {
+    pub(crate) fn add<P: Platform>(&self, platform: &P, amounts: impl IntoIterator<Item = (Event, u64)>) {
         let pinned = platform.pin();
         let counters = &self.0[pinned.core() % CORES].0;
         let alone = platform.cores() <= CORES;
-        for &(event, amount) in amounts {
+        for (event, amount) in amounts {
             let counter = &counters[event as usize];
             // Relaxed: statistics; nothing is reached through them. Without a second writer a load and a store lose nothing.
             if alone {
@@ -95,6 +131,14 @@ impl Counters {
             } else {
                 counter.fetch_add(amount, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// Sets to 0 what only grows. Exact when the device is at rest.
+    pub(crate) fn forget(&self) {
+        for counter in self.0.iter().flat_map(|core| &core.0[GROWING..]) {
+            // Relaxed: as in `add`.
+            counter.store(0, Ordering::Relaxed);
         }
     }
 
@@ -111,12 +155,21 @@ impl Counters {
             stored: gauge(Event::Stored),
             same_filled: gauge(Event::Same),
             raw: gauge(Event::Raw),
+            recompressed: gauge(Event::Second),
+            backed: gauge(Event::Backed),
+            quota_bytes: 0,
+            peak_bytes: 0,
             compressed_bytes: gauge(Event::Bytes),
             writes: sum(Event::Writes),
             reads: sum(Event::Reads),
             failed_writes: sum(Event::FailedWrites),
             failed_reads: sum(Event::FailedReads),
             released: sum(Event::Released),
+            raw_ever: sum(Event::RawEver),
+            recompressions: sum(Event::Recompressed),
+            without_gain: sum(Event::NoGain),
+            corrupt: sum(Event::Corrupt),
+            unchecked: sum(Event::Unchecked),
             lost: sum(Event::Lost),
         }
     }

@@ -3,7 +3,7 @@
 mod common;
 
 use bale_swap::{Codec, Device, Level, PAGE_SIZE, Scratch, Statistics, Stored, SwapError};
-use common::{Host, page, table};
+use common::{Host, Memory, page, setup};
 use zsmalloc::{Config, Handle, Pool};
 
 const POISON: [u8; PAGE_SIZE] = [0x5a; PAGE_SIZE];
@@ -31,8 +31,8 @@ fn each_kind_of_page_comes_back() {
 fn each_kind_of_page_comes_back_of(codec: Codec) {
     let host = Host::new(512, 1);
     let pool = Pool::new(&host, config()).expect("memory");
-    let mut slots = table(32);
-    let device = Device::new(&pool, &mut slots, 64, codec);
+    let mut memory = Memory::new(32);
+    let device = Device::new(&pool, memory.tables(), setup(64, codec));
     let mut scratch = Scratch::new();
     assert_eq!(content(&device, 0, &mut scratch), [0; PAGE_SIZE], "never written");
 
@@ -54,6 +54,9 @@ fn each_kind_of_page_comes_back_of(codec: Codec) {
         same_filled: 1,
         raw: 1,
         compressed_bytes: bytes as u64,
+        quota_bytes: 64 * PAGE_SIZE as u64,
+        peak_bytes: bytes as u64,
+        raw_ever: 1,
         writes: 14,
         reads: 15,
         ..Statistics::new()
@@ -65,8 +68,8 @@ fn each_kind_of_page_comes_back_of(codec: Codec) {
 fn pages_filled_with_a_word_come_back() {
     let host = Host::new(64, 1);
     let pool = Pool::new(&host, config()).expect("memory");
-    let mut slots = table(1);
-    let device = Device::new(&pool, &mut slots, 64, Codec::Page);
+    let mut memory = Memory::new(1);
+    let device = Device::new(&pool, memory.tables(), setup(64, Codec::Page));
     let mut scratch = Scratch::new();
     let fillings = [
         0,
@@ -102,8 +105,8 @@ fn objects_that_cross_pages_come_back() {
 fn objects_that_cross_pages_come_back_of(codec: Codec) {
     let host = Host::new(2048, 1);
     let pool = Pool::new(&host, config()).expect("memory");
-    let mut slots = table(512);
-    let device = Device::new(&pool, &mut slots, 2048, codec);
+    let mut memory = Memory::new(512);
+    let device = Device::new(&pool, memory.tables(), setup(2048, codec));
     let mut scratch = Scratch::new();
     let tag = |slot: usize| slot as u64 * 11 + 1;
     for slot in 0..512 {
@@ -121,8 +124,8 @@ fn objects_that_cross_pages_come_back_of(codec: Codec) {
 fn slots_beyond_the_table_are_refused() {
     let host = Host::new(64, 1);
     let pool = Pool::new(&host, config()).expect("memory");
-    let mut slots = table(4);
-    let device = Device::new(&pool, &mut slots, 64, Codec::Page);
+    let mut memory = Memory::new(4);
+    let device = Device::new(&pool, memory.tables(), setup(64, Codec::Page));
     let (mut scratch, mut out) = (Scratch::new(), POISON);
     for slot in [4, usize::MAX] {
         assert_eq!(device.write(slot, &POISON, &mut scratch), Err(SwapError::NoSuchSlot));
@@ -140,8 +143,8 @@ fn slots_beyond_the_table_are_refused() {
 fn a_release_goes_through_the_rings_and_empties_the_pool() {
     let host = Host::new(1024, 1);
     let pool = Pool::new(&host, config()).expect("memory");
-    let mut slots = table(300);
-    let device = Device::new(&pool, &mut slots, 1024, Codec::Page);
+    let mut memory = Memory::new(300);
+    let device = Device::new(&pool, memory.tables(), setup(1024, Codec::Page));
     let mut scratch = Scratch::new();
     for slot in (0..300).step_by(3) {
         device.write(slot, &page(slot as u64 + 1, 6), &mut scratch).expect("memory");
@@ -160,8 +163,8 @@ fn a_release_goes_through_the_rings_and_empties_the_pool() {
 fn a_dropped_device_leaves_nothing() {
     let host = Host::new(256, 1);
     let pool = Pool::new(&host, config()).expect("memory");
-    let mut slots = table(8);
-    let device = Device::new(&pool, &mut slots, 64, Codec::Page);
+    let mut memory = Memory::new(8);
+    let device = Device::new(&pool, memory.tables(), setup(64, Codec::Page));
     for slot in 0..8 {
         device.write(slot, &page(slot as u64, 4), &mut Scratch::new()).expect("memory");
     }
@@ -175,8 +178,8 @@ fn a_dropped_device_leaves_nothing() {
 fn the_quota_holds_and_old_content_survives() {
     let host = Host::new(256, 1);
     let pool = Pool::new(&host, config()).expect("memory");
-    let mut slots = table(8);
-    let device = Device::new(&pool, &mut slots, 2, Codec::Page);
+    let mut memory = Memory::new(8);
+    let device = Device::new(&pool, memory.tables(), setup(2, Codec::Page));
     let mut scratch = Scratch::new();
     device.write(0, &page(1, 16), &mut scratch).expect("within the quota");
     device.write(1, &page(2, 8), &mut scratch).expect("within the quota");
@@ -196,8 +199,8 @@ fn the_quota_holds_and_old_content_survives() {
 fn a_full_pool_refuses_and_old_content_survives() {
     let host = Host::new(256, 1);
     let pool = Pool::new(&host, Config { page_limit: 16, ..config() }).expect("memory");
-    let mut slots = table(64);
-    let device = Device::new(&pool, &mut slots, 1024, Codec::Page);
+    let mut memory = Memory::new(64);
+    let device = Device::new(&pool, memory.tables(), setup(1024, Codec::Page));
     let mut scratch = Scratch::new();
     let full = (0..64)
         .find(|&slot| match device.write(slot, &page(slot as u64 + 1, 16), &mut scratch) {
@@ -224,8 +227,8 @@ fn a_full_pool_refuses_and_old_content_survives() {
 fn an_overwritten_object_is_gone_at_once() {
     let host = Host::new(256, 1);
     let pool = Pool::new(&host, config()).expect("memory");
-    let mut slots = table(1);
-    let device = Device::new(&pool, &mut slots, 64, Codec::Page);
+    let mut memory = Memory::new(1);
+    let device = Device::new(&pool, memory.tables(), setup(64, Codec::Page));
     let mut scratch = Scratch::new();
     for tag in 0..200 {
         device.write(0, &page(tag, usize::try_from(tag % 17).expect("small")), &mut scratch).expect("memory");
@@ -246,8 +249,8 @@ fn damaged_bytes_are_an_error() {
 fn damaged_bytes_are_an_error_of(codec: Codec) {
     let host = Host::new(256, 1);
     let pool = Pool::new(&host, config()).expect("memory");
-    let mut slots = table(1);
-    let device = Device::new(&pool, &mut slots, 64, codec);
+    let mut memory = Memory::new(1);
+    let device = Device::new(&pool, memory.tables(), setup(64, codec));
     let mut scratch = Scratch::new();
     let Ok(Stored::Compressed(length)) = device.write(0, &page(1, 3), &mut scratch) else {
         panic!("it compresses")

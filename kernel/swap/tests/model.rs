@@ -4,8 +4,8 @@ mod common;
 
 use core::sync::atomic::Ordering;
 
-use bale_swap::{Codec, Device, Level, PAGE_SIZE, Scratch, SwapError};
-use common::{Host, page, table};
+use bale_swap::{Codec, Device, Level, PAGE_SIZE, Pick, Scratch, Setup, SwapError, Workshop};
+use common::{Host, Memory, page, setup};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::{collection::vec, test_runner::Config as Runs};
 use zsmalloc::{Config, Pool};
@@ -20,6 +20,8 @@ enum Operation {
     Release(usize, usize),
     Drain,
     Compact,
+    MarkIdle,
+    Recompress(usize, bool),
     /// The frame source refuses from the n-th request on, or never.
     Refuse(i64),
 }
@@ -32,6 +34,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (0..SLOTS, 0..SLOTS).prop_map(|(first, count)| Operation::Release(first, count)),
         1 => Just(Operation::Drain),
         1 => Just(Operation::Compact),
+        1 => Just(Operation::MarkIdle),
+        2 => (0..SLOTS, any::<bool>()).prop_map(|(first, idle)| Operation::Recompress(first, idle)),
         1 => (-1..4i64).prop_map(Operation::Refuse),
     ]
 }
@@ -54,12 +58,14 @@ proptest! {
     #![proptest_config(Runs { cases: 96, ..Runs::default() })]
 
     #[test]
-    fn a_device_is_a_table_of_pages(operations in vec(operation(), 1..400), limit in 8..64usize, quota in 8..64usize, codec in codec()) {
+    fn a_device_is_a_table_of_pages(operations in vec(operation(), 1..400), limit in 8..64usize, quota in 8..64usize,
+        codec in codec(), second in codec(), checked in any::<bool>()) {
         let host = Host::new(512, 1);
         let config = Config { ring_capacity: 128, watermark: 32, page_limit: limit, ..Config::default() };
         let pool = Pool::new(&host, config).expect("memory");
-        let mut words = table(SLOTS);
-        let device = Device::new(&pool, &mut words, quota, codec);
+        let mut memory = if checked { Memory::checked(SLOTS) } else { Memory::new(SLOTS) };
+        let device = Device::new(&pool, memory.tables(), Setup { second: Some(second), ..setup(quota, codec) });
+        let mut shop = Workshop::new();
         let mut scratch = Scratch::new();
         let mut shadow: Vec<Option<Box<[u8; PAGE_SIZE]>>> = vec![None; SLOTS];
         let mut failed = 0;
@@ -94,11 +100,19 @@ proptest! {
                 }
                 Operation::Drain => { pool.flush(); }
                 Operation::Compact => { pool.compact(16); }
+                Operation::MarkIdle => { device.mark_idle(0); }
+                Operation::Recompress(first, idle) => {
+                    let before = device.statistics().compressed_bytes;
+                    let pick = Pick { idle, huge: false, least: 0 };
+                    let done = device.recompress(first, SLOTS, pick, &mut shop).expect("a second codec");
+                    assert_eq!(done.next, SLOTS);
+                    assert_eq!(before - device.statistics().compressed_bytes, done.bytes as u64);
+                }
                 Operation::Refuse(after) => host.refuse_after.store(after, Ordering::Relaxed),
             }
             let now = device.statistics();
             assert_eq!(now.stored, shadow.iter().flatten().count() as u64);
-            assert_eq!((now.failed_writes, now.lost), (failed, 0));
+            assert_eq!((now.failed_writes, now.lost, now.corrupt, now.unchecked), (failed, 0, 0, 0));
             assert!(now.compressed_bytes <= (quota * PAGE_SIZE) as u64);
         }
         for (slot, expected) in shadow.iter().enumerate() {

@@ -1,12 +1,12 @@
-//! Threads as cores over one device: each page that is read must be a whole one that was written to that slot.
+//! Threads as cores over one device, and one that recompresses it: each page that is read must be a whole one that was written to that slot.
 
 mod common;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use bale_swap::{Codec, Device, PAGE_SIZE, Scratch, SwapError};
-use common::{Host, Random, page, set_core, table};
+use bale_swap::{Codec, Device, Level, PAGE_SIZE, Pick, Scratch, Setup, SwapError, Workshop};
+use common::{Host, Memory, Random, page, set_core, setup};
 use zsmalloc::{Config, Pool};
 
 const WORKERS: usize = 3;
@@ -53,11 +53,12 @@ fn work(device: &Device<'_, &Host>, core: usize, slots: usize) {
 }
 
 fn run(slots: usize) {
-    let host = Host::new(8192, WORKERS + 1);
+    let host = Host::new(8192, WORKERS + 2);
     let config = Config { ring_capacity: 128, watermark: 32, ..Config::default() };
     let pool = Pool::new(&host, config).expect("memory");
-    let mut words = table(slots);
-    let device = Device::new(&pool, &mut words, usize::MAX, Codec::Page);
+    let mut memory = Memory::checked(slots);
+    let second = Some(Codec::Deflate(Level::DEFAULT));
+    let device = Device::new(&pool, memory.tables(), Setup { second, ..setup(usize::MAX, Codec::Lz4) });
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS)
@@ -78,6 +79,15 @@ fn run(slots: usize) {
                 thread::yield_now();
             }
         });
+        scope.spawn(|| {
+            set_core(WORKERS + 1);
+            let mut shop = Box::new(Workshop::new());
+            let pick = Pick { idle: false, huge: false, least: 0 };
+            while !done.load(Ordering::Relaxed) {
+                device.recompress(0, usize::MAX, pick, &mut shop).expect("the only one");
+                thread::yield_now();
+            }
+        });
         let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
         done.store(true, Ordering::Relaxed);
         for result in results {
@@ -85,7 +95,8 @@ fn run(slots: usize) {
         }
     });
     let statistics = device.statistics();
-    assert_eq!(statistics.lost, 0);
+    assert_eq!((statistics.lost, statistics.corrupt), (0, 0));
+    assert!(statistics.recompressions > 0, "nothing was recompressed");
     assert_eq!(device.release(0, slots).map(|held| held as u64), Ok(statistics.stored));
     let end = device.statistics();
     assert_eq!((end.stored, end.same_filled, end.raw, end.compressed_bytes), (0, 0, 0, 0));

@@ -5,13 +5,14 @@ use core::{
     alloc::Layout,
     cell::Cell,
     marker::PhantomData,
-    sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 use std::{
     alloc::{alloc_zeroed, dealloc},
     sync::Mutex,
 };
 
+use bale_swap::{Codec, Setup, Tables};
 use zsmalloc::{Frame, Frames, PAGE_SIZE, PinnedCore, Platform};
 
 thread_local! {
@@ -158,7 +159,29 @@ pub(crate) fn page(tag: u64, noise: usize) -> [u8; PAGE_SIZE] {
     page
 }
 
-/// A table of empty slots.
-pub(crate) fn table(slots: usize) -> Vec<AtomicU64> {
-    (0..slots).map(|_| AtomicU64::new(0)).collect()
+/// The memory of a device's slots, with checksums or without.
+pub(crate) struct Memory {
+    slots: Vec<AtomicU64>,
+    notes: Vec<AtomicU32>,
+    checks: Vec<AtomicU64>,
+}
+
+impl Memory {
+    pub(crate) fn new(slots: usize) -> Self {
+        let words = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
+        Self { slots: words(slots), notes: (0..slots).map(|_| AtomicU32::new(0)).collect(), checks: words(0) }
+    }
+
+    pub(crate) fn checked(slots: usize) -> Self {
+        Self { checks: (0..slots).map(|_| AtomicU64::new(0)).collect(), ..Self::new(slots) }
+    }
+
+    pub(crate) fn tables(&mut self) -> Tables<'_> {
+        Tables { slots: &mut self.slots, notes: &mut self.notes, checks: &mut self.checks }
+    }
+}
+
+/// A device with a quota.
+pub(crate) fn setup(quota_pages: usize, codec: Codec) -> Setup {
+    Setup { quota_pages, ..Setup::new(codec) }
 }

@@ -1,0 +1,67 @@
+//! A machine's swap device for others than its guest: the shell looks at it and works on it while the machine runs.
+
+use core::ops::Deref;
+use core::sync::atomic::Ordering;
+
+use bale_arch::timer;
+
+use super::{SLOTS, Slot, SwapDevice};
+use crate::{clock, task};
+
+/// Between two looks at whether the last user has left.
+const PATIENCE_US: u64 = 100;
+
+/// A swap device's clock ticks about once a second: every 2 to the power of this ticks of the counter.
+pub fn clock_shift() -> u32 {
+    timer::frequency().next_power_of_two().ilog2()
+}
+
+/// Seconds in so many ticks of a device's clock.
+pub fn seconds(units: u32) -> u64 {
+    clock::to_us(u64::from(units) << clock_shift()) / 1_000_000
+}
+
+/// Ticks of a device's clock in so many seconds, rounded up.
+pub fn units(seconds: u64) -> u32 {
+    let ticks = clock::from_us(seconds.saturating_mul(1_000_000));
+    u32::try_from(ticks.div_ceil(1 << clock_shift())).unwrap_or(u32::MAX)
+}
+
+/// The right to use a machine's swap device; its memory stays while this lives. To be held for short: the machine cannot end meanwhile.
+pub struct StoreUser {
+    slot: &'static Slot,
+    device: &'static SwapDevice,
+}
+
+/// The swap device of the machine in this slot; `None` if no machine with one runs there.
+pub fn user(index: usize) -> Option<StoreUser> {
+    let slot = SLOTS.get(index)?;
+    let status = slot.status.lock();
+    let device = status.device?;
+    // Relaxed: ordered by the lock, under which the device is taken out of the status before its memory goes.
+    slot.store_users.fetch_add(1, Ordering::Relaxed);
+    Some(StoreUser { slot, device })
+}
+
+impl Deref for StoreUser {
+    type Target = SwapDevice;
+    fn deref(&self) -> &SwapDevice {
+        self.device
+    }
+}
+
+impl Drop for StoreUser {
+    fn drop(&mut self) {
+        // Release: the uses come before the memory's end; pairs with the acquire in `wait_for_store_users`.
+        self.slot.store_users.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Slot {
+    /// Waits for those who found the device before it was taken out of the status.
+    pub(super) fn wait_for_store_users(&self) {
+        while self.store_users.load(Ordering::Acquire) != 0 {
+            task::sleep_until(clock::now() + clock::from_us(PATIENCE_US));
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What is done with stored pages behind the guest's back: marks, recompression, checksums, limits, listings.
+
+mod common;
+
+use core::sync::atomic::Ordering;
+
+use bale_swap::{Codec, Device, Kind, Level, PAGE_SIZE, Pick, Scratch, Setup, Stored, SwapError, Workshop};
+use common::{Host, Memory, page, setup};
+use zsmalloc::{Config, Handle, Pool};
+
+const ALL: Pick = Pick { idle: false, huge: false, least: 0 };
+const SMALLER: Codec = Codec::Deflate(Level::DEFAULT);
+
+fn pool(host: &Host) -> Pool<&Host> {
+    Pool::new(host, Config { ring_capacity: 128, watermark: 32, ..Config::default() }).expect("memory")
+}
+
+fn two_codecs() -> Setup {
+    Setup { second: Some(SMALLER), ..setup(1024, Codec::Lz4) }
+}
+
+#[test]
+fn a_use_takes_the_mark_off() {
+    let host = Host::new(256, 1);
+    let pool = pool(&host);
+    let mut memory = Memory::new(4);
+    let device = Device::new(&pool, memory.tables(), Setup { clock_shift: 4, ..setup(64, Codec::Page) });
+    let (mut scratch, mut out) = (Scratch::new(), [0; PAGE_SIZE]);
+    device.write(0, &page(1, 4), &mut scratch).expect("memory");
+    device.write(1, &page(2, 4), &mut scratch).expect("memory");
+    device.write(2, &[9; PAGE_SIZE], &mut scratch).expect("a same-filled page");
+    host.clock.store(16 * 10, Ordering::Relaxed);
+    device.read(1, &mut out, &mut scratch).expect("stored");
+    host.clock.store(16 * 15, Ordering::Relaxed);
+    assert_eq!(device.state(0).map(|state| state.age), Some(15));
+    assert_eq!(device.state(1).map(|state| state.age), Some(5));
+    assert_eq!(device.mark_idle(16), 0);
+    assert_eq!(device.mark_idle(15), 1, "same-filled and empty slots have no object to be idle");
+    assert_eq!(device.mark_idle(0), 2);
+    device.read(0, &mut out, &mut scratch).expect("stored");
+    device.write(1, &page(3, 4), &mut scratch).expect("memory");
+    assert!((0..2).all(|slot| device.state(slot).is_some_and(|state| !state.idle)));
+    assert_eq!(device.state(4), None);
+}
+
+#[test]
+fn a_listing_shows_what_is_there() {
+    let host = Host::new(256, 1);
+    let pool = pool(&host);
+    let mut memory = Memory::new(4);
+    let device = Device::new(&pool, memory.tables(), setup(64, Codec::Page));
+    let mut scratch = Scratch::new();
+    device.write(1, &[9; PAGE_SIZE], &mut scratch).expect("memory");
+    let Ok(Stored::Compressed(length)) = device.write(2, &page(2, 4), &mut scratch) else {
+        panic!("it compresses")
+    };
+    device.write(3, &page(3, 16), &mut scratch).expect("memory");
+    device.mark_idle(0);
+    let states: Vec<_> = (0..4).filter_map(|slot| device.state(slot)).collect();
+    assert_eq!(
+        states.iter().map(|state| (state.kind, state.length)).collect::<Vec<_>>(),
+        [(Kind::Empty, 0), (Kind::Same, 0), (Kind::Compressed, length), (Kind::Raw, PAGE_SIZE)]
+    );
+    assert_eq!(
+        states.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["......", "s.....", "...i..", "..hi.."]
+    );
+}
+
+#[test]
+fn recompression_keeps_what_gains_and_remembers_what_does_not() {
+    let host = Host::new(2048, 1);
+    let pool = pool(&host);
+    let mut memory = Memory::checked(40);
+    let device = Device::new(&pool, memory.tables(), two_codecs());
+    let (mut scratch, mut shop) = (Scratch::new(), Workshop::new());
+    for slot in 0..40 {
+        device.write(slot, &page(slot as u64 + 1, slot % 17), &mut scratch).expect("memory");
+    }
+    let before = device.statistics();
+    assert_eq!(before.raw_ever, before.raw);
+    let mut sum = 0;
+    let mut next = 0;
+    while next < 40 {
+        // A few pages a step.
+        let done = device.recompress(next, 7, ALL, &mut shop).expect("a second codec");
+        assert!(done.tried <= 7 && done.next > next);
+        (next, sum) = (done.next, sum + done.bytes);
+    }
+    let after = device.statistics();
+    assert!(sum > 0 && after.recompressed > 10, "{after:?}");
+    assert_eq!(before.compressed_bytes - after.compressed_bytes, sum as u64);
+    assert_eq!(after.recompressions, after.recompressed);
+    assert_eq!(after.recompressions + after.without_gain, 40);
+    for slot in 0..40 {
+        let mut out = [0; PAGE_SIZE];
+        device.read(slot, &mut out, &mut scratch).expect("stored");
+        assert!(out == page(slot as u64 + 1, slot % 17), "slot {slot}");
+    }
+    let again = device.recompress(0, 40, ALL, &mut shop).expect("a second codec");
+    assert_eq!((again.tried, again.next), (0, 40), "neither what gained nor what did not is tried twice");
+    assert_eq!(device.statistics().unchecked, 0);
+    device.write(0, &page(77, 3), &mut scratch).expect("memory");
+    assert_eq!(device.recompress(0, 40, ALL, &mut shop).expect("a second codec").tried, 1, "written again");
+    assert_eq!(device.release(0, 40), Ok(40));
+    assert_eq!(device.statistics().recompressed, 0);
+    pool.flush();
+    assert_eq!((pool.stats().objects, pool.pages()), (0, 0));
+}
+
+#[test]
+fn recompression_takes_what_was_picked() {
+    let host = Host::new(512, 1);
+    let pool = pool(&host);
+    let mut memory = Memory::new(8);
+    let device = Device::new(&pool, memory.tables(), two_codecs());
+    let (mut scratch, mut shop, mut out) = (Scratch::new(), Workshop::new(), [0; PAGE_SIZE]);
+    for slot in 0..8 {
+        let noise = if slot < 4 { 16 } else { 6 };
+        device.write(slot, &page(slot as u64 + 1, noise), &mut scratch).expect("memory");
+    }
+    device.mark_idle(0);
+    device.read(3, &mut out, &mut scratch).expect("stored");
+    device.read(4, &mut out, &mut scratch).expect("stored");
+    let mut tried = |pick| device.recompress(0, 8, pick, &mut shop).expect("a second codec").tried;
+    assert_eq!(tried(Pick { idle: true, huge: true, least: 0 }), 3);
+    assert_eq!(tried(Pick { idle: false, huge: true, least: 0 }), 1);
+    assert_eq!(tried(Pick { idle: true, huge: false, least: 0 }), 3);
+    assert_eq!(tried(Pick { idle: false, huge: false, least: PAGE_SIZE }), 0);
+    assert_eq!(tried(ALL), 1);
+}
+
+#[test]
+fn without_a_second_codec_there_is_nothing_to_try() {
+    let host = Host::new(64, 1);
+    let pool = pool(&host);
+    let mut memory = Memory::new(1);
+    let device = Device::new(&pool, memory.tables(), setup(64, Codec::Lz4));
+    assert_eq!(device.recompress(0, 1, ALL, &mut Workshop::new()), Err(SwapError::NoCodec));
+}
+
+/// Writes bytes over every object of this length that lies near another one of its class.
+fn damage(pool: &Pool<&Host>, length: usize, bytes: &[u8]) -> usize {
+    let probe = pool.malloc(length).expect("memory").into_raw();
+    let near = (probe - 64..probe).flat_map(|raw| (0..256).map(move |n| raw & !(0xff << 25) | n << 25));
+    near.filter_map(Handle::from_raw).filter(|handle| pool.write(handle, bytes).is_ok()).count()
+}
+
+#[test]
+fn a_checksum_tells_one_page_from_another() {
+    for noise in [3, 16] {
+        let host = Host::new(256, 1);
+        let pool = pool(&host);
+        let mut memory = Memory::checked(2);
+        let device = Device::new(&pool, memory.tables(), two_codecs());
+        let (mut scratch, mut out) = (Scratch::new(), [0; PAGE_SIZE]);
+        device.write(0, &page(1, noise), &mut scratch).expect("memory");
+        let length = device.state(0).expect("a slot").length;
+        device.read(0, &mut out, &mut scratch).expect("good");
+        // Another page's object: it decompresses, but it is not what was stored.
+        let other = page(2, noise);
+        let bytes = Codec::Lz4.compress(&other, &mut scratch).map_or(other.to_vec(), <[u8]>::to_vec);
+        assert!(damage(&pool, length, &bytes[..length.min(bytes.len())]) > 0);
+        assert_eq!(device.read(0, &mut out, &mut scratch), Err(SwapError::Corrupt), "noise {noise}");
+        let done = device.recompress(0, 2, ALL, &mut Workshop::new()).expect("a second codec");
+        assert_eq!((done.tried, done.smaller), (0, 0), "what is corrupt is not hidden under a new checksum");
+        assert_eq!(device.state(0).map(|state| state.length), Some(length), "kept for diagnosis");
+        let now = device.statistics();
+        assert_eq!((now.corrupt, now.failed_reads, now.unchecked, now.stored), (1, 1, 0, 1));
+        device.write(0, &page(3, noise), &mut scratch).expect("memory");
+        device.read(0, &mut out, &mut scratch).expect("good again");
+    }
+}
+
+#[test]
+fn limits_change_and_peaks_are_kept() {
+    let host = Host::new(256, 1);
+    let pool = pool(&host);
+    let mut memory = Memory::new(4);
+    let device = Device::new(&pool, memory.tables(), setup(4, Codec::Lz4));
+    let mut scratch = Scratch::new();
+    for slot in 0..4 {
+        device.write(slot, &page(slot as u64 + 1, 16), &mut scratch).expect("memory");
+    }
+    device.set_quota(2);
+    assert_eq!(device.write(0, &page(9, 16), &mut scratch), Err(SwapError::QuotaReached));
+    device.release(1, 3).expect("slots");
+    device.write(0, &page(9, 16), &mut scratch).expect("within the quota again");
+    assert_eq!(device.statistics().peak_bytes, 4 * PAGE_SIZE as u64);
+    device.forget_peak();
+    assert_eq!(device.statistics().peak_bytes, PAGE_SIZE as u64);
+}
+
+#[test]
+fn a_reset_device_is_as_new() {
+    let host = Host::new(256, 1);
+    let pool = pool(&host);
+    let mut memory = Memory::new(4);
+    let device = Device::new(&pool, memory.tables(), setup(64, Codec::Page));
+    let empty = device.statistics();
+    for slot in 0..4 {
+        device.write(slot, &page(slot as u64, 5), &mut Scratch::new()).expect("memory");
+    }
+    assert_eq!(device.reset(), 4);
+    assert_eq!(device.statistics(), empty);
+    assert_eq!(pool.flush(), 4);
+}
