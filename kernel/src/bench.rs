@@ -135,6 +135,7 @@ static BENCHES: &[(&str, &str, &str, Place, Bench)] = &[
     ("allocator", "burst", "200,000 deferred frees from each core at once", Anywhere, burst::burst),
     ("store", "page", "store with our codec: write, read, ratio, the store's own part", Counted, store::page),
     ("store", "lz4", "the same with LZ4", Counted, store::lz4),
+    ("store", "against", "our codec and the second one against LZ4", Counted, store::against),
     ("store", "own-write", "a write into an empty slot, without the codec", Counted, store::own_write),
     ("store", "release", "a page of zeros; slots given up, in runs of 64", Counted, store::zero_and_release),
     ("store", "store-density", "objects to memory of the pool", Counted, store::density),

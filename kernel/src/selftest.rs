@@ -68,6 +68,7 @@ static TESTS: &[Test] = tests![
     copying::copy_matches_reference,
     copying::overlapping_moves,
     copying::set_and_compare,
+    copying::zero_pages_are_seen,
     copying::simd_registers_survive,
     framing::no_frame_has_two_owners,
     framing::one_core_gets_every_frame,

@@ -84,6 +84,18 @@ pub(crate) struct RunOptions {
     /// Swap disk of the guest
     #[arg(long, requires = "guest", value_name = "BYTES", value_parser = amount)]
     pub(crate) swap: Option<String>,
+    /// What packs the pages of its swap disk: page, lz4, lz4hc:1-9, deflate:1-9
+    #[arg(long, requires = "swap", value_name = "CODEC")]
+    pub(crate) codec: Option<String>,
+    /// What `swap N recompress` at the shell packs them anew with
+    #[arg(long, requires = "swap", value_name = "CODEC")]
+    pub(crate) second: Option<String>,
+    /// Bytes that they may take in the pool at most
+    #[arg(long, requires = "swap", value_name = "BYTES", value_parser = amount)]
+    pub(crate) quota: Option<String>,
+    /// A checksum for each of them
+    #[arg(long, requires = "swap")]
+    pub(crate) checksum: bool,
     /// What the guest's init does: boot, swap:SIZE:SECONDS
     #[arg(long, default_value = "boot", requires = "guest", value_name = "WORK", value_parser = work)]
     pub(crate) work: String,

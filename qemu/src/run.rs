@@ -120,6 +120,15 @@ fn guest(options: &RunOptions, built: &Built) -> Result<Vec<(String, Vec<u8>)>> 
         memory: options.guest_memory.clone(),
         vcpus: options.vcpus,
         swap: options.swap.clone(),
+        store: [
+            ("codec", options.codec.clone()),
+            ("second", options.second.clone()),
+            ("quota", options.quota.clone()),
+            ("checksum", options.checksum.then(|| "on".to_owned())),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect(),
         work: options.work.clone(),
     };
     Guest::make(built.linux_init.clone(), &shape, options.pages.as_deref())?.files()

@@ -9,7 +9,7 @@
 //! | `cmdline` | kernel command line | empty |
 //! | `swap` | bytes of its swap disk | none |
 //! | `quota` | bytes that the swap disk may take in the pool at most | the pool's own limit |
-//! | `codec` | name of a codec, as `lz4` or `deflate:1` | `lz4` |
+//! | `codec` | name of a codec, as `page`, `lz4` or `deflate:1` | `page` |
 //! | `second` | name of the codec that recompresses them | none |
 //! | `checksum` | `on` for a checksum of each stored page, or `off` | `off` |
 //! | `cores` | physical cores for its virtual CPUs, as `1,2,4-7` | all but the first, in turn |
@@ -146,7 +146,7 @@ impl VmDescription {
             command_line: String::new(),
             swap: 0,
             quota: None,
-            codec: copy("lz4").unwrap_or_default(),
+            codec: copy("page").unwrap_or_default(),
             second: None,
             checksum: false,
             cores: Vec::new(),

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use bale_arch::copy;
 use bale_arch::vcpu::SimdState;
 
 use super::{Verdict, ensure};
@@ -112,6 +113,20 @@ pub(super) fn set_and_compare() -> Verdict {
         }
     }
     frames::release([left, right]);
+    Ok(())
+}
+
+/// A page of zeros, and one with each of its bytes not zero.
+pub(super) fn zero_pages_are_seen() -> Verdict {
+    let (mut page, other) = two_frames()?;
+    page.bytes_mut().fill(0);
+    ensure!(copy::is_zero(page.bytes_mut()), "a page of zeros was not seen");
+    for at in 0..4096 {
+        page.bytes_mut()[at] = 0x80 >> (at % 8);
+        ensure!(!copy::is_zero(page.bytes_mut()), "byte {at} was not seen");
+        page.bytes_mut()[at] = 0;
+    }
+    frames::release([page, other]);
     Ok(())
 }
 

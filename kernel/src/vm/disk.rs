@@ -169,7 +169,7 @@ impl DiskBay {
         let whole = pool::pool().config().page_limit;
         let quota_pages =
             description.quota.map_or(whole, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX) / PAGE_SIZE);
-        let setup = Setup { quota_pages, codec, second, clock_shift: store::clock_shift() };
+        let setup = Setup { quota_pages, second, ..store::setup(codec) };
         let disk = Disk::new(slots, description.checksum, setup)?;
         let device = disk.device;
         self.blocks.store(slots as u64, Ordering::Relaxed);

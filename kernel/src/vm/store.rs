@@ -3,7 +3,8 @@
 use core::ops::Deref;
 use core::sync::atomic::Ordering;
 
-use bale_arch::timer;
+use bale_arch::{copy, timer};
+use bale_swap::{Codec, Setup};
 
 use super::{SLOTS, Slot, SwapDevice};
 use crate::{clock, task};
@@ -11,8 +12,13 @@ use crate::{clock, task};
 /// Between two looks at whether the last user has left.
 const PATIENCE_US: u64 = 100;
 
+/// What swap devices are like on this machine.
+pub fn setup(codec: Codec) -> Setup {
+    Setup { clock_shift: clock_shift(), is_zero: copy::is_zero, ..Setup::new(codec) }
+}
+
 /// A swap device's clock ticks about once a second: every 2 to the power of this ticks of the counter.
-pub fn clock_shift() -> u32 {
+fn clock_shift() -> u32 {
     timer::frequency().next_power_of_two().ilog2()
 }
 

@@ -100,11 +100,7 @@ impl Workspace {
             checks: &mut [],
         };
         // The quota is the pool's own limit: one pool for all, and each guest may fill what is left.
-        let setup = Setup {
-            quota_pages: pool::pool().config().page_limit,
-            clock_shift: store::clock_shift(),
-            ..Setup::new(Codec::Lz4)
-        };
+        let setup = Setup { quota_pages: pool::pool().config().page_limit, ..store::setup(Codec::Page) };
         let device = arena.place(SwapDevice::new(pool::pool(), tables, setup))?;
         Some(Self { device, scratch: arena.place_copy(&SCRATCH)?, page })
     }

@@ -9,7 +9,7 @@ mod release;
 mod state;
 
 pub use recompress::{Pick, Recompression, Workshop};
-pub use state::{Kind, SlotState};
+pub use state::SlotState;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -53,7 +53,7 @@ pub struct Tables<'p> {
 }
 
 /// What a device is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Setup {
     /// Pages' bytes of the pool that its objects may take up.
     pub quota_pages: usize,
@@ -63,12 +63,14 @@ pub struct Setup {
     pub second: Option<Codec>,
     /// The device's clock ticks once in 2 to the power of this ticks of the platform's.
     pub clock_shift: u32,
+    /// Whether a page is all zeros: for a platform that has a quicker test than portable code.
+    pub is_zero: fn(&[u8; PAGE_SIZE]) -> bool,
 }
 
 impl Setup {
     /// A device without limit, without a second codec, whose clock is the platform's.
     pub const fn new(codec: Codec) -> Self {
-        Self { quota_pages: usize::MAX, codec, second: None, clock_shift: 0 }
+        Self { quota_pages: usize::MAX, codec, second: None, clock_shift: 0, is_zero: same::is_zero }
     }
 }
 
@@ -159,7 +161,7 @@ impl<'p, P: Platform> Device<'p, P> {
     ) -> Result<Stored, SwapError> {
         let result = self.store(slot, page, scratch);
         if result.is_err() {
-            self.count([(Event::FailedWrites, 1)]);
+            self.count(Event::FailedWrites);
         }
         result
     }
@@ -171,7 +173,7 @@ impl<'p, P: Platform> Device<'p, P> {
         scratch: &mut Scratch,
     ) -> Result<Stored, SwapError> {
         let slot = self.slots.get(index).ok_or(SwapError::NoSuchSlot)?;
-        let (stored, word, check) = match same::filling(page).and_then(Word::same) {
+        let (stored, word, check) = match same::filling(page, self.setup.is_zero).and_then(Word::same) {
             Some(word) => (Stored::Same, word, 0),
             None => {
                 let bytes = self.setup.codec.compress(page, scratch).filter(|bytes| worth_it(bytes.len()));
@@ -206,24 +208,21 @@ impl<'p, P: Platform> Device<'p, P> {
     pub(crate) fn free(&self, handle: Handle) {
         // The operation has succeeded, whatever becomes of the old object.
         if self.pool.free(handle).is_err() {
-            self.count([(Event::Lost, 1)]);
+            self.count(Event::Lost);
         }
     }
 
     /// One word in a slot instead of another, and what else there is to count.
-    #[inline]
+    #[inline(always)]
     fn account<const N: usize>(&self, old: Word, new: Word, events: [(Event, u64); N]) {
-        let change = |f: fn(Word) -> bool| u64::from(f(new)).wrapping_sub(u64::from(f(old)));
-        let changes = [
-            (Event::Stored, change(|word| !word.is_empty())),
-            (Event::Same, change(Word::is_same)),
-            (Event::Raw, change(is_raw)),
-            (Event::Second, change(Word::is_second)),
-            (Event::Backed, change(Word::is_backed)),
-            (Event::Bytes, (new.length() as u64).wrapping_sub(old.length() as u64)),
-        ];
-        self.counters.add(self.pool.platform(), events.into_iter().chain(changes));
-        self.discharge(old.length());
+        let (old_length, new_length) = (old.length() as u64, new.length() as u64);
+        self.counters.edit(self.pool.platform(), |pen| {
+            events.into_iter().for_each(|(event, amount)| pen.add(event, amount));
+            pen.add_slots(old.kind(), 1u64.wrapping_neg());
+            pen.add_slots(new.kind(), 1);
+            pen.add(Event::Bytes, new_length.wrapping_sub(old_length));
+        });
+        self.discharge(old_length);
     }
 
     /// Makes an object of the bytes, under the quota. `leaving` bytes are about to go in exchange.
@@ -244,7 +243,7 @@ impl<'p, P: Platform> Device<'p, P> {
             }
         });
         if filled.is_err() {
-            self.discharge(bytes.len());
+            self.discharge(length);
         } else if settled > self.peak.load(Ordering::Relaxed) {
             self.peak.fetch_max(settled, Ordering::Relaxed);
         }
@@ -268,12 +267,12 @@ impl<'p, P: Platform> Device<'p, P> {
             Ok(()) => Event::Reads,
             Err(SwapError::Backed) => return result,
             Err(SwapError::Corrupt) => {
-                self.count([(Event::Corrupt, 1)]);
+                self.count(Event::Corrupt);
                 Event::FailedReads
             }
             Err(_) => Event::FailedReads,
         };
-        self.count([(event, 1)]);
+        self.count(event);
         result
     }
 
@@ -355,7 +354,7 @@ impl<'p, P: Platform> Device<'p, P> {
             Verdict::Good => Ok(()),
             Verdict::Wrong => Err(SwapError::Corrupt),
             Verdict::Unknown => {
-                self.count([(Event::Unchecked, 1)]);
+                self.count(Event::Unchecked);
                 Ok(())
             }
         }
@@ -367,15 +366,15 @@ impl<'p, P: Platform> Device<'p, P> {
         (self.pool.platform().now().unbounded_shr(self.setup.clock_shift) & 0xffff_ffff) as u32
     }
 
-    fn discharge(&self, bytes: usize) {
+    fn discharge(&self, bytes: u64) {
         if bytes != 0 {
-            self.charged.fetch_sub(bytes as u64, Ordering::Relaxed);
+            self.charged.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 
     #[inline]
-    fn count<const N: usize>(&self, amounts: [(Event, u64); N]) {
-        self.counters.add(self.pool.platform(), amounts);
+    fn count(&self, event: Event) {
+        self.counters.edit(self.pool.platform(), |pen| pen.add(event, 1));
     }
 }
 

@@ -44,6 +44,7 @@ mod statistics;
 
 pub use cache::{Backing, Blocks, Cache, CacheStatistics, IoError, Placed, Reject, Writeback};
 pub use codec::{Codec, Level, Scratch};
-pub use device::{Device, Kind, PAGE_SIZE, Pick, Recompression, Setup, SlotState, Stored, Tables, Workshop};
+pub use device::{Device, PAGE_SIZE, Pick, Recompression, Setup, SlotState, Stored, Tables, Workshop};
 pub use error::SwapError;
+pub use slot::Kind;
 pub use statistics::Statistics;

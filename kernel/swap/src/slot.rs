@@ -65,6 +65,27 @@ pub(crate) struct Object {
     pub(crate) second: bool,
 }
 
+/// What a slot holds, as it is counted and listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Kind {
+    /// Nothing.
+    Empty,
+    /// A page that is one word over and over.
+    Same,
+    /// A page compressed by the device's codec.
+    Compressed,
+    /// A page compressed by its second codec.
+    Recompressed,
+    /// A page as it is, since it does not compress.
+    Raw,
+    /// A page on the backing device.
+    Backed,
+}
+
+/// How many kinds there are.
+pub(crate) const KINDS: usize = Kind::Backed as usize + 1;
+
 /// A word that was taken out of a slot, or is to be put in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Word(u64);
@@ -99,13 +120,22 @@ impl Word {
         self.0 & FILLING != 0 || self.0 & HALF == HALF
     }
 
-    pub(crate) fn is_backed(self) -> bool {
-        self.0 == BACKED
-    }
-
-    /// Whether a second codec made it.
-    pub(crate) fn is_second(self) -> bool {
-        self.length() != 0 && self.0 & SECOND != 0
+    /// What it says, roughly.
+    #[inline]
+    pub(crate) fn kind(self) -> Kind {
+        const RAW: u64 = LENGTH_MASK << LENGTH_SHIFT;
+        if self.0 & FILLING != 0 {
+            return Kind::Same;
+        }
+        if self.0 & HANDLE == 0 && self.0 & HALF != HALF {
+            return if self.0 == 0 { Kind::Empty } else { Kind::Backed };
+        }
+        match (self.0 & RAW == RAW, self.0 & SECOND != 0) {
+            (true, true) => Kind::Same,
+            (true, false) => Kind::Raw,
+            (false, true) => Kind::Recompressed,
+            (false, false) => Kind::Compressed,
+        }
     }
 
     /// Length of the object; 0 if there is none.
@@ -133,6 +163,15 @@ impl Word {
             None if self.0 == BACKED => Content::Backed,
             None => Content::Empty,
         }
+    }
+
+    /// The handle of an object that nobody reads, and the fields above it: its length less one, and 4096 more of the second codec.
+    #[inline(always)]
+    pub(crate) fn plain_object(self) -> Option<(Handle, u64)> {
+        if self.0 & (FILLING | READING) != 0 || self.0 & HALF == HALF {
+            return None;
+        }
+        Handle::from_raw(self.0 & HANDLE).map(|handle| (handle, self.0 >> LENGTH_SHIFT))
     }
 
     /// The object, if it is now the holder's of this word: not if a reader is still to free it.
@@ -219,8 +258,13 @@ mod tests {
         {
             let word = Word::object(handle(), length, second);
             assert_eq!(word.content(), Content::Object(Object { handle: handle(), length, second }));
-            assert_eq!((word.length(), word.is_second()), (length, second));
-            assert!(!word.is_same() && !word.is_empty() && !word.is_backed());
+            assert_eq!(word.length(), length);
+            let kind = match (length, second) {
+                (PAGE_SIZE, _) => Kind::Raw,
+                (_, true) => Kind::Recompressed,
+                (_, false) => Kind::Compressed,
+            };
+            assert!(word.kind() == kind && !word.is_same() && !word.is_empty());
         }
         for upper in 0..0x1000 {
             for lower in [0, 1, (1 << 52) - 1, 0x1234_5678] {
@@ -231,17 +275,18 @@ mod tests {
                 };
                 assert_eq!(word.content(), Content::Same(filling));
                 assert_eq!((word.length(), word.is_empty(), word.into_owned()), (0, false, None));
-                assert!(word.is_same());
+                assert!(word.is_same() && word.kind() == Kind::Same);
             }
         }
         for half in [0x1000_0000, 0x9999_9999, 0x1fff_ffff] {
             let filling = half << 32 | half;
             let word = Word::same(filling).expect("two equal halves");
             assert_eq!((word.content(), word.length(), word.is_same()), (Content::Same(filling), 0, true));
+            assert_eq!(word.kind(), Kind::Same);
         }
         assert_eq!((Word::EMPTY.content(), Word::EMPTY.length()), (Content::Empty, 0));
         assert_eq!((Word::BACKED.content(), Word::BACKED.length()), (Content::Backed, 0));
-        assert!(Word::BACKED.is_backed() && !Word::BACKED.is_same() && !Word::BACKED.is_second());
+        assert_eq!((Word::EMPTY.kind(), Word::BACKED.kind()), (Kind::Empty, Kind::Backed));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use zsmalloc::{PinnedCore, Platform};
 
+use crate::slot::{KINDS, Kind};
+
 const CORES: usize = 16;
 
 /// Figures of a device.
@@ -79,16 +81,12 @@ impl Statistics {
     }
 }
 
-/// What is counted; the gauges go up and down and wrap in a core's own counters, only their sum has a meaning.
+/// What is counted, behind the slots of each [`Kind`]; those and the bytes go up and down and wrap in a core's own counters, only their sum
+/// has a meaning.
 #[derive(Clone, Copy)]
 #[repr(usize)]
 pub(crate) enum Event {
-    Stored,
-    Same,
-    Raw,
-    Second,
-    Backed,
-    Bytes,
+    Bytes = KINDS,
     Writes,
     Reads,
     FailedWrites,
@@ -104,62 +102,87 @@ pub(crate) enum Event {
 
 /// The events from this one on are no gauges: they only grow.
 const GROWING: usize = Event::Writes as usize;
-const EVENTS: usize = Event::Lost as usize + 1;
+/// Room for all of them: a power of two, so that a remainder is a mask.
+const ROOM: usize = 32;
+const _: () = assert!((Event::Lost as usize) < ROOM);
 
 #[repr(align(128))]
-struct PerCore([AtomicU64; EVENTS]);
+struct PerCore([AtomicU64; ROOM]);
+
+/// A core's counters, for that core alone.
+#[derive(Clone, Copy)]
+pub(crate) struct Pen<'c> {
+    counters: &'c [AtomicU64; ROOM],
+    alone: bool,
+}
+
+impl Pen<'_> {
+    /// Adds to a counter; amounts wrap, so a negative one is a two's complement.
+    #[inline(always)]
+    pub(crate) fn add(self, event: Event, amount: u64) {
+        self.add_at(event as usize, amount);
+    }
+
+    /// Adds to the number of slots of a kind.
+    #[inline(always)]
+    pub(crate) fn add_slots(self, kind: Kind, amount: u64) {
+        self.add_at(kind as usize, amount);
+    }
+
+    #[inline(always)]
+    fn add_at(self, place: usize, amount: u64) {
+        // All places are below: the remainder only says so.
+        let counter = &self.counters[place % ROOM];
+        // Relaxed: statistics; nothing is reached through them. Without a second writer a load and a store lose nothing.
+        if self.alone {
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+        } else {
+            counter.fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+}
 
 /// The counters of a device.
 pub(crate) struct Counters([PerCore; CORES]);
 
 impl Counters {
     pub(crate) const fn new() -> Self {
-        Self([const { PerCore([const { AtomicU64::new(0) }; EVENTS]) }; CORES])
+        Self([const { PerCore([const { AtomicU64::new(0) }; ROOM]) }; CORES])
     }
 
-    /// Adds to some counters of this core; amounts wrap, so a negative one is a two's complement.
-    #[inline]
-    pub(crate) fn add<P: Platform>(&self, platform: &P, amounts: impl IntoIterator<Item = (Event, u64)>) {
+    /// Changes some counters of this core.
+    #[inline(always)]
+    pub(crate) fn edit<P: Platform>(&self, platform: &P, edits: impl FnOnce(Pen<'_>)) {
         let pinned = platform.pin();
-        let counters = &self.0[pinned.core() % CORES].0;
-        let alone = platform.cores() <= CORES;
-        for (event, amount) in amounts {
-            let counter = &counters[event as usize];
-            // Relaxed: statistics; nothing is reached through them. Without a second writer a load and a store lose nothing.
-            if alone {
-                counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
-            } else {
-                counter.fetch_add(amount, Ordering::Relaxed);
-            }
-        }
+        edits(Pen { counters: &self.0[pinned.core() % CORES].0, alone: platform.cores() <= CORES });
     }
 
     /// Sets to 0 what only grows. Exact when the device is at rest.
     pub(crate) fn forget(&self) {
         for counter in self.0.iter().flat_map(|core| &core.0[GROWING..]) {
-            // Relaxed: as in `add`.
+            // Relaxed: as in `Pen::add`.
             counter.store(0, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn snapshot(&self) -> Statistics {
-        // Relaxed: as in `add`.
-        let sum = |event: Event| {
-            self.0
-                .iter()
-                .fold(0u64, |sum, core| sum.wrapping_add(core.0[event as usize].load(Ordering::Relaxed)))
+        // Relaxed: as in `Pen::add`.
+        let sum_at = |place: usize| {
+            self.0.iter().fold(0u64, |sum, core| sum.wrapping_add(core.0[place].load(Ordering::Relaxed)))
         };
+        let sum = |event: Event| sum_at(event as usize);
         // A gauge whose fall was seen before its rise shows 0.
-        let gauge = |event| u64::try_from(sum(event).cast_signed()).unwrap_or(0);
+        let gauge = |place| u64::try_from(sum_at(place).cast_signed()).unwrap_or(0);
+        let kind = |kind: Kind| gauge(kind as usize);
         Statistics {
-            stored: gauge(Event::Stored),
-            same_filled: gauge(Event::Same),
-            raw: gauge(Event::Raw),
-            recompressed: gauge(Event::Second),
-            backed: gauge(Event::Backed),
+            stored: (Kind::Same as usize..KINDS).map(gauge).sum(),
+            same_filled: kind(Kind::Same),
+            raw: kind(Kind::Raw),
+            recompressed: kind(Kind::Recompressed),
+            backed: kind(Kind::Backed),
             quota_bytes: 0,
             peak_bytes: 0,
-            compressed_bytes: gauge(Event::Bytes),
+            compressed_bytes: gauge(Event::Bytes as usize),
             writes: sum(Event::Writes),
             reads: sum(Event::Reads),
             failed_writes: sum(Event::FailedWrites),

@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use std::{sync::Mutex, thread};
 
 use bale_swap::{
-    Backing, Blocks, Cache, Codec, Device, IoError, Kind, PAGE_SIZE, Placed, Reject, Scratch, SwapError,
-    Workshop,
+    Backing, Blocks, Cache, Codec, Device, IoError, Kind, Level, PAGE_SIZE, Pick, Placed, Reject, Scratch,
+    Setup, SwapError, Workshop,
 };
 use common::{Host, Memory, Random, page, set_core, setup};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
@@ -244,61 +244,59 @@ proptest! {
     }
 }
 
-/// Threads that each own some slots store, read and release, while one writes back whatever is there.
+/// Twelve cores that each own some slots store, overwrite, read and release; one recompresses, writes back, drains and compacts. Short here;
+/// `BALE_OPERATIONS=10000000 cargo test --release -p bale-swap --test cache twelve` is the long form.
 #[test]
-fn writeback_beside_everything() {
-    const OWNERS: usize = 3;
+fn twelve_cores_against_a_shadow() {
+    const OWNERS: usize = 12;
     const EACH: usize = 24;
-    let (host, disk) = (Host::new(2048, OWNERS + 1), Disk::new(OWNERS * EACH));
+    let operations = std::env::var("BALE_OPERATIONS").map_or(120_000, |n| n.parse().expect("a number"));
+    let (host, disk) = (Host::new(8192, OWNERS + 1), Disk::new(OWNERS * EACH));
     let pool = pool(&host);
     let mut memory = Memory::checked(OWNERS * EACH);
-    let device = Device::new(&pool, memory.tables(), setup(30, Codec::Page));
-    let cache = Cache::new(device, &disk, 80).expect("a disk");
+    let two = Setup { second: Some(Codec::Lz4Hc(Level::DEFAULT)), ..setup(120, Codec::Page) };
+    let cache = Cache::new(Device::new(&pool, memory.tables(), two), &disk, 80).expect("a disk");
     let done = AtomicBool::new(false);
+    let own = |owner: usize| {
+        set_core(owner);
+        let (mut scratch, mut random) = (Scratch::new(), Random(owner as u64 + 5));
+        let mut versions = [0; EACH];
+        for step in 1..=operations / OWNERS as u64 {
+            let at = random.below(EACH);
+            let slot = owner * EACH + at;
+            let expected = |version: u64| page(version << 9 | slot as u64, (version % 17) as usize);
+            match random.below(8) {
+                0..3 => {
+                    versions[at] = step;
+                    cache.write(slot, &expected(step), &mut scratch).expect("somewhere");
+                }
+                3 => {
+                    versions[at] = 0;
+                    cache.release(slot, 1).expect("a slot");
+                }
+                _ => {
+                    let mut out = [0x5a; PAGE_SIZE];
+                    cache.read(slot, &mut out, &mut scratch).expect("the only reader of the guest");
+                    let good = if versions[at] == 0 { [0; PAGE_SIZE] } else { expected(versions[at]) };
+                    assert!(out == good, "slot {slot}");
+                }
+            }
+        }
+    };
     thread::scope(|scope| {
-        let owners: Vec<_> = (0..OWNERS)
-            .map(|owner| {
-                let cache = &cache;
-                scope.spawn(move || {
-                    set_core(owner);
-                    let (mut scratch, mut random) = (Scratch::new(), Random(owner as u64 + 5));
-                    let mut versions = [0; EACH];
-                    for step in 1..=8_000 {
-                        let own = random.below(EACH);
-                        let slot = owner * EACH + own;
-                        let expected =
-                            |version: u64| page(version << 8 | slot as u64, (version % 17) as usize);
-                        match random.below(8) {
-                            0..3 => {
-                                versions[own] = step;
-                                cache.write(slot, &expected(step), &mut scratch).expect("somewhere");
-                            }
-                            3 => {
-                                versions[own] = 0;
-                                cache.release(slot, 1).expect("a slot");
-                            }
-                            _ => {
-                                let mut out = [0x5a; PAGE_SIZE];
-                                cache
-                                    .read(slot, &mut out, &mut scratch)
-                                    .expect("the only reader of the guest");
-                                let version = versions[own];
-                                let good = if version == 0 { [0; PAGE_SIZE] } else { expected(version) };
-                                assert!(out == good, "slot {slot}");
-                            }
-                        }
-                    }
-                })
-            })
-            .collect();
+        let own = &own;
+        let owners: Vec<_> = (0..OWNERS).map(|owner| scope.spawn(move || own(owner))).collect();
         scope.spawn(|| {
             set_core(OWNERS);
-            let mut shop = Box::new(Workshop::new());
+            let (mut shop, mut next) = (Box::new(Workshop::new()), 0);
+            let pick = Pick { idle: false, huge: false, least: 512 };
             while !done.load(Ordering::Relaxed) {
                 for core in 0..OWNERS {
                     pool.drain(core, 64);
                 }
                 cache.write_back(4, &mut shop).expect("the only worker");
+                let step = cache.device().recompress(next, 8, pick, &mut shop).expect("the only worker");
+                next = step.next % (OWNERS * EACH);
                 pool.compact(32);
                 thread::yield_now();
             }
@@ -307,8 +305,9 @@ fn writeback_beside_everything() {
         done.store(true, Ordering::Relaxed);
         results.into_iter().for_each(|result| result.expect("an owner's checks hold"));
     });
-    assert!(cache.statistics().written_back > 0);
-    let now = cache.device().statistics();
+    let (counted, now) = (cache.statistics(), cache.device().statistics());
+    println!("{operations} operations: {counted:?}, {} recompressed", now.recompressions);
+    assert!(counted.written_back > 0 && now.recompressions > 0, "{counted:?} {now:?}");
     assert_eq!((now.lost, now.corrupt), (0, 0));
     drop(cache);
     pool.flush();

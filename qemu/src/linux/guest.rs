@@ -17,6 +17,8 @@ pub(crate) struct Shape {
     pub(crate) vcpus: u32,
     /// Bytes of its swap disk, as the memory.
     pub(crate) swap: Option<String>,
+    /// Further lines of the description.
+    pub(crate) store: Vec<(&'static str, String)>,
     /// What its init does.
     pub(crate) work: String,
 }
@@ -58,6 +60,9 @@ fn describe(shape: &Shape) -> String {
     if let Some(swap) = &shape.swap {
         text.push_str(&format!("swap = {swap}\n"));
     }
+    for (key, value) in &shape.store {
+        text.push_str(&format!("{key} = {value}\n"));
+    }
     text
 }
 
@@ -67,9 +72,17 @@ mod tests {
 
     #[test]
     fn a_description_has_a_line_for_each_key() {
-        let shape = Shape { memory: "96M".into(), vcpus: 2, swap: Some("512M".into()), work: "boot".into() };
+        let shape = Shape {
+            memory: "96M".into(),
+            vcpus: 2,
+            swap: Some("512M".into()),
+            store: vec![("second", "deflate:9".into())],
+            work: "boot".into(),
+        };
         let text = describe(&shape);
-        for line in ["memory = 96M", "vcpus = 2", "swap = 512M", "initrd = linux.initrd"] {
+        for line in
+            ["second = deflate:9", "memory = 96M", "vcpus = 2", "swap = 512M", "initrd = linux.initrd"]
+        {
             assert!(text.lines().any(|other| other == line), "{line} in {text}");
         }
         assert!(text.contains("bale.work=boot"));

@@ -80,14 +80,19 @@ fn swaps_alone(init: &Path) -> Result<(), String> {
 }
 
 fn boots_on_bale(bench: &Bench<'_>, built: &Built, vcpus: u32) -> Result<(), String> {
-    let shape = Shape { memory: "256M".into(), vcpus, swap: None, work: "boot".into() };
+    let shape = Shape { memory: "256M".into(), vcpus, swap: None, store: Vec::new(), work: "boot".into() };
     on_bale(bench, built, &shape, &format!("vm run {NAME}")).map(drop)
 }
 
 /// More memory than the guest has, on its disk in the compressed store: every byte verified, slots given back while it runs, nothing left when it has ended.
 fn swaps_on_bale(bench: &Bench<'_>, built: &Built) -> Result<(), String> {
-    let shape =
-        Shape { memory: "128M".into(), vcpus: 2, swap: Some("256M".into()), work: "swap:96M:0".into() };
+    let shape = Shape {
+        memory: "128M".into(),
+        vcpus: 2,
+        swap: Some("256M".into()),
+        store: Vec::new(),
+        work: "swap:96M:0".into(),
+    };
     let (figures, text) = on_bale(bench, built, &shape, &format!("vm run {NAME}; drain flush; pool"))?;
     let number = |key| figures.number(key).map_err(|why| format!("{why:#}\n{text}"));
     let good = number("verified_pages")? == 24576

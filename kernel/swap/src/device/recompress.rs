@@ -8,7 +8,7 @@ use crate::{
     codec::Scratch,
     error::SwapError,
     note,
-    slot::{self, Content, Object, Word},
+    slot::{self, Content, Kind, Object, Word},
     statistics::Event,
 };
 
@@ -88,7 +88,7 @@ impl<P: Platform> Device<'_, P> {
         let (Some(slot), Some(note)) = (self.slots.get(index), self.notes.get(index)) else { return false };
         let (word, note) = (slot::peek(slot), note::read(note));
         word.length() >= pick.least.max(1)
-            && !word.is_second()
+            && word.kind() != Kind::Recompressed
             && !note.is_tried()
             && (note.is_idle() || !pick.idle)
             && (is_raw(word) || !pick.huge)
@@ -103,7 +103,7 @@ impl<P: Platform> Device<'_, P> {
                 self.free(object.handle);
                 return None;
             }
-            self.count([(Event::NoGain, 1)]);
+            self.count(Event::NoGain);
             note::mark_tried(self.notes.get(index)?);
             return Some(0);
         };
@@ -112,7 +112,7 @@ impl<P: Platform> Device<'_, P> {
             self.keep_check(index, check);
             self.account(word, new, [(Event::Recompressed, 1)]);
         } else if let Some(handle) = new.into_owned() {
-            self.discharge(new.length());
+            self.discharge(new.length() as u64);
             self.free(handle);
         }
         if outcome != Outcome::Kept {

@@ -4,26 +4,11 @@ use core::fmt;
 
 use zsmalloc::Platform;
 
-use super::{Device, PAGE_SIZE};
+use super::Device;
 use crate::{
     note::{self, Note},
-    slot::{self, Word},
+    slot::{self, Kind, Word},
 };
-
-/// What a slot holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Nothing.
-    Empty,
-    /// A page that is one word over and over.
-    Same,
-    /// A compressed page.
-    Compressed,
-    /// A page as it is, since it does not compress.
-    Raw,
-    /// A page on the backing device.
-    Backed,
-}
 
 /// A slot at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,28 +21,17 @@ pub struct SlotState {
     pub age: u32,
     /// It was not used since it was marked.
     pub idle: bool,
-    /// The second codec made the object.
-    pub second: bool,
     /// The second codec was tried and brought nothing.
     pub tried: bool,
 }
 
 impl SlotState {
     fn new(word: Word, note: Note, now: u32) -> Self {
-        let length = word.length();
-        let kind = match length {
-            PAGE_SIZE => Kind::Raw,
-            0 if word.is_same() => Kind::Same,
-            0 if word.is_backed() => Kind::Backed,
-            0 => Kind::Empty,
-            _ => Kind::Compressed,
-        };
         Self {
-            kind,
-            length,
+            kind: word.kind(),
+            length: word.length(),
             age: note.age(now),
             idle: note.is_idle(),
-            second: word.is_second(),
             tried: note.is_tried(),
         }
     }
@@ -71,7 +45,7 @@ impl fmt::Display for SlotState {
             (self.kind == Kind::Backed, 'w'),
             (self.kind == Kind::Raw, 'h'),
             (self.idle, 'i'),
-            (self.second, 'r'),
+            (self.kind == Kind::Recompressed, 'r'),
             (self.tried, 'n'),
         ];
         letters.iter().try_for_each(|(is, letter)| write!(f, "{}", if *is { *letter } else { '.' }))
