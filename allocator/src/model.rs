@@ -79,6 +79,26 @@ fn every_word_comes_out_once_and_in_order() {
 }
 
 #[test]
+fn a_snapshot_never_shows_more_taken_out_than_put_in() {
+    loom::model(|| {
+        let ring = ring(4, 0, 4);
+        let consumer = {
+            let ring = ring.clone();
+            thread::spawn(move || take(&ring, By::Task))
+        };
+        let reader = {
+            let ring = ring.clone();
+            thread::spawn(move || ring.counts())
+        };
+        assert!(push(&ring, 1) != Pushed::Full);
+        assert!(push(&ring, 2) != Pushed::Full);
+        consumer.join().expect("no panic");
+        let counts = reader.join().expect("no panic");
+        assert!(counts.by_task <= counts.enqueued, "{counts:?}");
+    });
+}
+
+#[test]
 fn a_full_ring_is_helped_and_nothing_is_lost() {
     loom::model(|| {
         let ring = ring(2, 1, 2);

@@ -292,7 +292,8 @@ impl<S: Slots, T> Ring<S, T> {
             By::Helper => &self.consumer.by_helper,
             By::Flush => &self.consumer.by_flush,
         };
-        add(counter, count);
+        // Relaxed, and release: one writer at a time; pairs with the acquires in `counts`, so that who sees the count sees a tail that covers it.
+        counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Release);
         if refused != 0 {
             add(&self.consumer.refused, refused);
         }
@@ -344,12 +345,12 @@ impl<S: Slots, T> Ring<S, T> {
 
     /// The figures, `enqueued` last: so what was taken out is never more than what was put in.
     pub(crate) fn counts(&self) -> Counts {
-        // Relaxed but for the indexes: statistics with one writer each.
+        // Acquire, three times: pairs with the release in `finish`, behind which lies the tail. Relaxed for the others: statistics with one writer each.
         let counts = Counts {
             enqueued: 0,
-            by_task: self.consumer.by_task.load(Ordering::Relaxed),
-            by_helper: self.consumer.by_helper.load(Ordering::Relaxed),
-            by_flush: self.consumer.by_flush.load(Ordering::Relaxed),
+            by_task: self.consumer.by_task.load(Ordering::Acquire),
+            by_helper: self.consumer.by_helper.load(Ordering::Acquire),
+            by_flush: self.consumer.by_flush.load(Ordering::Acquire),
             refused: self.consumer.refused.load(Ordering::Relaxed),
             interrupts: self.producer.interrupts.load(Ordering::Relaxed),
             synchronous: self.producer.synchronous.load(Ordering::Relaxed),
