@@ -3,12 +3,21 @@
 //! The top bit of the word says that the object is open to be used: who clears it has the object alone. A reader keeps it clear for as
 //! long as its view lives, compaction while it moves the object, a free for good. So no operation on an object takes a lock that another
 //! object could want, a handle that was duplicated can never reach freed memory, and readers never meet the class lock. The word of a
-//! free cell is closed and holds the next free cell of its class; a cell that was never handed out is zero, which is closed too.
+//! free cell is closed and holds the next free cell of its class; a cell that was never handed out is zero, which is closed too. Both are less
+//! than any location.
 
+use crate::handle::CELL_BITS;
 use crate::sync::{AtomicU8, AtomicU32, Ordering, relax, take_bit};
 
 /// Set while there is an object that nobody uses.
 pub(crate) const OPEN: u32 = 1 << 31;
+
+/// Locations are not less than this, words of free cells are.
+#[cfg(not(zs_loom))]
+pub(crate) const LEAST_LOCATION: u32 = 1 << CELL_BITS;
+/// The models have few places, and no cell that is free and yet has the generation of a handle.
+#[cfg(zs_loom)]
+const LEAST_LOCATION: u32 = 0;
 
 /// How long a reader waits for a moving object: far more than a copy of 4096 bytes takes, also where the mover is a thread that its kernel takes off the core.
 #[cfg(not(zs_loom))]
@@ -19,7 +28,7 @@ const PATIENCE: u32 = 2;
 /// Why a cell was not locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The generation is another one.
+    /// The generation is another one, or there is no object.
     Stale,
     /// Somebody else uses the object.
     Busy,
@@ -65,14 +74,18 @@ impl Cell<'_> {
     }
 
     /// Takes the object for its user, waiting for a move to end, and gives its location.
-    #[cold]
+    // Inlined: a call would have every free that comes near it save more registers.
+    #[inline(always)]
     pub(crate) fn lock(self, generation: u8) -> Result<u32, Refused> {
         for _ in 0..PATIENCE {
             if let Some(location) = self.lock_at_once(generation) {
                 return Ok(location);
             }
-            // Relaxed: a wrong answer is only a matter of time here, since a free changes the generation before anybody can reuse the cell.
-            if self.generation.load(Ordering::Relaxed) != generation {
+            // Relaxed, twice: a wrong answer is only a matter of time here, since a free changes the generation before anybody can reuse the cell; and who was
+            // given a handle sees the word of its object or a later one. A free cell may have the generation of a handle that was made up.
+            if self.generation.load(Ordering::Relaxed) != generation
+                || self.word.load(Ordering::Relaxed) < LEAST_LOCATION
+            {
                 return Err(Refused::Stale);
             }
             relax();

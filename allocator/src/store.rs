@@ -4,9 +4,9 @@
 //! of a kilobyte and no more.
 
 use crate::{
-    cell::Cell,
+    cell::{Cell, LEAST_LOCATION},
     handle::{CELL_BITS, Key},
-    memory::{Directory, MOST_LEAVES, Overlay, Supply},
+    memory::{Directory, FANOUT, MOST_LEAVES, Overlay, Supply},
     platform::{PAGE_SIZE, Platform},
     sync::{AtomicU8, AtomicU32, AtomicU64, Lock, Ordering},
     zspage::{Descriptor, Footprint, MOST_UNITS, NO_ZSPAGE, OBJECT_BITS, State, UNIT_BITS},
@@ -49,6 +49,9 @@ unsafe impl Overlay for Units {}
 /// Frames of descriptors: the last one's numbers mean "none" elsewhere.
 const MOST_UNIT_LEAVES: u32 = (1 << UNIT_BITS) / UNITS - 1;
 const _: () = assert!((MOST_UNIT_LEAVES as usize) < MOST_LEAVES);
+/// The first frame of descriptors: with those before it, locations could be taken for words of free cells.
+const FIRST_UNIT_LEAF: u32 = (LEAST_LOCATION >> OBJECT_BITS) / UNITS;
+const _: () = assert!((FIRST_UNIT_LEAF * UNITS) << OBJECT_BITS == LEAST_LOCATION);
 
 /// What is free of the metadata; guarded by the innermost lock.
 pub(crate) struct Arena {
@@ -144,8 +147,8 @@ impl<P: Platform> Store<P> {
         let arena = Arena {
             cell_leaves: 0,
             next_chunk: 0,
-            unit_leaves: 0,
-            next_unit: 0,
+            unit_leaves: FIRST_UNIT_LEAF,
+            next_unit: FIRST_UNIT_LEAF * UNITS,
             free_units: [NO_ZSPAGE; MOST_UNITS + 1],
         };
         Self {
@@ -303,8 +306,7 @@ impl<P: Platform> Store<P> {
     pub(crate) fn frames(&self, pinned: &P::Pinned<'_>) -> usize {
         let arena = self.arena.lock(pinned);
         let (cells, units) = (arena.cell_leaves as usize, arena.unit_leaves as usize);
-        let directories = cells.div_ceil(crate::memory::FANOUT) + units.div_ceil(crate::memory::FANOUT);
-        cells + units + directories
+        frames_for(0, cells) + frames_for(FIRST_UNIT_LEAF as usize, units)
     }
 
     /// Gives every metadata frame back.
@@ -312,8 +314,14 @@ impl<P: Platform> Store<P> {
         self.cells.dismantle(&self.platform);
         self.units.dismantle(&self.platform);
         let arena = self.arena.get_mut();
-        (arena.cell_leaves, arena.unit_leaves) = (0, 0);
+        (arena.cell_leaves, arena.unit_leaves) = (0, FIRST_UNIT_LEAF);
     }
+}
+
+/// Leaves `first` to `end`, not including it, and the directories' frames above them.
+fn frames_for(first: usize, end: usize) -> usize {
+    let directories = if end > first { end.div_ceil(FANOUT) - first / FANOUT } else { 0 };
+    end - first + directories
 }
 
 /// The pool's own lists name something that does not exist: going on would hand out memory that is in use.
