@@ -80,11 +80,12 @@ pub(crate) fn give_back<P: Platform>(platform: &P, frame: Frame) {
 /// The kernel under the pool.
 ///
 /// # Safety
-/// An implementor promises:
-/// - while a [`Platform::Pinned`] lives, the code that took it is neither interrupted nor moved to another core;
-/// - [`Platform::address`] gives one fixed, page-aligned address for a frame's number, `number * 4096` from that of frame 0, at which 4096 initialised bytes can be read and written
+/// An implementor promises, of all values of the type together:
+/// - while a [`Platform::Pinned`] lives, the code that took it is neither interrupted nor moved to another core; so the type is neither `Send` nor `Sync`;
+/// - [`Platform::cores`] is always the same number, and the number of every pinned core is less;
+/// - [`Platform::address`] gives one fixed, page-aligned address, which is not null, for a frame's number, `number * 4096` from that of frame 0, at which 4096 initialised bytes can be read and written
 ///   from every core as long as the frame's token has not been given back;
-/// - [`Platform::allocate_frame`] gives only frames that nobody else uses.
+/// - [`Platform::allocate_frame`] gives only frames that nobody else uses, with numbers less than `u32::MAX`.
 pub unsafe trait Platform: Sync {
     /// Proof that the running code cannot be interrupted or moved.
     type Pinned<'a>: PinnedCore
@@ -109,7 +110,7 @@ pub unsafe trait Platform: Sync {
     /// Takes frames back in bulk, every one of them. Called without a lock held (but on the first rung of [`crate::Rung`]).
     fn release_frames(&self, frames: Frames<'_>);
 
-    /// Where a frame lies; by default memory is mapped to itself from address 0 on.
+    /// Where a frame lies; by default memory is mapped to itself from address 0 on, so that frame 0 must never be given to the pool.
     #[inline]
     fn address(&self, number: u32) -> *mut u8 {
         core::ptr::with_exposed_provenance_mut(number as usize * PAGE_SIZE)

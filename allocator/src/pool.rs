@@ -1,7 +1,7 @@
 //! The pool: making one, allocation, free, and the end.
 //!
 //! # Lock order
-//! ring token (only tried) -> class lock -> arena lock. Class and arena locks are held with interrupts masked, for a bounded number of steps, and never across a
+//! ring token (only tried) -> class lock -> arena lock. The locks of the size map and of what is parked are held alone. Class and arena locks are held with interrupts masked, for a bounded number of steps, and never across a
 //! copy or a call of the platform (but on the first rung, whose point that is). Two class locks are never held together.
 
 mod activation;
@@ -11,7 +11,7 @@ mod object;
 mod release;
 mod teardown;
 
-use core::{num::NonZeroU8, ptr::NonNull};
+use core::ptr::NonNull;
 
 use crate::{
     cell::Cell,
@@ -23,11 +23,10 @@ use crate::{
     },
     error::Error,
     handle::{Base, Handle, Key, MAX_TAG},
-    memory::{Overlay, adopt},
     platform::{PAGE_SIZE, PinnedCore, Platform},
     size_class::MAX_CHAIN,
     store::Store,
-    sync::{AtomicU8, AtomicUsize, Held, Lock, Ordering, next_tag},
+    sync::{AtomicU8, AtomicUsize, Held, Lock, Ordering, Tag},
 };
 
 pub use object::ObjectView;
@@ -44,8 +43,7 @@ struct ClassSlot(Lock<Class>);
 #[repr(transparent)]
 struct ClassFrame([ClassSlot; CLASSES_IN_FRAME]);
 
-// SAFETY: a page of locks around plain numbers; zeros are an open lock and numbers, which are replaced before use.
-unsafe impl Overlay for ClassFrame {}
+const _: () = assert!(size_of::<ClassFrame>() == PAGE_SIZE && align_of::<ClassFrame>() <= PAGE_SIZE);
 
 /// Entries of the table of rings: the most cores that a pool can serve.
 pub const MAX_CORES: usize = PAGE_SIZE / size_of::<usize>();
@@ -63,7 +61,7 @@ type RingTable = [NonNull<CoreRing>; MAX_CORES];
 pub struct Pool<P: Platform> {
     pub(crate) store: Store<P>,
     pub(crate) config: Config,
-    tag: NonZeroU8,
+    tag: Tag,
     classes: [NonNull<ClassFrame>; CLASS_FRAMES],
     rings: NonNull<RingTable>,
     pub(crate) pages: AtomicUsize,
@@ -91,14 +89,15 @@ impl<P: Platform> Pool<P> {
     /// Makes a pool: its class table and rings at once, everything else as it grows.
     ///
     /// # Errors
-    /// [`Error::BadConfig`] for a shape that cannot be; [`Error::OutOfMemory`] if the frames ran out, after all went back.
+    /// [`Error::BadConfig`] for a shape that cannot be, or beside 63 other pools; [`Error::OutOfMemory`] if the frames ran out, after all went back.
     pub fn new(platform: P, config: Config) -> Result<Self, Error> {
         check(&config, platform.cores())?;
+        let tag = Tag::claim(MAX_TAG).ok_or(Error::BadConfig)?;
         // From here on dropping the pool gives back what it has.
         let mut pool = Self {
             store: Store::new(platform),
             config,
-            tag: next_tag(MAX_TAG),
+            tag,
             classes: [NonNull::dangling(); CLASS_FRAMES],
             rings: NonNull::dangling(),
             pages: AtomicUsize::new(0),
@@ -117,17 +116,23 @@ impl<P: Platform> Pool<P> {
 
     #[inline(never)]
     fn make_classes(&mut self) -> Result<(), Error> {
+        let mut indexes = 0..=u8::MAX;
         for place in 0..CLASS_FRAMES {
             let frame = self.store.platform.allocate_frame().ok_or(Error::OutOfMemory)?;
-            let (number, table) = adopt::<ClassFrame, P>(&self.store.platform, frame);
+            let number = frame.into_number();
             self.numbers[place] = number + 1;
-            self.classes[place] = table;
-        }
-        for index in 0..=u8::MAX {
-            if let Some(mut class) = self.class(index).try_lock() {
-                *class = Class::new(self.base(index), self.config.chain);
+            let table: *mut ClassSlot = self.store.platform.address(number).cast();
+            let table = NonNull::new(table).ok_or(Error::BadConfig)?;
+            // No reference before they are written: zeros are no class.
+            for (slot, index) in indexes.by_ref().take(CLASSES_IN_FRAME).enumerate() {
+                let mut class = Class::new(self.base(index), self.config.chain);
                 class.split_at = self.split_after(index, 0);
+                // SAFETY: the frame holds that many slots.
+                let slot = unsafe { table.add(slot) };
+                // SAFETY: the frame is ours alone so far, and page-aligned.
+                unsafe { slot.write(ClassSlot(Lock::new(class))) };
             }
+            self.classes[place] = table.cast();
         }
         Ok(())
     }
@@ -184,7 +189,7 @@ impl<P: Platform> Pool<P> {
     /// What the handles of a class have in common.
     #[inline]
     pub(crate) fn base(&self, class: u8) -> Base {
-        Base::new(class, self.tag)
+        Base::new(class, self.tag.get())
     }
 
     /// The ring of `core`.
@@ -211,6 +216,11 @@ impl<P: Platform> Pool<P> {
     /// The rings that are used.
     pub(crate) fn used_rings(&self) -> impl Iterator<Item = &CoreRing> {
         (0..if self.defers() { self.made_rings } else { 0 }).map(|core| self.ring(core))
+    }
+
+    /// The ring of `core`, if there is such a core and its frees are queued.
+    pub(crate) fn used_ring(&self, core: usize) -> Option<&CoreRing> {
+        (self.defers() && core < self.made_rings).then(|| self.ring(core))
     }
 
     /// The platform that the pool was made with.

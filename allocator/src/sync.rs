@@ -122,11 +122,37 @@ impl<T> Lock<T> {
     }
 }
 
-/// A tag for a new pool, 1 to `most` and then round.
+/// The tag of a pool, which no other pool has as long as this value lives.
 #[cfg(not(zs_loom))]
-pub(crate) fn next_tag(most: u8) -> core::num::NonZeroU8 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Relaxed: only the number matters.
-    let number = NEXT.fetch_add(1, Ordering::Relaxed) % u32::from(most);
-    core::num::NonZeroU8::MIN.saturating_add(u8::try_from(number).unwrap_or(0))
+pub(crate) struct Tag(core::num::NonZeroU8);
+
+/// A bit for each tag that is taken.
+#[cfg(not(zs_loom))]
+static TAGS: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(not(zs_loom))]
+impl Tag {
+    /// Takes a tag of 1 to `most`, which is less than 64; `None` if all are taken. They are given out in turn, so that handles of a closed pool stay foreign for long.
+    pub(crate) fn claim(most: u8) -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        (0..most).find_map(|_| {
+            // Relaxed, twice: only the numbers matter.
+            let turn = NEXT.fetch_add(1, Ordering::Relaxed) % u32::from(most);
+            let tag = core::num::NonZeroU8::MIN.saturating_add(u8::try_from(turn).ok()?);
+            // Only made where it was free: a value gives its tag back when it is dropped.
+            (TAGS.fetch_or(1 << tag.get(), Ordering::Relaxed) & 1 << tag.get() == 0).then(|| Self(tag))
+        })
+    }
+
+    pub(crate) const fn get(&self) -> core::num::NonZeroU8 {
+        self.0
+    }
+}
+
+#[cfg(not(zs_loom))]
+impl Drop for Tag {
+    fn drop(&mut self) {
+        // Relaxed: only the number matters.
+        TAGS.fetch_and(!(1 << self.0.get()), Ordering::Relaxed);
+    }
 }
