@@ -18,6 +18,8 @@ use crate::{
 
 /// Most objects that are moved in one go, with interrupts masked: 64 KiB of copies at the most.
 const MOVES: usize = 16;
+/// Cells that are looked at under one hold of the class lock, give or take a chunk.
+const CELLS: usize = 1000;
 /// Most zspages that are chosen under one hold of the class lock.
 const CHOICES: usize = 64;
 
@@ -87,6 +89,8 @@ impl<P: Platform> Pool<P> {
         if !self.choose(index, left) {
             return true;
         }
+        // At least one look, or a budget that is spent by choosing would never get further.
+        *left = (*left).max(1);
         while *left > 0 {
             let mut moves: [Option<Move<'_>>; MOVES] = [const { None }; MOVES];
             let mut leaving = Leaving::none();
@@ -191,6 +195,7 @@ impl<P: Platform> Pool<P> {
     /// Locks objects that lie on victims and finds room for them. `true` when the sweep has ended.
     fn gather<'a>(&'a self, class: &mut Class, moves: &mut [Option<Move<'a>>], left: &mut usize) -> bool {
         let mut places = moves.iter_mut();
+        let end = left.saturating_sub(CELLS);
         let wanted = |class: &Class| class.first(VICTIMS) != NO_ZSPAGE || class.shrinking != NO_ZSPAGE;
         while wanted(class) && class.sweep != NO_CHUNK {
             let (words, next) = self.store.chunk_words(class.sweep);
@@ -215,7 +220,7 @@ impl<P: Platform> Pool<P> {
             }
             *left = left.saturating_sub(CHUNK_CELLS);
             (class.sweep, class.swept) = (next, 0);
-            if *left == 0 {
+            if *left <= end {
                 break;
             }
         }

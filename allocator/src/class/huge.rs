@@ -57,7 +57,8 @@ impl Class {
             let (words, next) = store.chunk_words(chunk);
             // Relaxed: nobody else uses the pool.
             let words = words.iter().map(|word| word.load(Ordering::Relaxed));
-            for word in words.filter(|word| word & OPEN != 0 && word & HUGE != 0) {
+            // Whether it is open or not, which it stays if its view was forgotten; a free cell's word is less.
+            for word in words.filter(|word| word & HUGE != 0) {
                 self.put_huge(store, word & !OPEN, leaving);
             }
             chunk = next;
