@@ -144,14 +144,13 @@ pub(crate) struct Supply {
 }
 
 impl Supply {
-    /// Asks for frames until it holds `count`.
-    pub(crate) fn fill<P: Platform>(&mut self, platform: &P, count: usize) -> Result<(), Error> {
+    /// Asks for frames until it holds `count` or there are no more.
+    pub(crate) fn fill<P: Platform>(&mut self, platform: &P, count: usize) {
         for place in self.frames.iter_mut().take(count) {
             if place.is_none() {
-                *place = Some(platform.allocate_frame().ok_or(Error::OutOfMemory)?);
+                *place = platform.allocate_frame();
             }
         }
-        Ok(())
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -37,13 +37,13 @@ pub struct Stats {
     pub flushed: u64,
     /// Handles in the rings.
     pub pending: u64,
-    /// Bytes of the objects in the rings; `None` if a ring was being drained.
+    /// Bytes of the objects in the rings; `None` if a ring did not stand still for long enough to add them up.
     pub pending_bytes: Option<u64>,
     /// Most handles that were seen in one ring.
     pub most_pending: u64,
     /// Handles that were freed at once since the ring was full and nothing else served.
     pub synchronous: u64,
-    /// Handles that turned out to be stale or foreign when their turn came.
+    /// Handles that turned out to be stale or foreign when their turn came, or whose object somebody would not let go of: not freed.
     pub refused: u64,
     /// Drain interrupts raised.
     pub interrupts: u64,

@@ -14,7 +14,7 @@ use crate::{
     platform::Platform,
     pool::Pool,
     size_class::class_size,
-    sync::Ordering,
+    sync::{Ordering, fence},
 };
 
 /// Most handles that are freed under one hold of a class lock.
@@ -24,6 +24,8 @@ const MOST_HELD: u32 = 32;
 const BATCH: u64 = 4096;
 /// Handles that a producer with a full ring drains.
 pub(crate) const HELP: usize = 64;
+/// Times that the bytes of a ring are added up before it counts as one that does not stand still.
+const LOOKS: usize = 4;
 const LINK_SHIFT: u32 = 48;
 const _: () = assert!(HANDLE_BITS <= LINK_SHIFT && BATCH < 1 << 16 && MOST_CAPACITY <= 1 << 16);
 
@@ -71,12 +73,18 @@ impl<P: Platform> Pool<P> {
         report
     }
 
-    /// Bytes of the pending objects, unless the ring is being drained.
+    /// Bytes of the pending objects, unless something was taken out each time that they were added up. Takes no token: who only looks must
+    /// not keep a drain from the ring. A drain that sorts the words leaves their classes as they are.
     pub(crate) fn pending_bytes(&self, ring: &CoreRing) -> Option<u64> {
-        let _token = ring.token()?;
-        let (head, pending) = ring.pending();
-        let words = (head..head + pending).map(|index| ring.slots().slot(index).load(Ordering::Relaxed));
-        Some(words.map(|word| class_size(usize::from(Key(word).class())) as u64).sum())
+        (0..LOOKS).find_map(|_| {
+            let (head, pending) = ring.pending();
+            // Relaxed: published by the tail; what has been overwritten meanwhile is not used.
+            let words = (head..head + pending).map(|index| ring.slots().slot(index).load(Ordering::Relaxed));
+            let sum = words.map(|word| class_size(usize::from(Key(word).class())) as u64).sum();
+            // Acquire: orders the words before the second look at the head; the other side is the acquire of the head in `push_slow`, behind which words are overwritten.
+            fence(Ordering::Acquire);
+            (ring.pending().0 == head).then_some(sum)
+        })
     }
 
     /// Sorts a batch by class, linking the words where they stand, and frees class by class.

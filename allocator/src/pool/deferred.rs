@@ -3,14 +3,17 @@
 use crate::{
     deferred::{
         drain::{DrainReport, HELP},
-        ring::{By, LINE, Pushed},
+        ring::{By, LINE, Pushed, Ring},
     },
     error::Error,
     handle::{Handle, Key},
     platform::{PinnedCore, Platform},
     pool::Pool,
-    sync::Ordering,
+    sync::{Ordering, relax},
 };
+
+/// How often an allocation in need looks whether somebody else has ended a batch: longer than the largest batch takes.
+const PATIENCE: u32 = 1 << 16;
 
 impl<P: Platform> Pool<P> {
     /// Hands an object over to be freed soon. Legal in a task with interrupts masked and in an interrupt handler.
@@ -93,20 +96,45 @@ impl<P: Platform> Pool<P> {
     }
 
     /// One step of the drain task of `core`: frees up to `budget` handles. Several tasks may drain, on any rings; where one is at
-    /// a ring already, the step does nothing.
+    /// a ring already, or there is no such core, the step does nothing.
     pub fn drain(&self, core: usize, budget: usize) -> DrainReport {
         self.release_parked();
-        if !self.defers() {
-            return DrainReport::default();
-        }
-        self.drain_ring(self.ring(core), budget, By::Task)
+        self.used_ring(core).map_or_else(DrainReport::default, |ring| self.drain_ring(ring, budget, By::Task))
     }
 
-    /// Empties every ring that nobody else is at; how many handles and parked pages that were. For a moment of need; not in an interrupt handler.
+    /// Empties every ring that nobody else is at of what is in it now; how many handles and parked pages that were. For a moment of need; not in an interrupt handler.
     pub fn flush(&self) -> usize {
         let parked = self.release_parked();
+        // Not more than there is: a core that goes on freeing could keep this from an end.
         parked
-            + self.used_rings().map(|ring| self.drain_ring(ring, usize::MAX, By::Flush).freed).sum::<usize>()
+            + self
+                .used_rings()
+                .map(|ring| self.drain_ring(ring, count(ring.pending().1), By::Flush).freed)
+                .sum::<usize>()
+    }
+
+    /// Has the rings emptied of what is in them now, also by those who are at them already, for whom it waits a bounded time. Whether anything came back.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn drain_in_need(&self) -> bool {
+        let mut back = self.release_parked() != 0;
+        let mut patience = PATIENCE;
+        for ring in self.used_rings() {
+            let (start, pending) = ring.pending();
+            let mut head = start;
+            while head < start + pending {
+                if self.drain_ring(ring, count(start + pending - head), By::Flush).freed == 0 {
+                    if patience == 0 {
+                        break;
+                    }
+                    patience -= 1;
+                    relax();
+                }
+                head = ring.pending().0;
+            }
+            back |= head != start;
+        }
+        back
     }
 
     /// Empties the ring of a core that is going offline, and on which nobody frees any more; how many handles that were. Afterwards nothing of that core is on its way; when
@@ -115,38 +143,37 @@ impl<P: Platform> Pool<P> {
     /// # Errors
     /// [`Error::Busy`] while somebody else is in the middle of a batch of that ring: let them run, and ask again.
     pub fn retire_core(&self, core: usize) -> Result<usize, Error> {
-        if !self.defers() {
-            return Ok(0);
-        }
-        let ring = self.ring(core);
+        let Some(ring) = self.used_ring(core) else { return Ok(0) };
         let freed = self.drain_ring(ring, usize::MAX, By::Flush).freed;
         // A batch counts as pending until its objects are freed and its pages back.
         if ring.pending().1 == 0 { Ok(freed) } else { Err(Error::Busy) }
     }
 
     /// The drain task of `core` says that it is about to sleep. `false` if it must not, since the watermark was passed meanwhile; after `true`
-    /// the next push that passes the watermark raises the interrupt.
+    /// the interrupt is raised by the push that passes the watermark, or, where the ring was above it when the drain began, by one at most a quarter of the watermark later.
     pub fn prepare_sleep(&self, core: usize) -> bool {
-        !self.defers() || self.ring(core).prepare_sleep()
+        self.used_ring(core).is_none_or(Ring::prepare_sleep)
     }
 
     /// Whether the timer of `core` is to wake its drain task: something has been pending for `age` ticks of [`Platform::now`], give or take
     /// one period of that timer. To be called from the timer of that very core.
     pub fn needs_drain(&self, core: usize, now: u64, age: u64) -> bool {
-        self.defers() && self.ring(core).is_overdue(now, age)
+        self.used_ring(core).is_some_and(|ring| ring.is_overdue(now, age))
     }
 
     /// Age of the oldest pending handle of `core` as [`Pool::needs_drain`] saw it, in ticks; `None` if nothing is pending or none was seen.
     pub fn oldest_pending(&self, core: usize) -> Option<u64> {
-        let since = self.defers().then(|| self.ring(core).oldest())??;
+        let since = self.used_ring(core)?.oldest()?;
         Some(self.store.platform.now().saturating_sub(since))
     }
 
     /// Handles pending in the ring of `core`.
     pub fn pending(&self, core: usize) -> usize {
-        if !self.defers() {
-            return 0;
-        }
-        usize::try_from(self.ring(core).pending().1).unwrap_or(usize::MAX)
+        self.used_ring(core).map_or(0, |ring| count(ring.pending().1))
     }
+}
+
+/// A number of words in a ring, which is at most its capacity.
+fn count(words: u64) -> usize {
+    usize::try_from(words).unwrap_or(usize::MAX)
 }

@@ -149,7 +149,7 @@ impl<P: Platform> Pool<P> {
             match grown {
                 Ok(()) => {}
                 // A free that nobody has carried out yet may be the memory that is wanted.
-                Err(_) if !drained && self.flush() != 0 => drained = true,
+                Err(_) if !drained && self.drain_in_need() => drained = true,
                 Err(error) => return Err(error),
             }
         }
@@ -186,11 +186,8 @@ impl<P: Platform> Pool<P> {
         let mut supply = Supply::default();
         for round in 0..2 {
             if round == 1 {
-                let filled = supply.fill(&self.store.platform, 2);
-                if let Err(error) = filled {
-                    supply.settle(&self.store.platform);
-                    return Err(error);
-                }
+                // Two where a directory must grow, otherwise one: whether what there was will do, the step says.
+                supply.fill(&self.store.platform, 2);
             }
             let result = {
                 let pinned = self.store.platform.pin();

@@ -34,6 +34,11 @@ pub struct Host {
     /// Frame requests until one is refused; negative: never.
     pub refuse_after: AtomicI64,
     pub clock: AtomicU64,
+    /// Times that a core was pinned.
+    pub pins: AtomicUsize,
+    /// Says that frames are on their way back, and how many microseconds that takes.
+    pub releasing: AtomicUsize,
+    pub slowness: AtomicU64,
 }
 
 // SAFETY: the arena is plain memory, handed out frame by frame.
@@ -55,6 +60,9 @@ impl Host {
             interrupts: AtomicUsize::new(0),
             refuse_after: AtomicI64::new(-1),
             clock: AtomicU64::new(0),
+            pins: AtomicUsize::new(0),
+            releasing: AtomicUsize::new(0),
+            slowness: AtomicU64::new(0),
         }
     }
 
@@ -103,6 +111,7 @@ unsafe impl Platform for &Host {
         Self: 'a;
 
     fn pin(&self) -> Pinned<'_> {
+        self.pins.fetch_add(1, Ordering::Relaxed);
         Pinned(PhantomData)
     }
 
@@ -132,6 +141,11 @@ unsafe impl Platform for &Host {
     }
 
     fn release_frames(&self, frames: Frames<'_>) {
+        let slowness = self.slowness.load(Ordering::Relaxed);
+        if slowness != 0 {
+            self.releasing.fetch_add(1, Ordering::Release);
+            std::thread::sleep(core::time::Duration::from_micros(slowness));
+        }
         let mut free = self.free.lock().expect("no panic");
         free.extend(frames.map(Frame::into_number));
     }
