@@ -13,7 +13,8 @@ use crate::cores::MAX_CORES;
 use crate::interrupts::Controller;
 use crate::memory::{frames, image_sections, map};
 use crate::{
-    bundle, clock, console, cores, drain, early, fault, interrupts, log, pool, println, shell, task, vm,
+    bundle, clock, compactor, console, cores, drain, early, fault, interrupts, log, pool, println, shell,
+    task, vm,
 };
 
 /// What the tables said, kept for the shell.
@@ -98,6 +99,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     }
     vm::prepare();
     drain::start();
+    compactor::start();
     let arguments = machine.bootargs.as_str();
     log::set_streaming(arguments.split_whitespace().any(|word| word == "log=defmt"));
     start_task("log", task::LOG, log::task);

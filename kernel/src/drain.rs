@@ -11,7 +11,7 @@ use spin::Once;
 
 use crate::sync::Lock;
 use crate::task::{self, TaskId};
-use crate::{clock, cores, pool};
+use crate::{clock, compactor, cores, pool};
 
 /// Handles freed between two looks at priorities.
 const SLICE: usize = 1024;
@@ -54,10 +54,12 @@ extern "C" fn drain(core: u64) -> ! {
     let high_mark = pool.config().ring_capacity / 2;
     let this = task::current();
     let mut was_urgent = false;
+    let mut freed = 0;
     debug_assert!(!mask::is_masked());
     loop {
         loop {
             let report = pool.drain(core, SLICE);
+            freed += report.freed;
             let urgent = report.remaining > high_mark;
             if urgent != was_urgent {
                 task::set_priority(this, if urgent { task::DRAIN_URGENT } else { task::DRAIN });
@@ -72,6 +74,10 @@ extern "C" fn drain(core: u64) -> ! {
             } else {
                 task::yield_now();
             }
+        }
+        if freed >= compactor::FREED {
+            freed = 0;
+            compactor::call();
         }
         while pool.prepare_sleep(core) {
             let woken_by_push = wait(core);

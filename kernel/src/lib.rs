@@ -11,7 +11,7 @@
 //! | [`interrupts`], [`clock`] | GICv3, handlers, software-generated interrupts; time and wake-ups |
 //! | [`task`] | tasks with priorities, run queues per core, preemption, park and unpark |
 //! | [`console`], [`log`], [`fault`] | the UART, defmt, panics and exceptions |
-//! | [`pool`], [`drain`] | the kernel under `zsmalloc`, and the tasks that give memory back |
+//! | [`pool`], [`drain`], [`compactor`] | the kernel under `zsmalloc`, and the tasks that give memory back |
 //! | [`vm`] | virtual machines: memory, virtual CPU, hypercalls, their swap device |
 //! | [`bundle`], [`shell`], [`selftest`], [`bench`] | the boot bundle; commands; tests on the target; counts |
 //!
@@ -34,6 +34,7 @@ pub mod board;
 pub mod boot;
 pub mod bundle;
 pub mod clock;
+pub mod compactor;
 pub mod console;
 pub mod cores;
 pub mod drain;

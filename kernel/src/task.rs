@@ -43,6 +43,8 @@ use crate::sync::Lock;
 pub const MAX_TASKS: usize = 64;
 /// Lowest priority: the idle tasks' own.
 pub const IDLE: u8 = 0;
+/// The compactor.
+pub const COMPACT: u8 = 1;
 /// The log's task.
 pub const LOG: u8 = 2;
 /// Virtual CPUs.

@@ -4,7 +4,7 @@ use zsmalloc::CLASSES;
 
 use super::{Arguments, Outcome, fail};
 use crate::pool;
-use crate::{cores, println};
+use crate::{cores, println, task};
 
 /// A share in tenths of a percent, as text of a percentage.
 fn percent(part: u64, whole: u64) -> (u64, u64) {
@@ -52,7 +52,17 @@ pub(super) fn pool(arguments: &Arguments<'_>) -> Outcome {
             }
             Ok(())
         }
-        [other, ..] => fail(format_args!("pool takes nothing or `classes`, not {other}")),
+        ["compact"] => {
+            let (mut moved, mut pages, mut complete) = (0, 0, false);
+            while !complete {
+                let step = pool.compact(64);
+                (moved, pages, complete) = (moved + step.moved, pages + step.pages, step.complete);
+                task::yield_now();
+            }
+            println!("{moved} objects were moved, {pages} pages given back");
+            Ok(())
+        }
+        [other, ..] => fail(format_args!("pool takes nothing, `classes` or `compact`, not {other}")),
     }
 }
 
