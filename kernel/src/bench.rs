@@ -12,6 +12,7 @@ mod latency;
 mod memory;
 mod report;
 mod store;
+mod vm;
 mod words;
 mod workbench;
 
@@ -149,6 +150,7 @@ static BENCHES: &[(&str, &str, &str, Place, Bench)] = &[
     ("rtos", "jitter", "how late a periodic task of 1 ms wakes", Anywhere, latency::jitter),
     ("rtos", "memory-bandwidth", "set, copy and read of memory", Anywhere, memory::bandwidth),
     ("rtos", "masked", "longest stretch with interrupts masked since boot", Anywhere, latency::masked),
+    ("vm", "guest", "what a guest pays: calls, registers, interrupts, swap disk", Counted, vm::guest),
     ("ladder", "ladder", "what each part of the deferred free brings", Anywhere, ladder::ladder),
 ];
 

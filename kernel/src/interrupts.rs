@@ -198,6 +198,13 @@ pub fn sources() -> (&'static [Source], u64) {
 #[unsafe(no_mangle)]
 extern "C" fn bale_interrupt(_frame: &mut TrapFrame) {
     mask::begin_stretch();
+    serve();
+    mask::end_stretch();
+}
+
+/// Takes every interrupt that waits, without an exception; then another task may go on first. Called by a task with interrupts
+/// masked and no lock held, or from the vectors.
+pub fn serve() {
     let core = cores::this_unpinned();
     core.in_interrupt.store(true, Ordering::Relaxed);
     let sources = SOURCES.get().map_or(&[][..], |sources| sources.as_slice());
@@ -222,5 +229,4 @@ extern "C" fn bale_interrupt(_frame: &mut TrapFrame) {
     }
     core.in_interrupt.store(false, Ordering::Relaxed);
     task::preempt_if_asked();
-    mask::end_stretch();
 }

@@ -36,12 +36,12 @@ pub use self::vcpu::SCRATCH;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use bale_abi::{GuestInfo, INFO_MAGIC, RAM_SIZE, report};
+use bale_abi::{GuestInfo, INFO_MAGIC, RAM_SIZE, mode, report};
 use bale_core::exception::{Fault, Syndrome};
 use bale_core::guest_image::ImageError;
 use bale_core::vgic::{MAX_VCPUS, Vgic};
 use bale_core::vm_description::DescriptionError;
-use bale_swap::Statistics;
+use bale_swap::{Codec, Statistics};
 use heapless::String;
 use spin::rwlock::RwLock;
 
@@ -55,6 +55,7 @@ pub use build::start_described;
 pub use console::{attach, detach, send};
 pub use delivery::{on_maintenance, on_virtual_timer};
 pub use trap::learn_identification;
+pub(crate) use vcpu::SCRATCH;
 
 /// The swap device of a guest.
 pub type SwapDevice = bale_swap::Device<'static, Kernel>;
@@ -371,8 +372,7 @@ impl Slot {
     }
 }
 
-/// Starts a small guest of the bundle on a core; the number of its slot. The one that storms has several virtual CPUs
-/// and is treated as a machine with devices.
+/// Starts a small guest of the bundle on a core, with what it needs for this mode; the number of its slot.
 ///
 /// # Errors
 /// See [`StartError`]; nothing is left half-started.
@@ -385,17 +385,12 @@ pub fn start(guest: &'static str, mode: u64, core: usize, seed: u64) -> Result<u
     if !cores::all().get(core).is_some_and(cores::Core::online) {
         return Err(StartError::NoSuchCore);
     }
-    let (cores, kind) = if mode == bale_abi::mode::STORM {
-        let online = cores::all().len();
-        // On two cores, if there are two, so that its virtual CPUs both run at once and take turns.
-        let pair = [core, (core + online - 1) % online];
-        let cores = (0..bale_abi::STORM_VCPUS as usize).map(|number| pair[number % 2]).collect();
-        (cores, Kind::Full)
-    } else {
-        let kind = if mode == bale_abi::mode::MEASURE { Kind::Full } else { Kind::Small };
-        (heapless::Vec::<usize, MAX_VCPUS>::from_iter([core]), kind)
-    };
-    let index = reserve(guest, &cores, RAM_SIZE, kind).ok_or(StartError::TooMany)?;
+    let shape = Shape::of(mode);
+    let online = cores::all().len();
+    // On two cores where it spreads, if there are two, so that its virtual CPUs both run at once and take turns.
+    let pair = [core, if shape.spreads { (core + online - 1) % online } else { core }];
+    let cores: heapless::Vec<usize, MAX_VCPUS> = (0..shape.vcpus).map(|number| pair[number % 2]).collect();
+    let index = reserve(guest, &cores, RAM_SIZE, shape.kind).ok_or(StartError::TooMany)?;
     let page_count = pages.len() / 4096;
     let info = GuestInfo {
         magic: INFO_MAGIC,
@@ -405,9 +400,37 @@ pub fn start(guest: &'static str, mode: u64, core: usize, seed: u64) -> Result<u
         ram_size: RAM_SIZE,
         seed,
     };
-    match GuestMemory::new(index, image, &info, pages) {
-        Ok((memory, entry)) => launch(index, memory, entry, bale_abi::INFO_BASE),
+    let filled = SLOTS[index].devices.disk.plug(shape.disk, None, Codec::Lz4).and_then(|device| {
+        SLOTS[index].status.lock().device = device;
+        GuestMemory::new(index, image, &info, pages)
+    });
+    match filled.and_then(|(memory, entry)| launch(index, memory, entry, bale_abi::INFO_BASE)) {
+        Ok(index) => Ok(index),
         Err(error) => Err(abandon(index, error)),
+    }
+}
+
+/// What machine a small guest is given for what it is to do.
+struct Shape {
+    vcpus: usize,
+    kind: Kind,
+    /// Its virtual CPUs are on two cores.
+    spreads: bool,
+    /// Slots of its swap disk.
+    disk: usize,
+}
+
+impl Shape {
+    fn of(mode: u64) -> Self {
+        match mode {
+            mode::STORM => {
+                Self { vcpus: bale_abi::STORM_VCPUS as usize, kind: Kind::Full, spreads: true, disk: 0 }
+            }
+            mode::MEASURE => {
+                Self { vcpus: 2, kind: Kind::Full, spreads: false, disk: bale_abi::measure::SLOTS as usize }
+            }
+            _ => Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0 },
+        }
     }
 }
 
@@ -440,9 +463,15 @@ fn launch(index: usize, memory: GuestMemory, entry: u64, argument: u64) -> Resul
     Ok(index)
 }
 
-/// Gives a reserved slot up.
+/// Gives a reserved slot up, with what is plugged in.
 fn abandon(index: usize, error: StartError) -> StartError {
-    SLOTS[index].status.lock().summary.state = State::Empty;
+    let slot = &SLOTS[index];
+    slot.status.lock().device = None;
+    // Nothing was ever stored on it.
+    if let Some(disk) = slot.devices.disk.unplug() {
+        disk.release();
+    }
+    slot.status.lock().summary.state = State::Empty;
     error
 }
 

@@ -16,6 +16,7 @@
 //! | [`SWAP_FREE`] | first slot, count | status, x1: slots that held something |
 //! | [`CONSOLE_WRITE`] | IPA, length (at most [`CONSOLE_LIMIT`]) | status: the text is on the hypervisor's console |
 //! | [`REPORT`] | key ([`report`]), value | status: the hypervisor shows the figure with the guest |
+//! | [`EXITS`] | | status, x1: exits of the calling virtual CPU up to this call |
 //! | [`EXIT`] | exit status, 0 for success | does not return: the guest is stopped and all it stored is released |
 //!
 //! A page is 4096 bytes at a 4096-aligned IPA inside the guest's memory; for [`SWAP_IN`] it must be writable.
@@ -49,13 +50,15 @@ pub const CONSOLE_WRITE: u32 = 0xc600_0020;
 pub const REPORT: u32 = 0xc600_0021;
 /// Ends the guest.
 pub const EXIT: u32 = 0xc600_0022;
+/// How often the calling virtual CPU has left for the hypervisor.
+pub const EXITS: u32 = 0xc600_0023;
 
 /// Bale's identity, as the four words of [`VENDOR_UID`]: 6b1d5b5e-3c43-4d5f-9a5e-62616c650001.
 pub const UID: [u32; 4] = [0x5e5b_1d6b, 0x5f4d_433c, 0x6162_5e9a, 0x0100_656c];
 /// A change of this number breaks guests.
 pub const REVISION_MAJOR: u64 = 1;
 /// A change of this number adds calls.
-pub const REVISION_MINOR: u64 = 0;
+pub const REVISION_MINOR: u64 = 1;
 
 /// Done.
 pub const SUCCESS: u64 = 0;
@@ -87,8 +90,10 @@ pub mod report {
     pub const CHECKS_PASSED: u64 = 4;
     /// Number of the first check that did not hold.
     pub const CHECK_FAILED: u64 = 5;
+    /// First of the figures of [`mode::MEASURE`](super::mode::MEASURE): see [`measure`](super::measure).
+    pub const MEASURED: u64 = 6;
     /// Number of keys; they start at 1.
-    pub const KEYS: usize = 5;
+    pub const KEYS: usize = 5 + super::measure::FIGURES;
 }
 
 /// Where RAM starts, as on QEMU's `virt` machine.
@@ -116,8 +121,42 @@ pub mod mode {
     pub const ENDLESS: u64 = 5;
     /// Storm on everything that traps, with several virtual CPUs, as a machine with devices.
     pub const STORM: u64 = 6;
-    /// Print what calls, trapped registers and interrupts cost, as a machine with devices.
+    /// Report what calls, trapped registers, interrupts and the swap disk cost ([`measure`](super::measure)), as a machine with
+    /// devices.
     pub const MEASURE: u64 = 7;
+}
+
+/// What a guest in [`mode::MEASURE`] reports: figures in hundredths of a nanosecond of its own counter for each operation, those of
+/// its loop included, under [`report::MEASURED`] plus these places. Both of its virtual CPUs are on one core.
+pub mod measure {
+    /// A hypercall and back.
+    pub const HYPERCALL: usize = 0;
+    /// A call of PSCI and back.
+    pub const FIRMWARE_CALL: usize = 1;
+    /// Read of an identification register.
+    pub const IDENTIFICATION: usize = 2;
+    /// Read of an emulated device's register.
+    pub const DEVICE_REGISTER: usize = 3;
+    /// An interrupt to itself, sent, taken and ended.
+    pub const SELF_INTERRUPT: usize = 4;
+    /// From the sending of an interrupt to another virtual CPU, which waits, to the first instruction of its handler; with what
+    /// the sender does until it waits itself, and the switch.
+    pub const INTERRUPT: usize = 5;
+    /// From the virtual timer's deadline to the first instruction of the handler, while the guest runs.
+    pub const TIMER: usize = 6;
+    /// The same while it waits.
+    pub const TIMER_WAITING: usize = 7;
+    /// A page written to the swap disk, in batches of [`BATCH`]: notification, interrupt and its acknowledgement included.
+    pub const DISK_WRITE: usize = 8;
+    /// Hundredths of exits for each end of an interrupt: half of them of the timer, half of one to itself.
+    pub const ENDS: usize = 9;
+    /// How many there are.
+    pub const FIGURES: usize = 10;
+
+    /// Slots of its swap disk, of which each is written once as far as there are pages.
+    pub const SLOTS: u64 = 1024;
+    /// Pages that a notification is for.
+    pub const BATCH: u64 = 32;
 }
 
 /// Virtual CPUs of a guest in [`mode::STORM`].
@@ -177,6 +216,7 @@ mod tests {
             CONSOLE_WRITE,
             REPORT,
             EXIT,
+            EXITS,
         ] {
             assert_eq!(call >> 31, 1, "{call:#x}: fast call");
             assert_eq!(call >> 24 & 0x3f, 6, "{call:#x}: vendor-specific hypervisor service");

@@ -63,20 +63,13 @@ pub fn start_described(name: &str) -> Result<usize, StartError> {
     let cores = choose_cores(&description)?;
     let index = reserve(name, &cores, description.memory, Kind::Full).ok_or(StartError::TooMany)?;
     let bay = &SLOTS[index].devices.disk;
-    let filled = bay.plug(&description).and_then(|device| {
+    let filled = bay.plug_described(&description).and_then(|device| {
         SLOTS[index].status.lock().device = device;
         fill(index, &description, &layout, kernel, initrd)
     });
     match filled.and_then(|memory| launch(index, memory, layout.kernel, layout.tree)) {
         Ok(index) => Ok(index),
-        Err(error) => {
-            SLOTS[index].status.lock().device = None;
-            // Nothing was ever stored on it.
-            if let Some(disk) = bay.unplug() {
-                disk.release();
-            }
-            Err(abandon(index, error))
-        }
+        Err(error) => Err(abandon(index, error)),
     }
 }
 

@@ -53,7 +53,8 @@ impl Slot {
     }
 }
 
-/// Takes the list registers of the loaded virtual CPU into the books. Interrupts are masked.
+/// Takes the list registers of the loaded virtual CPU into the books, and then that its timer fired: the guest may have ended the
+/// last one meanwhile. Interrupts are masked.
 pub(super) fn fold(state: &mut State, vgic: &mut Vgic) {
     for index in 0..state.lists.used {
         state.lists.values[index] = gich::list(index);
@@ -61,6 +62,9 @@ pub(super) fn fold(state: &mut State, vgic: &mut Vgic) {
     }
     let ended = gich::ended_elsewhere();
     vgic.fold(state.number, &mut state.lists, ended);
+    if core::mem::take(&mut state.fired) {
+        vgic.fire_timer(state.number);
+    }
     gich::control(gich::ENABLE);
 }
 
@@ -104,13 +108,8 @@ pub(super) fn leave(state: &mut State) {
 /// The virtual timer's interrupt: it is the loaded virtual CPU's, whose end of interrupt deactivates it.
 pub fn on_virtual_timer() {
     let fired = super::vcpu::with_loaded(|state| {
-        let slot = &SLOTS[state.slot];
-        slot.vcpus[state.number].attention.store(true, Ordering::Release);
-        slot.deliver(|vgic| {
-            // The guest may have ended the last one since the books were kept.
-            fold(state, vgic);
-            vgic.fire_timer(state.number);
-        });
+        state.fired = true;
+        SLOTS[state.slot].vcpus[state.number].attention.store(true, Ordering::Release);
     });
     if fired.is_none() {
         registers::stop_virtual_timer();

@@ -153,24 +153,31 @@ impl DiskBay {
     }
 
     /// Plugs in the disk that a description asks for, if any.
-    pub(super) fn plug(
+    pub(super) fn plug_described(
         &self,
         description: &VmDescription,
     ) -> Result<Option<&'static SwapDevice>, StartError> {
         let slots = usize::try_from(description.swap).map_err(|_| StartError::SwapTooLarge)? / PAGE_SIZE;
+        let codec = |name| Codec::from_name(name).ok_or(StartError::NoCodec);
+        let mut setup = store::setup(codec(&description.codec)?);
+        setup.second = description.second.as_deref().map(codec).transpose()?;
+        setup.quota_pages = description
+            .quota
+            .map_or(setup.quota_pages, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX) / PAGE_SIZE);
+        self.plug(slots, description.checksum, setup)
+    }
+
+    /// Plugs in a disk of so many slots, if any.
+    pub(super) fn plug(
+        &self,
+        slots: usize,
+        checksum: bool,
+        setup: Setup,
+    ) -> Result<Option<&'static SwapDevice>, StartError> {
         if slots == 0 {
             return Ok(None);
         }
-        let codec = Codec::from_name(&description.codec).ok_or(StartError::NoCodec)?;
-        let second = match &description.second {
-            Some(name) => Some(Codec::from_name(name).ok_or(StartError::NoCodec)?),
-            None => None,
-        };
-        let whole = pool::pool().config().page_limit;
-        let quota_pages =
-            description.quota.map_or(whole, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX) / PAGE_SIZE);
-        let setup = Setup { quota_pages, second, ..store::setup(codec) };
-        let disk = Disk::new(slots, description.checksum, setup)?;
+        let disk = Disk::new(slots, checksum, setup)?;
         let device = disk.device;
         self.blocks.store(slots as u64, Ordering::Relaxed);
         *self.disk.lock() = Some(disk);

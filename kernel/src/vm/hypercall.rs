@@ -2,7 +2,7 @@
 //! are there for guests with a workspace, the small ones.
 
 use bale_abi::{
-    CONSOLE_LIMIT, CONSOLE_WRITE, EXIT, INVALID_PARAMETER, NO_SUCH_SLOT, NOT_SUPPORTED, REPORT,
+    CONSOLE_LIMIT, CONSOLE_WRITE, EXIT, EXITS, INVALID_PARAMETER, NO_SUCH_SLOT, NOT_SUPPORTED, REPORT,
     REVISION_MAJOR, REVISION_MINOR, STORE_BUSY, STORE_CORRUPT, STORE_FULL, SUCCESS, SWAP_FREE, SWAP_IN,
     SWAP_INFO, SWAP_OUT, UID, VENDOR_REVISION, VENDOR_UID,
 };
@@ -23,6 +23,7 @@ pub(super) fn answer(cpu: &mut Vcpu) -> Option<Reason> {
         CONSOLE_WRITE => &[console_write(cpu, first, second)],
         REPORT if cpu.slot.report(first, second) => &[SUCCESS],
         REPORT => &[INVALID_PARAMETER],
+        EXITS => &[SUCCESS, cpu.exits()],
         EXIT => return Some(Reason::Exited(first)),
         VENDOR_UID => &UID.map(u64::from),
         VENDOR_REVISION => &[REVISION_MAJOR, REVISION_MINOR],

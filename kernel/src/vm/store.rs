@@ -7,14 +7,15 @@ use bale_arch::{copy, timer};
 use bale_swap::{Codec, Setup};
 
 use super::{SLOTS, Slot, SwapDevice};
-use crate::{clock, task};
+use crate::{clock, pool, task};
 
 /// Between two looks at whether the last user has left.
 const PATIENCE_US: u64 = 100;
 
-/// What swap devices are like on this machine.
+/// What swap devices are like on this machine: they may fill what the pool may.
 pub fn setup(codec: Codec) -> Setup {
-    Setup { clock_shift: clock_shift(), is_zero: copy::is_zero, ..Setup::new(codec) }
+    let quota_pages = pool::pool().config().page_limit;
+    Setup { quota_pages, clock_shift: clock_shift(), is_zero: copy::is_zero, ..Setup::new(codec) }
 }
 
 /// A swap device's clock ticks about once a second: every 2 to the power of this ticks of the counter.

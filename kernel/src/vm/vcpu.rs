@@ -15,7 +15,7 @@ use bale_arch::vcpu::{self, Exit, Registers, SimdState, SystemState};
 use bale_core::exception::{Cause, Fault, Syndrome, fault_ipa};
 use bale_core::injection::Exception;
 use bale_core::vgic::{Lists, MAX_VCPUS};
-use bale_swap::{Codec, Scratch, Setup, Tables};
+use bale_swap::{Codec, Scratch, Tables};
 use spin::rwlock::RwLockReadGuard;
 
 use super::disk::Disk;
@@ -26,7 +26,7 @@ use super::{
 use crate::cores::{self, MAX_CORES};
 use crate::memory::{Arena, PAGE_SIZE};
 use crate::sync::Lock;
-use crate::{clock, pool, task};
+use crate::{clock, interrupts, pool, task};
 
 /// `SPSR_EL2` of a guest at entry: EL1h, everything masked.
 const ENTRY_STATE: u64 = 0x3c5;
@@ -40,6 +40,8 @@ pub(super) struct State {
     simd: SimdState,
     interface: VirtualInterface,
     pub(super) lists: Lists,
+    /// The virtual timer has fired since the last fold, and its interrupt is active in the hardware.
+    pub(super) fired: bool,
     vtcr: u64,
     vttbr: u64,
 }
@@ -85,7 +87,7 @@ pub(super) struct Workspace {
 }
 
 /// What every codec's working memory is like at first: copied, since it is larger than what a stack should hold.
-pub static SCRATCH: Scratch = Scratch::new();
+pub(crate) static SCRATCH: Scratch = Scratch::new();
 
 static WORKSPACES: [Lock<Option<Workspace>>; MAX_VMS] = [const { Lock::new(None) }; MAX_VMS];
 
@@ -100,8 +102,7 @@ impl Workspace {
             checks: &mut [],
         };
         // The quota is the pool's own limit: one pool for all, and each guest may fill what is left.
-        let setup = Setup { quota_pages: pool::pool().config().page_limit, ..store::setup(Codec::Page) };
-        let device = arena.place(SwapDevice::new(pool::pool(), tables, setup))?;
+        let device = arena.place(SwapDevice::new(pool::pool(), tables, store::setup(Codec::Page)))?;
         Some(Self { device, scratch: arena.place_copy(&SCRATCH)?, page })
     }
 }
@@ -161,6 +162,11 @@ impl Vcpu {
         &self.slot.vcpus[self.number]
     }
 
+    /// Exits up to now.
+    pub(super) fn exits(&self) -> u64 {
+        self.shared().exits.load(Ordering::Relaxed)
+    }
+
     /// The machine's memory; `None` only for a machine that is being abandoned.
     pub(super) fn memory(&self) -> Option<&GuestMemory> {
         self.memory.as_ref()
@@ -178,6 +184,7 @@ impl Vcpu {
             simd: SimdState::zero(),
             interface: VirtualInterface::new(),
             lists: Lists::new(gich::list_registers()),
+            fired: false,
             vtcr,
             vttbr,
         };
@@ -251,7 +258,10 @@ impl Vcpu {
             let fault = if exit == Exit::Synchronous { faulting_address(syndrome) } else { None };
             shared.in_guest.store(false, Ordering::Relaxed);
             cores::count(&shared.exits);
-            // The interrupt that ended the guest's turn, if one did, is taken here.
+            if exit == Exit::Interrupt {
+                // Here and now: no exception of the kernel's own has to be taken for it.
+                interrupts::serve();
+            }
             drop(masked);
             let stop = match exit {
                 Exit::Interrupt => None,
@@ -319,7 +329,7 @@ impl Vcpu {
         self.load();
         // SAFETY: as above.
         let state = unsafe { &mut *self.state };
-        if state.lists.used == 0 {
+        if state.lists.used == 0 && !state.fired {
             return;
         }
         self.slot.deliver(|vgic| delivery::fold(state, vgic));

@@ -15,8 +15,13 @@ use crate::workspace;
 pub(crate) const ALLOCATOR: &str = "allocator";
 
 /// The suites whose figures have goals, and the files that lay them down.
-pub(crate) const SUITES: [(&str, &str); 3] =
-    [(ALLOCATOR, "allocator/goals.toml"), ("store", "kernel/swap/goals.toml"), ("rtos", "kernel/goals.toml")];
+pub(crate) const SUITES: [(&str, &str); 4] =
+    [
+    (ALLOCATOR, "allocator/goals.toml"),
+    ("store", "kernel/swap/goals.toml"),
+    ("rtos", "kernel/goals.toml"),
+    ("vm", "kernel/vm-goals.toml"),
+];
 
 /// Where a suite's goals are.
 pub(crate) fn path(file: &str) -> PathBuf {

@@ -201,9 +201,37 @@ guest_mmu_on:
     .endm
     .balign 2048
 guest_vectors:
-    .rept 16
+    .rept 5
     vector
     .endr
+    .balign 128
+    b       guest_interrupt         // from this exception level with its own stack pointer
+    .rept 10
+    vector
+    .endr
+
+    // Notes time and number of the interrupt for this virtual CPU, and ends it; the timer, whose line stays up, is stopped.
+guest_interrupt:
+    stp     x0, x1, [sp, #-32]!
+    mrs     x0, cntvct_el0
+    str     x2, [sp, #16]
+    mrs     x2, mpidr_el1
+    and     x2, x2, #0xff
+    adrp    x1, GUEST_TAKEN
+    add     x1, x1, :lo12:GUEST_TAKEN
+    add     x1, x1, x2, lsl #4
+    str     x0, [x1]
+    mrs     x0, icc_iar1_el1
+    cmp     x0, #27
+    b.ne    8f
+    msr     cntv_ctl_el0, xzr
+    isb
+8:  msr     icc_eoir1_el1, x0
+    str     x0, [x1, #8]
+    ldr     x2, [sp, #16]
+    ldp     x0, x1, [sp], #32
+    eret
+
 guest_vector:
     sub     sp, sp, #192
     stp     x0, x1, [sp]

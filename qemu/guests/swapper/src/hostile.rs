@@ -73,7 +73,7 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
     }
     // Functions that nobody has: other owners, neighbours of ours, SMCCC queries of things not offered.
     for function in
-        [0, 1, 0x8000_7fff, 0x8400_00ff, 0xc200_000b, 0xc600_000f, 0xc600_0023, 0xc700_0000, 0xffff_ffff]
+        [0, 1, 0x8000_7fff, 0x8400_00ff, 0xc200_000b, 0xc600_000f, 0xc600_0024, 0xc700_0000, 0xffff_ffff]
     {
         checks.expect(function, [good, good, good], NOT_SUPPORTED);
     }

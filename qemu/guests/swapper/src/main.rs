@@ -11,6 +11,7 @@ mod hostile;
 mod measure;
 mod storm;
 mod swap;
+mod virtio;
 
 use bale_abi::{GuestInfo, INFO_BASE, INFO_MAGIC, PAGES_BASE, mode};
 
@@ -45,7 +46,7 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
             call::exit(NOT_STOPPED)
         }
         mode::HOSTILE => hostile::run(&info),
-        mode::MEASURE => measure::run(),
+        mode::MEASURE => measure::run(&info),
         mode::STORM => storm::run(&info),
         mode::UNDEFINED => {
             entry::expect_undefined();
@@ -64,4 +65,12 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     call::print("guest: panic\n");
     call::exit(102)
+}
+
+/// First Rust line of another virtual CPU.
+#[unsafe(no_mangle)]
+extern "C" fn guest_secondary_main() -> ! {
+    // SAFETY: as above.
+    let mode = unsafe { (INFO_BASE as *const GuestInfo).read_volatile() }.mode;
+    if mode == mode::MEASURE { measure::second() } else { storm::second() }
 }

@@ -58,8 +58,7 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
 }
 
 /// First Rust line of another virtual CPU.
-#[unsafe(no_mangle)]
-extern "C" fn guest_secondary_main() -> ! {
+pub(crate) fn second() -> ! {
     let number = READY.fetch_add(1, Ordering::Relaxed) + 1;
     storm(number, STEPS_LEFT.load(Ordering::Relaxed) ^ number << 32);
     let _ = call::raw(CPU_OFF, [0; 3]);
