@@ -102,6 +102,13 @@ static TESTS: &[Test] = tests![
     guests::endless_loop_is_killed,
     guests::two_guests_at_once,
     guests::storm_beside_a_neighbour,
+    guests::storm_of_device_registers,
+    guests::storm_of_system_registers,
+    guests::storm_of_firmware_calls,
+    guests::storm_of_interrupts,
+    guests::storm_of_descriptor_chains,
+    guests::storm_of_hypercalls,
+    guests::storm_of_translation_tables,
 ];
 
 static LONG: AtomicBool = AtomicBool::new(false);

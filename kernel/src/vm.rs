@@ -376,7 +376,13 @@ impl Slot {
 ///
 /// # Errors
 /// See [`StartError`]; nothing is left half-started.
-pub fn start(guest: &'static str, mode: u64, core: usize, seed: u64) -> Result<usize, StartError> {
+pub fn start(
+    guest: &'static str,
+    mode: u64,
+    core: usize,
+    seed: u64,
+    steps: u64,
+) -> Result<usize, StartError> {
     let image = bundle::guest(guest).ok_or(StartError::NoSuchGuest)?;
     let pages = bundle::pages();
     if pages.is_empty() {
@@ -399,6 +405,7 @@ pub fn start(guest: &'static str, mode: u64, core: usize, seed: u64) -> Result<u
         slots: device_slots(page_count) as u64,
         ram_size: RAM_SIZE,
         seed,
+        steps,
     };
     let filled = SLOTS[index].devices.disk.plug(shape.disk, None, Codec::Lz4).and_then(|device| {
         SLOTS[index].status.lock().device = device;
@@ -422,12 +429,13 @@ struct Shape {
 
 impl Shape {
     fn of(mode: u64) -> Self {
+        let disk = bale_abi::measure::SLOTS as usize;
         match mode {
-            mode::STORM => {
-                Self { vcpus: bale_abi::STORM_VCPUS as usize, kind: Kind::Full, spreads: true, disk: 0 }
-            }
-            mode::MEASURE => {
-                Self { vcpus: 2, kind: Kind::Full, spreads: false, disk: bale_abi::measure::SLOTS as usize }
+            mode::MEASURE => Self { vcpus: 2, kind: Kind::Full, spreads: false, disk },
+            // It has the small guests' calls for something.
+            mode::STORM_CALLS => Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0 },
+            mode::STORM | mode::FIRST_STORM..=mode::LAST => {
+                Self { vcpus: bale_abi::STORM_VCPUS as usize, kind: Kind::Full, spreads: true, disk }
             }
             _ => Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0 },
         }

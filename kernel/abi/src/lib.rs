@@ -124,6 +124,24 @@ pub mod mode {
     /// Report what calls, trapped registers, interrupts and the swap disk cost ([`measure`](super::measure)), as a machine with
     /// devices.
     pub const MEASURE: u64 = 7;
+    /// Storm on registers of devices and addresses of none, in every width.
+    pub const STORM_DEVICES: u64 = 8;
+    /// Storm on system registers.
+    pub const STORM_REGISTERS: u64 = 9;
+    /// Wild PSCI calls, and calls of everybody.
+    pub const STORM_FIRMWARE: u64 = 10;
+    /// Interrupts to virtual CPUs, those that there are and those that there are not.
+    pub const STORM_INTERRUPTS: u64 = 11;
+    /// Wild descriptor chains on the swap disk.
+    pub const STORM_CHAINS: u64 = 12;
+    /// Bale's own calls with wild arguments, as a small guest.
+    pub const STORM_CALLS: u64 = 13;
+    /// Translation tables that change while they are used.
+    pub const STORM_TABLES: u64 = 14;
+    /// First of the storms of one kind.
+    pub const FIRST_STORM: u64 = STORM_DEVICES;
+    /// Largest of the modes.
+    pub const LAST: u64 = STORM_TABLES;
 }
 
 /// What a guest in [`mode::MEASURE`] reports: figures in hundredths of a nanosecond of its own counter for each operation, those of
@@ -161,8 +179,8 @@ pub mod measure {
 
 /// Virtual CPUs of a guest in [`mode::STORM`].
 pub const STORM_VCPUS: u64 = 4;
-/// What each of them does: so many accesses, calls and interrupts.
-pub const STORM_STEPS: u64 = 25_000;
+/// What they do together unless told otherwise: so many accesses, calls and interrupts.
+pub const STORM_STEPS: u64 = 100_000;
 
 /// First word of a [`GuestInfo`]: "BALEGST1" in memory.
 pub const INFO_MAGIC: u64 = u64::from_le_bytes(*b"BALEGST1");
@@ -183,6 +201,8 @@ pub struct GuestInfo {
     pub ram_size: u64,
     /// For choices that should differ from run to run.
     pub seed: u64,
+    /// Steps of a storm, of all virtual CPUs together.
+    pub steps: u64,
 }
 
 impl GuestInfo {
@@ -192,7 +212,7 @@ impl GuestInfo {
     /// The structure as it lies in memory, little-endian.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        let words = [self.magic, self.mode, self.pages, self.slots, self.ram_size, self.seed];
+        let words = [self.magic, self.mode, self.pages, self.slots, self.ram_size, self.seed, self.steps];
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
@@ -241,7 +261,8 @@ mod tests {
 
     #[test]
     fn info_is_laid_out_as_declared() {
-        let info = GuestInfo { magic: INFO_MAGIC, mode: 1, pages: 2, slots: 3, ram_size: 4, seed: 5 };
+        let info =
+            GuestInfo { magic: INFO_MAGIC, mode: 1, pages: 2, slots: 3, ram_size: 4, seed: 5, steps: 6 };
         assert_eq!(&info.to_bytes()[..8], b"BALEGST1");
         assert_eq!(info.to_bytes()[core::mem::offset_of!(GuestInfo, seed)], 5);
     }

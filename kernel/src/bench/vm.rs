@@ -56,7 +56,7 @@ fn nanoseconds_are_instructions() -> bool {
 pub(super) fn guest(report: &mut Report) -> Result<()> {
     let unit = if nanoseconds_are_instructions() { "instructions/op" } else { "ns" };
     let core = cores::this_unpinned().index();
-    let index = vm::start(GUEST, mode::MEASURE, core, report.options.seed).map_err(|_| {
+    let index = vm::start(GUEST, mode::MEASURE, core, report.options.seed, 0).map_err(|_| {
         BenchError::Broken("the guest that measures does not start; `vm start --mode 7` says why")
     })?;
     let summary = vm::wait(index).ok_or(BenchError::Broken("the guest is gone"))?;

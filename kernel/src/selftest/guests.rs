@@ -1,15 +1,19 @@
 //! Guests: what they swap comes back, and what they do wrong stops them alone.
 
-use bale_abi::{mode, report};
+use bale_abi::{STORM_STEPS, mode, report};
 
 use super::scheduling::eventually;
-use super::{Failure, Verdict, ensure, failure};
+use super::{Failure, Verdict, ensure, failure, is_long};
 use crate::memory::frames;
 use crate::vm::{self, Reason, State, Summary};
 use crate::{cores, drain, pool};
 
 fn start(mode: u64, core: usize) -> Result<usize, Failure> {
-    vm::start("swapper", mode, core, 7).map_err(|error| failure(format_args!("{error}")))
+    start_steps(mode, core, STORM_STEPS)
+}
+
+fn start_steps(mode: u64, core: usize, steps: u64) -> Result<usize, Failure> {
+    vm::start("swapper", mode, core, 7, steps).map_err(|error| failure(format_args!("{error}")))
 }
 
 fn run(mode: u64) -> Result<(Summary, Reason), Failure> {
@@ -118,21 +122,60 @@ pub(super) fn two_guests_at_once() -> Verdict {
     nothing_left()
 }
 
+/// Steps of a storm of one kind, of all its virtual CPUs together.
+fn storm_steps() -> u64 {
+    if is_long() { 1_000_000 } else { 20_000 }
+}
+
 /// A hundred thousand register accesses, calls and interrupts of every kind from four virtual CPUs, and a neighbour that swaps.
 pub(super) fn storm_beside_a_neighbour() -> Verdict {
+    storm(mode::STORM, STORM_STEPS)
+}
+
+pub(super) fn storm_of_device_registers() -> Verdict {
+    storm(mode::STORM_DEVICES, storm_steps())
+}
+
+/// All but `ICC_BPR1_EL1` and `ICC_CTLR_EL1`, whose writes QEMU 7.2 answers with an assertion of its own.
+pub(super) fn storm_of_system_registers() -> Verdict {
+    storm(mode::STORM_REGISTERS, storm_steps())
+}
+
+pub(super) fn storm_of_firmware_calls() -> Verdict {
+    storm(mode::STORM_FIRMWARE, storm_steps())
+}
+
+pub(super) fn storm_of_interrupts() -> Verdict {
+    storm(mode::STORM_INTERRUPTS, storm_steps())
+}
+
+pub(super) fn storm_of_descriptor_chains() -> Verdict {
+    storm(mode::STORM_CHAINS, storm_steps())
+}
+
+pub(super) fn storm_of_hypercalls() -> Verdict {
+    storm(mode::STORM_CALLS, storm_steps())
+}
+
+pub(super) fn storm_of_translation_tables() -> Verdict {
+    storm(mode::STORM_TABLES, storm_steps())
+}
+
+/// A guest that storms and a neighbour on one of its cores that swaps: both end well, and nothing is left of them.
+fn storm(mode: u64, steps: u64) -> Verdict {
     let last = cores::online() - 1;
     let free = frames::usage().free as u64;
     let metadata = pool::pool().stats().metadata_pages;
-    let storm = start(mode::STORM, last)?;
-    // On one of its cores.
+    let storm = start_steps(mode, last, steps)?;
     let (neighbour, neighbour_reason) = ended(start(mode::SWAP, last)?)?;
     ensure!(neighbour_reason == Reason::Exited(0), "the neighbour: {neighbour_reason}");
     ensure!(figure(&neighbour, report::BYTES_LOST) == 0, "the neighbour lost bytes");
     let (summary, reason) = ended(storm)?;
     ensure!(reason == Reason::Exited(0), "{reason}");
-    let steps = figure(&summary, report::CHECKS_PASSED);
-    ensure!(steps == bale_abi::STORM_VCPUS * bale_abi::STORM_STEPS, "{steps} steps");
-    ensure!(summary.exits > steps / 2, "{} exits", summary.exits);
+    let done = figure(&summary, report::CHECKS_PASSED);
+    ensure!(done == steps, "{done} steps");
+    // Most steps trap; of those on tables some, of those on system registers few: the others are undefined for EL1 already.
+    ensure!(summary.exits > steps / 64, "{} exits", summary.exits);
     nothing_left()?;
     let grown = pool::pool().stats().metadata_pages - metadata;
     let lost = free.saturating_sub(frames::usage().free as u64);

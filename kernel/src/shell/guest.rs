@@ -1,6 +1,6 @@
 //! `vm`: virtual machines.
 
-use bale_abi::{mode, report};
+use bale_abi::{STORM_STEPS, mode, report};
 
 use super::{Arguments, Failure, Outcome, fail};
 use crate::vm::{self, Reason, State, Summary};
@@ -66,15 +66,16 @@ fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
         }
         return vm::start_described(name).or_else(|error| fail(format_args!("vm {name}: {error}")));
     }
-    arguments.only_options(&["--mode", "--core", "--seed"], 1)?;
+    arguments.only_options(&["--mode", "--core", "--seed", "--steps"], 1)?;
     let last_core = cores::online() as u64 - 1;
     let mode = arguments.option("--mode", mode::SWAP)?;
     let core = arguments.option("--core", last_core)?;
     let seed = arguments.option("--seed", 1)?;
-    if mode > mode::MEASURE {
-        return fail(format_args!("there is no mode {mode}; they go from 0 to {}", mode::MEASURE));
+    let steps = arguments.option("--steps", STORM_STEPS)?;
+    if mode > mode::LAST {
+        return fail(format_args!("there is no mode {mode}; they go from 0 to {}", mode::LAST));
     }
-    vm::start(GUEST, mode, core as usize, seed).or_else(|error| fail(format_args!("vm: {error}")))
+    vm::start(GUEST, mode, core as usize, seed, steps).or_else(|error| fail(format_args!("vm: {error}")))
 }
 
 /// Ends a machine and waits until it has.
@@ -235,7 +236,7 @@ pub(super) fn start_first() {
 
 extern "C" fn first_guest(_argument: u64) -> ! {
     let before = pool::pool().stats();
-    let started = vm::start(GUEST, mode::SWAP, cores::online() - 1, 1);
+    let started = vm::start(GUEST, mode::SWAP, cores::online() - 1, 1, 0);
     println!();
     match started.map(vm::wait) {
         Ok(Some(summary)) => {

@@ -63,6 +63,11 @@ pub(crate) fn secondary_address() -> u64 {
     (&raw const guest_secondary_entry) as u64
 }
 
+/// Address of the level 1 table.
+pub(crate) fn table_address() -> u64 {
+    GUEST_TABLE.0.get() as u64
+}
+
 /// From the vectors: returns how many bytes to skip, or ends the guest.
 #[unsafe(no_mangle)]
 extern "C" fn guest_exception(syndrome: u64) -> u64 {

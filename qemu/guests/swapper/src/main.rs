@@ -47,7 +47,7 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
         }
         mode::HOSTILE => hostile::run(&info),
         mode::MEASURE => measure::run(&info),
-        mode::STORM => storm::run(&info),
+        mode::STORM | mode::FIRST_STORM..=mode::LAST => storm::run(&info),
         mode::UNDEFINED => {
             entry::expect_undefined();
             // SAFETY: permanently undefined; the vector skips it.
@@ -71,6 +71,6 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn guest_secondary_main() -> ! {
     // SAFETY: as above.
-    let mode = unsafe { (INFO_BASE as *const GuestInfo).read_volatile() }.mode;
-    if mode == mode::MEASURE { measure::second() } else { storm::second() }
+    let info = unsafe { (INFO_BASE as *const GuestInfo).read_volatile() };
+    if info.mode == mode::MEASURE { measure::second() } else { storm::second(&info) }
 }

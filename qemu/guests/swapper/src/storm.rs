@@ -1,14 +1,21 @@
 //! A storm on everything that traps, from several virtual CPUs at once: registers of devices and of nothing, system
-//! registers of every kind, wild PSCI calls and hypercalls, interrupts to everybody. What the hypervisor answers does not
-//! matter here; that it answers, and goes on, does.
+//! registers of every kind, wild PSCI calls and hypercalls, interrupts to everybody, descriptor chains, translation tables;
+//! each kind alone, or the first ones mixed. What the hypervisor answers does not matter here; that it answers, and goes on,
+//! does.
 
 #![expect(clippy::cast_possible_truncation, reason = "usize is 64 bits here")]
+
+mod chains;
+mod tables;
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use bale_abi::{CONSOLE_WRITE, EXIT, GuestInfo, REPORT, STORM_STEPS, STORM_VCPUS, report};
+use bale_abi::{
+    CONSOLE_LIMIT, CONSOLE_WRITE, EXIT, GuestInfo, PAGES_BASE, RAM_BASE, RAM_SIZE, REPORT, STORM_VCPUS,
+    SWAP_OUT, mode, report,
+};
 
 use crate::{call, entry};
 
@@ -21,7 +28,8 @@ const CPU_OFF: u64 = 0x8400_0002;
 const DEVICES: [(u64, u64); 4] =
     [(0x0800_0000, 0x1_0000), (0x080a_0000, 0x10_0000), (0x0900_0000, 0x1000), (0x0a00_0000, 0x1000)];
 
-static STEPS_LEFT: AtomicU64 = AtomicU64::new(0);
+/// Seed of the first virtual CPU's choices.
+static SEED: AtomicU64 = AtomicU64::new(0);
 static READY: AtomicU64 = AtomicU64::new(0);
 static DONE: AtomicU64 = AtomicU64::new(0);
 
@@ -41,26 +49,37 @@ fn own<const N: usize>(of: &Own<N>, number: u64) -> u64 {
 
 /// Starts the other virtual CPUs, storms, and waits until all have stormed.
 pub(crate) fn run(info: &GuestInfo) -> ! {
-    STEPS_LEFT.store(info.seed, Ordering::Relaxed);
+    SEED.store(info.seed, Ordering::Relaxed);
     entry::skip_everything();
-    for number in 1..STORM_VCPUS {
+    let vcpus = vcpus(info);
+    for number in 1..vcpus {
         let stack = own(&STACKS, number) + 8192;
         if call::raw(CPU_ON, [number, entry::secondary_address(), stack])[0] != 0 {
             call::exit(1);
         }
     }
-    storm(0, info.seed);
-    while DONE.load(Ordering::Acquire) < STORM_VCPUS {
-        core::hint::spin_loop();
-    }
-    let _ = call::report(report::CHECKS_PASSED, DONE.load(Ordering::Relaxed) * STORM_STEPS);
+    storm(0, info.seed, info);
+    wait_for_all(vcpus);
+    let _ = call::report(report::CHECKS_PASSED, vcpus * (info.steps / vcpus));
     call::exit(0)
 }
 
+fn vcpus(info: &GuestInfo) -> u64 {
+    if info.mode == mode::STORM_CALLS { 1 } else { STORM_VCPUS }
+}
+
+fn wait_for_all(vcpus: u64) {
+    while DONE.load(Ordering::Acquire) < vcpus {
+        core::hint::spin_loop();
+    }
+}
+
 /// First Rust line of another virtual CPU.
-pub(crate) fn second() -> ! {
+pub(crate) fn second(info: &GuestInfo) -> ! {
     let number = READY.fetch_add(1, Ordering::Relaxed) + 1;
-    storm(number, STEPS_LEFT.load(Ordering::Relaxed) ^ number << 32);
+    storm(number, SEED.load(Ordering::Relaxed) ^ number << 32, info);
+    // Not before the others: one that is off could be turned on by a wild call, at a wild address.
+    wait_for_all(vcpus(info));
     let _ = call::raw(CPU_OFF, [0; 3]);
     call::exit(2)
 }
@@ -90,15 +109,24 @@ impl Random {
     }
 }
 
-fn storm(number: u64, seed: u64) {
+fn storm(number: u64, seed: u64, info: &GuestInfo) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    for _ in 0..STORM_STEPS {
-        match random.below(128) {
-            0..48 => device(&mut random),
-            48..80 => system_register(number, &mut random),
-            80..96 => firmware(&mut random),
-            96..127 => interrupts(number, &mut random),
-            _ => wait(&mut random),
+    for _ in 0..info.steps / vcpus(info) {
+        match info.mode {
+            mode::STORM_DEVICES => device(&mut random),
+            mode::STORM_REGISTERS => system_register(number, &mut random),
+            mode::STORM_FIRMWARE => firmware(&mut random),
+            mode::STORM_INTERRUPTS => interrupts(number, &mut random),
+            mode::STORM_CHAINS => chains::step(&mut random),
+            mode::STORM_CALLS => hypercall(&mut random),
+            mode::STORM_TABLES => tables::step(&mut random),
+            _ => match random.below(128) {
+                0..48 => device(&mut random),
+                48..80 => system_register(number, &mut random),
+                80..96 => firmware(&mut random),
+                96..127 => interrupts(number, &mut random),
+                _ => wait(&mut random),
+            },
         }
     }
     DONE.fetch_add(1, Ordering::Release);
@@ -190,6 +218,29 @@ fn firmware(random: &mut Random) {
     if !ours {
         let _ = call::raw(function, [random.value(), random.value(), random.value()]);
     }
+}
+
+/// One of Bale's own calls, or a neighbour of them, with arguments that are right now and then. What is read back goes to the end
+/// of memory, where nothing of this program is, or is refused.
+fn hypercall(random: &mut Random) {
+    let function = u64::from(SWAP_OUT) - 1 + random.below(24);
+    let end = RAM_BASE + RAM_SIZE;
+    let address = match random.below(8) {
+        0 => PAGES_BASE + (random.below(8192) << 12),
+        1 => end + random.below(1 << 32),
+        2 => end - 4096 + random.below(4096),
+        3 => !(random.below(1 << 20)),
+        _ => end - ((1 + random.below(32)) << 12),
+    };
+    let slot = if random.below(4) == 0 { random.value() } else { random.below(8192) };
+    let arguments = match function as u32 {
+        EXIT => return,
+        // No text, and no figure that anybody looks at.
+        CONSOLE_WRITE => [address, CONSOLE_LIMIT + 1 + random.value() / 2, 0],
+        REPORT => [random.value() & !0xff, random.next(), 0],
+        _ => [slot, if random.below(8) == 0 { random.value() & 0xfff } else { address }, random.next()],
+    };
+    let _ = call::raw(function, arguments);
 }
 
 /// Sends an interrupt to anybody, takes one, and ends one. Now and then everything is enabled again that other steps

@@ -6,10 +6,10 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fe
 use bale_abi::measure::BATCH;
 
 /// The device, and its shared interrupt.
-const BASE: u64 = 0x0a00_0000;
-const STATUS: u64 = 0x70;
+pub(crate) const BASE: u64 = 0x0a00_0000;
+pub(crate) const STATUS: u64 = 0x70;
 /// Entries of the ring: header, data and status of a batch, rounded up.
-const ENTRIES: usize = 128;
+pub(crate) const ENTRIES: usize = 128;
 const REQUESTS: usize = BATCH as usize;
 
 const OUT: u64 = 1;
@@ -39,7 +39,7 @@ pub(crate) static RINGS: Rings = Rings {
     statuses: [const { AtomicU8::new(0) }; REQUESTS],
 };
 
-fn address<T>(of: &'static T) -> u64 {
+pub(crate) fn address<T>(of: &'static T) -> u64 {
     core::ptr::from_ref(of) as u64
 }
 
