@@ -71,8 +71,8 @@ impl Disk {
         for value in [0, 1, 3] {
             set(BASE + STATUS, value);
         }
-        // VERSION_1 and EVENT_IDX.
-        for (select, features) in [(1, 1), (0, 1 << 29)] {
+        // VERSION_1, EVENT_IDX and INDIRECT_DESC.
+        for (select, features) in [(1, 1), (0, 3 << 28)] {
             set(BASE + 0x24, select);
             set(BASE + 0x20, features);
         }
@@ -84,6 +84,8 @@ impl Disk {
             set(BASE + register, area as u32);
             set(BASE + register + 4, (area >> 32) as u32);
         }
+        // A device out of reset begins at chain 0.
+        RINGS.available[1].store(0, Ordering::Relaxed);
         set(BASE + 0x44, 1);
         set(BASE + STATUS, 0xf);
         (get(BASE + STATUS) == 0xf).then_some(Self { next: 0 })
