@@ -31,8 +31,6 @@ pub mod store;
 mod trap;
 mod vcpu;
 
-pub use self::vcpu::SCRATCH;
-
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -407,10 +405,11 @@ pub fn start(
         seed,
         steps,
     };
-    let filled = SLOTS[index].devices.disk.plug(shape.disk, None, Codec::Lz4).and_then(|device| {
-        SLOTS[index].status.lock().device = device;
-        GuestMemory::new(index, image, &info, pages)
-    });
+    let filled =
+        SLOTS[index].devices.disk.plug(shape.disk, false, store::setup(Codec::Page)).and_then(|device| {
+            SLOTS[index].status.lock().device = device;
+            GuestMemory::new(index, image, &info, pages)
+        });
     match filled.and_then(|(memory, entry)| launch(index, memory, entry, bale_abi::INFO_BASE)) {
         Ok(index) => Ok(index),
         Err(error) => Err(abandon(index, error)),

@@ -247,6 +247,15 @@ pub(super) fn against(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// What the store takes for a page, in hundredths of an instruction, and for how many it was counted: so many of the bundle's first ones as `first`
+/// says of their number.
+pub(super) fn write_alone(first: impl FnOnce(usize) -> usize) -> Result<(u64, usize)> {
+    let mut bench = Bench::new(PAGE.codec, None, false)?;
+    let count = first(bench.pages.len()).min(bench.pages.len());
+    bench.pages = &bench.pages[..count];
+    Ok((bench.write()? * 100 / count.max(1) as u64, count))
+}
+
 /// The store's own work on a write into empty slots.
 pub(super) fn own_write(report: &mut Report) -> Result<()> {
     let bench = Bench::new(PAGE.codec, None, false)?;

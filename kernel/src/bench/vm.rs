@@ -4,19 +4,14 @@
 //! The guest counts nanoseconds of its counter. Where these are instructions (QEMU's `-icount shift=0`) its figures are
 //! given as such, elsewhere as nanoseconds, which no goal is about.
 
-use core::sync::atomic::AtomicU64;
-
 use bale_abi::{measure, mode, report as keys};
 use bale_arch::counter;
 use bale_arch::mask::Masked;
-use bale_swap::Codec;
 
 use super::report::Hundredths;
-use super::workbench::overhead;
-use super::{BenchError, Report};
-use crate::memory::{Arena, PAGE_SIZE, frames};
-use crate::vm::{self, Reason, State, SwapDevice};
-use crate::{bundle, clock, cores, drain, pool};
+use super::{BenchError, Report, store};
+use crate::vm::{self, Reason, State};
+use crate::{clock, cores, drain};
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 
@@ -68,51 +63,13 @@ pub(super) fn guest(report: &mut Report) -> Result<()> {
         let unit = if place == measure::ENDS { "exits/op" } else { unit };
         report.figure(name, Hundredths(figure(place)), unit, 1);
     }
-    let pages = bundle::pages().chunks_exact(PAGE_SIZE).take(measure::SLOTS as usize);
-    let batch = measure::BATCH as usize;
-    let whole = pages.len() / batch * batch;
     if !drain::wait_until_quiet(QUIET_LIMIT_US) {
         return Err(BenchError::Broken("the drain is not quiet"));
     }
-    let store = store(pages.take(whole))?;
+    let batch = measure::BATCH as usize;
+    let (store, whole) = store::write_alone(|pages| pages.min(measure::SLOTS as usize) / batch * batch)?;
     report.figure("store-write", Hundredths(store), "instructions/op", whole as u64);
     let beside = figure(measure::DISK_WRITE).saturating_sub(store);
     report.figure("disk-write", Hundredths(beside), unit, whole as u64);
     Ok(())
-}
-
-/// What the store itself takes for a page, in hundredths of an instruction: the same pages, codec and slots as the
-/// guest's disk, in a pool as empty as it found it.
-fn store<'a>(pages: impl Iterator<Item = &'a [u8]>) -> Result<u64> {
-    let overhead = overhead().ok_or(BenchError::NoCounter)?;
-    let block = frames::allocate_block().ok_or(BenchError::OutOfMemory)?;
-    let (mut arena, block) = Arena::in_block(block);
-    let slots = measure::SLOTS as usize;
-    let mut place = || {
-        let scratch = arena.place_copy(&vm::SCRATCH)?;
-        let table = arena.place_each(slots, || AtomicU64::new(0))?;
-        let limit = pool::pool().config().page_limit;
-        Some((scratch, SwapDevice::new(pool::pool(), table, limit, Codec::Lz4)))
-    };
-    let written = place().ok_or(BenchError::OutOfMemory).and_then(|(scratch, device)| {
-        let (mut sum, mut count) = (0, 0);
-        let mut written = Ok(());
-        for (slot, page) in pages.enumerate() {
-            let Ok(page) = page.try_into() else { break };
-            let start = counter::instructions();
-            let result = device.write(slot, page, scratch);
-            sum += u64::from(counter::instructions().wrapping_sub(start).saturating_sub(overhead));
-            count += 1;
-            if result.is_err() {
-                written = Err(BenchError::Broken("the store refused a page"));
-                break;
-            }
-        }
-        // The range is the device's own, so it cannot be refused.
-        let _ = device.release(0, slots);
-        written.map(|()| sum * 100 / u64::max(count, 1))
-    });
-    // SAFETY: taken above, and the device and its table, which were in it, are gone.
-    frames::release_block(unsafe { frames::Block::from_address(block) });
-    written
 }

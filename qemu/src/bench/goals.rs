@@ -15,8 +15,7 @@ use crate::workspace;
 pub(crate) const ALLOCATOR: &str = "allocator";
 
 /// The suites whose figures have goals, and the files that lay them down.
-pub(crate) const SUITES: [(&str, &str); 4] =
-    [
+pub(crate) const SUITES: [(&str, &str); 4] = [
     (ALLOCATOR, "allocator/goals.toml"),
     ("store", "kernel/swap/goals.toml"),
     ("rtos", "kernel/goals.toml"),
