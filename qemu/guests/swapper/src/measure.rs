@@ -3,6 +3,7 @@
 //! included (two to four a turn), and the counter's step of 16 ns shows in single events by half of it.
 //!
 //! Two virtual CPUs on one core: what one sends to the other includes that the core changes between them.
+#![expect(clippy::cast_possible_truncation, reason = "64-bit words, and small numbers in them")]
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -94,13 +95,12 @@ fn measure(place: usize, mut turn: impl FnMut()) {
 
 /// Whether interrupts may be taken.
 fn unmask(open: bool) {
-    // SAFETY: the vector for interrupts is in place, and keeps every register.
-    unsafe {
-        if open {
-            asm!("msr daifclr, #2", "isb");
-        } else {
-            asm!("msr daifset, #2");
-        }
+    if open {
+        // SAFETY: the vector for interrupts is in place, and keeps every register.
+        unsafe { asm!("msr daifclr, #2", "isb") };
+    } else {
+        // SAFETY: changes nothing but when interrupts are taken.
+        unsafe { asm!("msr daifset, #2") };
     }
 }
 

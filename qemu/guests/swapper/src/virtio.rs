@@ -1,4 +1,5 @@
 //! The swap disk's driver (virtio 1.2 over MMIO, split ring): batches of whole pages, one notification each.
+#![expect(clippy::cast_possible_truncation, reason = "64-bit words, and small numbers in them")]
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};

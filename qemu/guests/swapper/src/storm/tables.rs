@@ -46,6 +46,7 @@ pub(super) fn step(random: &mut Random) {
         unsafe { asm!("dsb ish", "tlbi vmalle1is", "dsb ish", "isb") };
     }
     let address = (OWN + random.below(512 - OWN)) << 30 | random.below(1 << 30);
+    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one of six reads, all safe for one reason")]
     // SAFETY: reads only, to a register that is thrown away; what faults is skipped by the vectors.
     unsafe {
         match random.below(6) {
