@@ -63,10 +63,11 @@ pub unsafe fn initialise(base: u64) {
     });
 }
 
-/// Lets the UART interrupt when input waits.
+/// Lets the UART interrupt when input waits. What arrived before is taken first: a receiver that holds more than its
+/// mark already need not interrupt for the next byte.
 pub fn enable_input() {
     if let Some(console) = CONSOLE.lock().as_mut() {
-        console.uart.clear_interrupts(Interrupts::all());
+        console.receive();
         console.input_masks = Interrupts::RXI | Interrupts::RTI;
         console.set_masks();
     }
@@ -78,7 +79,9 @@ pub fn on_interrupt() {
     let (readers, writers) = {
         let mut console = CONSOLE.lock();
         let Some(console) = console.as_mut() else { return };
-        console.uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI | Interrupts::TXI);
+        // Not the receiver's: reading ends those, and one that was cleared would not come back for bytes that
+        // `receive` leaves.
+        console.uart.clear_interrupts(Interrupts::TXI);
         console.receive();
         if console.sending {
             console.send();

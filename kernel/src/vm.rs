@@ -622,15 +622,20 @@ pub fn vcpus(index: usize) -> impl Iterator<Item = (usize, u64)> {
         .map(|shared| (shared.core.load(Ordering::Relaxed), shared.exits.load(Ordering::Relaxed)))
 }
 
+/// From the machine's last task: its figures are copied, and nobody finds its swap device any more.
+fn forget_device(slot: &Slot) {
+    let mut status = slot.status.lock();
+    if let Some(device) = status.device.take() {
+        status.summary.swap = device.statistics();
+    }
+}
+
 /// From the machine's last task: it has ended and released everything.
 fn ended(index: usize, released: usize, release_ticks: u64) {
     let slot = &SLOTS[index];
     let reason = slot.reason.lock().unwrap_or(Reason::Killed);
     let waiter = {
         let mut status = slot.status.lock();
-        if let Some(device) = status.device.take() {
-            status.summary.swap = device.statistics();
-        }
         [status.summary.exits, status.summary.calls] = slot.counts();
         status.summary.released = released;
         status.summary.release_ticks = release_ticks;

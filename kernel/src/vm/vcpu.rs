@@ -481,12 +481,12 @@ impl Vcpu {
             let release_ticks = clock::now() - start;
             super::release_memory(index);
             slot.console.flush(index);
-            super::ended(index, released, release_ticks);
-            // Its figures are copied now, and nobody finds the device any more.
+            super::forget_device(slot);
             if let Some(disk) = disk {
                 slot.wait_for_store_users();
                 disk.release();
             }
+            super::ended(index, released, release_ticks);
         }
     }
 }
