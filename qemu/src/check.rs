@@ -22,7 +22,16 @@ pub(crate) fn run(options: &CheckOptions) -> Result<u8> {
     format.args(["fmt", "--all", "--", "--check"]);
     checks.push(("rustfmt", format));
     let mut host = workspace::command("cargo");
-    host.args(["clippy", "--all-targets", "--quiet", "--", "-D", "warnings"]);
+    host.args([
+        "clippy",
+        "--all-targets",
+        "--features",
+        "bale-fuzz/engine",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]);
     checks.push(("clippy, host crates", host));
     checks.push(("clippy, target crates", target_check(toolchain, TARGET, &TARGET_PACKAGES)));
     checks.push(("clippy, boot loader", target_check(toolchain, UEFI_TARGET, &["bale-uefi"])));

@@ -20,7 +20,7 @@ pub(crate) enum Command {
     Test(TestOptions),
     /// Measure on the target, and hold the figures against goals and budgets
     Bench(BenchOptions),
-    /// Feed the allocator with operations, guided by coverage
+    /// Feed hostile bytes to what reads them, guided by coverage
     Fuzz(FuzzOptions),
     /// Build the kernel and the guests, and say where they are
     Build(BuildOptions),
@@ -201,18 +201,48 @@ pub(crate) struct TestOptions {
     pub(crate) setup: SetupOptions,
 }
 
-/// Feed the allocator with operations, guided by coverage
+/// Feed hostile bytes to what reads them, guided by coverage
 ///
-/// Builds the fuzz target with coverage and runs it. What it learns is kept between runs; an input that fails is written to a file, which the last lines
-/// name. Needs a C++ compiler, for the fuzzer's engine.
+/// Builds the fuzz targets with coverage and runs one of them, or all in turn. What is learnt is kept between runs; an input that fails is written to a
+/// file, which the last lines name. Needs a C++ compiler, for the fuzzer's engine.
 #[derive(Args)]
 pub(crate) struct FuzzOptions {
-    /// How long
+    /// What to feed [default: all, one after the other]
+    #[arg(value_enum)]
+    pub(crate) target: Option<FuzzTarget>,
+    /// How long, each
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub(crate) seconds: u64,
     /// Run this input alone, as one that failed
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "target")]
     pub(crate) input: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+}
+
+/// What is fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FuzzTarget {
+    /// The allocator, with operations that a shadow checks
+    Pool,
+    /// ACPI tables
+    Acpi,
+    /// The boot bundle
+    Bundle,
+    /// Codecs of the store
+    Codec,
+    /// Descriptions of machines, guests' kernel images, the boot configuration
+    Description,
+    /// Device trees
+    DeviceTree,
+    /// The shell's line
+    Shell,
+    /// Exits of a guest: registers, firmware calls, UART
+    Traps,
+    /// A guest's interrupt controller
+    Vgic,
+    /// A guest's disk
+    Virtio,
 }
 
 /// Measure on the target, and hold the figures against goals and budgets

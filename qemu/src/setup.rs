@@ -67,6 +67,14 @@ pub(crate) fn firmware(options: &SetupOptions) -> Result<&'static Path> {
 /// EDK2 for QEMU's `virt` machine, from Debian's qemu-efi-aarch64.
 const FIRMWARE: &str = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd";
 
+/// A C++ compiler, installed if need be.
+pub(crate) fn compiler_of_cpp(options: &SetupOptions) -> Result<()> {
+    if workspace::find_program("c++").is_none() {
+        install_packages(options, &["g++"]).context("there is no C++ compiler")?;
+    }
+    Ok(())
+}
+
 /// QEMU for AArch64, installed if need be.
 pub(crate) fn qemu(options: &SetupOptions) -> Result<()> {
     if toolchain::qemu_version().is_none() {

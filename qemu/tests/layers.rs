@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Folder of a crate, and the crates of the project that it may use.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("allocator", &[]),
     ("allocator/fuzz", &["zsmalloc"]),
     ("kernel/abi", &[]),
@@ -14,6 +14,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("kernel", &["bale-abi", "bale-arch", "bale-core", "bale-swap", "zsmalloc"]),
     ("boards/qemu-virt", &["bale-kernel"]),
     ("boards/uefi", &["bale-core"]),
+    ("kernel/fuzz", &["bale-core", "bale-swap"]),
     ("qemu", &["linux-init"]),
     ("qemu/guests/swapper", &["bale-abi"]),
     ("qemu/guests/linux-init", &[]),

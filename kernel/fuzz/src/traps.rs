@@ -1,0 +1,69 @@
+//! What a guest's exits say, and what its UART and firmware calls do.
+
+use arbitrary::{Result, Unstructured};
+use bale_core::exception::{Cause, Syndrome};
+use bale_core::injection::Exception;
+use bale_core::pl011::Pl011;
+use bale_core::psci::{self, Answer};
+use bale_core::system_registers::{self, Action};
+
+pub(crate) fn run(bytes: &[u8]) {
+    let mut uart = Pl011::new();
+    let mut input = Unstructured::new(bytes);
+    while !input.is_empty() {
+        if step(&mut input, &mut uart).is_err() {
+            break;
+        }
+    }
+}
+
+fn step(input: &mut Unstructured<'_>, uart: &mut Pl011) -> Result<()> {
+    match input.int_in_range(0..=4u8)? {
+        0 => exit(Syndrome::new(input.arbitrary()?), input.arbitrary()?),
+        1 => {
+            let function: u32 = input.arbitrary()?;
+            let answer = psci::answer(function.into(), input.arbitrary()?);
+            let narrow = function >> 30 & 1 == 0;
+            if let Answer::CpuOn { target, entry, context } = answer {
+                assert!(!narrow || [target, entry, context].iter().all(|value| *value <= u32::MAX.into()));
+            }
+        }
+        2 => {
+            let (pstate, vectors, control): (u64, u64, u64) = input.arbitrary()?;
+            let entry = Exception::DataAbort(input.arbitrary()?).entry(pstate, vectors, control, true);
+            assert_eq!(entry.pstate & 0x3df, 0x3c5, "EL1h, all masked");
+            assert!(entry.pc.wrapping_sub(vectors) < 0x800);
+        }
+        3 => drop(uart.receive(input.arbitrary()?)),
+        _ => {
+            let (offset, width, write): (u16, u8, Option<u64>) = input.arbitrary()?;
+            let sent = uart.access(offset.into(), width, write).ok().and_then(|outcome| outcome.sent);
+            assert!(sent.is_none() || offset == 0 && write.is_some(), "something else sent a byte");
+        }
+    }
+    Ok(())
+}
+
+fn exit(syndrome: Syndrome, value: u64) {
+    match syndrome.cause() {
+        Cause::SystemRegister(access) => match system_registers::decide(access) {
+            Action::Identification(crm, op2) => {
+                let shown = system_registers::identification(crm, op2, value);
+                assert_eq!(
+                    system_registers::identification(crm, op2, shown),
+                    shown,
+                    "shown twice, it changes"
+                );
+                assert_eq!(system_registers::common(crm, op2, shown, shown), shown);
+            }
+            Action::Ignored | Action::Send { .. } => assert!(!access.read),
+            Action::Value(_) => assert!(access.read),
+            Action::Undefined => {}
+        },
+        Cause::DataAbort(_, Some(access)) => {
+            assert!(matches!(access.size, 1 | 2 | 4 | 8) && access.register < 32);
+        }
+        _ => {}
+    }
+    assert!(matches!(syndrome.instruction_length(), 2 | 4));
+}
