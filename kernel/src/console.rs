@@ -21,6 +21,8 @@ use crate::task::{self, TaskId};
 const OUTPUT: usize = 4096;
 /// Bytes given to the UART at a time: what the FIFO of a PL011 holds (DDI 0183, 2.4).
 const FIFO: usize = 32;
+/// Bytes taken from the UART at a time.
+const TAKEN: usize = 8;
 /// Bytes pushed at a time, so that the lock is held for a short time.
 const PIECE: usize = 32;
 
@@ -67,7 +69,7 @@ pub unsafe fn initialise(base: u64) {
 /// mark already need not interrupt for the next byte.
 pub fn enable_input() {
     if let Some(console) = CONSOLE.lock().as_mut() {
-        console.receive();
+        (0..FIFO / TAKEN).for_each(|_| console.receive());
         console.input_masks = Interrupts::RXI | Interrupts::RTI;
         console.set_masks();
     }
@@ -156,9 +158,9 @@ pub fn lost_input() -> u64 {
 }
 
 impl Console {
-    /// Takes what has arrived: as much as the FIFO holds, since a sender that never pauses must not keep us here.
+    /// Takes some of what has arrived: interrupts are masked meanwhile, and the line stays up for the rest.
     fn receive(&mut self) {
-        for _ in 0..FIFO {
+        for _ in 0..TAKEN {
             match self.uart.read_word() {
                 Ok(Some(byte)) => {
                     if self.input.push_back(byte).is_err() {
