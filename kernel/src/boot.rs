@@ -4,17 +4,17 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bale_arch::entry::{SecondaryBoot, bale_secondary_entry, image_base};
 use bale_arch::{counter, mask, mmu};
-use bale_core::device_tree::{Conduit, Machine};
+use bale_core::device_tree::{Conduit, MAX_VIRTIO, Machine};
 use heapless::Vec;
 use spin::Once;
 
 use crate::board::Board;
 use crate::cores::MAX_CORES;
 use crate::interrupts::Controller;
-use crate::memory::{frames, image_sections, map};
+use crate::memory::{PAGE_SIZE, frames, image_sections, map};
 use crate::{
-    bundle, clock, compactor, console, cores, drain, early, fault, interrupts, log, pool, println, shell,
-    task, vm,
+    backing, bundle, clock, compactor, console, cores, drain, early, fault, interrupts, log, pool, println,
+    shell, task, vm,
 };
 
 /// What the tables said, kept for the shell.
@@ -100,6 +100,9 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     vm::prepare();
     drain::start();
     compactor::start();
+    if backing::disk().is_some() {
+        vm::writeback::start();
+    }
     let arguments = machine.bootargs.as_str();
     log::set_streaming(arguments.split_whitespace().any(|word| word == "log=defmt"));
     start_task("log", task::LOG, log::task);
@@ -166,7 +169,7 @@ fn enable_map(board: &Board, machine: &Machine) {
             stop(board, format_args!("the device tree names more memory ranges than the map holds"));
         }
     });
-    let mut devices: Vec<map::Range, 16> = Vec::new();
+    let mut devices: Vec<map::Range, { 16 + MAX_VIRTIO }> = Vec::new();
     let mut device = |start: u64, size: u64| {
         if devices.push(map::Range { start, end: start + size }).is_err() {
             stop(board, format_args!("the device tree names more device ranges than the map holds"));
@@ -177,10 +180,26 @@ fn enable_map(board: &Board, machine: &Machine) {
     for region in &machine.gic.redistributors {
         device(region.base, region.size);
     }
+    for page in virtio_pages(machine) {
+        device(page, PAGE_SIZE as u64);
+    }
     // SAFETY: on the boot core, once; the ranges are what the tables say.
     if let Err(error) = unsafe { map::enable(&memory, &devices) } {
         stop(board, format_args!("the memory map of the device tree cannot be mapped: {error}"));
     }
+}
+
+/// Pages with registers of virtio devices, each once.
+fn virtio_pages(machine: &Machine) -> Vec<u64, MAX_VIRTIO> {
+    let mut pages: Vec<u64, MAX_VIRTIO> = Vec::new();
+    for place in &machine.virtio {
+        let page = place.registers.base & !(PAGE_SIZE as u64 - 1);
+        if !pages.contains(&page) {
+            // There is room for a page each.
+            let _ = pages.push(page);
+        }
+    }
+    pages
 }
 
 /// Affinities in the order of core indexes: the boot core first, then as the tables list them.
@@ -252,21 +271,26 @@ fn start_interrupts(board: &Board, machine: &Machine) {
     vm::learn_identification();
     let timer = machine.timer.hypervisor_physical;
     let uart = machine.uart.interrupt;
-    interrupts::initialise(
-        controller,
-        &[
-            (interrupts::RESCHEDULE, "reschedule", task::on_reschedule),
-            (interrupts::DRAIN, "drain", drain::on_interrupt),
-            (interrupts::STOP, "stop", fault::on_stop),
-            (interrupts::TEST, "test", interrupts::on_test),
-            (timer, "timer", task::on_timer),
-            (interrupts::VIRTUAL_TIMER, "guest timer", vm::on_virtual_timer),
-            (interrupts::MAINTENANCE, "guest maintenance", vm::on_maintenance),
-            (uart, "uart", console::on_interrupt),
-        ],
-    );
+    let mut sources: Vec<(u32, &'static str, fn()), 16> = Vec::new();
+    let mut handles = |id: u32, name: &'static str, handler: fn()| {
+        assert!(sources.push((id, name, handler)).is_ok(), "more interrupt sources than the table holds");
+    };
+    handles(interrupts::RESCHEDULE, "reschedule", task::on_reschedule);
+    handles(interrupts::DRAIN, "drain", drain::on_interrupt);
+    handles(interrupts::STOP, "stop", fault::on_stop);
+    handles(interrupts::TEST, "test", interrupts::on_test);
+    handles(timer, "timer", task::on_timer);
+    handles(interrupts::VIRTUAL_TIMER, "guest timer", vm::on_virtual_timer);
+    handles(interrupts::MAINTENANCE, "guest maintenance", vm::on_maintenance);
+    handles(uart, "uart", console::on_interrupt);
+    let disk = backing::find(machine);
+    if let Some(disk) = disk {
+        handles(disk, "disk", backing::on_interrupt);
+    }
+    interrupts::initialise(controller, &sources);
     let ready = interrupts::initialise_core(&private_interrupts(machine))
-        .and_then(|()| interrupts::enable_shared(uart, mask::affinity()));
+        .and_then(|()| interrupts::enable_shared(uart, mask::affinity()))
+        .and_then(|()| disk.map_or(Ok(()), |disk| interrupts::enable_shared(disk, mask::affinity())));
     if let Err(error) = ready {
         stop(board, format_args!("the GIC at {:#x} cannot be used: {error:?}", machine.gic.distributor.base));
     }

@@ -12,6 +12,7 @@
 //! | [`task`] | tasks with priorities, run queues per core, preemption, park and unpark |
 //! | [`console`], [`log`], [`fault`] | the UART, defmt, panics and exceptions |
 //! | [`pool`], [`drain`], [`compactor`] | the kernel under `zsmalloc`, and the tasks that give memory back |
+//! | [`backing`] | the disk to which swap devices write back |
 //! | [`vm`] | virtual machines: memory, virtual CPU, hypercalls, their swap device |
 //! | [`bundle`], [`shell`], [`selftest`], [`bench`] | the boot bundle; commands; tests on the target; counts |
 //!
@@ -29,6 +30,7 @@
     reason = "an error of the shell or of a test is its one line of text, off every hot path"
 )]
 
+pub mod backing;
 pub mod bench;
 pub mod board;
 pub mod boot;

@@ -9,7 +9,7 @@
 //! | [`trap`] | what a guest traps for: system registers, device registers, waiting |
 //! | [`devices`], [`console`], [`disk`] | the device bus; the guest's console; its swap disk |
 //! | [`store`] | the swap device for others than the guest |
-//! | [`store`] | the swap device for others than the guest |
+//! | [`writeback`] | cold pages from it to the disk behind it |
 //! | [`hypercall`], [`firmware`] | calls: Bale's own for small guests; PSCI and SMCCC |
 //!
 //! A machine ends for a [`Reason`]; nothing that a guest does ends more than that guest. When it ends, everything it
@@ -30,6 +30,7 @@ mod memory;
 pub mod store;
 mod trap;
 mod vcpu;
+pub mod writeback;
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -43,11 +44,13 @@ use bale_swap::{Codec, Statistics};
 use heapless::String;
 use spin::rwlock::RwLock;
 
+use crate::backing::Region;
 use crate::pool::Kernel;
 use crate::sync::Lock;
 use crate::task::{self, TaskId};
 use crate::{bundle, clock, cores};
 use memory::GuestMemory;
+use store::Store;
 
 pub use build::start_described;
 pub use console::{attach, detach, send};
@@ -57,6 +60,8 @@ pub(crate) use vcpu::SCRATCH;
 
 /// The swap device of a guest.
 pub type SwapDevice = bale_swap::Device<'static, Kernel>;
+/// The same in front of a region of the disk.
+pub type SwapCache = bale_swap::Cache<'static, Kernel, Region>;
 
 /// Machines at most.
 pub const MAX_VMS: usize = 4;
@@ -147,6 +152,10 @@ pub enum StartError {
     NoCodec,
     /// The swap disk has more slots than its table has room for.
     SwapTooLarge,
+    /// It wants a disk behind its swap device, and there is none.
+    NoDisk,
+    /// The disk has no room for its swap device.
+    DiskFull,
 }
 
 impl fmt::Display for StartError {
@@ -168,6 +177,12 @@ impl fmt::Display for StartError {
             Self::OutOfMemory => f.write_str("not enough free memory; `mem` shows it"),
             Self::NoCodec => {
                 f.write_str("there is no codec of that name; known: lz4, lz4hc:1-9, page, deflate:1-9")
+            }
+            Self::NoDisk => f.write_str(
+                "`backing = on` needs a virtio disk that can be written (cargo bale run --backing)",
+            ),
+            Self::DiskFull => {
+                f.write_str("the disk behind the store has no room for another swap device of that size")
             }
             Self::SwapTooLarge => {
                 f.write_str("the swap disk is too large: 960 MiB at most, 640 MiB with checksums")
@@ -214,6 +229,8 @@ pub struct Summary {
     pub calls: u64,
     /// Its swap device, as it was when it ended if it has.
     pub swap: Statistics,
+    /// Pages that went to the disk behind it.
+    pub to_disk: u64,
     /// Slots released when it ended.
     pub released: usize,
     /// Ticks that this release took the dying machine, the drain's work not included.
@@ -236,6 +253,7 @@ impl Summary {
             exits: 0,
             calls: 0,
             swap: Statistics::new(),
+            to_disk: 0,
             released: 0,
             release_ticks: 0,
             run_ticks: 0,
@@ -246,7 +264,7 @@ impl Summary {
 struct Status {
     summary: Summary,
     waiter: Option<TaskId>,
-    device: Option<&'static SwapDevice>,
+    store: Option<Store>,
     started: u64,
 }
 
@@ -310,7 +328,7 @@ static SLOTS: [Slot; MAX_VMS] = [const { Slot::new() }; MAX_VMS];
 impl Slot {
     const fn new() -> Self {
         Self {
-            status: Lock::new(Status { summary: Summary::empty(), waiter: None, device: None, started: 0 }),
+            status: Lock::new(Status { summary: Summary::empty(), waiter: None, store: None, started: 0 }),
             stop: AtomicBool::new(false),
             reason: Lock::new(None),
             paused: AtomicBool::new(false),
@@ -406,8 +424,8 @@ pub fn start(
         steps,
     };
     let filled =
-        SLOTS[index].devices.disk.plug(shape.disk, false, store::setup(Codec::Page)).and_then(|device| {
-            SLOTS[index].status.lock().device = device;
+        SLOTS[index].devices.disk.plug(shape.disk, false, store::setup(Codec::Page)).and_then(|store| {
+            SLOTS[index].status.lock().store = store;
             GuestMemory::new(index, image, &info, pages)
         });
     match filled.and_then(|(memory, entry)| launch(index, memory, entry, bale_abi::INFO_BASE)) {
@@ -473,7 +491,7 @@ fn launch(index: usize, memory: GuestMemory, entry: u64, argument: u64) -> Resul
 /// Gives a reserved slot up, with what is plugged in.
 fn abandon(index: usize, error: StartError) -> StartError {
     let slot = &SLOTS[index];
-    slot.status.lock().device = None;
+    slot.status.lock().store = None;
     // Nothing was ever stored on it.
     if let Some(disk) = slot.devices.disk.unplug() {
         disk.release();
@@ -605,8 +623,8 @@ pub fn summaries() -> impl Iterator<Item = Summary> {
         }
         let mut summary = status.summary.clone();
         [summary.exits, summary.calls] = slot.counts();
-        if let Some(device) = status.device {
-            summary.swap = device.statistics();
+        if let Some(store) = status.store {
+            (summary.swap, summary.to_disk) = store.statistics();
         }
         Some(summary)
     })
@@ -625,8 +643,8 @@ pub fn vcpus(index: usize) -> impl Iterator<Item = (usize, u64)> {
 /// From the machine's last task: its figures are copied, and nobody finds its swap device any more.
 fn forget_device(slot: &Slot) {
     let mut status = slot.status.lock();
-    if let Some(device) = status.device.take() {
-        status.summary.swap = device.statistics();
+    if let Some(store) = status.store.take() {
+        (status.summary.swap, status.summary.to_disk) = store.statistics();
     }
 }
 

@@ -96,6 +96,9 @@ pub(crate) struct RunOptions {
     /// A checksum for each of them
     #[arg(long, requires = "swap")]
     pub(crate) checksum: bool,
+    /// A disk of this size behind the store, to which it writes what it has no room for; bytes, or with K, M or G
+    #[arg(long, requires = "swap", value_name = "BYTES", value_parser = bytes)]
+    pub(crate) backing: Option<u64>,
     /// What the guest's init does: boot, swap:SIZE:SECONDS
     #[arg(long, default_value = "boot", requires = "guest", value_name = "WORK", value_parser = work)]
     pub(crate) work: String,

@@ -47,6 +47,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
         Some(tables) => Some(by_uefi(&mut config, &built, tables, &options.setup)?),
         None => None,
     };
+    let _backing = options.backing.map(|bytes| with_backing(&mut config, bytes)).transpose()?;
     let limit = options.timeout.map(Duration::from_secs);
     match &options.exec {
         None => console::run(&config, &decoder, limit),
@@ -103,6 +104,23 @@ pub(crate) fn by_uefi(
     Ok(disk)
 }
 
+/// Gives the machine an empty virtio disk of so many bytes, to which the store may write back; removed when dropped.
+pub(crate) fn with_backing(config: &mut Config, bytes: u64) -> Result<Scratch> {
+    let file = Scratch(workspace::own_folder()?.join(format!("backing-{}.img", std::process::id())));
+    let path = file.0.display();
+    let made = fs::File::create(&file.0).and_then(|made| made.set_len(bytes));
+    made.with_context(|| format!("cannot make {path} of {bytes} bytes"))?;
+    config.extra.extend([
+        "-global".into(),
+        "virtio-mmio.force-legacy=false".into(),
+        "-drive".into(),
+        format!("if=none,id=backing,format=raw,file={path}"),
+        "-device".into(),
+        "virtio-blk-device,drive=backing".into(),
+    ]);
+    Ok(file)
+}
+
 /// A file that is removed when dropped.
 pub(crate) struct Scratch(PathBuf);
 
@@ -125,6 +143,7 @@ fn guest(options: &RunOptions, built: &Built) -> Result<Vec<(String, Vec<u8>)>> 
             ("second", options.second.clone()),
             ("quota", options.quota.clone()),
             ("checksum", options.checksum.then(|| "on".to_owned())),
+            ("backing", options.backing.map(|_| "on".to_owned())),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key, value?)))

@@ -12,6 +12,8 @@ use heapless::{String, Vec};
 
 /// Cores that the tables can hold.
 pub const MAX_CPUS: usize = 64;
+/// Places for virtio devices that are looked at, at most: what QEMU's machine has.
+pub const MAX_VIRTIO: usize = 32;
 /// How deep nodes are searched.
 const MAX_DEPTH: usize = 8;
 
@@ -69,6 +71,15 @@ pub enum Conduit {
     Hvc,
 }
 
+/// A place for a virtio device with memory-mapped registers; whether one is there, its registers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VirtioPlace {
+    /// Its registers.
+    pub registers: Range,
+    /// GIC interrupt number.
+    pub interrupt: u32,
+}
+
 /// What a machine has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
@@ -92,6 +103,8 @@ pub struct Machine {
     pub bootargs: String<256>,
     /// The boot bundle.
     pub initrd: Option<Range>,
+    /// Places for virtio devices.
+    pub virtio: Vec<VirtioPlace, MAX_VIRTIO>,
 }
 
 /// Why a tree does not describe a machine that Bale can start on.
@@ -158,6 +171,7 @@ impl Machine {
             psci: psci(root)?,
             bootargs,
             initrd,
+            virtio: virtio(root)?,
         })
     }
 }
@@ -320,6 +334,20 @@ fn stdout(root: FdtNode<'_>) -> Option<FdtNode<'_>> {
 
 fn walk<'a>(root: FdtNode<'a>, path: &str) -> Option<FdtNode<'a>> {
     path.split('/').filter(|part| !part.is_empty()).try_fold(root, |node, part| node.child(part))
+}
+
+/// Children of the root, as QEMU has them (binding `virtio,mmio`).
+fn virtio(root: FdtNode<'_>) -> Result<Vec<VirtioPlace, MAX_VIRTIO>, MachineError> {
+    let mut all = Vec::new();
+    let is_place =
+        |node: &FdtNode<'_>| node.compatible().is_some_and(|mut all| all.any(|one| one == "virtio,mmio"));
+    for node in root.children().filter(is_place).filter(|node| enabled(*node)) {
+        let registers = ranges(node, "virtio reg")?.next().ok_or(MachineError::Malformed("virtio reg"))??;
+        let interrupt = interrupt(node, 0, "virtio interrupts")?;
+        let place = VirtioPlace { registers, interrupt };
+        all.push(place).map_err(|_| MachineError::TooMany("virtio devices"))?;
+    }
+    Ok(all)
 }
 
 fn timer(root: FdtNode<'_>) -> Result<Timer, MachineError> {

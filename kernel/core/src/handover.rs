@@ -111,6 +111,13 @@ pub fn write(machine: &Machine, into: &mut [u8]) -> Result<usize, TreeFull> {
     tree.pair("reg", machine.uart.base, 0x1000)?;
     tree.cells("interrupts", &[SPI, machine.uart.interrupt.wrapping_sub(FIRST_SPI), LEVEL])?;
     tree.end()?;
+    for place in &machine.virtio {
+        tree.begin_at("virtio_mmio", place.registers.base)?;
+        tree.text("compatible", &["virtio,mmio"])?;
+        tree.pair("reg", place.registers.base, place.registers.size)?;
+        tree.cells("interrupts", &[SPI, place.interrupt.wrapping_sub(FIRST_SPI), LEVEL])?;
+        tree.end()?;
+    }
     tree.end()?;
     tree.finish()
 }
@@ -166,7 +173,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{Usable, usable, write};
-    use crate::device_tree::{Conduit, Cpu, Gic, Machine, Range, Timer, Uart};
+    use crate::device_tree::{Conduit, Cpu, Gic, Machine, Range, Timer, Uart, VirtioPlace};
 
     fn range(base: u64, size: u64) -> Range {
         Range { base, size }
@@ -192,6 +199,9 @@ mod tests {
             psci: Conduit::Smc,
             bootargs: "exec log=defmt".try_into().expect("short"),
             initrd: Some(range(0x9000_0000, 0x123_4567)),
+            virtio: [VirtioPlace { registers: range(0x0a00_3e00, 0x200), interrupt: 79 }]
+                .into_iter()
+                .collect(),
         }
     }
 

@@ -52,6 +52,8 @@ pub struct VmDescription {
     pub second: Option<String<16>>,
     /// Whether stored pages have checksums.
     pub checksum: bool,
+    /// Whether the store may put pages on the machine's disk.
+    pub backing: bool,
     /// Physical cores for the virtual CPUs, in turn; empty for any.
     pub cores: Vec<u8, 16>,
 }
@@ -126,8 +128,9 @@ impl fmt::Display for DescriptionError {
 }
 
 /// Keys, each with its bit in a mask of those seen.
-const KEYS: [&str; 11] = [
-    "memory", "vcpus", "kernel", "initrd", "cmdline", "swap", "quota", "codec", "second", "checksum", "cores",
+const KEYS: [&str; 12] = [
+    "memory", "vcpus", "kernel", "initrd", "cmdline", "swap", "quota", "codec", "second", "checksum",
+    "backing", "cores",
 ];
 
 impl VmDescription {
@@ -149,6 +152,7 @@ impl VmDescription {
             codec: copy("page").unwrap_or_default(),
             second: None,
             checksum: false,
+            backing: false,
             cores: Vec::new(),
         };
         let mut seen = 0u16;
@@ -204,13 +208,8 @@ impl VmDescription {
             "quota" => self.quota = Some(bytes(value)?),
             "codec" => self.codec = copy(value)?,
             "second" => self.second = Some(copy(value)?),
-            "checksum" => {
-                self.checksum = match value {
-                    "on" => true,
-                    "off" => false,
-                    _ => return Err(Wrong::Switch),
-                }
-            }
+            "checksum" => self.checksum = switch(value)?,
+            "backing" => self.backing = switch(value)?,
             _ => self.cores = cores(value)?,
         }
         Ok(())
@@ -219,6 +218,14 @@ impl VmDescription {
 
 fn copy<const N: usize>(value: &str) -> Result<String<N>, Wrong> {
     String::try_from(value).map_err(|_| Wrong::TooLong)
+}
+
+fn switch(value: &str) -> Result<bool, Wrong> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(Wrong::Switch),
+    }
 }
 
 /// A number of bytes with its unit.

@@ -1,18 +1,15 @@
 //! The command `swap`: what guests' swap devices hold, and work on them while their guests run.
 
 use bale_core::shell::number;
-use bale_swap::{Kind, Pick, Statistics, Workshop};
+use bale_swap::{Kind, Pick, Statistics};
 
 use super::{Arguments, Outcome, fail};
-use crate::sync::Mutex;
 use crate::vm::store::{self, StoreUser};
 use crate::{console, println, vm};
 
 /// Pages between two looks at whether the user has had enough.
 const STEP: usize = 64;
 const CTRL_C: u8 = 3;
-/// Working memory of who recompresses; one at a time.
-static WORKSHOP: Mutex<Workshop> = Mutex::new(Workshop::new());
 
 pub(super) fn swap(arguments: &Arguments<'_>) -> Outcome {
     match arguments.words() {
@@ -33,6 +30,7 @@ pub(super) fn swap(arguments: &Arguments<'_>) -> Outcome {
                 ["slots", range @ ..] => slots(index, range),
                 ["idle", age @ ..] => idle(index, age),
                 ["recompress", options @ ..] => recompress(index, options),
+                ["writeback", pages @ ..] => write_back(index, pages),
                 ["limit", pages] => limit(index, pages),
                 ["peak"] => with(index, |device| device.forget_peak()),
                 [other, ..] => fail(format_args!("swap: {other} is not known here; `help swap` tells")),
@@ -65,14 +63,14 @@ fn ratio(swap: &Statistics) -> (u64, u64) {
 
 fn table() {
     println!(
-        "{:>3} {:>8} {:>8} {:>6} {:>6} {:>8} {:>8} {:>8} {:>6}",
-        "vm", "stored", "same", "raw", "ratio", "writes", "reads", "released", "failed"
+        "{:>3} {:>8} {:>8} {:>6} {:>6} {:>8} {:>8} {:>8} {:>6} {:>8}",
+        "vm", "stored", "same", "raw", "ratio", "writes", "reads", "released", "failed", "to disk"
     );
     for machine in vm::summaries() {
         let swap = machine.swap;
         let (whole, tenth) = ratio(&swap);
         println!(
-            "{:>3} {:>8} {:>8} {:>6} {:>4}.{} {:>8} {:>8} {:>8} {:>6}",
+            "{:>3} {:>8} {:>8} {:>6} {:>4}.{} {:>8} {:>8} {:>8} {:>6} {:>8}",
             machine.slot,
             swap.stored,
             swap.same_filled,
@@ -82,7 +80,8 @@ fn table() {
             swap.writes,
             swap.reads,
             swap.released,
-            swap.failed_reads + swap.failed_writes
+            swap.failed_reads + swap.failed_writes,
+            machine.to_disk
         );
     }
 }
@@ -117,6 +116,19 @@ fn details(index: usize) -> Outcome {
             swap.reads, swap.failed_reads, swap.corrupt
         );
         println!("released      {:>10}   slots", swap.released);
+        let Some(cache) = device.cache().map(|cache| cache.statistics()) else { return };
+        println!(
+            "on disk       {:>10}   pages; {} written back, {} read",
+            swap.backed, cache.written_back, cache.read_back
+        );
+        println!(
+            "past the store {:>9}   pages: {} at the limit, {} above the threshold, {} for want of memory",
+            cache.to_disk() - cache.written_back,
+            cache.rejected_limit,
+            cache.rejected_full,
+            cache.rejected_memory
+        );
+        println!("disk errors   {:>10}", cache.io_errors);
     })
 }
 
@@ -192,7 +204,7 @@ fn recompress(index: usize, options: &[&str]) -> Outcome {
             _ => return fail(format_args!("swap: {word} is not known here; `help swap` tells")),
         };
     }
-    let Ok(mut shop) = WORKSHOP.lock() else {
+    let Ok(mut shop) = store::WORKSHOP.lock() else {
         return fail(format_args!("swap: the working memory is locked for good"));
     };
     let (mut tried, mut smaller, mut bytes) = (0, 0, 0);
@@ -216,6 +228,34 @@ fn recompress(index: usize, options: &[&str]) -> Outcome {
         }
     }
     println!("{tried} pages were tried, {smaller} are smaller, by {bytes} bytes");
+    Ok(())
+}
+
+/// `writeback [PAGES]`: the coldest go to the disk, all that are cold without a number.
+fn write_back(index: usize, pages: &[&str]) -> Outcome {
+    let mut left = match pages {
+        [] => usize::MAX,
+        [pages] => numeral("PAGES", pages)?,
+        _ => return fail(format_args!("swap: writeback takes PAGES, or nothing for all that are cold")),
+    };
+    let Ok(mut shop) = store::WORKSHOP.lock() else {
+        return fail(format_args!("swap: the working memory is locked for good"));
+    };
+    let (mut written, mut failed) = (0, 0);
+    while left > 0 && failed == 0 && !console::take_input(CTRL_C) {
+        let done = match with(index, |device| {
+            device.cache().map(|cache| cache.write_back(STEP.min(left), &mut shop))
+        })? {
+            Some(Ok(done)) => done,
+            Some(Err(error)) => return fail(format_args!("swap: {error}")),
+            None => return fail(format_args!("swap: machine {index} has no disk behind its swap device")),
+        };
+        (written, failed, left) = (written + done.written, failed + done.failed, left - done.written);
+        if done.written == 0 {
+            break;
+        }
+    }
+    println!("{written} pages were written back, {failed} failed");
     Ok(())
 }
 

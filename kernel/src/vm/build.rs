@@ -63,8 +63,8 @@ pub fn start_described(name: &str) -> Result<usize, StartError> {
     let cores = choose_cores(&description)?;
     let index = reserve(name, &cores, description.memory, Kind::Full).ok_or(StartError::TooMany)?;
     let bay = &SLOTS[index].devices.disk;
-    let filled = bay.plug_described(&description).and_then(|device| {
-        SLOTS[index].status.lock().device = device;
+    let filled = bay.plug_described(&description).and_then(|store| {
+        SLOTS[index].status.lock().store = store;
         fill(index, &description, &layout, kernel, initrd)
     });
     match filled.and_then(|memory| launch(index, memory, layout.kernel, layout.tree)) {

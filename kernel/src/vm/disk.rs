@@ -14,25 +14,32 @@ use bale_core::vm_description::VmDescription;
 use bale_swap::{Codec, Scratch, Setup, Tables};
 
 use super::memory::GuestMemory;
+use super::store::{self, Store};
 use super::vcpu::SCRATCH;
-use super::{Slot, StartError, SwapDevice, store};
+use super::{Slot, StartError, SwapCache, SwapDevice};
+use crate::backing::{self, Region};
 use crate::memory::frames::{self, Block};
 use crate::memory::{Arena, PAGE_SIZE};
 use crate::pool;
 use crate::sync::Lock;
 
+/// Percent of its quota below which a store accepts pages again, once it was full.
+const ACCEPT: u8 = 90;
+
 /// What a disk is made of: a block of memory with the slot table in it, and one for what a large table has beside it.
 pub(super) struct Disk {
     blocks: Blocks,
-    device: &'static SwapDevice,
+    /// Of the disk behind it, if there is one.
+    region: Option<Region>,
+    store: Store,
     scratch: &'static mut Scratch,
     page: &'static mut [u8; BLOCK],
     chain: &'static mut Chain,
 }
 
 impl Disk {
-    /// A disk of so many slots.
-    fn new(slots: usize, checksum: bool, setup: Setup) -> Result<Self, StartError> {
+    /// A disk of so many slots, in front of this region if there is one.
+    fn new(slots: usize, checksum: bool, setup: Setup, region: Option<Region>) -> Result<Self, StartError> {
         let (mut blocks, mut arena) = Blocks::new()?;
         let mut place = || {
             let scratch = arena.place_copy(&SCRATCH)?;
@@ -40,7 +47,8 @@ impl Disk {
             let chain = arena.place(Chain::default())?;
             let words = arena.place_each(slots, || AtomicU64::new(0))?;
             let checks = if checksum { slots } else { 0 };
-            let (room, more) = (size_of::<SwapDevice>() + PAGE_SIZE, slots * 4 + checks * 8);
+            let (room, more) =
+                (size_of::<SwapDevice>() + size_of::<SwapCache>() + PAGE_SIZE, slots * 4 + checks * 8);
             let mut second = if arena.left() < room + more { Some(blocks.second()?) } else { None };
             let beside = second.as_mut().unwrap_or(&mut arena);
             let tables = Tables {
@@ -48,10 +56,16 @@ impl Disk {
                 notes: beside.place_each(slots, || AtomicU32::new(0))?,
                 checks: beside.place_each(checks, || AtomicU64::new(0))?,
             };
-            Some((arena.place(SwapDevice::new(pool::pool(), tables, setup))?, scratch, page, chain))
+            let device = arena.place(SwapDevice::new(pool::pool(), tables, setup))?;
+            let store = match region {
+                // The region has a block for each slot, so it is not refused.
+                Some(region) => Store::backed(arena.place(SwapCache::new(device, region, ACCEPT).ok()?)?),
+                None => Store::alone(device),
+            };
+            Some((store, scratch, page, chain))
         };
         match place() {
-            Some((device, scratch, page, chain)) => Ok(Self { blocks, device, scratch, page, chain }),
+            Some((store, scratch, page, chain)) => Ok(Self { blocks, region, store, scratch, page, chain }),
             None => {
                 blocks.release();
                 Err(StartError::SwapTooLarge)
@@ -62,12 +76,19 @@ impl Disk {
     /// Gives up what the disk holds; how many slots held something. Its memory stays until [`Disk::release`], for those who look at its figures.
     pub(super) fn empty(&self) -> usize {
         // The range is the device's own, so it cannot be refused.
-        self.device.release(0, self.device.slots()).unwrap_or(0)
+        self.store.release(0, self.store.slots()).unwrap_or(0)
     }
 
     /// Gives its memory back.
     pub(super) fn release(self) {
         self.blocks.release();
+        give_back(self.region);
+    }
+}
+
+fn give_back(region: Option<Region>) {
+    if let (Some(disk), Some(region)) = (backing::disk(), region) {
+        disk.give(region);
     }
 }
 
@@ -100,28 +121,28 @@ impl Blocks {
 }
 
 /// The store of one request.
-struct Store<'a> {
-    device: &'a SwapDevice,
+struct Request<'a> {
+    store: Store,
     scratch: &'a mut Scratch,
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the queue's side has checked the block")]
-impl BlockStore for Store<'_> {
+impl BlockStore for Request<'_> {
     fn blocks(&self) -> u64 {
-        self.device.slots() as u64
+        self.store.slots() as u64
     }
 
     fn read(&mut self, block: u64, into: &mut [u8; BLOCK]) -> Result<(), StoreError> {
-        self.device.read(block as usize, into, self.scratch).map_err(|_| StoreError)
+        self.store.read(block as usize, into, self.scratch).map_err(|_| StoreError)
     }
 
     fn write(&mut self, block: u64, from: &[u8; BLOCK]) -> Result<(), StoreError> {
-        self.device.write(block as usize, from, self.scratch).map(|_| ()).map_err(|_| StoreError)
+        self.store.write(block as usize, from, self.scratch).map_err(|_| StoreError)
     }
 
     fn release(&mut self, first: u64, count: u64) {
         // Refused only beyond the end, which was checked.
-        let _ = self.device.release(first as usize, count as usize);
+        let _ = self.store.release(first as usize, count as usize);
     }
 }
 
@@ -153,10 +174,7 @@ impl DiskBay {
     }
 
     /// Plugs in the disk that a description asks for, if any.
-    pub(super) fn plug_described(
-        &self,
-        description: &VmDescription,
-    ) -> Result<Option<&'static SwapDevice>, StartError> {
+    pub(super) fn plug_described(&self, description: &VmDescription) -> Result<Option<Store>, StartError> {
         let slots = usize::try_from(description.swap).map_err(|_| StartError::SwapTooLarge)? / PAGE_SIZE;
         let codec = |name| Codec::from_name(name).ok_or(StartError::NoCodec);
         let mut setup = store::setup(codec(&description.codec)?);
@@ -164,7 +182,13 @@ impl DiskBay {
         setup.quota_pages = description
             .quota
             .map_or(setup.quota_pages, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX) / PAGE_SIZE);
-        self.plug(slots, description.checksum, setup)
+        let region = if description.backing && slots != 0 {
+            let disk = backing::disk().ok_or(StartError::NoDisk)?;
+            Some(disk.take(slots).ok_or(StartError::DiskFull)?)
+        } else {
+            None
+        };
+        self.plug_with(slots, description.checksum, setup, region).inspect_err(|_| give_back(region))
     }
 
     /// Plugs in a disk of so many slots, if any.
@@ -173,15 +197,25 @@ impl DiskBay {
         slots: usize,
         checksum: bool,
         setup: Setup,
-    ) -> Result<Option<&'static SwapDevice>, StartError> {
+    ) -> Result<Option<Store>, StartError> {
+        self.plug_with(slots, checksum, setup, None)
+    }
+
+    fn plug_with(
+        &self,
+        slots: usize,
+        checksum: bool,
+        setup: Setup,
+        region: Option<Region>,
+    ) -> Result<Option<Store>, StartError> {
         if slots == 0 {
             return Ok(None);
         }
-        let disk = Disk::new(slots, checksum, setup)?;
-        let device = disk.device;
+        let disk = Disk::new(slots, checksum, setup, region)?;
+        let store = disk.store;
         self.blocks.store(slots as u64, Ordering::Relaxed);
         *self.disk.lock() = Some(disk);
-        Ok(Some(device))
+        Ok(Some(store))
     }
 
     /// Takes the disk out.
@@ -270,7 +304,7 @@ impl Slot {
             if !found {
                 return;
             }
-            let mut store = Store { device: disk.device, scratch: disk.scratch };
+            let mut store = Request { store: disk.store, scratch: disk.scratch };
             let served = block::serve(disk.chain, memory, &mut store, disk.page);
             self.with_disk_registers(|registers| {
                 if !registers.is_live() {

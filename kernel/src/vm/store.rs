@@ -4,13 +4,17 @@ use core::ops::Deref;
 use core::sync::atomic::Ordering;
 
 use bale_arch::{copy, timer};
-use bale_swap::{Codec, Setup};
+use bale_swap::{Codec, PAGE_SIZE, Placed, Scratch, Setup, Statistics, SwapError, Workshop};
 
-use super::{SLOTS, Slot, SwapDevice};
+use super::{SLOTS, Slot, SwapCache, SwapDevice, writeback};
+use crate::sync::Mutex;
 use crate::{clock, pool, task};
 
 /// Between two looks at whether the last user has left.
 const PATIENCE_US: u64 = 100;
+
+/// Working memory of who recompresses or writes back; one at a time.
+pub static WORKSHOP: Mutex<Workshop> = Mutex::new(Workshop::new());
 
 /// What swap devices are like on this machine: they may fill what the pool may.
 pub fn setup(codec: Codec) -> Setup {
@@ -34,26 +38,90 @@ pub fn units(seconds: u64) -> u32 {
     u32::try_from(ticks.div_ceil(1 << clock_shift())).unwrap_or(u32::MAX)
 }
 
+/// A machine's swap device, and the cache that it is part of if there is a disk behind it.
+#[derive(Clone, Copy)]
+pub struct Store {
+    device: &'static SwapDevice,
+    cache: Option<&'static SwapCache>,
+}
+
+impl Store {
+    /// A device alone.
+    pub(super) fn alone(device: &'static SwapDevice) -> Self {
+        Self { device, cache: None }
+    }
+
+    /// A device in front of a disk.
+    pub(super) fn backed(cache: &'static SwapCache) -> Self {
+        Self { device: cache.device(), cache: Some(cache) }
+    }
+
+    /// The cache, if there is a disk behind it.
+    pub fn cache(&self) -> Option<&'static SwapCache> {
+        self.cache
+    }
+
+    /// What it counted, and how many pages went to the disk.
+    pub(super) fn statistics(&self) -> (Statistics, u64) {
+        let to_disk = self.cache.map_or(0, |cache| cache.statistics().to_disk());
+        (self.device.statistics(), to_disk)
+    }
+
+    /// Reads a page, from wherever it is.
+    pub(super) fn read(
+        &self,
+        slot: usize,
+        page: &mut [u8; PAGE_SIZE],
+        scratch: &mut Scratch,
+    ) -> Result<(), SwapError> {
+        match self.cache {
+            Some(cache) => cache.read(slot, page, scratch),
+            None => self.device.read(slot, page, scratch),
+        }
+    }
+
+    /// Stores a page, on the disk if there is no room. Then the coldest ones follow it there.
+    pub(super) fn write(
+        &self,
+        slot: usize,
+        page: &[u8; PAGE_SIZE],
+        scratch: &mut Scratch,
+    ) -> Result<(), SwapError> {
+        let Some(cache) = self.cache else { return self.device.write(slot, page, scratch).map(drop) };
+        if let Placed::WrittenThrough(_) = cache.write(slot, page, scratch)? {
+            writeback::call();
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Store {
+    type Target = SwapDevice;
+    fn deref(&self) -> &SwapDevice {
+        self.device
+    }
+}
+
 /// The right to use a machine's swap device; its memory stays while this lives. To be held for short: the machine cannot end meanwhile.
 pub struct StoreUser {
     slot: &'static Slot,
-    device: &'static SwapDevice,
+    store: Store,
 }
 
 /// The swap device of the machine in this slot; `None` if no machine with one runs there.
 pub fn user(index: usize) -> Option<StoreUser> {
     let slot = SLOTS.get(index)?;
     let status = slot.status.lock();
-    let device = status.device?;
+    let store = status.store?;
     // Relaxed: ordered by the lock, under which the device is taken out of the status before its memory goes.
     slot.store_users.fetch_add(1, Ordering::Relaxed);
-    Some(StoreUser { slot, device })
+    Some(StoreUser { slot, store })
 }
 
 impl Deref for StoreUser {
-    type Target = SwapDevice;
-    fn deref(&self) -> &SwapDevice {
-        self.device
+    type Target = Store;
+    fn deref(&self) -> &Store {
+        &self.store
     }
 }
 

@@ -20,6 +20,7 @@ use spin::rwlock::RwLockReadGuard;
 
 use super::disk::Disk;
 use super::memory::GuestMemory;
+use super::store::Store;
 use super::{
     Kind, MAX_VMS, Power, Reason, SLOTS, Shared, Slot, SwapDevice, delivery, hypercall, store, trap,
 };
@@ -148,7 +149,7 @@ pub(super) extern "C" fn task(argument: u64) -> ! {
     if kind == Kind::Small {
         cpu.work = WORKSPACES[index].lock().take();
         match &cpu.work {
-            Some(work) => slot.status.lock().device = Some(work.device),
+            Some(work) => slot.status.lock().store = Some(Store::alone(work.device)),
             None => slot.finish(Reason::NoWorkspace),
         }
     }

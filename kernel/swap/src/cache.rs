@@ -86,6 +86,13 @@ pub struct CacheStatistics {
     pub io_errors: u64,
 }
 
+impl CacheStatistics {
+    /// Pages that went to the backing device, at once or later.
+    pub fn to_disk(&self) -> u64 {
+        self.rejected_full + self.rejected_limit + self.rejected_memory + self.written_back
+    }
+}
+
 /// What a round of writeback did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Writeback {
@@ -99,8 +106,8 @@ pub struct Writeback {
 const PATIENCE: usize = 16;
 
 /// A device in front of a backing device. See the module.
-pub struct Cache<'p, P: Platform, B> {
-    device: Device<'p, P>,
+pub struct Cache<'d, P: Platform, B> {
+    device: &'d Device<'d, P>,
     backing: B,
     /// Percent of the quota below which pages are accepted again.
     accept: u8,
@@ -123,12 +130,12 @@ const COUNTERS: usize = Counter::IoErrors as usize + 1;
 
 // Relaxed in all that follows: counters, a hint that is looked at again, and the hand of one worker.
 
-impl<'p, P: Platform, B: Backing> Cache<'p, P, B> {
+impl<'d, P: Platform, B: Backing> Cache<'d, P, B> {
     /// A cache whose limit is the quota of the device, and which accepts pages again below `accept` percent of it.
     ///
     /// # Errors
     /// [`SwapError::NoSuchSlot`] if the backing device has fewer blocks than the device slots.
-    pub fn new(device: Device<'p, P>, backing: B, accept: u8) -> Result<Self, SwapError> {
+    pub fn new(device: &'d Device<'d, P>, backing: B, accept: u8) -> Result<Self, SwapError> {
         if backing.blocks() < device.slots() {
             return Err(SwapError::NoSuchSlot);
         }
@@ -143,8 +150,8 @@ impl<'p, P: Platform, B: Backing> Cache<'p, P, B> {
     }
 
     /// The device in front. Its own reads say [`SwapError::Backed`] where the cache's read goes on.
-    pub fn device(&self) -> &Device<'p, P> {
-        &self.device
+    pub fn device(&self) -> &'d Device<'d, P> {
+        self.device
     }
 
     /// Stores a page, in the pool or on the backing device.
@@ -249,6 +256,12 @@ impl<'p, P: Platform, B: Backing> Cache<'p, P, B> {
         Ok(done)
     }
 
+    /// Pages of memory above the acceptance threshold.
+    pub fn excess(&self) -> usize {
+        let pages = self.used().saturating_sub(self.accepted()).div_ceil(PAGE_SIZE as u64);
+        usize::try_from(pages).unwrap_or(usize::MAX)
+    }
+
     /// Writes the coldest pages back, 32 at a time, until use is below the acceptance threshold.
     ///
     /// # Errors
@@ -257,11 +270,11 @@ impl<'p, P: Platform, B: Backing> Cache<'p, P, B> {
         const BATCH: usize = 32;
         let mut done = Writeback::default();
         while done.failed < PATIENCE {
-            let above = self.used().saturating_sub(self.accepted()).div_ceil(PAGE_SIZE as u64);
+            let above = self.excess();
             if above == 0 {
                 break;
             }
-            let round = self.write_back(usize::try_from(above).unwrap_or(BATCH).min(BATCH), shop)?;
+            let round = self.write_back(above.min(BATCH), shop)?;
             done = Writeback { written: done.written + round.written, failed: done.failed + round.failed };
             if round == Writeback::default() {
                 break;

@@ -75,7 +75,7 @@ fn a_disk_too_small_is_refused() {
     let pool = pool(&host);
     let mut memory = Memory::new(4);
     let device = Device::new(&pool, memory.tables(), setup(64, Codec::Page));
-    assert_eq!(Cache::new(device, &disk, 90).err(), Some(SwapError::NoSuchSlot));
+    assert_eq!(Cache::new(&device, &disk, 90).err(), Some(SwapError::NoSuchSlot));
 }
 
 #[test]
@@ -83,8 +83,8 @@ fn the_coldest_go_first_and_come_back() {
     let (host, disk) = (Host::new(512, 1), Disk::new(16));
     let pool = pool(&host);
     let mut memory = Memory::checked(16);
-    let cache =
-        Cache::new(Device::new(&pool, memory.tables(), setup(64, Codec::Page)), &disk, 90).expect("a disk");
+    let device = Device::new(&pool, memory.tables(), setup(64, Codec::Page));
+    let cache = Cache::new(&device, &disk, 90).expect("a disk");
     let (mut scratch, mut shop) = (Scratch::new(), Workshop::new());
     for slot in 0..16 {
         cache.write(slot, &page(slot as u64 + 1, 5), &mut scratch).expect("memory");
@@ -113,8 +113,8 @@ fn a_full_cache_writes_through_until_there_is_room() {
     let (host, disk) = (Host::new(512, 1), Disk::new(32));
     let pool = pool(&host);
     let mut memory = Memory::new(32);
-    let cache =
-        Cache::new(Device::new(&pool, memory.tables(), setup(10, Codec::Lz4)), &disk, 50).expect("a disk");
+    let device = Device::new(&pool, memory.tables(), setup(10, Codec::Lz4));
+    let cache = Cache::new(&device, &disk, 50).expect("a disk");
     let (mut scratch, mut shop) = (Scratch::new(), Workshop::new());
     let mut write =
         |slot: usize| cache.write(slot, &page(slot as u64 + 1, 16), &mut scratch).expect("somewhere");
@@ -138,8 +138,8 @@ fn a_disk_that_fails_costs_no_page_of_the_pool() {
     let (host, disk) = (Host::new(512, 1), Disk::new(8));
     let pool = pool(&host);
     let mut memory = Memory::new(8);
-    let cache =
-        Cache::new(Device::new(&pool, memory.tables(), setup(4, Codec::Lz4)), &disk, 50).expect("a disk");
+    let device = Device::new(&pool, memory.tables(), setup(4, Codec::Lz4));
+    let cache = Cache::new(&device, &disk, 50).expect("a disk");
     let (mut scratch, mut shop) = (Scratch::new(), Workshop::new());
     for slot in 0..4 {
         cache.write(slot, &page(slot as u64 + 1, 16), &mut scratch).expect("memory");
@@ -194,7 +194,7 @@ proptest! {
         let pool = pool(&host);
         let mut memory = Memory::checked(SLOTS);
         let device = Device::new(&pool, memory.tables(), setup(quota, Codec::Page));
-        let cache = Cache::new(device, &disk, accept).expect("a disk");
+        let cache = Cache::new(&device, &disk, accept).expect("a disk");
         let (mut scratch, mut shop) = (Scratch::new(), Workshop::new());
         // None: a block of the disk whose write failed, which may hold anything.
         let mut shadow: Vec<Option<Box<[u8; PAGE_SIZE]>>> = vec![Some(Box::new([0; PAGE_SIZE])); SLOTS];
@@ -238,7 +238,7 @@ proptest! {
         }
         let now = cache.device().statistics();
         assert_eq!((now.lost, now.corrupt, now.unchecked), (0, 0, 0));
-        drop(cache);
+        drop(device);
         assert_eq!(pool.close().live, 0);
         assert_eq!(host.used(), 0);
     }
@@ -255,7 +255,8 @@ fn twelve_cores_against_a_shadow() {
     let pool = pool(&host);
     let mut memory = Memory::checked(OWNERS * EACH);
     let two = Setup { second: Some(Codec::Lz4Hc(Level::DEFAULT)), ..setup(120, Codec::Page) };
-    let cache = Cache::new(Device::new(&pool, memory.tables(), two), &disk, 80).expect("a disk");
+    let device = Device::new(&pool, memory.tables(), two);
+    let cache = Cache::new(&device, &disk, 80).expect("a disk");
     let done = AtomicBool::new(false);
     let own = |owner: usize| {
         set_core(owner);
@@ -309,7 +310,7 @@ fn twelve_cores_against_a_shadow() {
     println!("{operations} operations: {counted:?}, {} recompressed", now.recompressions);
     assert!(counted.written_back > 0 && now.recompressions > 0, "{counted:?} {now:?}");
     assert_eq!((now.lost, now.corrupt), (0, 0));
-    drop(cache);
+    drop(device);
     pool.flush();
     assert_eq!((pool.stats().objects, pool.pages(), pool.stats().refused), (0, 0, 0));
 }

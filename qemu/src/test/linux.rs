@@ -11,7 +11,8 @@ use crate::bundle;
 use crate::linux::boot::{self, Figures};
 use crate::linux::guest::{Guest, NAME, Shape};
 use crate::linux::{Alone, Kit, package};
-use crate::pages;
+use crate::machine::Config;
+use crate::{pages, run};
 
 /// For one machine, also where a slow, busy host has other work.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -31,6 +32,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, built: &'a Built, fetched: &'a Fet
         cases.push(case(&format!("vm-boot-{vcpus}"), fetched, move || boots_on_bale(bench, built, vcpus)));
     }
     cases.push(case("vm-swap", fetched, || swaps_on_bale(bench, built)));
+    cases.push(case("vm-writeback", fetched, || writes_back(bench, built)));
     cases
 }
 
@@ -103,12 +105,47 @@ fn swaps_on_bale(bench: &Bench<'_>, built: &Built) -> Result<(), String> {
     if good { Ok(()) } else { Err(text) }
 }
 
+/// A store with room for a small part of what the guest swaps, and a disk behind it: every byte verified, from wherever it was.
+fn writes_back(bench: &Bench<'_>, built: &Built) -> Result<(), String> {
+    let shape = Shape {
+        memory: "96M".into(),
+        vcpus: 2,
+        swap: Some("256M".into()),
+        store: vec![("quota", "4M".into()), ("backing", "on".into())],
+        work: "swap:72M:0".into(),
+    };
+    let prepare = |config: &mut Config| run::with_backing(config, 256 * MIB);
+    let commands = format!("vm run {NAME}; swap; drain flush; pool");
+    let (figures, text) = on_prepared(bench, built, &shape, &commands, prepare)?;
+    let number = |key| figures.number(key).map_err(|why| format!("{why:#}\n{text}"));
+    // The last column of the machine's line: pages that went to the disk.
+    let to_disk = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next()? == "0").then_some(words.last()?.parse::<u64>().ok()?)
+    });
+    let good = number("verified_pages")? == 18432
+        && to_disk.max().unwrap_or(0) > 1000
+        && text.lines().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
+    if good { Ok(()) } else { Err(text) }
+}
+
 /// Runs commands with a Linux guest of this shape in the bundle; the figures of its init, and all that was said.
 fn on_bale(
     bench: &Bench<'_>,
     built: &Built,
     shape: &Shape,
     commands: &str,
+) -> Result<(Figures, String), String> {
+    on_prepared(bench, built, shape, commands, |_| Ok(()))
+}
+
+/// As [`on_bale`], on a machine that `prepare` has changed; what it gives is kept until the machine has ended.
+fn on_prepared<T>(
+    bench: &Bench<'_>,
+    built: &Built,
+    shape: &Shape,
+    commands: &str,
+    prepare: impl Fn(&mut Config) -> anyhow::Result<T>,
 ) -> Result<(Figures, String), String> {
     let name = format!("test-linux-{}-{}.tar", shape.vcpus, shape.work.replace(':', "-"));
     let make = || {
@@ -122,6 +159,7 @@ fn on_bale(
     config.initrd = Some(out.0.clone());
     // Enough for the guest, the drain and the shell; more only share the host's.
     config.cores = 4;
+    let _kept = prepare(&mut config).map_err(|why| format!("{why:#}"))?;
     let mut lines = Vec::new();
     let result = bench.session(&config, commands, LIMIT, &mut lines);
     let text = lines.join("\n");
