@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Image(ImageOptions),
     /// Write that image to a stick, a card or a disk, or its files to a folder
     Flash(FlashOptions),
+    /// The shell of a board on a serial line
+    Console(ConsoleOptions),
     /// Debian's arm64 kernel with our init: fetch it, or boot it without Bale
     #[command(subcommand)]
     Linux(LinuxCommand),
@@ -377,6 +379,34 @@ pub(crate) struct FlashOptions {
     pub(crate) no_guest: bool,
     #[command(flatten)]
     pub(crate) setup: SetupOptions,
+}
+
+/// The shell of a board on a serial line
+///
+/// Keys go to the board, and what it says to the terminal, with the log decoded and backtraces resolved to functions and lines. Ctrl-A x leaves; the
+/// board goes on. With an input that is no terminal, what it holds is sent, and five seconds of silence end the command.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  cargo bale console /dev/ttyUSB0 --save session.bin          a person at the shell
+  cargo bale log --decode session.bin                         the saved session once more, decoded
+  echo 'board report' | cargo bale console /dev/ttyUSB0       one command
+  cargo bale console /dev/ttyUSB0 --timeout 60 </dev/null     a minute of a board that starts")]
+pub(crate) struct ConsoleOptions {
+    /// The serial line, such as /dev/ttyUSB0
+    pub(crate) device: PathBuf,
+    /// Bits a second; 8N1, no flow control
+    #[arg(long, value_name = "RATE", default_value_t = crate::serial::BAUD)]
+    pub(crate) baud: u32,
+    /// Append every byte that comes to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+    /// ELF of the kernel on the board; default: the one that `cargo bale build` makes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) elf: Option<PathBuf>,
+    /// Leave after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
 }
 
 /// Tables of UEFI firmware.

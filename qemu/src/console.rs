@@ -1,57 +1,52 @@
-//! A person at the kernel's shell: the terminal passed through, log frames shown between the lines.
+//! A person at the kernel's shell, QEMU's or a board's: the terminal passed through, log frames shown between the lines.
 
-use std::io::{self, IsTerminal, Read, Write};
+mod display;
+
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal, Read};
 use std::mem::MaybeUninit;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+use crate::build;
+use crate::cli::ConsoleOptions;
 use crate::log::Decoder;
-use crate::machine::{Config, Event, Machine};
-use crate::stream::{Part, Splitter};
+use crate::machine::{Config, Event, Link, Machine};
+use crate::serial::Port;
+use display::Display;
 
 const ESCAPE: u8 = 0x01;
 const LEAVE: u8 = b'x';
-const STOPPED: &str = "bale: stopped: ";
 /// With the input at its end, so much silence means that nothing more will come.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// Why a conversation is over.
+enum End {
+    /// The user left.
+    Left,
+    /// Nobody is at the other end any more.
+    Closed,
+    /// The input has ended, and nothing more came for as long as was asked.
+    Silent,
+    /// The time is over.
+    TimedOut(Duration),
+}
+
 /// Runs the machine until it is turned off, the user leaves, or the time is over.
 pub(crate) fn run(config: &Config, decoder: &Decoder, limit: Option<Duration>) -> Result<u8> {
-    let terminal = io::stdin().is_terminal();
-    if terminal {
-        eprintln!("bale: Ctrl-A x leaves QEMU, Ctrl-A Ctrl-A sends Ctrl-A");
-    }
-    let _raw = terminal.then(RawTerminal::new);
     let (sender, events) = mpsc::channel();
+    let _raw = terminal("leaves QEMU");
     let mut machine = Machine::start(config, sender.clone())?;
     thread::spawn(move || read_input(&sender));
-    let started = Instant::now();
-    let mut display = Display::new(decoder, io::stdout().is_terminal());
-    let mut escape = false;
-    let mut input_ended = false;
-    loop {
-        let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
-        let patience = if input_ended { SILENCE } else { Duration::from_secs(3600) };
-        match events.recv_timeout(left.map_or(patience, |left| left.min(patience))) {
-            Ok(Event::Serial(bytes)) => display.show(&bytes)?,
-            Ok(Event::Input(bytes)) if bytes.is_empty() => input_ended = true,
-            Ok(Event::Input(bytes)) if terminal => {
-                let Some(bytes) = keys(&bytes, &mut escape) else { return Ok(0) };
-                machine.send(&bytes)?;
-            }
-            Ok(Event::Input(bytes)) => machine.send(&bytes)?,
-            Ok(Event::SerialEnd) | Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => match limit {
-                Some(limit) if started.elapsed() >= limit => {
-                    bail!("time limit of {} s reached; QEMU was ended", limit.as_secs())
-                }
-                _ if input_ended => bail!("the input has ended and the machine is silent; QEMU was ended"),
-                _ => {}
-            },
-        }
+    let mut display = Display::new(Some(decoder), None);
+    match talk(&mut machine, &events, &mut display, limit, Some(SILENCE))? {
+        End::Left => return Ok(0),
+        End::Closed => {}
+        End::Silent => bail!("the input has ended and the machine is silent; QEMU was ended"),
+        End::TimedOut(limit) => bail!("time limit of {} s reached; QEMU was ended", limit.as_secs()),
     }
     let (status, complaints) = machine.finish(Duration::from_secs(3))?;
     if let Some(reason) = display.stopped {
@@ -61,6 +56,81 @@ pub(crate) fn run(config: &Config, decoder: &Decoder, limit: Option<Duration>) -
         bail!("QEMU ended with {status}: {complaints}");
     }
     Ok(0)
+}
+
+/// `cargo bale console`: the board at a serial line, until the user leaves, the time is over, or the line is gone.
+pub(crate) fn serial(options: &ConsoleOptions) -> Result<u8> {
+    let decoder = match &options.elf {
+        Some(elf) => Some(Decoder::from_elf(elf)?),
+        None if build::kernel_elf().exists() => Some(Decoder::from_elf(&build::kernel_elf())?),
+        None => {
+            eprintln!(
+                "bale: no kernel was built here and --elf names none: log and backtraces stay as they come"
+            );
+            None
+        }
+    };
+    let save = options.save.as_ref().map(|path| {
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        file.with_context(|| format!("cannot save the session to {}", path.display()))
+    });
+    let save = save.transpose()?;
+    let (sender, events) = mpsc::channel();
+    let mut port = Port::open(&options.device, options.baud, sender.clone())?;
+    let name = options.device.display();
+    eprintln!("bale: {name}, {} 8N1", options.baud);
+    let _raw = terminal("leaves, the board goes on");
+    thread::spawn(move || read_input(&sender));
+    let limit = options.timeout.map(Duration::from_secs);
+    // Without a limit, an input that has ended is answered and left.
+    let silence = if limit.is_some() { None } else { Some(SILENCE) };
+    let mut display = Display::new(decoder.as_ref(), save);
+    match talk(&mut port, &events, &mut display, limit, silence)? {
+        End::Left | End::Silent | End::TimedOut(_) => Ok(0),
+        End::Closed => bail!("the serial line {name} is gone; was the adapter taken out?"),
+    }
+}
+
+/// Makes the user's terminal pass every key, and says how to leave; nothing where there is none.
+fn terminal(leaving: &str) -> Option<RawTerminal> {
+    io::stdin().is_terminal().then(|| {
+        eprintln!("bale: Ctrl-A x {leaving}; Ctrl-A Ctrl-A sends Ctrl-A");
+        RawTerminal::new()
+    })
+}
+
+/// Passes on what is typed and shows what comes.
+fn talk(
+    link: &mut dyn Link,
+    events: &Receiver<Event>,
+    display: &mut Display<'_>,
+    limit: Option<Duration>,
+    silence: Option<Duration>,
+) -> Result<End> {
+    const FOREVER: Duration = Duration::from_secs(3600);
+    let terminal = io::stdin().is_terminal();
+    let started = Instant::now();
+    let mut escape = false;
+    let mut input_ended = false;
+    loop {
+        let left = limit.map_or(FOREVER, |limit| limit.saturating_sub(started.elapsed()));
+        let patience = silence.filter(|_| input_ended).unwrap_or(FOREVER);
+        match events.recv_timeout(left.min(patience)) {
+            Ok(Event::Serial(bytes)) => display.show(&bytes)?,
+            Ok(Event::Input(bytes)) if bytes.is_empty() => input_ended = true,
+            Ok(Event::Input(bytes)) if terminal => {
+                let Some(bytes) = keys(&bytes, &mut escape) else { return Ok(End::Left) };
+                link.send(&bytes)?;
+            }
+            Ok(Event::Input(bytes)) => link.send(&bytes)?,
+            Ok(Event::SerialEnd) | Err(RecvTimeoutError::Disconnected) => return Ok(End::Closed),
+            Err(RecvTimeoutError::Timeout) => match limit {
+                Some(limit) if started.elapsed() >= limit => return Ok(End::TimedOut(limit)),
+                _ if input_ended && silence.is_some() => return Ok(End::Silent),
+                _ => {}
+            },
+        }
+    }
 }
 
 fn read_input(events: &Sender<Event>) {
@@ -90,73 +160,6 @@ fn keys(bytes: &[u8], escape: &mut bool) -> Option<Vec<u8>> {
         *escape = false;
     }
     Some(out)
-}
-
-/// What the user sees.
-struct Display<'a> {
-    decoder: &'a Decoder,
-    splitter: Splitter,
-    /// The line that has begun, for instance the prompt and what was typed: drawn anew behind a log line.
-    line: Vec<u8>,
-    terminal: bool,
-    stopped: Option<String>,
-}
-
-impl<'a> Display<'a> {
-    fn new(decoder: &'a Decoder, terminal: bool) -> Self {
-        Self { decoder, splitter: Splitter::default(), line: Vec::new(), terminal, stopped: None }
-    }
-
-    fn show(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        for part in self.splitter.push(bytes) {
-            match part {
-                Part::Text(text) => {
-                    for &byte in &text {
-                        if self.terminal || byte != b'\r' {
-                            out.write_all(&[byte])?;
-                        }
-                        if byte == b'\n' {
-                            self.end_line(&mut out)?;
-                        } else {
-                            self.line.push(byte);
-                        }
-                    }
-                }
-                Part::Frame(frame) => {
-                    let log = self.decoder.frame(&frame);
-                    match (self.terminal, self.line.is_empty()) {
-                        (true, _) => {
-                            write!(out, "\r\x1b[K\x1b[2m{log}\x1b[0m\r\n")?;
-                            out.write_all(&self.line)?;
-                        }
-                        (false, true) => writeln!(out, "{log}")?,
-                        (false, false) => {
-                            writeln!(out, "\n{log}")?;
-                            out.write_all(&self.line)?;
-                        }
-                    }
-                }
-            }
-        }
-        out.flush()
-    }
-
-    fn end_line(&mut self, out: &mut impl Write) -> io::Result<()> {
-        let bytes = std::mem::take(&mut self.line);
-        let text = String::from_utf8_lossy(&bytes);
-        let text = text.trim_end_matches('\r');
-        if let Some(reason) = text.strip_prefix(STOPPED) {
-            self.stopped = Some(reason.to_owned());
-        }
-        let explained = self.decoder.line(text);
-        if let Some(more) = explained.strip_prefix(text)
-            && !more.is_empty()
-        {
-            write!(out, "    {}\r\n", more.trim().replace('\n', "\r\n"))?;
-        }
-        Ok(())
-    }
 }
 
 /// The terminal in raw mode, until dropped.

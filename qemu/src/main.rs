@@ -60,6 +60,7 @@ fn main() -> ExitCode {
         cli::Command::Pages(options) => pages::run(&options),
         cli::Command::Image(options) => board::image(&options),
         cli::Command::Flash(options) => board::flash(&options),
+        cli::Command::Console(options) => console::serial(&options),
         cli::Command::Linux(command) => linux::run(&command),
         cli::Command::Log(options) => log::run(&options),
     };

@@ -1,30 +1,35 @@
 //! A board on a serial line.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::termios::{
-    ControlModes, OptionalActions, QueueSelector, isatty, speed, tcflush, tcgetattr, tcsetattr,
-};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
+use rustix::termios::{ControlModes, OptionalActions, QueueSelector, isatty, tcflush, tcgetattr, tcsetattr};
 
 use crate::machine::{Event, Link};
 
-/// The board's end of a serial line, 115200 8N1 without flow control.
+/// Bits a second of every board's UART as its firmware leaves it.
+pub(crate) const BAUD: u32 = 115_200;
+
+/// The host's end of a serial line, 8N1 without flow control.
 pub(crate) struct Port {
     device: File,
 }
 
 impl Port {
     /// Opens the line; what comes goes to `events`.
-    pub(crate) fn open(path: &Path, events: Sender<Event>) -> Result<Self> {
-        let device = open(path).with_context(|| format!("cannot use the serial line {}", path.display()))?;
+    ///
+    /// # Errors
+    /// No such device, no permission, not a serial line, a rate that it has not, or another program at it.
+    pub(crate) fn open(path: &Path, baud: u32, events: Sender<Event>) -> Result<Self> {
+        let device =
+            open(path, baud).with_context(|| format!("cannot use the serial line {}", path.display()))?;
         let mut input = device.try_clone()?;
         thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -40,19 +45,32 @@ impl Port {
     }
 }
 
-fn open(path: &Path) -> Result<File> {
+fn open(path: &Path, baud: u32) -> Result<File> {
     // Without O_NONBLOCK the open waits for a carrier that three wires do not bring.
     let flags = OFlags::NOCTTY | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).context("the flags of open")?;
-    let device = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
+    let opened = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
+    let device = match opened.map_err(|error| (error.kind(), error)) {
+        Ok(device) => device,
+        Err((ErrorKind::NotFound, _)) => {
+            bail!("there is no such device; `ls /dev/ttyUSB* /dev/ttyACM*` shows what is plugged in")
+        }
+        Err((ErrorKind::PermissionDenied, _)) => {
+            bail!("you may not open it; `sudo adduser $USER dialout` and a new login allow it")
+        }
+        Err((_, error)) => return Err(error.into()),
+    };
     ensure!(isatty(&device), "it is not a serial line");
+    // Two readers would each get half of what comes.
+    flock(&device, FlockOperation::NonBlockingLockExclusive).ok().context("another program uses it")?;
     let mut settings = tcgetattr(&device)?;
     settings.make_raw();
-    settings.set_speed(speed::B115200)?;
+    settings.set_speed(baud).ok().with_context(|| format!("it has no rate of {baud} baud"))?;
     settings.control_modes &=
         !(ControlModes::CSIZE | ControlModes::PARENB | ControlModes::CSTOPB | ControlModes::CRTSCTS);
     settings.control_modes |= ControlModes::CS8 | ControlModes::CREAD | ControlModes::CLOCAL;
-    tcsetattr(&device, OptionalActions::Now, &settings)?;
+    let set = tcsetattr(&device, OptionalActions::Now, &settings);
+    set.with_context(|| format!("it does not take {baud} baud, 8N1"))?;
     // What came before belongs to nobody.
     tcflush(&device, QueueSelector::IFlush)?;
     fcntl_setfl(&device, fcntl_getfl(&device)? - OFlags::NONBLOCK)?;

@@ -12,7 +12,7 @@ use super::{Mode, Run};
 use crate::log::Decoder;
 use crate::machine::Config;
 use crate::script::{Failure, Line, Session};
-use crate::serial::Port;
+use crate::serial::{BAUD, Port};
 use crate::workspace;
 
 /// Makes QEMU count instructions: one each for a nanosecond of the machine's time, and no waiting for the host's.
@@ -59,7 +59,7 @@ pub(crate) fn qemu(config: &Config, decoder: &Decoder, asked: &Asked) -> Result<
 /// Runs the suites on a board, which goes on afterwards.
 pub(crate) fn serial(path: &Path, asked: &[Asked]) -> Result<Vec<Run>> {
     let (sender, events) = mpsc::channel();
-    let port = Port::open(path, sender)?;
+    let port = Port::open(path, BAUD, sender)?;
     let limit = asked.iter().map(|asked| asked.limit).sum();
     let heard = Heard::default();
     let mut show = |line: &Line| heard.take(line);

@@ -43,6 +43,16 @@ impl Board {
         Self { path, line, thread }
     }
 
+    /// The tool's end of the line.
+    pub(crate) fn path(&self) -> &str {
+        self.path.to_str().expect("a name of plain characters")
+    }
+
+    /// The tool's end of the line, open: for its settings.
+    pub(crate) fn line(&self) -> &File {
+        &self.line
+    }
+
     /// The commands that it was given.
     pub(crate) fn finish(self) -> Vec<String> {
         drop(self.line);
@@ -82,10 +92,19 @@ pub(crate) struct Output {
     pub(crate) errors: String,
 }
 
-/// The tool with these arguments.
+/// The tool with these arguments and nothing typed.
 pub(crate) fn tool(arguments: &[&str]) -> Output {
+    typed(arguments, "")
+}
+
+/// The tool with these arguments, and this as its input.
+pub(crate) fn typed(arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bale"));
-    let output = command.args(arguments).stdin(Stdio::null()).output().expect("the tool starts");
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the tool starts");
+    // A tool that refuses its arguments has gone before it reads.
+    let _ = child.stdin.take().expect("an input").write_all(input.as_bytes());
+    let output = child.wait_with_output().expect("the tool ends");
     Output {
         status: output.status.code(),
         text: String::from_utf8(output.stdout).expect("text"),
@@ -95,6 +114,6 @@ pub(crate) fn tool(arguments: &[&str]) -> Output {
 
 /// `bench` on this board.
 pub(crate) fn bench(board: &Board, options: &[&str]) -> Output {
-    let path = board.path.to_str().expect("a name of plain characters");
+    let path = board.path();
     tool(&[&["bench", "--serial", path], options].concat())
 }

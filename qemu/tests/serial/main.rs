@@ -1,6 +1,7 @@
-//! `cargo bale bench --serial` against a board that is played by the test, on a pseudo-terminal.
+//! `cargo bale bench --serial` and `cargo bale console` against a board that is played by the test, on a pseudo-terminal.
 
 mod board;
+mod console;
 
 use std::fs;
 use std::path::PathBuf;
