@@ -298,11 +298,27 @@ fn gic(root: FdtNode<'_>) -> Result<Gic, MachineError> {
     }
 }
 
-/// GIC interrupt number of the `index`th interrupt of a node with three-cell specifiers: kind, number, flags.
-fn interrupt(node: FdtNode<'_>, index: usize, what: &'static str) -> Result<u32, MachineError> {
+/// Cells of an interrupt specifier: kind, number, flags, and with a fourth the cores that a private interrupt is for (arm,gic-v3.yaml).
+fn interrupt_cells(root: FdtNode<'_>) -> Result<usize, MachineError> {
+    let property = find(root, "arm,gic-v3", 0).and_then(|gic| gic.property("#interrupt-cells"));
+    match property.map(|cells| cells.value_as::<u32>()) {
+        None | Some(Ok(3)) => Ok(3),
+        Some(Ok(4)) => Ok(4),
+        Some(_) => Err(MachineError::Malformed("#interrupt-cells")),
+    }
+}
+
+/// GIC interrupt number of the `index`th interrupt of a node.
+fn interrupt(
+    root: FdtNode<'_>,
+    node: FdtNode<'_>,
+    index: usize,
+    what: &'static str,
+) -> Result<u32, MachineError> {
     let malformed = MachineError::Malformed(what);
     let property = node.property("interrupts").ok_or(malformed)?;
-    let mut specifiers = property.as_prop_encoded_array([1, 1, 1]).map_err(|_| malformed)?;
+    let shape = [1, 1, interrupt_cells(root)? - 2];
+    let mut specifiers = property.as_prop_encoded_array(shape).map_err(|_| malformed)?;
     let [kind, number, _flags] = specifiers.nth(index).ok_or(malformed)?;
     let kind: u32 = kind.to_int().map_err(|_| malformed)?;
     let number: u32 = number.to_int().map_err(|_| malformed)?;
@@ -319,7 +335,7 @@ fn uart(root: FdtNode<'_>) -> Result<Uart, MachineError> {
     });
     let node = named.or_else(|| find(root, "arm,pl011", 0)).ok_or(MachineError::NoUart)?;
     let registers = ranges(node, "UART reg")?.next().ok_or(MachineError::Malformed("UART reg"))??;
-    Ok(Uart { base: registers.base, interrupt: interrupt(node, 0, "UART interrupts")? })
+    Ok(Uart { base: registers.base, interrupt: interrupt(root, node, 0, "UART interrupts")? })
 }
 
 /// The node that `/chosen/stdout-path` names, by path or alias; options behind a colon do not matter here.
@@ -352,7 +368,7 @@ fn virtio(root: FdtNode<'_>) -> Result<Vec<VirtioPlace, MAX_VIRTIO>, MachineErro
 
 fn timer(root: FdtNode<'_>) -> Result<Timer, MachineError> {
     let node = find(root, "arm,armv8-timer", 0).ok_or(MachineError::NoTimer)?;
-    let one = |index| interrupt(node, index, "timer interrupts");
+    let one = |index| interrupt(root, node, index, "timer interrupts");
     Ok(Timer { physical: one(1)?, virtual_timer: one(2)?, hypervisor_physical: one(3)? })
 }
 

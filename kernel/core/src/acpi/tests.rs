@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{AcpiError, Memory, Signature, machine};
-use crate::device_tree::{Conduit, Range, Uart};
+use crate::device_tree::{Conduit, Range, Timer, Uart};
 
 const BASE: u64 = 0x8000_0000;
 
@@ -50,6 +50,13 @@ fn gicc(affinity: u64, redistributor: u64, enabled: bool) -> Vec<u8> {
     bytes
 }
 
+/// The entry as ACPI 6.2 has it, without the interrupt of the trace buffer.
+fn short(mut gicc: Vec<u8>) -> Vec<u8> {
+    gicc.truncate(80);
+    gicc[1] = 80;
+    gicc
+}
+
 fn gicd(base: u64, version: u8) -> Vec<u8> {
     let mut bytes = vec![0; 24];
     (bytes[0], bytes[1], bytes[20]) = (0x0c, 24, version);
@@ -63,6 +70,10 @@ fn gicr(base: u64, size: u32) -> Vec<u8> {
     bytes.extend(size.to_le_bytes());
     bytes
 }
+
+/// The boot core, then the others.
+const O6_ORDER: [u64; 12] =
+    [0xa00, 0x000, 0x100, 0x200, 0x300, 0x400, 0x500, 0x600, 0x700, 0x800, 0x900, 0xb00];
 
 /// The tables of a machine, to be changed before they are laid out.
 struct Machine {
@@ -81,10 +92,9 @@ impl Machine {
         Self { maker: *b"BOCHS ", madt, boot_flags: 1, uart: Some((3, 0x0900_0000, 33)), timer: 26 }
     }
 
-    /// Twelve cores out of order, affinities in Aff1 and Aff2, one region, bases by core zero, no SPCR.
+    /// As the vendor's tables are: twelve cores with the boot core first, entries of 80 bytes without a redistributor, one region for all, no SPCR.
     fn like_o6() -> Self {
-        let order = [0xa00, 0xb00, 0x400, 0x500, 0x600, 0x700, 0x800, 0x900, 0x000, 0x100, 0x200, 0x300];
-        let mut madt: Vec<_> = order.iter().map(|core| gicc(0x8100_0000 | core, 0, true)).collect();
+        let mut madt: Vec<_> = O6_ORDER.iter().map(|core| short(gicc(0x8100_0000 | core, 0, true))).collect();
         madt.push(gicd(0x0e01_0000, 4));
         madt.push(gicr(0x0e09_0000, 12 * 0x4_0000));
         Self { maker: *b"CIXTEK", madt, boot_flags: 1, uart: None, timer: 26 }
@@ -149,14 +159,21 @@ fn a_machine_like_qemus() {
 #[test]
 fn a_machine_like_the_orion_o6() {
     let found = machine(&Machine::like_o6().image(), BASE).expect("a machine");
-    assert_eq!(found.cpus.len(), 12);
-    assert_eq!(found.cpus[0].affinity, 0xa00, "the table's order is kept");
-    assert!(found.cpus.iter().all(|cpu| cpu.affinity & !0xf00 == 0));
+    let affinities: Vec<u64> = found.cpus.iter().map(|cpu| cpu.affinity).collect();
+    assert_eq!(affinities, O6_ORDER, "the table's order, without the bits of MPIDR that are no affinity");
+    assert_eq!(found.timer, Timer { physical: 30, virtual_timer: 27, hypervisor_physical: 26 });
+    assert_eq!(found.gic.distributor.base, 0x0e01_0000);
     assert_eq!(found.uart, Uart { base: 0x040d_0000, interrupt: 330 });
     assert_eq!(found.model, "CIX P1 (Radxa Orion O6)");
     let record = 0x83c0_000c;
     assert!(found.reserved.iter().any(|kept| (kept.base..kept.base + kept.size).contains(&record)));
     assert_eq!(found.gic.redistributors, [Range { base: 0x0e09_0000, size: 12 * 0x4_0000 }]);
+    // A chip with a core that was found bad: its entry is there and not enabled.
+    let mut binned = Machine::like_o6();
+    binned.madt[3] = short(gicc(0x8100_0200, 0, false));
+    let found = machine(&binned.image(), BASE).expect("a machine");
+    assert_eq!(found.cpus.len(), 11);
+    assert!(found.cpus.iter().all(|cpu| cpu.affinity != 0x200));
 }
 
 #[test]

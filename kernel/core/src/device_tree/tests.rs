@@ -1,5 +1,7 @@
 //! Trees of real machines, one written by hand, and broken ones.
 
+mod orion_o6;
+
 use super::*;
 use proptest::prelude::*;
 
