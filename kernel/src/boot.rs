@@ -3,7 +3,8 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bale_arch::entry::{SecondaryBoot, bale_secondary_entry, image_base};
-use bale_arch::{counter, mask, mmu};
+use bale_arch::{counter, identity, mask, mmu};
+use bale_core::acpi;
 use bale_core::device_tree::{Conduit, MAX_VIRTIO, Machine};
 use heapless::Vec;
 use spin::Once;
@@ -14,7 +15,7 @@ use crate::interrupts::Controller;
 use crate::memory::{PAGE_SIZE, frames, image_sections, map};
 use crate::{
     backing, bundle, clock, compactor, console, cores, drain, early, fault, interrupts, log, pool, println,
-    shell, task, vm,
+    report, shell, task, vm,
 };
 
 /// What the tables said, kept for the shell.
@@ -52,6 +53,7 @@ pub fn wrong_exception_level(board: &Board, level: u64) -> ! {
 /// The boot core, at EL2 with the MMU off.
 pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     clock::start();
+    let found = identity::hypervisor_control();
     let counts = mmu::initialise_controls();
     let device_tree = check_device_tree(board, device_tree);
     // SAFETY: first and only use, on the boot core; the magic number says that there is memory at the device tree.
@@ -81,6 +83,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     unsafe { console::initialise(machine.uart.base) };
     add_memory(machine, device_tree);
     start_interrupts(board, machine);
+    report::record(0, found);
     task::start();
     task::adopt_idle(cores::this_unpinned());
     if counts {
@@ -115,6 +118,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
 
 /// A further core, on its idle task's stack with the final map on.
 pub fn further_core(index: u64) -> ! {
+    let found = identity::hypervisor_control();
     let counts = mmu::initialise_controls();
     cores::claim(index as usize);
     let Some(machine) = MACHINE.get() else { mask::halt() };
@@ -123,6 +127,7 @@ pub fn further_core(index: u64) -> ! {
         println!("bale: core {index} stays off: {error:?}");
         mask::halt();
     }
+    report::record(index as usize, found);
     task::adopt_idle(cores::this_unpinned());
     if counts {
         counter::start();
@@ -183,6 +188,9 @@ fn enable_map(board: &Board, machine: &Machine) {
     for page in virtio_pages(machine) {
         device(page, PAGE_SIZE as u64);
     }
+    for (_, address) in acpi::watched(&machine.model) {
+        device(address & !0xfff, 0x1000);
+    }
     // SAFETY: on the boot core, once; the ranges are what the tables say.
     if let Err(error) = unsafe { map::enable(&memory, &devices) } {
         stop(board, format_args!("the memory map of the device tree cannot be mapped: {error}"));
@@ -227,6 +235,9 @@ fn add_memory(machine: &Machine, device_tree: (u64, usize)) {
     take(device_tree.0, device_tree.0 + device_tree.1 as u64);
     if let Some(initrd) = &machine.initrd {
         take(initrd.base, initrd.base + initrd.size);
+    }
+    if let Some(text) = &machine.firmware {
+        take(text.base, text.base + text.size);
     }
     for range in &machine.reserved {
         take(range.base, range.base + range.size);

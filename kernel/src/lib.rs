@@ -14,6 +14,7 @@
 //! | [`pool`], [`drain`], [`compactor`] | the kernel under `zsmalloc`, and the tasks that give memory back |
 //! | [`backing`] | the disk to which swap devices write back |
 //! | [`vm`] | virtual machines: memory, virtual CPU, hypercalls, their swap device |
+//! | [`report`] | what the machine says of itself, for who has no other way to see it |
 //! | [`bundle`], [`shell`], [`selftest`], [`bench`] | the boot bundle; commands; tests on the target; counts |
 //!
 //! Lock order, outermost first: virtual machine list, a machine, zsmalloc class, task, run queue or
@@ -46,6 +47,7 @@ pub mod interrupts;
 pub mod log;
 pub mod memory;
 pub mod pool;
+pub mod report;
 pub mod selftest;
 pub mod shell;
 pub mod sync;

@@ -93,6 +93,7 @@ macro_rules! commands {
 static COMMANDS: &[Command] = commands![
     "help", "help [COMMAND]", "what there is, or how one command is used" => help;
     "cores", "cores [reset]", "cores: interrupts, switches, idle time; longest stretch with interrupts masked, latest timer; `reset` forgets both" => machine::cores;
+    "board", "board report", "what cores, interrupt controller, firmware and tables say, to be pasted into an issue" => machine::board;
     "irq", "irq", "interrupts: who handles them, how often each core took them" => machine::irq;
     "tasks", "tasks", "tasks: core, priority, state" => machine::tasks;
     "mem", "mem", "memory: the image's parts, ranges, free frames" => machine::mem;

@@ -13,14 +13,14 @@ pub(crate) fn check_level() -> Result<(), LoadError> {
     if level >> 2 == 2 { Ok(()) } else { Err(LoadError::Level(level >> 2)) }
 }
 
-/// Enters the kernel.
-pub(crate) fn enter(kernel: &Kernel, tree: &[u8], bundle: Option<&[u8]>) -> ! {
+/// Enters the kernel with the first of `data`, the tree, and with what else is for it.
+pub(crate) fn enter(kernel: &Kernel, data: &[&[u8]]) -> ! {
     // The kernel starts with caches off, and no line of ours may be written back over what it writes.
     clean(kernel.base, kernel.size);
-    clean(tree.as_ptr() as u64, tree.len());
-    if let Some(bundle) = bundle {
-        clean(bundle.as_ptr() as u64, bundle.len());
+    for part in data {
+        clean(part.as_ptr() as u64, part.len());
     }
+    let tree = data.first().map_or(core::ptr::null(), |tree| tree.as_ptr());
     // SAFETY: the firmware is gone and maps this code to itself, so that it goes on without the MMU; the kernel takes over with
     // stack and vectors of its own. Bits of SCTLR_EL2: M 0, C 2, I 12 (DDI 0487, D19.2).
     unsafe {
@@ -41,7 +41,7 @@ pub(crate) fn enter(kernel: &Kernel, tree: &[u8], bundle: Option<&[u8]>) -> ! {
             "mov x2, xzr",
             "mov x3, xzr",
             "br x4",
-            in("x0") tree.as_ptr(),
+            in("x0") tree,
             in("x4") kernel.entry,
             options(noreturn)
         )

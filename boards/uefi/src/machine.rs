@@ -12,13 +12,13 @@ use uefi::{Guid, guid, println, system};
 use crate::error::LoadError;
 
 /// EFI_DTB_TABLE_GUID, UEFI 2.10, 4.6.1.3.
-const DEVICE_TREE: Guid = guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
+pub(crate) const DEVICE_TREE: Guid = guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
 /// Bytes of a device tree that are looked at, at most.
 const LARGEST_TREE: usize = 2 << 20;
 const PAGE: u64 = 4096;
 
 /// The firmware's memory, as far as its map says that it is memory.
-struct Firmware(MemoryMapOwned);
+pub(crate) struct Firmware(pub(crate) MemoryMapOwned);
 
 impl acpi::Memory for Firmware {
     fn bytes(&self, address: u64, length: usize) -> Option<&[u8]> {

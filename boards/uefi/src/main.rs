@@ -16,6 +16,7 @@ mod files;
 mod image;
 mod jump;
 mod machine;
+mod report;
 
 use core::time::Duration;
 
@@ -54,6 +55,8 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
         machine.bootargs = config.arguments;
     }
     machine.initrd = bundle.map(|bundle| Range { base: bundle.as_ptr() as u64, size: bundle.len() as u64 });
+    let firmware = report::write()?;
+    machine.firmware = Some(Range { base: firmware.as_ptr() as u64, size: firmware.len() as u64 });
     let tree = files::pages(TREE, MemoryType::LOADER_DATA)?;
     // Tried while there is somebody to tell; the map changes a little until the firmware is gone.
     let map = boot::memory_map(MemoryType::LOADER_DATA).map_err(|_| LoadError::NoMap)?;
@@ -78,7 +81,7 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
     });
     core::mem::forget(map);
     match written {
-        Some(_) => jump::enter(&kernel, tree, bundle),
+        Some(_) => jump::enter(&kernel, &[tree, firmware, bundle.unwrap_or_default()]),
         None => jump::halt(),
     }
 }

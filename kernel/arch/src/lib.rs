@@ -12,6 +12,7 @@
 //! | [`timer`] | the generic timer's counter and the EL2 physical timer |
 //! | [`copy`] | `memcpy` and its kin: the only users of SIMD registers at EL2 |
 //! | [`registers`] | system registers that `aarch64-cpu` lacks |
+//! | [`identity`] | what a core says of itself |
 //! | [`counter`] | exact instruction counts from the PMU |
 //!
 //! References: Arm ARM is DDI 0487 (sections named where a register is written).
@@ -29,6 +30,7 @@ pub mod copy;
 pub mod counter;
 pub mod entry;
 pub mod gich;
+pub mod identity;
 pub mod mask;
 pub mod mmu;
 pub mod registers;

@@ -6,6 +6,7 @@
 mod console;
 mod cores;
 mod corrections;
+mod describe;
 mod table;
 mod timer;
 
@@ -15,6 +16,8 @@ use heapless::{String, Vec};
 
 use crate::device_tree::{Conduit, Machine};
 
+pub use self::corrections::watched;
+pub use self::describe::describe;
 pub use self::table::{Signature, Tables};
 
 /// Memory that the tables lie in, by physical address.
@@ -92,6 +95,7 @@ pub fn machine(memory: &impl Memory, root: u64) -> Result<Machine, AcpiError> {
         initrd: None,
         // They are described in bytecode (DSDT), which nobody here runs.
         virtio: Vec::new(),
+        firmware: None,
     })
 }
 

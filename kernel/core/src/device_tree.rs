@@ -105,6 +105,8 @@ pub struct Machine {
     pub initrd: Option<Range>,
     /// Places for virtio devices.
     pub virtio: Vec<VirtioPlace, MAX_VIRTIO>,
+    /// What the loader saw of the firmware: text.
+    pub firmware: Option<Range>,
 }
 
 /// Why a tree does not describe a machine that Bale can start on.
@@ -159,7 +161,7 @@ impl Machine {
     pub fn from_dtb(bytes: &[u8]) -> Result<Self, MachineError> {
         let tree = Fdt::new(bytes).map_err(|_| MachineError::Broken)?;
         let root = tree.root();
-        let (bootargs, initrd) = chosen(root)?;
+        let (bootargs, initrd, firmware) = chosen(root)?;
         Ok(Self {
             model: model(root),
             memory: memory(root)?,
@@ -172,6 +174,7 @@ impl Machine {
             bootargs,
             initrd,
             virtio: virtio(root)?,
+            firmware,
         })
     }
 }
@@ -389,11 +392,11 @@ fn model(root: FdtNode<'_>) -> String<40> {
     letters.filter(|letter| letter.is_ascii_graphic() || *letter == ' ').take(40).collect()
 }
 
-type Chosen = (String<256>, Option<Range>);
+type Chosen = (String<256>, Option<Range>, Option<Range>);
 
 fn chosen(root: FdtNode<'_>) -> Result<Chosen, MachineError> {
     let mut bootargs = String::new();
-    let Some(node) = root.child("chosen") else { return Ok((bootargs, None)) };
+    let Some(node) = root.child("chosen") else { return Ok((bootargs, None, None)) };
     if let Some(property) = node.property("bootargs") {
         let text = property.value_as::<&str>().map_err(|_| MachineError::Malformed("bootargs"))?;
         bootargs.push_str(text).map_err(|_| MachineError::TooMany("bytes of bootargs"))?;
@@ -416,7 +419,18 @@ fn chosen(root: FdtNode<'_>) -> Result<Chosen, MachineError> {
         }
         _ => None,
     };
-    Ok((bootargs, initrd))
+    let firmware = match node.property("bale,firmware") {
+        None => None,
+        Some(property) => Some(pair(property.value()).ok_or(MachineError::Malformed("bale,firmware"))?),
+    };
+    Ok((bootargs, initrd, firmware))
+}
+
+/// An address and a size of two cells each, which do not wrap.
+fn pair(value: &[u8]) -> Option<Range> {
+    let (base, size) = value.split_first_chunk()?;
+    let (base, size) = (u64::from_be_bytes(*base), u64::from_be_bytes(size.try_into().ok()?));
+    base.checked_add(size).map(|_| Range { base, size })
 }
 
 #[cfg(test)]

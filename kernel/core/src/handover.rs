@@ -134,6 +134,9 @@ fn chosen(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), TreeFull> {
         tree.long("linux,initrd-start", initrd.base)?;
         tree.long("linux,initrd-end", initrd.base + initrd.size)?;
     }
+    if let Some(text) = &machine.firmware {
+        tree.pair("bale,firmware", text.base, text.size)?;
+    }
     tree.end()
 }
 
@@ -202,6 +205,7 @@ mod tests {
             virtio: [VirtioPlace { registers: range(0x0a00_3e00, 0x200), interrupt: 79 }]
                 .into_iter()
                 .collect(),
+            firmware: Some(range(0x9200_0000, 0x321)),
         }
     }
 
@@ -213,6 +217,7 @@ mod tests {
             |made: &mut Machine| made.reserved.clear(),
             |made: &mut Machine| {
                 made.initrd = None;
+                made.firmware = None;
                 made.bootargs.clear();
                 made.psci = Conduit::Hvc;
             },

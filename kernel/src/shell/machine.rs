@@ -1,4 +1,4 @@
-//! Commands that show the machine: `cores`, `irq`, `tasks`, `mem`, `log`.
+//! Commands that show the machine: `cores`, `board`, `irq`, `tasks`, `mem`, `log`.
 
 use core::sync::atomic::Ordering;
 
@@ -6,7 +6,7 @@ use bale_arch::timer;
 
 use super::{Arguments, Outcome, fail};
 use crate::memory::{frames, image_sections};
-use crate::{boot, clock, console, cores, interrupts, log, print, println, task};
+use crate::{boot, clock, console, cores, interrupts, log, print, println, report, task};
 
 /// Ticks as microseconds with two decimals.
 struct Microseconds(u64);
@@ -57,6 +57,16 @@ pub(super) fn cores(arguments: &Arguments<'_>) -> Outcome {
         );
     }
     Ok(())
+}
+
+pub(super) fn board(arguments: &Arguments<'_>) -> Outcome {
+    match arguments.words() {
+        ["report"] => {
+            report::print();
+            Ok(())
+        }
+        _ => fail(format_args!("board takes `report`")),
+    }
 }
 
 pub(super) fn irq(arguments: &Arguments<'_>) -> Outcome {

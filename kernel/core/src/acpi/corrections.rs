@@ -12,6 +12,10 @@ pub(super) struct Correction {
     pub(super) uart: Uart,
     /// Memory that is left alone, whatever the memory map says.
     pub(super) kept: &'static [Range],
+    /// What its device tree calls itself.
+    tree_model: &'static str,
+    /// Registers that say how it was set up: what, and the address of 32 bits.
+    watched: &'static [(&'static str, u64)],
 }
 
 static KNOWN: &[Correction] = &[
@@ -28,10 +32,22 @@ static KNOWN: &[Correction] = &[
             // The vendor's kernel boot image, which its map calls reserved on some versions only.
             Range { base: 0xa000_0000, size: 0x0800_0000 },
         ],
+        tree_model: "Radxa Orion O6",
+        // In the domain that is always on (Trusted Firmware-A, plat/cix/sky1: cix_topology.c, watchdog.c).
+        watched: &[
+            ("cores masked (bits 0 to 11), boot core (12 to 15)", 0x1600_0508),
+            ("watchdog, control and status", 0x1600_3000),
+        ],
     },
 ];
 
 /// The correction for a maker's machines.
 pub(super) fn of(maker: [u8; 6]) -> Option<&'static Correction> {
     KNOWN.iter().find(|known| known.maker == maker)
+}
+
+/// Registers of a machine of this name that are worth a look when it behaves strangely; none of those that are not known here.
+pub fn watched(model: &str) -> &'static [(&'static str, u64)] {
+    let known = KNOWN.iter().find(|known| known.model == model || known.tree_model == model);
+    known.map_or(&[], |known| known.watched)
 }

@@ -6,7 +6,7 @@ use super::{AcpiError, Memory};
 
 /// Four letters that name a table.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Signature([u8; 4]);
+pub struct Signature(pub(super) [u8; 4]);
 
 impl Signature {
     /// Root system description pointer.
@@ -35,6 +35,18 @@ impl fmt::Debug for Signature {
     }
 }
 
+/// Letters padded with spaces or zeroes; what is no letter is left out.
+pub(super) struct Letters<'a>(&'a [u8]);
+
+impl fmt::Display for Letters<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .filter(|byte| byte.is_ascii_graphic())
+            .try_for_each(|byte| write!(f, "{}", char::from(*byte)))
+    }
+}
+
 const HEADER: usize = 36;
 /// Longest table that is read; what is here takes some kilobytes.
 const LONGEST: usize = 1 << 20;
@@ -48,7 +60,11 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn read<M: Memory>(memory: &'a M, address: u64, signature: Signature) -> Result<Self, AcpiError> {
+    pub(super) fn read<M: Memory>(
+        memory: &'a M,
+        address: u64,
+        signature: Signature,
+    ) -> Result<Self, AcpiError> {
         let header = memory.bytes(address, HEADER).ok_or(AcpiError::Unreadable(signature))?;
         let length = Self { signature, bytes: header }.u32(4)? as usize;
         if !(HEADER..=LONGEST).contains(&length) {
@@ -59,6 +75,17 @@ impl<'a> Table<'a> {
             return Err(AcpiError::Checksum(signature));
         }
         Ok(Self { signature, bytes })
+    }
+
+    /// Bytes, header included.
+    pub(super) fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Who made it, and what the maker calls it.
+    pub(super) fn made_by(&self) -> (Letters<'a>, Letters<'a>) {
+        let letters = |from, to| Letters(self.bytes.get(from..to).unwrap_or(&[]));
+        (letters(10, 16), letters(16, 24))
     }
 
     fn field<const N: usize>(&self, at: usize) -> Result<[u8; N], AcpiError> {
@@ -132,10 +159,15 @@ impl<'a, M: Memory> Tables<'a, M> {
         self.list.field(10).unwrap_or_default()
     }
 
+    /// Addresses of all tables.
+    pub(super) fn entries(&self) -> impl Iterator<Item = u64> {
+        let addresses = self.list.bytes[HEADER..].chunks_exact(8);
+        addresses.map(|address| address.first_chunk().copied().map_or(0, u64::from_le_bytes))
+    }
+
     /// The first table with this signature.
     pub(super) fn table(&self, signature: Signature) -> Result<Table<'a>, AcpiError> {
-        for entry in self.list.bytes[HEADER..].chunks_exact(8) {
-            let address = entry.first_chunk().copied().map_or(0, u64::from_le_bytes);
+        for address in self.entries() {
             // An entry that leads nowhere is another table's trouble.
             if self.memory.bytes(address, 4) == Some(&signature.0) {
                 return Table::read(self.memory, address, signature);

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{AcpiError, Memory, Signature, machine};
+use super::{AcpiError, Memory, Signature, describe, machine};
 use crate::device_tree::{Conduit, Range, Timer, Uart};
 
 const BASE: u64 = 0x8000_0000;
@@ -168,12 +168,36 @@ fn a_machine_like_the_orion_o6() {
     let record = 0x83c0_000c;
     assert!(found.reserved.iter().any(|kept| (kept.base..kept.base + kept.size).contains(&record)));
     assert_eq!(found.gic.redistributors, [Range { base: 0x0e09_0000, size: 12 * 0x4_0000 }]);
+    assert!(super::watched(&found.model).iter().any(|(_, address)| *address == 0x1600_0508));
+    assert!(super::watched("Radxa Orion O6").len() == super::watched(&found.model).len());
+    assert!(super::watched("").is_empty());
     // A chip with a core that was found bad: its entry is there and not enabled.
     let mut binned = Machine::like_o6();
     binned.madt[3] = short(gicc(0x8100_0200, 0, false));
     let found = machine(&binned.image(), BASE).expect("a machine");
     assert_eq!(found.cpus.len(), 11);
     assert!(found.cpus.iter().all(|cpu| cpu.affinity != 0x200));
+}
+
+#[test]
+fn tables_are_described_for_a_report() {
+    let mut o6 = Machine::like_o6();
+    o6.uart = Some((3, 0x040e_0000, 331));
+    let described = |image: &Image, root| {
+        let mut text = String::new();
+        describe(image, root, &mut text).expect("room");
+        text
+    };
+    let image = o6.image();
+    let text = described(&image, BASE);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(lines[0].starts_with("acpi: FACP at 0x80000") && lines[0].ends_with(" bytes, CIXTEK "), "{text}");
+    assert!(lines[3].ends_with(", UART 0x40e0000"), "{text}");
+    assert_eq!(described(&image, BASE + 1), "acpi: there is no ACPI root pointer of version 2 or later\n");
+    let mut broken = o6.image().0;
+    *broken.last_mut().expect("bytes") ^= 1;
+    assert!(described(&Image(broken), BASE).ends_with("acpi: the ACPI table SPCR has a wrong checksum\n"));
 }
 
 #[test]

@@ -170,6 +170,7 @@ fn everything_is_found_where_the_board_has_it() {
         psci: Conduit::Smc,
         bootargs: String::new(),
         initrd: None,
+        firmware: None,
     };
     assert_eq!(found, expected);
     assert!(found.cpus.contains(&Cpu { affinity: 0xa00 }), "the boot core");

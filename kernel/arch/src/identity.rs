@@ -1,0 +1,52 @@
+//! What a core says of itself, for the report of a board.
+
+use core::arch::asm;
+
+macro_rules! read {
+    ($register:literal) => {{
+        let value: u64;
+        // SAFETY: reads a register that every AArch64 core with EL2 and a GICv3 has, or an encoding that is reserved and reads as zero.
+        unsafe { asm!(concat!("mrs {0}, ", $register), out(reg) value, options(nostack, preserves_flags)) };
+        value
+    }};
+}
+
+macro_rules! identity {
+    ($($name:literal = $register:literal;)*) => {
+        /// Names of what [`read`] reads.
+        pub const NAMES: &[&str] = &[$($name),*];
+
+        /// Reads this core's registers, in the order of [`NAMES`]. The GIC's registers are on.
+        pub fn read() -> Registers {
+            [$(read!($register)),*]
+        }
+    };
+}
+
+/// One value for each of [`NAMES`].
+pub type Registers = [u64; 17];
+
+identity! {
+    "CurrentEL" = "CurrentEL";
+    "MIDR_EL1" = "midr_el1";
+    "MPIDR_EL1" = "mpidr_el1";
+    "CTR_EL0" = "ctr_el0";
+    "CNTFRQ_EL0" = "cntfrq_el0";
+    "ICH_VTR_EL2" = "ich_vtr_el2";
+    "ID_AA64PFR0_EL1" = "id_aa64pfr0_el1";
+    "ID_AA64PFR1_EL1" = "id_aa64pfr1_el1";
+    "ID_AA64DFR0_EL1" = "id_aa64dfr0_el1";
+    "ID_AA64ISAR0_EL1" = "id_aa64isar0_el1";
+    "ID_AA64ISAR1_EL1" = "id_aa64isar1_el1";
+    "ID_AA64ISAR2_EL1" = "S3_0_C0_C6_2";
+    "ID_AA64MMFR0_EL1" = "id_aa64mmfr0_el1";
+    "ID_AA64MMFR1_EL1" = "id_aa64mmfr1_el1";
+    "ID_AA64MMFR2_EL1" = "S3_0_C0_C7_2";
+    "ID_AA64MMFR3_EL1" = "S3_0_C0_C7_3";
+    "ID_AA64ZFR0_EL1" = "S3_0_C0_C4_4";
+}
+
+/// `HCR_EL2` as it is now: read first thing, what whoever ran before us left in it.
+pub fn hypervisor_control() -> u64 {
+    read!("hcr_el2")
+}
