@@ -70,7 +70,7 @@ pub(crate) fn to_folder(files: &[File], folder: &Path) -> Result<()> {
 /// Asks on the terminal; nobody there is a no.
 fn agreed(device: &Path) -> Result<bool> {
     if !io::stdin().is_terminal() {
-        bail!("there is nobody to ask; --yes writes without asking");
+        bail!("there is nobody to ask; --overwrite writes without asking");
     }
     print!("All that is on it will be lost. To go on, type its name: ");
     io::stdout().flush()?;

@@ -1,6 +1,7 @@
 //! `cargo bale test`: every test, one line each, and at the end one line that counts them.
 
 mod budgets;
+mod flash;
 mod host;
 mod linux;
 mod matrix;
@@ -40,6 +41,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         .into_iter()
         .chain(matrix::cases(&bench, options.repeat))
         .chain(budgets.cases())
+        .chain(flash::cases())
         .chain(linux::cases(&bench, &built, &fetched))
         .filter(wanted)
         .collect();

@@ -13,6 +13,9 @@ const STEP: usize = 4 << 20;
 /// Bytes at the end of a disk in which an older partition table may keep its copy.
 const TAIL: u64 = 34 * 512;
 
+/// Bytes at the start that hold the partition table, before the first partition.
+const TABLE: usize = 34 * 512;
+
 /// What an image is written to.
 pub(super) trait Medium: Read + Write + Seek {
     /// Lets everything written reach the device, and forgets what is cached, so that reading asks the device.
@@ -103,12 +106,19 @@ pub(super) fn write(
         medium.seek(SeekFrom::Start(tail))?;
         medium.write_all(&zeroes).context("the end of the device cannot be written")?;
     }
+    // The partition table goes last: half an image must not look like a whole one.
+    let (table, rest) = image.split_at(TABLE.min(image.len()));
     medium.seek(SeekFrom::Start(0))?;
-    for part in image.chunks(STEP) {
+    medium.write_all(&vec![0; table.len()]).context("the first bytes cannot be written")?;
+    for part in rest.chunks(STEP) {
         medium.write_all(part).with_context(|| format!("writing stopped after {at} bytes"))?;
         at += part.len() as u64;
         progress(Phase::Write, at);
     }
+    medium.flush().and_then(|()| medium.settle()).context("not everything reached the device")?;
+    medium.seek(SeekFrom::Start(0))?;
+    medium.write_all(table).context("the partition table cannot be written")?;
+    progress(Phase::Write, image.len() as u64);
     medium.flush().and_then(|()| medium.settle()).context("not everything reached the device")?;
     verify(medium, image, |at| progress(Phase::Verify, at))
 }
@@ -133,7 +143,7 @@ fn verify(medium: &mut impl Medium, image: &[u8], mut progress: impl FnMut(u64))
 mod tests {
     use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 
-    use super::{Medium, Opened, Phase, STEP, TAIL, write};
+    use super::{Medium, Opened, Phase, STEP, TABLE, TAIL, write};
 
     /// A medium in memory that can fail.
     struct Fake {
@@ -177,7 +187,8 @@ mod tests {
     impl Medium for Fake {
         fn settle(&mut self) -> io::Result<()> {
             if let Some(place) = self.flips {
-                self.bytes.get_mut()[place] ^= 1;
+                // No byte of the image.
+                self.bytes.get_mut()[place] = 0xfe;
             }
             Ok(())
         }
@@ -202,6 +213,7 @@ mod tests {
         let mut medium = Fake::new(3 * STEP);
         let steps = flash(&mut medium).expect("written");
         assert_eq!(steps.first(), Some(&(Phase::Write, STEP as u64)));
+        assert!(steps.contains(&(Phase::Write, SIZE as u64)));
         assert_eq!(steps.last(), Some(&(Phase::Verify, SIZE as u64)));
         let bytes = medium.bytes.into_inner();
         assert!(bytes[..SIZE] == image());
@@ -217,9 +229,11 @@ mod tests {
 
     #[test]
     fn a_write_error_half_way_is_said() {
-        let mut medium = Fake { fails_at: Some(STEP as u64 + 5), ..Fake::new(3 * STEP) };
+        let place = (TABLE + STEP + 5) as u64;
+        let mut medium = Fake { fails_at: Some(place), ..Fake::new(3 * STEP) };
         let error = flash(&mut medium).expect_err("a bad block");
         assert!(error.contains(&format!("after {STEP} bytes")) && error.contains("a bad block"), "{error}");
+        assert!(medium.bytes.get_ref()[..TABLE].iter().all(|&byte| byte == 0), "half an image has a table");
     }
 
     #[test]
