@@ -12,7 +12,8 @@ use crate::workspace;
 type Check = fn(&Place) -> Result<(), String>;
 
 pub(super) fn cases() -> Vec<Case<'static>> {
-    let plain: [(&str, Check); 5] = [
+    let plain: [(&str, Check); 6] = [
+        ("flash::the_same_image_each_time", same_image),
         ("flash::a_file_holds_the_image", written),
         ("flash::what_is_too_small_or_no_disk_is_refused", refused),
         ("flash::nobody_to_ask_is_a_no", nobody),
@@ -109,6 +110,22 @@ fn fails(mut command: Command, word: &str) -> Result<(), String> {
 
 fn ensure(condition: bool, why: &str) -> Result<(), String> {
     if condition { Ok(()) } else { Err(why.into()) }
+}
+
+/// With guests and pages: the same input gives the same bytes.
+fn same_image(place: &Place) -> Result<(), String> {
+    let image = |name: &str| {
+        let path = place.0.join(name);
+        succeeds(tool(&["image", "radxa-o6", "--out", &path.display().to_string()]))?;
+        // FAT counts time in steps of two seconds.
+        std::thread::sleep(std::time::Duration::from_millis(2100));
+        fs::read(path).map_err(text)
+    };
+    let (first, second) = (image("first")?, image("second")?);
+    match first.iter().zip(&second).position(|(one, other)| one != other) {
+        None => ensure(first.len() == second.len(), "the images differ in length"),
+        Some(place) => Err(format!("the images differ at byte {place}")),
+    }
 }
 
 fn written(place: &Place) -> Result<(), String> {
