@@ -362,7 +362,7 @@ fn virtio(root: FdtNode<'_>) -> Result<Vec<VirtioPlace, MAX_VIRTIO>, MachineErro
         |node: &FdtNode<'_>| node.compatible().is_some_and(|mut all| all.any(|one| one == "virtio,mmio"));
     for node in root.children().filter(is_place).filter(|node| enabled(*node)) {
         let registers = ranges(node, "virtio reg")?.next().ok_or(MachineError::Malformed("virtio reg"))??;
-        let interrupt = interrupt(node, 0, "virtio interrupts")?;
+        let interrupt = interrupt(root, node, 0, "virtio interrupts")?;
         let place = VirtioPlace { registers, interrupt };
         all.push(place).map_err(|_| MachineError::TooMany("virtio devices"))?;
     }

@@ -170,6 +170,7 @@ fn everything_is_found_where_the_board_has_it() {
         psci: Conduit::Smc,
         bootargs: String::new(),
         initrd: None,
+        virtio: Vec::new(),
         firmware: None,
     };
     assert_eq!(found, expected);
