@@ -157,6 +157,7 @@ pub extern "C" fn task(_argument: u64) -> ! {
     let script = boot::has_argument("exec");
     let mut editor: LineEditor<LONGEST_LINE, HISTORY> = LineEditor::new(PROMPT, !script);
     greet();
+    run_at_boot();
     if script {
         println!("\x1eREADY");
     } else {
@@ -185,6 +186,14 @@ pub extern "C" fn task(_argument: u64) -> ! {
         } else {
             print!("{PROMPT}");
         }
+    }
+}
+
+/// What the loader's `bale.toml` names, as if it were typed.
+fn run_at_boot() {
+    for line in boot::machine().map_or("", |machine| machine.commands.as_str()).lines() {
+        println!("{PROMPT}{line}");
+        run_line(line);
     }
 }
 

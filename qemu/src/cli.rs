@@ -338,6 +338,22 @@ pub(crate) enum Board {
     RadxaO6,
 }
 
+/// What a board starts from.
+#[derive(Args)]
+pub(crate) struct ContentOptions {
+    /// Boot arguments
+    #[arg(long, value_name = "WORDS", default_value = "", conflicts_with = "config")]
+    pub(crate) arguments: String,
+    /// The bale.toml to use: boot arguments, console, cores, guests, commands
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Leave guests and pages out
+    #[arg(long)]
+    pub(crate) no_guest: bool,
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+}
+
 #[derive(Args)]
 pub(crate) struct ImageOptions {
     /// The board
@@ -345,14 +361,8 @@ pub(crate) struct ImageOptions {
     /// File to write [default: radxa-o6.img among the build's results]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Boot arguments
-    #[arg(long, value_name = "WORDS", default_value = "")]
-    pub(crate) arguments: String,
-    /// Leave guests and pages out
-    #[arg(long)]
-    pub(crate) no_guest: bool,
     #[command(flatten)]
-    pub(crate) setup: SetupOptions,
+    pub(crate) content: ContentOptions,
 }
 
 #[derive(Args)]
@@ -371,14 +381,8 @@ pub(crate) struct FlashOptions {
     /// Write without asking
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Boot arguments
-    #[arg(long, value_name = "WORDS", default_value = "")]
-    pub(crate) arguments: String,
-    /// Leave guests and pages out
-    #[arg(long)]
-    pub(crate) no_guest: bool,
     #[command(flatten)]
-    pub(crate) setup: SetupOptions,
+    pub(crate) content: ContentOptions,
 }
 
 /// The shell of a board on a serial line

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -44,7 +45,10 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     config.arguments = arguments.join(" ");
     // Kept until the machine has ended.
     let _disk = match options.uefi {
-        Some(tables) => Some(by_uefi(&mut config, &built, tables, &options.setup)?),
+        Some(tables) => {
+            let file = board::config(&config.arguments, "")?;
+            Some(by_uefi(&mut config, &built, tables, file, &options.setup)?)
+        }
         None => None,
     };
     let _backing = options.backing.map(|bytes| with_backing(&mut config, bytes)).transpose()?;
@@ -88,17 +92,21 @@ impl Drop for Bundle {
     }
 }
 
-/// Puts what the machine starts from on a disk image, which is removed when dropped.
+/// Puts what the machine starts from on a disk image, which is removed when dropped; `file` is its `bale.toml`.
 pub(crate) fn by_uefi(
     config: &mut Config,
     built: &Built,
     tables: Tables,
+    file: String,
     setup: &SetupOptions,
 ) -> Result<Scratch> {
     let firmware = setup::firmware(setup)?.to_owned();
     let loader = build::loader(setup::toolchain(setup)?)?;
-    let files = board::files(built, &loader, config.initrd.as_deref(), &config.arguments)?;
-    let disk = Scratch(workspace::own_folder()?.join(format!("disk-{}.img", std::process::id())));
+    let files = board::files(built, &loader, config.initrd.as_deref(), file)?;
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    // Relaxed: a number of its own, and no order.
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let disk = Scratch(workspace::own_folder()?.join(format!("disk-{}-{number}.img", std::process::id())));
     fs::write(&disk.0, disk::image(&files)?).with_context(|| format!("cannot write {}", disk.0.display()))?;
     config.start = Start::Uefi { firmware, disk: disk.0.clone(), acpi: tables == Tables::Acpi };
     Ok(disk)

@@ -7,6 +7,7 @@ mod linux;
 mod matrix;
 mod report;
 mod target;
+mod uefi;
 
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     let machines: Vec<Case<'_>> = target::cases(&bench)?
         .into_iter()
         .chain(matrix::cases(&bench, options.repeat))
+        .chain(uefi::cases(&bench))
         .chain(budgets.cases())
         .chain(flash::cases())
         .chain(linux::cases(&bench, &built, &fetched))

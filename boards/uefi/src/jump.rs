@@ -13,6 +13,14 @@ pub(crate) fn check_level() -> Result<(), LoadError> {
     if level >> 2 == 2 { Ok(()) } else { Err(LoadError::Level(level >> 2)) }
 }
 
+/// Affinity of this core, by which the tables name it (MPIDR_EL1; DDI 0487, D19.2).
+pub(crate) fn affinity() -> u64 {
+    let value: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {}, mpidr_el1", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value & 0xff_00ff_ffff
+}
+
 /// Enters the kernel with the first of `data`, the tree, and with what else is for it.
 pub(crate) fn enter(kernel: &Kernel, data: &[&[u8]]) -> ! {
     // The kernel starts with caches off, and no line of ours may be written back over what it writes.

@@ -3,7 +3,7 @@
 use core::slice;
 
 use bale_core::acpi::{self, AcpiError};
-use bale_core::device_tree::{Machine, MachineError, Range};
+use bale_core::device_tree::{Machine, MachineError, Range, Uart};
 use uefi::boot::{self, MemoryType};
 use uefi::mem::memory_map::{MemoryDescriptor, MemoryMap as _, MemoryMapOwned};
 use uefi::table::cfg::ConfigTableEntry;
@@ -42,7 +42,7 @@ fn is_memory(range: &MemoryDescriptor) -> bool {
 }
 
 /// Reads the machine: ACPI first, since that is what firmware is tested with; a device tree where there are no tables, or broken ones.
-pub(crate) fn find() -> Result<Machine, LoadError> {
+pub(crate) fn find(console: Option<Uart>) -> Result<Machine, LoadError> {
     let map = boot::memory_map(MemoryType::LOADER_DATA).map_err(|_| LoadError::NoMap)?;
     let firmware = Firmware(map);
     let table = |wanted: Guid| {
@@ -50,7 +50,7 @@ pub(crate) fn find() -> Result<Machine, LoadError> {
             entries.iter().find(|entry| entry.guid == wanted).map(|entry| entry.address as u64)
         })
     };
-    let acpi = table(ConfigTableEntry::ACPI2_GUID).map(|root| acpi::machine(&firmware, root));
+    let acpi = table(ConfigTableEntry::ACPI2_GUID).map(|root| acpi::machine(&firmware, root, console));
     let acpi_error = match acpi {
         Some(Ok(machine)) => return Ok(machine),
         Some(Err(error)) => Some(error),

@@ -49,11 +49,10 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
     let mut volume = Volume::of_this_program()?;
     let kernel = image::load(volume.read("bale\\kernel.elf")?.ok_or(LoadError::NoKernel)?)?;
     let bundle = volume.read("bale\\bundle.tar")?;
-    let mut machine = machine::find()?;
-    if let Some(text) = volume.read("bale.toml")? {
-        let config = boot_config::parse(text).map_err(LoadError::Config)?;
-        machine.bootargs = config.arguments;
-    }
+    let text = volume.read("bale.toml")?.unwrap_or_default();
+    let config = boot_config::parse(text).map_err(LoadError::Config)?;
+    let mut machine = machine::find(config.console)?;
+    config.apply(&mut machine, jump::affinity());
     machine.initrd = bundle.map(|bundle| Range { base: bundle.as_ptr() as u64, size: bundle.len() as u64 });
     let firmware = report::write()?;
     machine.firmware = Some(Range { base: firmware.as_ptr() as u64, size: firmware.len() as u64 });

@@ -14,7 +14,7 @@ use core::fmt;
 
 use heapless::{String, Vec};
 
-use crate::device_tree::{Conduit, Machine};
+use crate::device_tree::{Conduit, Machine, Uart};
 
 pub use self::corrections::watched;
 pub use self::describe::describe;
@@ -74,11 +74,11 @@ impl fmt::Display for AcpiError {
     }
 }
 
-/// Reads a machine; its memory is empty. `root` is the address of the root pointer (RSDP).
+/// Reads a machine; its memory is empty. `root` is the address of the root pointer (RSDP); a console that is given is not looked for.
 ///
 /// # Errors
 /// See [`AcpiError`].
-pub fn machine(memory: &impl Memory, root: u64) -> Result<Machine, AcpiError> {
+pub fn machine(memory: &impl Memory, root: u64, console: Option<Uart>) -> Result<Machine, AcpiError> {
     let tables = Tables::find(memory, root)?;
     let (gic, cpus) = cores::read(&tables)?;
     let known = corrections::of(tables.maker());
@@ -88,7 +88,7 @@ pub fn machine(memory: &impl Memory, root: u64) -> Result<Machine, AcpiError> {
         reserved: known.map_or(&[][..], |known| known.kept).iter().copied().collect(),
         cpus,
         gic,
-        uart: console::read(&tables)?,
+        uart: console.map_or_else(|| console::read(&tables), Ok)?,
         timer: timer::read(&tables)?,
         psci: conduit(&tables)?,
         bootargs: String::new(),
@@ -96,6 +96,7 @@ pub fn machine(memory: &impl Memory, root: u64) -> Result<Machine, AcpiError> {
         // They are described in bytecode (DSDT), which nobody here runs.
         virtio: Vec::new(),
         firmware: None,
+        commands: String::new(),
     })
 }
 

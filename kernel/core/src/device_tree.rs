@@ -14,6 +14,8 @@ use heapless::{String, Vec};
 pub const MAX_CPUS: usize = 64;
 /// Places for virtio devices that are looked at, at most: what QEMU's machine has.
 pub const MAX_VIRTIO: usize = 32;
+/// Bytes of commands for the shell.
+pub const COMMANDS: usize = 512;
 /// How deep nodes are searched.
 const MAX_DEPTH: usize = 8;
 
@@ -107,6 +109,8 @@ pub struct Machine {
     pub virtio: Vec<VirtioPlace, MAX_VIRTIO>,
     /// What the loader saw of the firmware: text.
     pub firmware: Option<Range>,
+    /// What the shell runs at first, a line each.
+    pub commands: String<COMMANDS>,
 }
 
 /// Why a tree does not describe a machine that Bale can start on.
@@ -161,7 +165,8 @@ impl Machine {
     pub fn from_dtb(bytes: &[u8]) -> Result<Self, MachineError> {
         let tree = Fdt::new(bytes).map_err(|_| MachineError::Broken)?;
         let root = tree.root();
-        let (bootargs, initrd, firmware) = chosen(root)?;
+        let (bootargs, initrd) = chosen(root)?;
+        let (firmware, commands) = handed_over(root)?;
         Ok(Self {
             model: model(root),
             memory: memory(root)?,
@@ -175,6 +180,7 @@ impl Machine {
             initrd,
             virtio: virtio(root)?,
             firmware,
+            commands,
         })
     }
 }
@@ -392,11 +398,11 @@ fn model(root: FdtNode<'_>) -> String<40> {
     letters.filter(|letter| letter.is_ascii_graphic() || *letter == ' ').take(40).collect()
 }
 
-type Chosen = (String<256>, Option<Range>, Option<Range>);
+type Chosen = (String<256>, Option<Range>);
 
 fn chosen(root: FdtNode<'_>) -> Result<Chosen, MachineError> {
     let mut bootargs = String::new();
-    let Some(node) = root.child("chosen") else { return Ok((bootargs, None, None)) };
+    let Some(node) = root.child("chosen") else { return Ok((bootargs, None)) };
     if let Some(property) = node.property("bootargs") {
         let text = property.value_as::<&str>().map_err(|_| MachineError::Malformed("bootargs"))?;
         bootargs.push_str(text).map_err(|_| MachineError::TooMany("bytes of bootargs"))?;
@@ -419,11 +425,24 @@ fn chosen(root: FdtNode<'_>) -> Result<Chosen, MachineError> {
         }
         _ => None,
     };
-    let firmware = match node.property("bale,firmware") {
+    Ok((bootargs, initrd))
+}
+
+type HandedOver = (Option<Range>, String<COMMANDS>);
+
+/// What only Bale's own loader says.
+fn handed_over(root: FdtNode<'_>) -> Result<HandedOver, MachineError> {
+    let property = |name| root.child("chosen")?.property(name);
+    let firmware = match property("bale,firmware") {
         None => None,
         Some(property) => Some(pair(property.value()).ok_or(MachineError::Malformed("bale,firmware"))?),
     };
-    Ok((bootargs, initrd, firmware))
+    let mut commands = String::new();
+    if let Some(property) = property("bale,commands") {
+        let text = property.value_as::<&str>().map_err(|_| MachineError::Malformed("bale,commands"))?;
+        commands.push_str(text).map_err(|_| MachineError::TooMany("bytes of commands"))?;
+    }
+    Ok((firmware, commands))
 }
 
 /// An address and a size of two cells each, which do not wrap.

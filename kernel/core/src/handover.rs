@@ -137,6 +137,9 @@ fn chosen(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), TreeFull> {
     if let Some(text) = &machine.firmware {
         tree.pair("bale,firmware", text.base, text.size)?;
     }
+    if !machine.commands.is_empty() {
+        tree.text("bale,commands", &[&machine.commands])?;
+    }
     tree.end()
 }
 
@@ -206,6 +209,7 @@ mod tests {
                 .into_iter()
                 .collect(),
             firmware: Some(range(0x9200_0000, 0x321)),
+            commands: "mem\nvm start \"linux\"\n".try_into().expect("short"),
         }
     }
 
@@ -218,6 +222,7 @@ mod tests {
             |made: &mut Machine| {
                 made.initrd = None;
                 made.firmware = None;
+                made.commands.clear();
                 made.bootargs.clear();
                 made.psci = Conduit::Hvc;
             },

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use super::Bench;
 use super::report::{Case, Outcome};
-use crate::cli::{SetupOptions, Tables};
 use crate::machine::{Config, Start};
 use crate::script::Failure;
-use crate::{run, workspace};
+use crate::workspace;
 
 /// Long enough for a message, short enough to notice a hang.
 const MESSAGE_LIMIT: Duration = Duration::from_secs(20);
@@ -22,14 +21,6 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
             cases.push(Case { name, run: Box::new(move || Outcome::of(swaps(bench, cores))) });
         }
     }
-    for (name, tables) in [("acpi", Tables::Acpi), ("dtb", Tables::Dtb)] {
-        let run = move || Outcome::of(by_uefi(bench, tables, swaps_with));
-        cases.push(Case { name: format!("uefi::{name}_12_cores"), run: Box::new(run) });
-        let run = move || Outcome::of(by_uefi(bench, tables, reports_firmware));
-        cases.push(Case { name: format!("report::by_uefi_{name}"), run: Box::new(run) });
-    }
-    let run = move || Outcome::of(reports(bench, &bench.config()).map(drop));
-    cases.push(Case { name: "report::by_kernel".into(), run: Box::new(run) });
     // What the Orion O6 has and the usual machine has not: redistributors of four frames, memory above 4 GiB, more in the ID registers; and firmware at EL3.
     let mut shape = |name: &str, change: fn(&mut Config)| {
         let run = move || Outcome::of(swaps_on(bench, change));
@@ -89,50 +80,7 @@ fn swaps_on(bench: &Bench<'_>, change: fn(&mut Config)) -> Result<(), String> {
     swaps_with(bench, &config)
 }
 
-type Check = fn(&Bench<'_>, &Config) -> Result<(), String>;
-
-/// The very disk image that a board gets, started by UEFI firmware.
-fn by_uefi(bench: &Bench<'_>, tables: Tables, check: Check) -> Result<(), String> {
-    let mut config = bench.config();
-    let setup = SetupOptions { yes: true };
-    let disk =
-        run::by_uefi(&mut config, bench.built, tables, &setup).map_err(|error| format!("{error:#}"))?;
-    let outcome = check(bench, &config);
-    drop(disk);
-    outcome
-}
-
-/// The report of a board: fenced for an issue, with every core and redistributor.
-fn reports(bench: &Bench<'_>, config: &Config) -> Result<Vec<String>, String> {
-    let (lines, status) = bench.script(config, "board report")?;
-    let said = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count() as u64;
-    let fenced = said("```text") == 1 && lines.iter().any(|line| line == "```");
-    let cores = u64::from(config.cores);
-    let listed: Vec<String> = (0..cores).map(|core| core.to_string()).collect();
-    let level = format!("CurrentEL          {:#018x} cores {}", 8, listed.join(" "));
-    let whole = [said("GICR 0x") == cores, said(&level) == 1, said("HCR_EL2 at entry ") == 1]
-        .into_iter()
-        .chain(
-            ["PSCI version: 1.", "SMCCC version: 1.", "GICD 0x8000000: ", "UART 0x9000000, "]
-                .map(|start| said(start) == 1),
-        )
-        .all(|good| good);
-    if status == 0 && fenced && whole { Ok(lines) } else { Err(lines.join("\n")) }
-}
-
-/// With what the loader saw of the firmware.
-fn reports_firmware(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
-    let lines = reports(bench, config)?;
-    let by_acpi = matches!(config.start, Start::Uefi { acpi: true, .. });
-    let tables = if by_acpi { "acpi: SPCR at " } else { "firmware: device tree there" };
-    let wanted = ["firmware: EDK II ", "firmware: SecureBoot 0", "firmware: HCR_EL2 0x", "efi: 0x", tables];
-    match wanted.iter().find(|start| !lines.iter().any(|line| line.starts_with(**start))) {
-        None => Ok(()),
-        Some(missing) => Err(format!("it does not say `{missing}`:\n{}", lines.join("\n"))),
-    }
-}
-
-fn swaps_with(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
+pub(super) fn swaps_with(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
     let test = "guests::exit_releases_everything";
     // The command's status is 0 only if the books balance and an interrupt was raised.
     let (lines, status) = bench.script(config, &format!("vm run; selftest {test}"))?;

@@ -2,8 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::{AcpiError, Memory, Signature, describe, machine};
-use crate::device_tree::{Conduit, Range, Timer, Uart};
+use super::{AcpiError, Memory, Signature, describe};
+use crate::device_tree::{Conduit, Machine as Found, Range, Timer, Uart};
+
+fn machine(image: &Image, root: u64) -> Result<Found, AcpiError> {
+    super::machine(image, root, None)
+}
 
 const BASE: u64 = 0x8000_0000;
 
@@ -230,6 +234,11 @@ fn what_is_missing_is_named() {
         change(&mut made);
         machine(&made.image(), BASE).expect_err("not a machine")
     };
+    let mut silent = Machine::like_qemu();
+    silent.uart = None;
+    let given = Uart { base: 0x0900_0000, interrupt: 33 };
+    let found = super::machine(&silent.image(), BASE, Some(given)).expect("a console was given");
+    assert_eq!(found.uart, given);
     assert_eq!(with(|made| made.boot_flags = 0), AcpiError::NoPsci);
     assert_eq!(with(|made| made.uart = None), AcpiError::Missing(Signature::SPCR));
     assert_eq!(with(|made| made.uart = Some((0, 0x3f8, 33))), AcpiError::NoUart);

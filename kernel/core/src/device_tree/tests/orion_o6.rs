@@ -172,6 +172,7 @@ fn everything_is_found_where_the_board_has_it() {
         initrd: None,
         virtio: Vec::new(),
         firmware: None,
+        commands: String::new(),
     };
     assert_eq!(found, expected);
     assert!(found.cpus.contains(&Cpu { affinity: 0xa00 }), "the boot core");

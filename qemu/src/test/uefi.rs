@@ -1,0 +1,124 @@
+//! Machines that start as a board does: UEFI firmware, the loader, the very disk image; and what they say of themselves.
+
+use std::time::Duration;
+
+use super::Bench;
+use super::matrix::swaps_with;
+use super::report::{Case, Outcome};
+use crate::cli::{SetupOptions, Tables};
+use crate::machine::{Config, Start};
+use crate::script::Failure;
+use crate::{board, run};
+
+pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
+    let mut cases = Vec::new();
+    for (name, tables) in [("acpi", Tables::Acpi), ("dtb", Tables::Dtb)] {
+        let run = move || Outcome::of(by_uefi(bench, tables, "", swaps_with));
+        cases.push(Case { name: format!("uefi::{name}_12_cores"), run: Box::new(run) });
+        let run = move || Outcome::of(by_uefi(bench, tables, "", reports_firmware));
+        cases.push(Case { name: format!("report::by_uefi_{name}"), run: Box::new(run) });
+    }
+    let run = move || Outcome::of(by_uefi(bench, Tables::Acpi, CONFIG, follows_config));
+    cases.push(Case { name: "uefi::bale_toml_is_followed".into(), run: Box::new(run) });
+    let run = move || Outcome::of(refuses_config(bench));
+    cases.push(Case { name: "uefi::a_broken_bale_toml_is_said".into(), run: Box::new(run) });
+    let run = move || Outcome::of(reports(bench, &bench.config()).map(drop));
+    cases.push(Case { name: "report::by_kernel".into(), run: Box::new(run) });
+    cases
+}
+
+type Check = fn(&Bench<'_>, &Config) -> Result<(), String>;
+
+/// The very disk image that a board gets, started by UEFI firmware.
+fn by_uefi(bench: &Bench<'_>, tables: Tables, further: &str, check: Check) -> Result<(), String> {
+    let mut config = bench.config();
+    let setup = SetupOptions { yes: true };
+    let text = |error| format!("{error:#}");
+    let file = board::config(&config.arguments, further).map_err(text)?;
+    let disk = run::by_uefi(&mut config, bench.built, tables, file, &setup).map_err(text)?;
+    let outcome = check(bench, &config);
+    drop(disk);
+    outcome
+}
+
+/// Every key of `bale.toml` beside the arguments. The console is QEMU's own; the others change what is seen.
+const CONFIG: &str = r#"
+console = [0x0900_0000, 33]
+cores = 3
+guests = ["nobody"]
+commands = ["board report", "nonsense", "mem; tasks"]
+"#;
+
+fn follows_config(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
+    // Text that comes before the shell serves the script is among the lines.
+    let (lines, status) = bench.script(config, "help")?;
+    let wanted = [
+        "vm start nobody",
+        "error: ",
+        "board report",
+        "boot arguments: exec noguest",
+        "cores: 3 of 3 online",
+        "UART 0x9000000, interrupt 33",
+        "nonsense",
+        "error: there is no command nonsense",
+        "mem; tasks",
+        "task name",
+    ];
+    let mut rest = lines.iter();
+    match wanted.iter().find(|start| !rest.any(|line| line.starts_with(**start))) {
+        None if status == 0 => Ok(()),
+        missing => Err(format!("status {status}; missing: {missing:?}\n{}", lines.join("\n"))),
+    }
+}
+
+/// Seconds from QEMU's start to the loader's message, on a busy host.
+const LOADER_LIMIT: Duration = Duration::from_secs(30);
+
+/// The loader says what is wrong and where, and the firmware goes on: nothing ends by itself.
+fn refuses_config(bench: &Bench<'_>) -> Result<(), String> {
+    let text = |error| format!("{error:#}");
+    let mut config = bench.config();
+    let file = "arguments = \"exec\"\n\ncores = \"four\"\n".to_owned();
+    let setup = SetupOptions { yes: true };
+    let disk = run::by_uefi(&mut config, bench.built, Tables::Acpi, file, &setup).map_err(text)?;
+    let mut lines = Vec::new();
+    let result = bench.session(&config, "help", LOADER_LIMIT, &mut lines);
+    drop(disk);
+    let said = lines.join("\n");
+    let message = "bale: not started: bale.toml: line 3: it wants a number from 1";
+    match result {
+        Err(Failure::TimedOut(..)) if said.contains(message) => Ok(()),
+        Err(other) => Err(format!("{other}\n{said}")),
+        Ok(_) => Err("it started as if nothing were wrong".into()),
+    }
+}
+
+/// The report of a board: fenced for an issue, with every core and redistributor.
+fn reports(bench: &Bench<'_>, config: &Config) -> Result<Vec<String>, String> {
+    let (lines, status) = bench.script(config, "board report")?;
+    let said = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count() as u64;
+    let fenced = said("```text") == 1 && lines.iter().any(|line| line == "```");
+    let cores = u64::from(config.cores);
+    let listed: Vec<String> = (0..cores).map(|core| core.to_string()).collect();
+    let level = format!("CurrentEL          {:#018x} cores {}", 8, listed.join(" "));
+    let whole = [said("GICR 0x") == cores, said(&level) == 1, said("HCR_EL2 at entry ") == 1]
+        .into_iter()
+        .chain(
+            ["PSCI version: 1.", "SMCCC version: 1.", "GICD 0x8000000: ", "UART 0x9000000, "]
+                .map(|start| said(start) == 1),
+        )
+        .all(|good| good);
+    if status == 0 && fenced && whole { Ok(lines) } else { Err(lines.join("\n")) }
+}
+
+/// With what the loader saw of the firmware.
+fn reports_firmware(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
+    let lines = reports(bench, config)?;
+    let by_acpi = matches!(config.start, Start::Uefi { acpi: true, .. });
+    let tables = if by_acpi { "acpi: SPCR at " } else { "firmware: device tree there" };
+    let wanted = ["firmware: EDK II ", "firmware: SecureBoot 0", "firmware: HCR_EL2 0x", "efi: 0x", tables];
+    match wanted.iter().find(|start| !lines.iter().any(|line| line.starts_with(**start))) {
+        None => Ok(()),
+        Some(missing) => Err(format!("it does not say `{missing}`:\n{}", lines.join("\n"))),
+    }
+}
