@@ -11,7 +11,7 @@ use crate::build::{self, Built};
 use crate::cli::{ContentOptions, FlashOptions, ImageOptions};
 use crate::disk::{self, File};
 use crate::flash::{self, Choice};
-use crate::run::Bundle;
+use crate::run::{self, Bundle};
 use crate::{setup, workspace};
 
 /// Where UEFI looks for a loader on a disk that it knows nothing of (UEFI 2.10, 3.5.1.1).
@@ -69,7 +69,10 @@ fn made(options: &ContentOptions) -> Result<Vec<File>> {
     };
     let built = build::build(&options.setup)?;
     let loader = build::loader(setup::toolchain(&options.setup)?)?;
-    let bundle = if options.no_guest { None } else { Some(Bundle::make(&built, None)?) };
+    let bundle = match options.no_guest {
+        true => None,
+        false => Some(Bundle::with(&built, None, &run::guest(&options.guest, &built, None)?)?),
+    };
     files(&built, &loader, bundle.as_ref().map(Bundle::path), config)
 }
 

@@ -74,6 +74,18 @@ pub(crate) struct RunOptions {
     /// Leave the log out
     #[arg(long)]
     pub(crate) no_log: bool,
+    #[command(flatten)]
+    pub(crate) guest: GuestOptions,
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+    /// Further arguments for QEMU
+    #[arg(last = true)]
+    pub(crate) qemu: Vec<String>,
+}
+
+/// A guest of the bundle.
+#[derive(Args)]
+pub(crate) struct GuestOptions {
     /// Put a guest into the bundle, which `vm start NAME` at the shell starts: `linux` is Debian's kernel with our init
     #[arg(long, value_name = "NAME", conflicts_with = "no_guest")]
     pub(crate) guest: Option<GuestName>,
@@ -104,11 +116,6 @@ pub(crate) struct RunOptions {
     /// What the guest's init does: boot, swap:SIZE:SECONDS
     #[arg(long, default_value = "boot", requires = "guest", value_name = "WORK", value_parser = work)]
     pub(crate) work: String,
-    #[command(flatten)]
-    pub(crate) setup: SetupOptions,
-    /// Further arguments for QEMU
-    #[arg(last = true)]
-    pub(crate) qemu: Vec<String>,
 }
 
 /// A guest that can be made.
@@ -350,6 +357,8 @@ pub(crate) struct ContentOptions {
     /// Leave guests and pages out
     #[arg(long)]
     pub(crate) no_guest: bool,
+    #[command(flatten)]
+    pub(crate) guest: GuestOptions,
     #[command(flatten)]
     pub(crate) setup: SetupOptions,
 }

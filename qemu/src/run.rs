@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::build::{self, Built};
-use crate::cli::{GuestName, RunOptions, SetupOptions, Tables};
+use crate::cli::{GuestName, GuestOptions, RunOptions, SetupOptions, Tables};
 use crate::linux::guest::{Guest, Shape};
 use crate::log::Decoder;
 use crate::machine::{Config, Start};
@@ -29,8 +29,11 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     config.cores = options.cores;
     config.memory.clone_from(&options.memory);
     config.extra.clone_from(&options.qemu);
-    let bundle =
-        if options.no_guest { None } else { Some(Bundle::with(&built, given, &guest(options, &built)?)?) };
+    let bundle = if options.no_guest {
+        None
+    } else {
+        Some(Bundle::with(&built, given, &guest(&options.guest, &built, options.pages.as_deref())?)?)
+    };
     config.initrd = bundle.as_ref().map(|bundle| bundle.path().to_owned());
     let mut arguments = Vec::new();
     if !options.no_log {
@@ -140,7 +143,11 @@ impl Drop for Scratch {
 }
 
 /// What the bundle holds of the guest that was asked for.
-fn guest(options: &RunOptions, built: &Built) -> Result<Vec<(String, Vec<u8>)>> {
+pub(crate) fn guest(
+    options: &GuestOptions,
+    built: &Built,
+    pages: Option<&Path>,
+) -> Result<Vec<(String, Vec<u8>)>> {
     let Some(GuestName::Linux) = options.guest else { return Ok(Vec::new()) };
     let shape = Shape {
         memory: options.guest_memory.clone(),
@@ -158,7 +165,7 @@ fn guest(options: &RunOptions, built: &Built) -> Result<Vec<(String, Vec<u8>)>> 
         .collect(),
         work: options.work.clone(),
     };
-    Guest::make(built.linux_init.clone(), &shape, options.pages.as_deref())?.files()
+    Guest::make(built.linux_init.clone(), &shape, pages)?.files()
 }
 
 fn run_script(config: &Config, decoder: &Decoder, limit: Duration, text: &str) -> Result<u8> {

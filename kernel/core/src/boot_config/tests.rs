@@ -19,6 +19,16 @@ fn what_is_said_is_read() {
     assert_eq!(parse(b"guests = []").expect("none").guests.map(|guests| guests.len()), Some(0));
 }
 
+#[test]
+fn the_file_of_the_boards_page_is_good() {
+    let page = include_str!("../../../../boards/radxa-o6/README.md");
+    let (_, rest) = page.split_once("```toml\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    let config = parse(example.as_bytes()).expect("good");
+    assert!(config.console.is_some() && config.cores.is_some() && config.guests.is_some());
+    assert!(!config.arguments.is_empty() && !config.commands.is_empty());
+}
+
 /// The line and the problem of a file.
 fn wrong(text: &str) -> (usize, Problem) {
     let error = parse(text.as_bytes()).expect_err(text);
