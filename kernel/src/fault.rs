@@ -7,7 +7,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bale_arch::vectors::{Kind, TrapFrame};
-use bale_arch::{entry, mask, mmu};
+use bale_arch::{entry, mask, mmu, vcpu};
 use bale_core::exception::Syndrome;
 
 use crate::cores::MAX_CORES;
@@ -37,6 +37,11 @@ fn this_probe() -> &'static Probe {
 #[unsafe(no_mangle)]
 extern "C" fn bale_exception(frame: &mut TrapFrame, kind: u64) {
     let syndrome = mmu::syndrome();
+    if Kind::from_raw(kind) == Kind::SError && vcpu::is_left_by_guest(frame.elr) {
+        // Once is enough: what comes after it is masked again.
+        frame.spsr |= mask::SERROR_MASKED;
+        return;
+    }
     let probe = this_probe();
     let resume = probe.resume.load(Ordering::Relaxed);
     if resume != 0 && Kind::from_raw(kind) == Kind::Synchronous {

@@ -39,6 +39,8 @@ pub fn end_stretch() {
 
 /// `DAIF.I`: IRQs are masked.
 const MASKED: u64 = 1 << 7;
+/// `DAIF.A`, and where `SPSR_EL2` keeps it: SErrors are masked.
+pub const SERROR_MASKED: u64 = 1 << 8;
 
 /// Interrupts are masked on this core while this lives, and are as before when it is dropped. The stretch is measured.
 ///

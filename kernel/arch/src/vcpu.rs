@@ -33,7 +33,7 @@ pub enum Exit {
     Synchronous,
     /// A physical interrupt waits; it is taken as soon as the host unmasks.
     Interrupt,
-    /// An SError for the host.
+    /// An SError while the guest ran, or left behind by it.
     SError,
 }
 
@@ -112,13 +112,37 @@ bale_guest_exit:
     ldp     x27, x28, [sp, #64]
     ldp     x29, x30, [sp, #80]
     add     sp, sp, #96
+    // What the guest's accesses have brought about is reported now, while it counts as the guest's.
+    dsb     sy
+    isb
+    mrs     x9, isr_el1
+    tbnz    x9, #8, 2f              // A: an SError waits
     mov     x0, x1
+    ret
+2:  msr     daifclr, #4
+    .global bale_abort_window
+bale_abort_window:
+    isb
+    .global bale_abort_window_end
+bale_abort_window_end:
+    msr     daifset, #4
+    mov     x0, #2
     ret
     "#,
     vcpu = const VCPU_OFFSET,
 );
 
-/// Runs the guest until its next exception to EL2.
+/// Whether an SError taken at this address is what a guest left pending: it is expected there, and [`enter`] reports it.
+pub fn is_left_by_guest(address: u64) -> bool {
+    unsafe extern "C" {
+        safe static bale_abort_window: u8;
+        safe static bale_abort_window_end: u8;
+    }
+    ((&raw const bale_abort_window) as u64..=(&raw const bale_abort_window_end) as u64).contains(&address)
+}
+
+/// Runs the guest until its next exception to EL2. An SError that it left pending is taken here and becomes the exit; one that
+/// EL2's own accesses caused before the guest went on, and that comes late, counts as the guest's too.
 ///
 /// # Safety
 /// Interrupts are masked on this core, stage 2 and the controls of EL2 are those of this guest's machine, and its
