@@ -76,7 +76,7 @@ pub enum Reason {
     Exited(u64),
     /// It turned itself off through PSCI.
     PoweredOff,
-    /// It asked for a restart through PSCI.
+    /// It asked for a restart through PSCI, and has no description or could not be started anew.
     Reset,
     /// `vm kill` or `vm stop`.
     Killed,
@@ -223,7 +223,9 @@ pub struct Summary {
     pub state: State,
     /// Figures it reported, by [`report`] key minus one.
     pub figures: [u64; report::KEYS],
-    /// Exits to the hypervisor.
+    /// How often it was started anew since.
+    pub restarts: u32,
+    /// Exits to the hypervisor, since the last time it was.
     pub exits: u64,
     /// Hypercalls among them.
     pub calls: u64,
@@ -250,6 +252,7 @@ impl Summary {
             memory: RAM_SIZE,
             state: State::Empty,
             figures: [0; report::KEYS],
+            restarts: 0,
             exits: 0,
             calls: 0,
             swap: Statistics::new(),
@@ -355,9 +358,35 @@ impl Slot {
         }
     }
 
-    /// Ends the machine: every virtual CPU leaves the guest and ends its task. The first reason counts.
+    /// Everything as out of reset, and no virtual CPU on; on other cores than before if they are given. No task of the slot runs.
+    fn renew(&self, cores: Option<&[usize]>) {
+        let vcpus = self.status.lock().summary.vcpus;
+        self.counter_offset.store(clock::now(), Ordering::Relaxed);
+        *self.vgic.lock() = Vgic::new(vcpus);
+        self.devices.reset();
+        for (number, shared) in self.vcpus.iter().enumerate() {
+            *shared.power.lock() = Power::Off;
+            *shared.task.lock() = None;
+            if let Some(cores) = cores {
+                shared.core.store(cores.get(number).copied().unwrap_or(0), Ordering::Relaxed);
+            }
+            shared.attention.store(true, Ordering::Relaxed);
+            shared.in_guest.store(false, Ordering::Relaxed);
+            shared.exits.store(0, Ordering::Relaxed);
+            shared.calls.store(0, Ordering::Relaxed);
+            shared.parked.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the machine: every virtual CPU leaves the guest and ends its task. The first reason counts, but a restart under way
+    /// does not save a machine that is killed.
     fn finish(&self, reason: Reason) {
-        self.reason.lock().get_or_insert(reason);
+        {
+            let mut first = self.reason.lock();
+            if first.is_none_or(|first| first == Reason::Reset) {
+                *first = Some(reason);
+            }
+        }
         self.stop.store(true, Ordering::Release);
         self.kick_all();
     }
@@ -470,18 +499,16 @@ fn launch(index: usize, memory: GuestMemory, entry: u64, argument: u64) -> Resul
         let shared = &slot.vcpus[number];
         let core = shared.core.load(Ordering::Relaxed);
         let argument = (index * MAX_VCPUS + number) as u64;
-        match task::spawn("vcpu", core, task::VCPU, vcpu::task, argument) {
-            Ok(task) => *shared.task.lock() = Some(task),
-            Err(_) => {
-                // Those that run end by themselves, the last one tidies up; without any, it is done here.
-                slot.finish(Reason::NoWorkspace);
-                if slot.live.fetch_sub(vcpus - number, Ordering::AcqRel) == vcpus - number {
-                    release_memory(index);
-                    return Err(abandon(index, StartError::NoTask));
-                }
-                let _ = wait(index);
-                return Err(StartError::NoTask);
+        // The task says itself which one it is, before it waits for anything.
+        if task::spawn("vcpu", core, task::VCPU, vcpu::task, argument).is_err() {
+            // Those that run end by themselves, the last one tidies up; without any, it is done here.
+            slot.finish(Reason::NoWorkspace);
+            if slot.live.fetch_sub(vcpus - number, Ordering::AcqRel) == vcpus - number {
+                release_memory(index);
+                return Err(abandon(index, StartError::NoTask));
             }
+            let _ = wait(index);
+            return Err(StartError::NoTask);
         }
     }
     defmt::info!("vm {} starts with {} virtual CPUs", index as u32, vcpus as u32);
@@ -550,24 +577,13 @@ fn reserve(guest: &str, cores: &[usize], memory: u64, kind: Kind) -> Option<usiz
             ..Summary::empty()
         };
         status.started = clock::now();
+        drop(status);
         slot.stop.store(false, Ordering::Relaxed);
         *slot.reason.lock() = None;
         slot.paused.store(false, Ordering::Relaxed);
-        slot.counter_offset.store(status.started, Ordering::Relaxed);
         *slot.kind.lock() = kind;
-        *slot.vgic.lock() = Vgic::new(cores.len());
-        slot.devices.reset();
         slot.console.reset();
-        for (number, shared) in slot.vcpus.iter().enumerate() {
-            *shared.power.lock() = Power::Off;
-            *shared.task.lock() = None;
-            shared.core.store(cores.get(number).copied().unwrap_or(0), Ordering::Relaxed);
-            shared.attention.store(true, Ordering::Relaxed);
-            shared.in_guest.store(false, Ordering::Relaxed);
-            shared.exits.store(0, Ordering::Relaxed);
-            shared.calls.store(0, Ordering::Relaxed);
-            shared.parked.store(false, Ordering::Relaxed);
-        }
+        slot.renew(Some(cores));
         return Some(index);
     }
     None
@@ -648,20 +664,47 @@ fn forget_device(slot: &Slot) {
     }
 }
 
-/// From the machine's last task: it has ended and released everything.
+/// From the machine's last task: it has ended and released everything. One that asked for a restart and has a description
+/// is started anew by a task of its own, and runs on for everybody else.
 fn ended(index: usize, released: usize, release_ticks: u64) {
     let slot = &SLOTS[index];
-    let reason = slot.reason.lock().unwrap_or(Reason::Killed);
-    let waiter = {
+    {
         let mut status = slot.status.lock();
         [status.summary.exits, status.summary.calls] = slot.counts();
         status.summary.released = released;
         status.summary.release_ticks = release_ticks;
         status.summary.run_ticks = clock::now() - status.started;
+    }
+    defmt::info!("vm {} ended, {} slots released", index as u32, released as u32);
+    let described = build::is_described(&slot.status.lock().summary.guest.clone());
+    let (reason, again) = {
+        let mut first = slot.reason.lock();
+        let reason = first.unwrap_or(Reason::Killed);
+        let again = described && reason == Reason::Reset;
+        if again {
+            // Whoever kills it from here on stops its next life.
+            *first = None;
+            slot.stop.store(false, Ordering::Relaxed);
+        }
+        (reason, again)
+    };
+    if again {
+        slot.status.lock().summary.restarts += 1;
+        let core = slot.vcpus[0].core.load(Ordering::Relaxed);
+        if task::spawn("vm restart", core, task::VCPU, build::restart, index as u64).is_ok() {
+            return;
+        }
+    }
+    settle(index, reason);
+}
+
+/// The machine in a slot is over, for this reason.
+fn settle(index: usize, reason: Reason) {
+    let waiter = {
+        let mut status = SLOTS[index].status.lock();
         status.summary.state = State::Ended(reason);
         status.waiter.take()
     };
-    defmt::info!("vm {} ended, {} slots released", index as u32, released as u32);
     if let Some(waiter) = waiter {
         task::unpark(waiter);
     }

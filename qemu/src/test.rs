@@ -1,6 +1,7 @@
 //! `cargo bale test`: every test, one line each, and at the end one line that counts them.
 
 mod budgets;
+mod described;
 mod flash;
 mod host;
 mod linux;
@@ -44,6 +45,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         .chain(uefi::cases(&bench))
         .chain(budgets.cases())
         .chain(flash::cases())
+        .chain(described::cases(&bench))
         .chain(linux::cases(&bench, &built, &fetched))
         .filter(wanted)
         .collect();

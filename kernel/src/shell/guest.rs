@@ -134,9 +134,10 @@ fn stats(index: usize) -> Outcome {
     print!("vm {index} ({}) ", machine.guest);
     show_state(&machine);
     println!(
-        "  {} virtual CPUs, {} MiB of memory, {} exits, {} calls among them",
+        "  {} virtual CPUs, {} MiB of memory, {} restarts; {} exits, {} calls among them",
         machine.vcpus,
         machine.memory >> 20,
+        machine.restarts,
         machine.exits,
         machine.calls
     );

@@ -9,11 +9,13 @@ use bale_core::vm_description::VmDescription;
 
 use super::memory::GuestMemory;
 use super::{Kind, SLOTS, StartError, abandon, launch, reserve};
-use crate::{bundle, clock, cores};
+use crate::{bundle, clock, cores, task};
 
 const BOUNDARY: u64 = 2 << 20;
 /// Bytes of a device tree at most.
 const TREE: usize = 8192;
+/// How often a restart looks whether the tasks have left.
+const LEAVING_US: u64 = 1_000;
 
 /// Where things go in a machine's memory.
 struct Layout {
@@ -47,30 +49,72 @@ impl Layout {
     }
 }
 
+/// All that a machine is made of, but for memory.
+struct Plan {
+    description: VmDescription,
+    kernel: &'static [u8],
+    initrd: Option<&'static [u8]>,
+    layout: Layout,
+}
+
+impl Plan {
+    /// From the bundle's description of this name.
+    fn read(name: &str) -> Result<Self, StartError> {
+        let text = bundle::description(name).ok_or(StartError::NoSuchGuest)?;
+        let description = VmDescription::parse(text).map_err(StartError::Description)?;
+        let kernel = bundle::file(&description.kernel).ok_or(StartError::NoKernel)?;
+        let initrd = match &description.initrd {
+            Some(name) => Some(bundle::file(name).ok_or(StartError::NoInitrd)?),
+            None => None,
+        };
+        let layout = Layout::new(&description, kernel, initrd)?;
+        Ok(Self { description, kernel, initrd, layout })
+    }
+
+    /// Gives the machine in a slot its disk and its memory, and starts it.
+    fn launch(&self, index: usize) -> Result<usize, StartError> {
+        let store = SLOTS[index].devices.disk.plug_described(&self.description)?;
+        SLOTS[index].status.lock().store = store;
+        let memory = fill(index, &self.description, &self.layout, self.kernel, self.initrd)?;
+        launch(index, memory, self.layout.kernel, self.layout.tree)
+    }
+}
+
 /// Starts the machine with this name, as the bundle describes it; the number of its slot.
 ///
 /// # Errors
 /// See [`StartError`]; nothing is left half-started.
 pub fn start_described(name: &str) -> Result<usize, StartError> {
-    let text = bundle::description(name).ok_or(StartError::NoSuchGuest)?;
-    let description = VmDescription::parse(text).map_err(StartError::Description)?;
-    let kernel = bundle::file(&description.kernel).ok_or(StartError::NoKernel)?;
-    let initrd = match &description.initrd {
-        Some(name) => Some(bundle::file(name).ok_or(StartError::NoInitrd)?),
-        None => None,
-    };
-    let layout = Layout::new(&description, kernel, initrd)?;
-    let cores = choose_cores(&description)?;
-    let index = reserve(name, &cores, description.memory, Kind::Full).ok_or(StartError::TooMany)?;
-    let bay = &SLOTS[index].devices.disk;
-    let filled = bay.plug_described(&description).and_then(|store| {
-        SLOTS[index].status.lock().store = store;
-        fill(index, &description, &layout, kernel, initrd)
-    });
-    match filled.and_then(|memory| launch(index, memory, layout.kernel, layout.tree)) {
-        Ok(index) => Ok(index),
-        Err(error) => Err(abandon(index, error)),
+    let plan = Plan::read(name)?;
+    let cores = choose_cores(&plan.description)?;
+    let index = reserve(name, &cores, plan.description.memory, Kind::Full).ok_or(StartError::TooMany)?;
+    plan.launch(index).map_err(|error| abandon(index, error))
+}
+
+/// Whether a machine of this name can be started anew: it has a description.
+pub(super) fn is_described(name: &str) -> bool {
+    bundle::description(name).is_some()
+}
+
+/// A task that starts the machine in a slot anew, once the tasks of its last life have left their stacks.
+pub(super) extern "C" fn restart(argument: u64) -> ! {
+    let index = argument as usize;
+    let slot = &SLOTS[index];
+    let leaving =
+        || slot.vcpus.iter().any(|shared| shared.task.lock().is_some_and(|task| !task::is_over(task)));
+    while leaving() {
+        task::sleep_until(clock::now() + clock::from_us(LEAVING_US));
     }
+    let name = slot.status.lock().summary.guest.clone();
+    slot.renew(None);
+    let started = Plan::read(&name).and_then(|plan| plan.launch(index));
+    if let Err(error) = started {
+        defmt::warn!("vm {} does not start again", index as u32);
+        crate::println!("vm {index} does not start again: {error}");
+        let _ = abandon(index, error);
+        super::settle(index, super::Reason::Reset);
+    }
+    task::exit()
 }
 
 /// A core for each virtual CPU.
@@ -91,6 +135,8 @@ fn choose_cores(
         .collect()
 }
 
+/// A frame of its own: the tree is a large part of a stack.
+#[inline(never)]
 fn fill(
     index: usize,
     description: &VmDescription,

@@ -135,6 +135,8 @@ pub(super) struct Vcpu {
 pub(super) extern "C" fn task(argument: u64) -> ! {
     let (index, number) = (argument as usize / MAX_VCPUS, argument as usize % MAX_VCPUS);
     let slot = &SLOTS[index];
+    // Who started it may not have run since: a wake-up by another virtual CPU would be lost.
+    *slot.vcpus[number].task.lock() = Some(task::current());
     let kind = *slot.kind.lock();
     let mut cpu = Vcpu {
         slot,

@@ -172,7 +172,7 @@ fn on_prepared<T>(
 }
 
 /// A file that goes with this value.
-struct Removed(PathBuf);
+pub(super) struct Removed(pub(super) PathBuf);
 
 impl Drop for Removed {
     fn drop(&mut self) {

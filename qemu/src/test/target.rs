@@ -58,7 +58,7 @@ impl Bench<'_> {
         }
     }
 
-    /// As [`Self::script`], with the failure as it is.
+    /// As [`Self::script`], with the failure as it is. Each line of `command` is run, also behind one that failed; the status is the first that is not 0.
     pub(super) fn session(
         &self,
         config: &Config,
@@ -70,7 +70,11 @@ impl Bench<'_> {
             Line::Text(text) | Line::Log(text) => lines.push(text.clone()),
         };
         let mut session = Session::start(config, Some(self.decoder), limit, &mut show)?;
-        let status = session.command(command)?;
+        let mut status = 0;
+        for line in command.lines() {
+            let this = session.command(line)?;
+            status = if status == 0 { this } else { status };
+        }
         session.power_off()?;
         Ok(status)
     }

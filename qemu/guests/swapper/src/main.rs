@@ -1,11 +1,12 @@
 //! The first guest: a small program at EL1 that swaps real pages through Bale's hypercalls.
 //!
 //! What it does is chosen by [`GuestInfo::mode`]; each mode ends with [`call::exit`], but for the one that never
-//! ends and those that are stopped for what they do.
+//! ends and those that are stopped for what they do. Started from a description, it does what its command line says.
 #![no_std]
 #![no_main]
 
 mod call;
+mod described;
 mod entry;
 mod hostile;
 mod measure;
@@ -24,7 +25,7 @@ const NOT_STOPPED: u64 = 101;
 #[unsafe(no_mangle)]
 extern "C" fn guest_main(info: *const GuestInfo) -> ! {
     if info as u64 != INFO_BASE {
-        call::exit(BAD_INFO);
+        described::run(info as u64);
     }
     // SAFETY: the hypervisor maps the start-up page here, read-only.
     let info = unsafe { info.read_volatile() };

@@ -1,0 +1,140 @@
+//! Machines from descriptions: one that restarts itself, and descriptions that no machine can be made from.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::linux::Removed;
+use super::report::{Case, Outcome};
+use super::{Bench, MACHINE_LIMIT};
+use crate::{bundle, pages};
+
+/// The kernel of a description that works: our own guest, which turns itself off or restarts.
+const KERNEL: &str = "kernel.img";
+/// A kernel that is none, and an initial RAM disk that is larger than the machines here.
+const BROKEN: &str = "broken.img";
+const LARGE: &str = "large.cpio";
+const LARGE_BYTES: usize = 16 << 20;
+
+/// Descriptions by name, and what `vm start` says of them.
+const WRONG: [(&str, &str, &str); 8] = [
+    ("nokernel", "memory = 8M\nkernel = nothing.img", "the bundle has no file of the kernel's name"),
+    ("broken", "memory = 8M\nkernel = broken.img", "the image cannot be started: "),
+    (
+        "noinitrd",
+        "memory = 8M\nkernel = kernel.img\ninitrd = nothing.cpio",
+        "the bundle has no file of the initrd's name",
+    ),
+    (
+        "large",
+        "memory = 16M\nkernel = kernel.img\ninitrd = large.cpio",
+        "the initrd does not fit into the guest's memory beside its kernel",
+    ),
+    ("tight", "memory = 2M\nkernel = kernel.img", "the image does not fit into the guest's memory"),
+    ("nomemory", "memory = 4G\nkernel = kernel.img", "not enough free memory; `mem` shows it"),
+    (
+        "novcpus",
+        "memory = 8M\nvcpus = 0\nkernel = kernel.img",
+        "its description: line 2: vcpus must be 1 to 8",
+    ),
+    (
+        "nocore",
+        "memory = 8M\nkernel = kernel.img\ncores = 99",
+        "there is no such core online; `cores` shows them",
+    ),
+];
+
+/// The cases.
+pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
+    let case = |name: &str, run: fn(&Bench<'_>) -> Result<(), String>| Case {
+        name: format!("described::{name}"),
+        run: Box::new(move || Outcome::of(run(bench))),
+    };
+    vec![case("refused", refused), case("restarts", restarts)]
+}
+
+/// A bundle with these descriptions and what they name.
+fn bundle(bench: &Bench<'_>, name: &str, descriptions: &[(&str, &str)]) -> Result<Removed> {
+    let (_, image) = bench.built.guests.first().context("no guest is built")?;
+    let mut files = vec![
+        (KERNEL.to_owned(), std::fs::read(image)?),
+        (BROKEN.to_owned(), vec![0x5a; 4096]),
+        (LARGE.to_owned(), vec![0; LARGE_BYTES]),
+    ];
+    files.extend(descriptions.iter().map(|(name, text)| (format!("{name}.vm"), text.as_bytes().to_vec())));
+    let out = Removed(crate::workspace::own_folder()?.join(format!("test-{name}.tar")));
+    bundle::write(&out.0, &[], &bundle::read_pages(&pages::kept()?)?, &files)?;
+    Ok(out)
+}
+
+/// Runs commands with such a bundle; the lines that came, and the status.
+fn script(
+    bench: &Bench<'_>,
+    name: &str,
+    descriptions: &[(&str, &str)],
+    command: &str,
+) -> Result<(Vec<String>, u8), String> {
+    let bundle = bundle(bench, name, descriptions).map_err(|why| format!("{why:#}"))?;
+    let mut config = bench.config();
+    config.initrd = Some(bundle.0.clone());
+    bench.script(&config, command)
+}
+
+/// Each wrong description gives one clear line, twice, and leaves nothing: more of them than there are places for
+/// machines, and then a good one runs.
+fn refused(bench: &Bench<'_>) -> Result<(), String> {
+    let mut descriptions: Vec<_> = WRONG.iter().map(|(name, text, _)| (*name, *text)).collect();
+    descriptions.push(("good", "memory = 8M\nkernel = kernel.img"));
+    let starts: Vec<_> = WRONG.iter().map(|(name, ..)| format!("vm start {name}")).collect();
+    let starts = starts.join("\n");
+    let command = format!("{starts}\n{starts}\nvm list\nvm run good");
+    let (lines, _) = script(bench, "refused", &descriptions, &command)?;
+    let text = || lines.join("\n");
+    for (name, _, why) in WRONG {
+        let line = format!("error: vm {name}: {why}");
+        let said = lines.iter().filter(|said| said.starts_with(&line)).count();
+        if said != 2 {
+            return Err(format!("{said} times instead of 2: {line}\n{}", text()));
+        }
+    }
+    let good = lines.iter().any(|line| line.starts_with("vm 0 on core") && line.ends_with("powered off"));
+    let listed =
+        lines.iter().any(|line| WRONG.iter().any(|(name, ..)| line.split_whitespace().nth(2) == Some(name)));
+    match (good, listed) {
+        (true, false) => Ok(()),
+        (false, _) => Err(format!("the good one did not run in the first place\n{}", text())),
+        (_, true) => Err(format!("a machine was left behind\n{}", text())),
+    }
+}
+
+/// A guest that restarts itself does so again and again, until it is stopped; the memory is there for the next.
+fn restarts(bench: &Bench<'_>) -> Result<(), String> {
+    let descriptions = [
+        ("again", "memory = 32M\nvcpus = 2\nkernel = kernel.img\nswap = 4M\ncmdline = bale.reset"),
+        ("good", "memory = 32M\nkernel = kernel.img"),
+    ];
+    let begun = Instant::now();
+    let (mut pause, mut found) = (20, 0);
+    // How long a restart takes is the host's business: looks later and later.
+    while begun.elapsed() + Duration::from_secs(10) < MACHINE_LIMIT {
+        let command = format!(
+            "vm start again; {}; vm stats 0; vm stop 0; vm run good; vm run good",
+            "tasks; ".repeat(pause)
+        );
+        let (lines, status) = script(bench, "restarts", &descriptions, &command)?;
+        let text = lines.join("\n");
+        let killed = lines.iter().any(|line| line.starts_with("vm 0 killed"));
+        let good = lines.iter().filter(|line| line.ends_with("powered off")).count();
+        if status != 0 || !killed || good != 2 {
+            return Err(format!("status {status}\n{text}"));
+        }
+        let counted =
+            lines.iter().find_map(|line| line.split(", ").find_map(|part| part.split_once(" restarts")));
+        found = counted.and_then(|(number, _)| number.parse().ok()).unwrap_or(0);
+        if found >= 2 {
+            return Ok(());
+        }
+        pause *= 2;
+    }
+    Err(format!("{found} restarts"))
+}
