@@ -71,7 +71,7 @@ fn made(options: &ContentOptions) -> Result<Vec<File>> {
     let loader = build::loader(setup::toolchain(&options.setup)?)?;
     let bundle = match options.no_guest {
         true => None,
-        false => Some(Bundle::with(&built, None, &run::guest(&options.guest, &built, None)?)?),
+        false => Some(Bundle::with(&built, None, &run::guest(&options.guest, false, &built, None)?)?),
     };
     files(&built, &loader, bundle.as_ref().map(Bundle::path), config)
 }

@@ -76,6 +76,9 @@ pub(crate) struct RunOptions {
     pub(crate) no_log: bool,
     #[command(flatten)]
     pub(crate) guest: GuestOptions,
+    /// A disk of this size behind the store, to which it writes what it has no room for; bytes, or with K, M or G
+    #[arg(long, requires = "swap", value_name = "BYTES", value_parser = bytes)]
+    pub(crate) backing: Option<u64>,
     #[command(flatten)]
     pub(crate) setup: SetupOptions,
     /// Further arguments for QEMU
@@ -110,9 +113,6 @@ pub(crate) struct GuestOptions {
     /// A checksum for each of them
     #[arg(long, requires = "swap")]
     pub(crate) checksum: bool,
-    /// A disk of this size behind the store, to which it writes what it has no room for; bytes, or with K, M or G
-    #[arg(long, requires = "swap", value_name = "BYTES", value_parser = bytes)]
-    pub(crate) backing: Option<u64>,
     /// What the guest's init does: boot, swap:SIZE:SECONDS
     #[arg(long, default_value = "boot", requires = "guest", value_name = "WORK", value_parser = work)]
     pub(crate) work: String,

@@ -32,7 +32,11 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     let bundle = if options.no_guest {
         None
     } else {
-        Some(Bundle::with(&built, given, &guest(&options.guest, &built, options.pages.as_deref())?)?)
+        Some(Bundle::with(
+            &built,
+            given,
+            &guest(&options.guest, options.backing.is_some(), &built, options.pages.as_deref())?,
+        )?)
     };
     config.initrd = bundle.as_ref().map(|bundle| bundle.path().to_owned());
     let mut arguments = Vec::new();
@@ -145,6 +149,7 @@ impl Drop for Scratch {
 /// What the bundle holds of the guest that was asked for.
 pub(crate) fn guest(
     options: &GuestOptions,
+    backing: bool,
     built: &Built,
     pages: Option<&Path>,
 ) -> Result<Vec<(String, Vec<u8>)>> {
@@ -158,7 +163,7 @@ pub(crate) fn guest(
             ("second", options.second.clone()),
             ("quota", options.quota.clone()),
             ("checksum", options.checksum.then(|| "on".to_owned())),
-            ("backing", options.backing.map(|_| "on".to_owned())),
+            ("backing", backing.then(|| "on".to_owned())),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key, value?)))
