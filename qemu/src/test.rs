@@ -1,6 +1,7 @@
 //! `cargo bale test`: every test, one line each, and at the end one line that counts them.
 
 mod budgets;
+mod console;
 mod described;
 mod flash;
 mod host;
@@ -43,6 +44,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         .into_iter()
         .chain(matrix::cases(&bench, options.repeat))
         .chain(uefi::cases(&bench))
+        .chain(console::cases(&bench))
         .chain(budgets.cases())
         .chain(flash::cases())
         .chain(described::cases(&bench))
