@@ -53,6 +53,16 @@ impl<T> Lock<T> {
         Guard { value: self.0.lock(), _masked: masked }
     }
 
+    /// The value of a lock that nobody else has.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut()
+    }
+
+    /// The value, without the lock.
+    pub fn into_inner(self) -> T {
+        self.0.into_inner()
+    }
+
     /// Takes the lock where interrupts are masked already, and stay so for longer than the lock is held.
     #[inline(always)]
     pub fn lock_masked<'a>(&'a self, _masked: &'a Masked) -> SpinMutexGuard<'a, T> {

@@ -4,12 +4,13 @@
 //! |---|---|
 //! | [`build`] | a machine from its description: memory, kernel, initial RAM disk, device tree |
 //! | [`memory`] | frames behind stage 2, and access to them |
+//! | [`held`] | a machine held to less memory than it has: cold pages into the store and back |
 //! | [`vcpu`] | the task that enters the guest; whose state a core has loaded |
 //! | [`delivery`] | interrupts to virtual CPUs: list registers, virtual timer, waking and kicking |
 //! | [`trap`] | what a guest traps for: system registers, device registers, waiting |
 //! | [`devices`], [`console`], [`disk`] | the device bus; the guest's console; its swap disk |
-//! | [`store`] | the swap device for others than the guest |
 //! | [`writeback`] | cold pages from it to the disk behind it |
+//! | [`medium`], [`store`] | a swap device with its memory; a machine's swap device for others than the guest |
 //! | [`hypercall`], [`firmware`] | calls: Bale's own for small guests; PSCI and SMCCC |
 //!
 //! A machine ends for a [`Reason`]; nothing that a guest does ends more than that guest. When it ends, everything it
@@ -25,7 +26,9 @@ mod delivery;
 mod devices;
 mod disk;
 mod firmware;
+mod held;
 mod hypercall;
+mod medium;
 mod memory;
 pub mod store;
 mod trap;
@@ -55,6 +58,7 @@ use store::Store;
 pub use build::start_described;
 pub use console::{attach, detach, send};
 pub use delivery::{on_maintenance, on_virtual_timer};
+pub use held::Holding;
 pub use trap::learn_identification;
 pub(crate) use vcpu::SCRATCH;
 
@@ -90,6 +94,8 @@ pub enum Reason {
     Unsupported(Syndrome),
     /// The hardware reported an error while it ran.
     Hardware,
+    /// What was put out of its memory at this address cannot be read back.
+    MemoryLost(u64),
     /// There was no memory for its swap device.
     NoWorkspace,
 }
@@ -107,6 +113,7 @@ impl fmt::Display for Reason {
             Self::StrayFetch(ipa) => write!(f, "stopped: ran into {ipa:#x}, which it has not"),
             Self::Unsupported(syndrome) => write!(f, "stopped: {syndrome}"),
             Self::Hardware => f.write_str("stopped: SError"),
+            Self::MemoryLost(ipa) => write!(f, "stopped: its page at {ipa:#x} cannot be read back"),
             Self::NoWorkspace => f.write_str("not started: no memory for its swap device"),
         }
     }
@@ -233,6 +240,8 @@ pub struct Summary {
     pub swap: Statistics,
     /// Pages that went to the disk behind it.
     pub to_disk: u64,
+    /// What it was held to and what became of it, if it was.
+    pub held: Option<Holding>,
     /// Slots released when it ended.
     pub released: usize,
     /// Ticks that this release took the dying machine, the drain's work not included.
@@ -257,6 +266,7 @@ impl Summary {
             calls: 0,
             swap: Statistics::new(),
             to_disk: 0,
+            held: None,
             released: 0,
             release_ticks: 0,
             run_ticks: 0,
@@ -527,6 +537,13 @@ fn abandon(index: usize, error: StartError) -> StartError {
     error
 }
 
+/// From a machine's last task: the figures of what it was held to are kept.
+fn note_holding(index: usize) {
+    let holding = SLOTS[index].memory.read().as_ref().and_then(GuestMemory::holding);
+    SLOTS[index].status.lock().summary.held =
+        holding.map(|last| Holding { resident: 0, stored: 0, stored_bytes: 0, ..last });
+}
+
 /// Takes the memory from a machine whose last task is ending, and gives it back.
 fn release_memory(index: usize) {
     let memory = SLOTS[index].memory.write().take();
@@ -615,6 +632,57 @@ pub fn pause(index: usize, still: bool) -> bool {
     true
 }
 
+/// Why a machine is not held to what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldError {
+    /// No machine runs there.
+    NotRunning,
+    /// It is a small guest's.
+    Small,
+    /// Less than [`LEAST_HELD`] or more than the machine has, which is given.
+    OutOfRange(u64),
+    /// There is no memory for the store's table, or it is too large for one.
+    NoStore,
+}
+
+/// Bytes that a machine cannot be held below: what its virtual CPUs need at the same time fits in many times over.
+pub const LEAST_HELD: u64 = 4 << 20;
+
+impl fmt::Display for HoldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRunning => f.write_str("it does not run"),
+            Self::Small => f.write_str("only a machine with a description can be held"),
+            Self::OutOfRange(most) => {
+                write!(f, "it can be held to {} to {} MiB", LEAST_HELD >> 20, most >> 20)
+            }
+            Self::NoStore => {
+                f.write_str("there is no memory for the table of its pages, or it has more than 960 MiB")
+            }
+        }
+    }
+}
+
+/// Holds a machine's memory to so many bytes from now on, until it ends or is started anew: its virtual CPUs put out what is
+/// more. All of its memory again: what comes back stays.
+///
+/// # Errors
+/// See [`HoldError`]; nothing has changed then.
+pub fn hold(index: usize, bytes: u64) -> Result<(), HoldError> {
+    let slot = SLOTS.get(index).ok_or(HoldError::NotRunning)?;
+    {
+        let memory = slot.memory.try_read().ok_or(HoldError::NotRunning)?;
+        let memory = memory.as_ref().ok_or(HoldError::NotRunning)?;
+        match memory.ram_bytes() {
+            0 => return Err(HoldError::Small),
+            most if !(LEAST_HELD..=most).contains(&bytes) => return Err(HoldError::OutOfRange(most)),
+            _ => memory.hold(bytes).map_err(|_| HoldError::NoStore)?,
+        }
+    }
+    slot.kick_all();
+    Ok(())
+}
+
 /// Waits until the machine in a slot has ended; `None` if there never was one.
 pub fn wait(index: usize) -> Option<Summary> {
     loop {
@@ -642,6 +710,10 @@ pub fn summaries() -> impl Iterator<Item = Summary> {
         if let Some(store) = status.store {
             (summary.swap, summary.to_disk) = store.statistics();
         }
+        drop(status);
+        // Not there for a machine that comes or goes; what there was of one that is gone was noted.
+        let now = slot.memory.try_read().and_then(|memory| memory.as_ref().and_then(GuestMemory::holding));
+        summary.held = now.or(summary.held);
         Some(summary)
     })
 }

@@ -158,13 +158,25 @@ pub fn invalidate_current_guest() {
     unsafe { asm!("dsb ishst", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
 }
 
-/// Drops cached translations of one page of guest-physical memory, of the machine that is loaded on this core.
-pub fn invalidate_ipa(ipa: u64) {
-    // SAFETY: TLB maintenance changes no translation. Stage 2 entries go first, then the combined ones.
-    unsafe {
-        asm!("dsb ishst", "tlbi ipas2e1is, {0}", "dsb ish", "tlbi vmalle1is", "dsb ish", "isb",
-            in(reg) ipa >> 12, options(nostack, preserves_flags));
+/// Drops cached translations of pages or blocks of guest-physical memory, by an address in each, of the machine that is loaded on
+/// this core, on all cores; accesses that used them are over after it.
+pub fn invalidate_ipas(ipas: &[u64]) {
+    // SAFETY: TLB maintenance changes no translation; the barrier makes the changes of the tables visible first.
+    unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
+    for ipa in ipas {
+        // SAFETY: as above.
+        unsafe { asm!("tlbi ipas2e1is, {0}", in(reg) ipa >> 12, options(nostack, preserves_flags)) };
     }
+    // SAFETY: as above. Stage 2 entries are gone before the combined ones go.
+    unsafe {
+        asm!("dsb ish", "tlbi vmalle1is", "dsb ish", "isb", options(nostack, preserves_flags));
+    }
+}
+
+/// Lets every core's walks see what was written to translation tables.
+pub fn publish_tables() {
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
 }
 
 /// Guest-physical address of a virtual address of the guest that is loaded on this core, by its own tables; `None` if

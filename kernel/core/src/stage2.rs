@@ -4,6 +4,8 @@
 //! of 1 GiB and 2 MiB are used where address and length allow and are split on demand. The tables lie behind
 //! [`TableMemory`], so everything here runs on the host; TLB maintenance is the caller's, who is told what changed.
 
+mod aging;
+
 use core::fmt;
 
 /// Bytes of a page.
@@ -73,10 +75,12 @@ mod bits {
     /// A table, or at level 3 a page; without it a block.
     pub(super) const TABLE: u64 = 1 << 1;
     pub(super) const ADDRESS: u64 = 0xffff_ffff_f000;
+    /// AF: used.
+    pub(super) const ACCESSED: u64 = 1 << 10;
     /// MemAttr 0b1111 (normal, write-back), inner shareable, accessed.
-    const NORMAL: u64 = 0b1111 << 2 | 0b11 << 8 | 1 << 10;
+    const NORMAL: u64 = 0b1111 << 2 | 0b11 << 8 | ACCESSED;
     /// MemAttr 0b0001 (Device-nGnRE), accessed, never executed.
-    const DEVICE: u64 = 0b0001 << 2 | 1 << 10 | 1 << 54;
+    const DEVICE: u64 = 0b0001 << 2 | ACCESSED | 1 << 54;
     /// S2AP: may be read.
     const READ: u64 = 1 << 6;
     /// S2AP: may be written.

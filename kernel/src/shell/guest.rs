@@ -36,6 +36,7 @@ pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
         ["resume", number] => pause(number, false),
         ["console", number] => console(slot(number)?),
         ["stats", number] => stats(slot(number)?),
+        ["set", name, "memory", size] => hold(name, size),
         ["wait", number] => match vm::wait(slot(number)?) {
             Some(summary) => {
                 show_state(&summary);
@@ -76,6 +77,21 @@ fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
         return fail(format_args!("there is no mode {mode}; they go from 0 to {}", mode::LAST));
     }
     vm::start(GUEST, mode, core as usize, seed, steps).or_else(|error| fail(format_args!("vm: {error}")))
+}
+
+/// Holds a running machine, by number or name, to so much memory.
+fn hold(name: &str, size: &str) -> Outcome {
+    let named = vm::summaries()
+        .find(|machine| machine.guest == *name && matches!(machine.state, State::Running | State::Paused));
+    let index = match named {
+        Some(machine) => machine.slot,
+        None => slot(name)?,
+    };
+    let bytes = match bale_core::shell::number(size) {
+        Ok(bytes) => bytes,
+        Err(error) => return fail(format_args!("{size}: {error}")),
+    };
+    vm::hold(index, bytes).or_else(|error| fail(format_args!("vm {name}: {error}")))
 }
 
 /// Ends a machine and waits until it has.
@@ -141,6 +157,18 @@ fn stats(index: usize) -> Outcome {
         machine.exits,
         machine.calls
     );
+    if let Some(held) = machine.held {
+        println!(
+            "  held to {} MiB: {} pages resident, {} stored in {} KiB; {} put out, {} brought back, {} refused by the store",
+            held.limit >> 8,
+            held.resident,
+            held.stored,
+            held.stored_bytes >> 10,
+            held.put_out,
+            held.brought_back,
+            held.refused
+        );
+    }
     for (number, (core, exits)) in vm::vcpus(index).enumerate() {
         println!("  virtual CPU {number} on core {core}: {exits} exits");
     }
@@ -149,19 +177,23 @@ fn stats(index: usize) -> Outcome {
 
 fn list() {
     println!(
-        "{:>3} {:>5} {:<10} {:>4} {:>9} {:>9} {:>10}  state",
-        "vm", "start", "guest", "core", "exits", "calls", "stored"
+        "{:>3} {:>5} {:<10} {:>4} {:>9} {:>9} {:>8} {:>10}  state",
+        "vm", "start", "guest", "core", "exits", "calls", "resident", "stored"
     );
     for machine in vm::summaries() {
+        let ended = matches!(machine.state, State::Ended(_));
+        let resident =
+            machine.held.map_or(if ended { 0 } else { machine.memory >> 12 }, |held| held.resident);
         print!(
-            "{:>3} {:>5} {:<10} {:>4} {:>9} {:>9} {:>10}  ",
+            "{:>3} {:>5} {:<10} {:>4} {:>9} {:>9} {:>8} {:>10}  ",
             machine.slot,
             machine.generation,
             machine.guest.as_str(),
             machine.core,
             machine.exits,
             machine.calls,
-            machine.swap.stored
+            resident,
+            machine.swap.stored + machine.held.map_or(0, |held| held.stored)
         );
         show_state(&machine);
     }

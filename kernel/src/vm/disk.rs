@@ -3,7 +3,7 @@
 //! Whoever notifies the device serves its queue, in its own task with interrupts unmasked; a second virtual CPU that notifies meanwhile leaves a
 //! mark and goes on. Locks: the disk before its registers; the registers are held for a look at the rings only, never over a page.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bale_core::guest_tree::VIRTIO_SPI;
 use bale_core::vgic::PRIVATE;
@@ -11,77 +11,48 @@ use bale_core::virtio::block::{self, BLOCK, BlockStore, StoreError};
 use bale_core::virtio::mmio::{Effect, Refused, Registers};
 use bale_core::virtio::queue::Chain;
 use bale_core::vm_description::VmDescription;
-use bale_swap::{Codec, Scratch, Setup, Tables};
+use bale_swap::{Codec, Scratch, Setup};
 
+use super::medium::Medium;
 use super::memory::GuestMemory;
 use super::store::{self, Store};
-use super::vcpu::SCRATCH;
-use super::{Slot, StartError, SwapCache, SwapDevice};
+use super::{Slot, StartError, SwapCache};
 use crate::backing::{self, Region};
-use crate::memory::frames::{self, Block};
-use crate::memory::{Arena, PAGE_SIZE};
-use crate::pool;
+use crate::memory::PAGE_SIZE;
 use crate::sync::Lock;
 
 /// Percent of its quota below which a store accepts pages again, once it was full.
 const ACCEPT: u8 = 90;
 
-/// What a disk is made of: a block of memory with the slot table in it, and one for what a large table has beside it.
+/// A disk: slots of the store, and the request at hand.
 pub(super) struct Disk {
-    blocks: Blocks,
+    medium: Medium,
+    store: Store,
     /// Of the disk behind it, if there is one.
     region: Option<Region>,
-    store: Store,
-    scratch: &'static mut Scratch,
-    page: &'static mut [u8; BLOCK],
     chain: &'static mut Chain,
 }
 
 impl Disk {
     /// A disk of so many slots, in front of this region if there is one.
     fn new(slots: usize, checksum: bool, setup: Setup, region: Option<Region>) -> Result<Self, StartError> {
-        let (mut blocks, mut arena) = Blocks::new()?;
-        let mut place = || {
-            let scratch = arena.place_copy(&SCRATCH)?;
-            let page = arena.place([0; BLOCK])?;
-            let chain = arena.place(Chain::default())?;
-            let words = arena.place_each(slots, || AtomicU64::new(0))?;
-            let checks = if checksum { slots } else { 0 };
-            let (room, more) =
-                (size_of::<SwapDevice>() + size_of::<SwapCache>() + PAGE_SIZE, slots * 4 + checks * 8);
-            let mut second = if arena.left() < room + more { Some(blocks.second()?) } else { None };
-            let beside = second.as_mut().unwrap_or(&mut arena);
-            let tables = Tables {
-                slots: words,
-                notes: beside.place_each(slots, || AtomicU32::new(0))?,
-                checks: beside.place_each(checks, || AtomicU64::new(0))?,
-            };
-            let device = arena.place(SwapDevice::new(pool::pool(), tables, setup))?;
-            let store = match region {
-                // The region has a block for each slot, so it is not refused.
-                Some(region) => Store::backed(arena.place(SwapCache::new(device, region, ACCEPT).ok()?)?),
-                None => Store::alone(device),
-            };
-            Some((store, scratch, page, chain))
-        };
-        match place() {
-            Some((store, scratch, page, chain)) => Ok(Self { blocks, region, store, scratch, page, chain }),
-            None => {
-                blocks.release();
-                Err(StartError::SwapTooLarge)
-            }
-        }
+        let (medium, (chain, place)) = Medium::new(slots, checksum, setup, |arena| {
+            Some((arena.place(Chain::default())?, arena.place(None::<SwapCache>)?))
+        })?;
+        // The region has a block for each slot, so it is not refused.
+        *place = region.and_then(|region| SwapCache::new(medium.device, region, ACCEPT).ok());
+        let store = place.as_ref().map_or(Store::alone(medium.device), Store::backed);
+        Ok(Self { medium, store, region, chain })
     }
 
     /// Gives up what the disk holds; how many slots held something. Its memory stays until [`Disk::release`], for those who look at its figures.
     pub(super) fn empty(&self) -> usize {
-        // The range is the device's own, so it cannot be refused.
-        self.store.release(0, self.store.slots()).unwrap_or(0)
+        self.medium.empty()
     }
 
     /// Gives its memory back.
     pub(super) fn release(self) {
-        self.blocks.release();
+        self.medium.release();
         give_back(self.region);
     }
 }
@@ -89,34 +60,6 @@ impl Disk {
 fn give_back(region: Option<Region>) {
     if let (Some(disk), Some(region)) = (backing::disk(), region) {
         disk.give(region);
-    }
-}
-
-/// Addresses of the blocks of a disk.
-struct Blocks(heapless::Vec<u64, 2>);
-
-impl Blocks {
-    /// One block, and the arena over it.
-    fn new() -> Result<(Self, Arena), StartError> {
-        let mut blocks = Self(heapless::Vec::new());
-        let arena = blocks.second().ok_or(StartError::OutOfMemory)?;
-        Ok((blocks, arena))
-    }
-
-    /// A further block.
-    fn second(&mut self) -> Option<Arena> {
-        let (arena, address) = Arena::in_block(frames::allocate_block()?);
-        // There is room for two, and a disk takes no more.
-        self.0.push(address).ok()?;
-        Some(arena)
-    }
-
-    fn release(self) {
-        for address in self.0 {
-            // SAFETY: taken in `second`, and nobody refers to anything in it any more: the machine's status has forgotten the device, and those
-            // who used it have been waited for.
-            frames::release_block(unsafe { Block::from_address(address) });
-        }
     }
 }
 
@@ -304,8 +247,8 @@ impl Slot {
             if !found {
                 return;
             }
-            let mut store = Request { store: disk.store, scratch: disk.scratch };
-            let served = block::serve(disk.chain, memory, &mut store, disk.page);
+            let Medium { scratch, page, .. } = &mut disk.medium;
+            let served = block::serve(disk.chain, memory, &mut Request { store: disk.store, scratch }, page);
             self.with_disk_registers(|registers| {
                 if !registers.is_live() {
                     return;

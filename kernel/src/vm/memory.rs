@@ -1,8 +1,10 @@
 //! A guest's memory: frames behind stage 2 translation, and access to them by guest-physical address.
 //!
 //! Addresses from a guest are checked by translation each time they are used: what stage 2 does not map, the guest
-//! cannot name either. The tables do not change while a virtual CPU lives. Frames are wiped before a guest gets them
-//! and after it had them.
+//! cannot name either. The tables change only under the memory's lock, which is held while something is copied to or from a page; a
+//! small guest's do not change while it lives. Frames are wiped before a guest gets them and after it had them.
+
+use core::ops::Range;
 
 use bale_abi::{GuestInfo, INFO_BASE, PAGES_BASE, RAM_BASE, RAM_SIZE};
 use bale_arch::mmu;
@@ -11,8 +13,10 @@ use bale_core::guest_ram::{GuestRam, OutOfRam};
 use bale_core::stage2::{Access, Stage2, TableMemory};
 
 use super::StartError;
+use super::held::{Holding, Pages, Squeeze, Touched};
 use crate::memory::PAGE_SIZE;
 use crate::memory::frames::{self, BLOCK_SIZE, Block, Frame};
+use crate::sync::Lock;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -62,21 +66,24 @@ impl TableMemory for Tables {
     }
 
     fn write(&mut self, table: u64, index: usize, value: u64) {
-        // SAFETY: as above; whoever makes or unmakes the machine is the only writer.
+        // SAFETY: as above; whoever makes the machine or holds its memory's lock is the only writer.
         unsafe { entry(table, index).write_volatile(value) };
     }
 }
 
 /// A guest's memory.
 pub(super) struct GuestMemory {
-    stage2: Stage2<Tables>,
+    pages: Lock<Pages>,
+    /// What of it can be put out: nothing of a small guest's.
+    ram: Range<u64>,
+    squeeze: Squeeze,
 }
 
 impl GuestMemory {
-    fn empty(slot: usize) -> Result<Self, StartError> {
+    fn empty(slot: usize, ram: Range<u64>) -> Result<Self, StartError> {
         let tables = Tables { root: ROOTS[slot].0.get() as u64 };
         let stage2 = Stage2::new(tables).map_err(|_| StartError::OutOfMemory)?;
-        Ok(Self { stage2 })
+        Ok(Self { pages: Lock::new(Pages::new(stage2)), ram, squeeze: Squeeze::new() })
     }
 
     /// `length` bytes of zeroed memory from `base`: blocks as far as there are any, single pages beyond.
@@ -85,7 +92,7 @@ impl GuestMemory {
         if length > free {
             return Err(StartError::OutOfMemory);
         }
-        let mut memory = Self::empty(slot)?;
+        let mut memory = Self::empty(slot, base..base + length)?;
         match (0..length / BLOCK_SIZE).try_for_each(|at| memory.add_block(base + at * BLOCK_SIZE)) {
             Ok(()) => Ok(memory),
             Err(error) => {
@@ -103,7 +110,7 @@ impl GuestMemory {
         block.zero();
         let address = block.into_address();
         mmu::clean_invalidate(address, BLOCK_SIZE as usize);
-        self.stage2.map(ipa, address, BLOCK_SIZE, Access::Ram).map_err(|_| {
+        self.pages.get_mut().stage2.map(ipa, address, BLOCK_SIZE, Access::Ram).map_err(|_| {
             // SAFETY: it was not mapped, so it is ours still.
             frames::release_block(unsafe { Block::from_address(address) });
             StartError::OutOfMemory
@@ -123,7 +130,7 @@ impl GuestMemory {
         if fits.is_none_or(|end| end > RAM_SIZE) {
             return Err(StartError::ImageTooLarge);
         }
-        let mut memory = Self::empty(slot)?;
+        let mut memory = Self::empty(slot, 0..0)?;
         match memory.fill(image, entry, info, pages) {
             Ok(()) => Ok((memory, entry)),
             Err(error) => {
@@ -157,7 +164,7 @@ impl GuestMemory {
         frame.bytes_mut()[place..place + content.len()].copy_from_slice(content);
         // The guest starts with its caches off.
         mmu::clean_invalidate(frame.address(), PAGE_SIZE);
-        match self.stage2.map(ipa, frame.address(), PAGE, access) {
+        match self.pages.get_mut().stage2.map(ipa, frame.address(), PAGE, access) {
             Ok(()) => {
                 let _ = frame.into_address();
                 Ok(())
@@ -180,7 +187,46 @@ impl GuestMemory {
 
     /// `VTCR_EL2` and `VTTBR_EL2` for this memory.
     pub(super) fn registers(&self, vmid: u16) -> (u64, u64) {
-        (Stage2::<Tables>::vtcr(mmu::physical_address_range()), self.stage2.vttbr(vmid))
+        (Stage2::<Tables>::vtcr(mmu::physical_address_range()), self.pages.lock().stage2.vttbr(vmid))
+    }
+
+    /// Holds it to so many bytes from now on.
+    ///
+    /// # Errors
+    /// There is no memory for the store's table, or it is larger than there is room for.
+    pub(super) fn hold(&self, bytes: u64) -> Result<(), StartError> {
+        self.squeeze.hold(&self.pages, bytes / PAGE, &self.ram)
+    }
+
+    /// Bytes that can be put out: all of a described machine's.
+    pub(super) fn ram_bytes(&self) -> u64 {
+        self.ram.end - self.ram.start
+    }
+
+    /// Figures, if it is or was held.
+    pub(super) fn holding(&self) -> Option<Holding> {
+        Squeeze::figures(&self.pages)
+    }
+
+    /// Makes an address fit to be used, and says whether it is.
+    pub(super) fn touch(&self, ipa: u64) -> Touched {
+        if !self.ram.contains(&ipa) {
+            return Touched::Foreign;
+        }
+        let mut pages = self.pages.lock();
+        let touched = pages.touch(ipa, &self.ram);
+        self.squeeze.note(&pages);
+        touched
+    }
+
+    /// Whether pages should be put out: somebody should call [`Self::put_out`].
+    pub(super) fn is_over(&self) -> bool {
+        self.squeeze.is_wanted()
+    }
+
+    /// See [`Squeeze::step`].
+    pub(super) fn put_out(&self, with_tables: impl FnOnce(&mut dyn FnMut())) -> bool {
+        self.squeeze.step(&self.pages, &self.ram, with_tables)
     }
 
     /// Copies a guest page out; false if the guest has no such page.
@@ -194,14 +240,16 @@ impl GuestMemory {
         if !ipa.is_multiple_of(PAGE) {
             return None;
         }
-        match self.stage2.translate(ipa)? {
-            // SAFETY: a frame of this guest, whole; its only virtual CPU is the caller's, and devices have no part in it.
+        let found = self.pages.lock().stage2.translate(ipa)?;
+        match found {
+            // SAFETY: a frame of this guest, whole, which stays where it is, as a small guest's do; its only virtual CPU is the caller's, and devices have no part in it.
             (address, Access::Ram) => Some(f(unsafe { &mut *(address as *mut [u8; PAGE_SIZE]) })),
             _ => None,
         }
     }
 
-    /// Calls `visit` with address, offset in the range and length of each piece of a range that lies in one page.
+    /// Calls `visit` with address, offset in the range and length of each piece of a range that lies in one page, which stays there
+    /// meanwhile, and is brought back first if it is put out.
     fn each_piece(
         &self,
         ipa: u64,
@@ -213,7 +261,13 @@ impl GuestMemory {
         let mut at = ipa;
         while at < end {
             let piece = (PAGE - at % PAGE).min(end - at);
-            match self.stage2.translate(at) {
+            let mut pages = self.pages.lock();
+            let mut found = pages.stage2.translate(at);
+            if found.is_none() && self.ram.contains(&at) && pages.touch(at, &self.ram) == Touched::There {
+                self.squeeze.note(&pages);
+                found = pages.stage2.translate(at);
+            }
+            match found {
                 Some((address, Access::Ram)) => visit(address, (at - ipa) as usize, piece as usize),
                 Some((address, Access::ReadOnly)) if !write => {
                     visit(address, (at - ipa) as usize, piece as usize);
@@ -227,7 +281,7 @@ impl GuestMemory {
 
     /// Gives everything back, wiped of what the guest had in it.
     pub(super) fn release(self) {
-        let Self { stage2 } = self;
+        let stage2 = self.pages.into_inner().dissolve();
         stage2.for_each_mapped(&mut |_ipa, address, length, _access| {
             if length == BLOCK_SIZE {
                 // SAFETY: `add_block` gave this block up to the tables, which are gone after this.

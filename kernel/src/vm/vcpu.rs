@@ -19,6 +19,7 @@ use bale_swap::{Codec, Scratch, Tables};
 use spin::rwlock::RwLockReadGuard;
 
 use super::disk::Disk;
+use super::held::Touched;
 use super::memory::GuestMemory;
 use super::store::Store;
 use super::{
@@ -28,6 +29,11 @@ use crate::cores::{self, MAX_CORES};
 use crate::memory::{Arena, PAGE_SIZE};
 use crate::sync::Lock;
 use crate::{clock, interrupts, pool, task};
+
+/// Steps of putting pages out between two turns in the guest: each stores a page, or passes some that are in use.
+const SQUEEZE: usize = 64;
+/// Between two looks for a frame for a page that is to come back.
+const PATIENCE_US: u64 = 1_000;
 
 /// `SPSR_EL2` of a guest at entry: EL1h, everything masked.
 const ENTRY_STATE: u64 = 0x3c5;
@@ -233,6 +239,7 @@ impl Vcpu {
     /// Runs the guest until the virtual CPU goes off or the machine ends.
     fn run(&mut self) {
         let shared = self.shared();
+        let mut squeezed = false;
         loop {
             let masked = Masked::new();
             shared.in_guest.store(true, Ordering::Relaxed);
@@ -251,6 +258,13 @@ impl Vcpu {
                     }
                     continue;
                 }
+                if !squeezed && self.is_over() {
+                    shared.in_guest.store(false, Ordering::Relaxed);
+                    drop(masked);
+                    self.squeeze();
+                    squeezed = true;
+                    continue;
+                }
                 self.sync();
             }
             // SAFETY: interrupts are masked and this guest's state and tables are loaded.
@@ -260,6 +274,10 @@ impl Vcpu {
             // Only read where there is one, and before another exception can overwrite it.
             let fault = if exit == Exit::Synchronous { faulting_address(syndrome) } else { None };
             shared.in_guest.store(false, Ordering::Relaxed);
+            if core::mem::take(&mut squeezed) {
+                // There may be more to do, after this turn.
+                shared.attention.store(true, Ordering::Relaxed);
+            }
             cores::count(&shared.exits);
             if exit == Exit::Interrupt {
                 // Here and now: no exception of the kernel's own has to be taken for it.
@@ -279,6 +297,49 @@ impl Vcpu {
                 return;
             }
         }
+    }
+
+    /// Whether more of the machine's memory is resident than may be.
+    fn is_over(&self) -> bool {
+        self.memory().is_some_and(GuestMemory::is_over)
+    }
+
+    /// Puts pages out, as many as one turn may take.
+    fn squeeze(&mut self) {
+        // A guard of its own, since what it guards is used while this virtual CPU's registers are loaded.
+        let memory = self.slot.memory.read();
+        let Some(memory) = memory.as_ref() else { return };
+        let with_tables = |cpu: &mut Self, look: &mut dyn FnMut()| {
+            let masked = Masked::new();
+            cpu.load();
+            look();
+            drop(masked);
+        };
+        for _ in 0..SQUEEZE {
+            if !memory.put_out(|look| with_tables(self, look)) {
+                break;
+            }
+        }
+        self.shared().attention.store(true, Ordering::Relaxed);
+    }
+
+    /// An abort, perhaps for want of a mapping or an access flag: whether the guest can try the same instruction again. A reason if it cannot
+    /// go on at all.
+    fn touch(&mut self, fault: Fault, ipa: u64) -> Result<bool, Reason> {
+        if !matches!(fault, Fault::Translation(_) | Fault::AccessFlag(_)) {
+            return Ok(false);
+        }
+        let Some(memory) = self.memory() else { return Ok(false) };
+        match memory.touch(ipa) {
+            Touched::Foreign => return Ok(false),
+            Touched::Lost => return Err(Reason::MemoryLost(ipa)),
+            Touched::There if !memory.is_over() => {}
+            // The next one pays for it.
+            Touched::There => self.shared().attention.store(true, Ordering::Relaxed),
+            // Others give frames back; who stops the machine is heard before the next try.
+            Touched::NoFrame => task::sleep_until(clock::now() + clock::from_us(PATIENCE_US)),
+        }
+        Ok(true)
     }
 
     /// Whether the machine is to stop or to stand still.
@@ -375,6 +436,11 @@ impl Vcpu {
             if !waits {
                 return;
             }
+            if self.is_over() {
+                // Time to put pages out.
+                self.shared().attention.store(true, Ordering::Relaxed);
+                return;
+            }
             timer.armed.then_some(timer.deadline)
         };
         self.park(deadline);
@@ -420,14 +486,22 @@ impl Vcpu {
             Cause::DataAbort(Fault::External, _) | Cause::InstructionAbort(Fault::External) => {
                 Some(Reason::Hardware)
             }
-            Cause::DataAbort(_, access) if self.kind == Kind::Full => {
-                self.data_abort(syndrome, access, ipa, address);
-                None
-            }
-            Cause::InstructionAbort(_) if self.kind == Kind::Full => {
-                self.inject(Exception::InstructionAbort(address));
-                None
-            }
+            Cause::DataAbort(fault, access) if self.kind == Kind::Full => match self.touch(fault, ipa) {
+                Ok(true) => None,
+                Ok(false) => {
+                    self.data_abort(syndrome, access, ipa, address);
+                    None
+                }
+                Err(reason) => Some(reason),
+            },
+            Cause::InstructionAbort(fault) if self.kind == Kind::Full => match self.touch(fault, ipa) {
+                Ok(true) => None,
+                Ok(false) => {
+                    self.inject(Exception::InstructionAbort(address));
+                    None
+                }
+                Err(reason) => Some(reason),
+            },
             Cause::DataAbort(fault, access) => {
                 let write = access.map_or(syndrome.is_write(), |access| access.write);
                 Some(Reason::from_fault(fault, ipa, write))
@@ -482,6 +556,7 @@ impl Vcpu {
             let disk = slot.devices.disk.unplug();
             released += disk.as_ref().map_or(0, Disk::empty);
             let release_ticks = clock::now() - start;
+            super::note_holding(index);
             super::release_memory(index);
             slot.console.flush(index);
             super::forget_device(slot);

@@ -50,7 +50,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         name: format!("described::{name}"),
         run: Box::new(move || Outcome::of(run(bench))),
     };
-    vec![case("refused", refused), case("restarts", restarts)]
+    vec![case("refused", refused), case("restarts", restarts), case("held", held)]
 }
 
 /// A bundle with these descriptions and what they name.
@@ -137,4 +137,27 @@ fn restarts(bench: &Bench<'_>) -> Result<(), String> {
         pause *= 2;
     }
     Err(format!("{found} restarts"))
+}
+
+/// A guest that knows nothing is held to less than half of what it fills, and finds every byte; then nothing is left of what was stored.
+fn held(bench: &Bench<'_>) -> Result<(), String> {
+    let fill = [("fill", "memory = 16M\nkernel = kernel.img\ncmdline = bale.fill")];
+    let commands = "vm set fill memory 8M\nvm start fill\nvm set fill memory 1M\nvm set fill memory 6M\nvm wait 0\nvm stats 0\nvm set fill memory 8M\n\
+                    drain flush; pool";
+    let (lines, _) = script(bench, "held", &fill, commands)?;
+    let text = lines.join("\n");
+    let number = |before: &str| {
+        let words = lines
+            .iter()
+            .find_map(|line| line.split([',', ';', ':']).find_map(|part| part.strip_suffix(before)));
+        words.and_then(|words| words.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    let errors = lines.iter().filter(|line| line.starts_with("error: ")).count();
+    let good = lines.iter().any(|line| line.ends_with("exited with status 0"))
+        && lines.iter().any(|line| line.contains("it can be held to 4 to 16 MiB"))
+        // Ten MiB that are filled time and again do not fit into six.
+        && number(" put out") > 4_000
+        && number(" brought back") > 4_000
+        && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
+    if good && errors == 3 { Ok(()) } else { Err(text) }
 }

@@ -108,6 +108,7 @@ fn machine() -> Machine {
         psci: Conduit::Smc,
         bootargs: "of the tables".try_into().expect("short"),
         initrd: None,
+        virtio: heapless::Vec::new(),
         firmware: None,
         commands: heapless::String::new(),
     }

@@ -95,6 +95,30 @@ fn a_split_is_reported_before_it_is_used() {
     assert_eq!(stage2.translate(0x20_2fff), Some((0x4000_2fff, Access::Ram)));
 }
 
+/// A page is used once after each look that found it so, and a block is split before the first.
+#[test]
+fn a_page_is_aged_and_used_again() {
+    let mut stage2 = new();
+    stage2.map(0x20_0000, 0x4000_0000, 2 << 20, Access::Ram).unwrap();
+    stage2.map(0x100_0000, 0x900_0000, PAGE, Access::Device).unwrap();
+    let mut changes = vec![];
+    let mut note = |ipa, length| changes.push((ipa, length));
+    assert_eq!(stage2.age(0x20_3000, &mut note), Ok(Some(true)));
+    assert_eq!(stage2.age(0x20_3000, &mut note), Ok(Some(false)));
+    assert_eq!(stage2.age(0x100_0000, &mut note), Ok(None));
+    assert_eq!(stage2.age(0x40_0000, &mut note), Ok(None));
+    assert_eq!(stage2.age(0x20_3001, &mut note), Err(Stage2Error::Misaligned));
+    assert!(stage2.mark_used(0x20_3fff) && !stage2.mark_used(0x40_0000));
+    assert_eq!(stage2.age(0x20_3000, &mut note), Ok(Some(true)));
+    assert_eq!(changes, [(0x20_0000, 2 << 20), (0x20_3000, PAGE), (0x20_3000, PAGE)]);
+    // Where it leads and what may be done there is as before.
+    assert_eq!(stage2.translate(0x20_3008), Some((0x4000_3008, Access::Ram)));
+    assert_eq!(stage2.age(0x20_4000, &mut |_, _| {}), Ok(Some(true)));
+    let mut short = Stage2::new(Tables::with(2)).unwrap();
+    short.map(0x20_0000, 0x4000_0000, 2 << 20, Access::Ram).unwrap();
+    assert_eq!(short.age(0x20_0000, &mut |_, _| panic!("nothing changes")), Err(Stage2Error::OutOfMemory));
+}
+
 /// The values that the manual's fields give, written out once by hand.
 #[test]
 fn registers() {

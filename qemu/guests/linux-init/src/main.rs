@@ -9,7 +9,7 @@
 //! | [`call`] | system calls; all unsafe code is there |
 //! | [`files`] | files by name |
 //! | [`print`] | figures and errors |
-//! | [`swap`] | the swap disk, and memory beyond what there is |
+//! | [`swap`] | the swap disk, and memory beyond what there is; memory alone |
 //! | [`peer`] | Linux's zram, measured |
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -58,6 +58,7 @@ mod program {
         match work {
             Work::Boot => Ok(()),
             Work::Swap { pages, seconds } => swap::run(pages, seconds),
+            Work::Fill { pages, seconds } => swap::fill_only(pages, seconds),
             Work::Peer { repetitions } => peer::run(repetitions),
         }
     }

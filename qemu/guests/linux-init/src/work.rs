@@ -19,6 +19,13 @@ pub enum Work {
         /// How long, in seconds of the guest's clock.
         seconds: u64,
     },
+    /// Fill memory and verify it, without a swap disk.
+    Fill {
+        /// Pages of the region.
+        pages: usize,
+        /// How long, in seconds of the guest's clock.
+        seconds: u64,
+    },
     /// Measure zram.
     Peer {
         /// How often each page is written, read and discarded.
@@ -43,7 +50,9 @@ impl fmt::Display for WorkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Missing => "the command line has no bale.work=",
-            Self::Unknown => "bale.work is none of boot, swap:SIZE:SECONDS, peer:REPETITIONS",
+            Self::Unknown => {
+                "bale.work is none of boot, swap:SIZE:SECONDS, fill:SIZE:SECONDS, peer:REPETITIONS"
+            }
             Self::NotANumber => "bale.work has something else where a number belongs",
             Self::Zero => "bale.work asks for nothing to be done",
         })
@@ -62,9 +71,10 @@ impl Work {
         let mut parts = value.split(':');
         let work = match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some("boot"), None, ..) => Self::Boot,
-            (Some("swap"), Some(size), Some(seconds), None) => {
+            (Some(name @ ("swap" | "fill")), Some(size), Some(seconds), None) => {
                 let pages = usize::try_from(bytes(size)?).map_err(|_| WorkError::NotANumber)? / PAGE;
-                Self::Swap { pages, seconds: seconds.parse().map_err(|_| WorkError::NotANumber)? }
+                let seconds = seconds.parse().map_err(|_| WorkError::NotANumber)?;
+                if name == "swap" { Self::Swap { pages, seconds } } else { Self::Fill { pages, seconds } }
             }
             (Some("peer"), Some(count), None, _) => {
                 Self::Peer { repetitions: count.parse().map_err(|_| WorkError::NotANumber)? }
@@ -72,7 +82,9 @@ impl Work {
             _ => return Err(WorkError::Unknown),
         };
         match work {
-            Self::Swap { pages: 0, .. } | Self::Peer { repetitions: 0 } => Err(WorkError::Zero),
+            Self::Swap { pages: 0, .. } | Self::Fill { pages: 0, .. } | Self::Peer { repetitions: 0 } => {
+                Err(WorkError::Zero)
+            }
             work => Ok(work),
         }
     }
@@ -98,6 +110,7 @@ mod tests {
         let read = Work::from_command_line;
         assert_eq!(read("console=ttyAMA0 bale.work=boot\n"), Ok(Work::Boot));
         assert_eq!(read("bale.work=swap:256M:600"), Ok(Work::Swap { pages: 65536, seconds: 600 }));
+        assert_eq!(read("bale.work=fill:8K:0"), Ok(Work::Fill { pages: 2, seconds: 0 }));
         assert_eq!(read("bale.work=boot bale.work=peer:5 quiet"), Ok(Work::Peer { repetitions: 5 }));
     }
 
@@ -114,6 +127,7 @@ mod tests {
             ("bale.work=swap:1M:-1", WorkError::NotANumber),
             ("bale.work=swap:18446744073709551615G:1", WorkError::NotANumber),
             ("bale.work=swap:4095:1", WorkError::Zero),
+            ("bale.work=fill:0:1", WorkError::Zero),
             ("bale.work=peer:0", WorkError::Zero),
             ("bale.work=peer:é", WorkError::NotANumber),
         ] {

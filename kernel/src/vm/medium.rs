@@ -1,0 +1,93 @@
+//! A swap device with its memory: a block with the slot table and working memory in it, and one for what a large table has beside it.
+
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+use bale_swap::{Scratch, Setup, Tables};
+
+use super::vcpu::SCRATCH;
+use super::{StartError, SwapDevice};
+use crate::memory::frames::{self, Block};
+use crate::memory::{Arena, PAGE_SIZE};
+use crate::pool;
+
+/// A swap device, and what its user works with.
+pub(super) struct Medium {
+    blocks: Blocks,
+    pub(super) device: &'static SwapDevice,
+    pub(super) scratch: &'static mut Scratch,
+    pub(super) page: &'static mut [u8; PAGE_SIZE],
+}
+
+impl Medium {
+    /// A device of so many slots, and what `beside` places in its memory, which lives as long.
+    pub(super) fn new<T>(
+        slots: usize,
+        checksum: bool,
+        setup: Setup,
+        beside: impl FnOnce(&mut Arena) -> Option<T>,
+    ) -> Result<(Self, T), StartError> {
+        let (mut blocks, mut arena) = Blocks::new()?;
+        let place = || {
+            let scratch = arena.place_copy(&SCRATCH)?;
+            let page = arena.place([0; PAGE_SIZE])?;
+            let more = beside(&mut arena)?;
+            let words = arena.place_each(slots, || AtomicU64::new(0))?;
+            let checks = if checksum { slots } else { 0 };
+            let (room, notes) = (size_of::<SwapDevice>() + PAGE_SIZE, slots * 4 + checks * 8);
+            let mut second = if arena.left() < room + notes { Some(blocks.second()?) } else { None };
+            let other = second.as_mut().unwrap_or(&mut arena);
+            let tables = Tables {
+                slots: words,
+                notes: other.place_each(slots, || AtomicU32::new(0))?,
+                checks: other.place_each(checks, || AtomicU64::new(0))?,
+            };
+            Some((arena.place(SwapDevice::new(pool::pool(), tables, setup))?, scratch, page, more))
+        };
+        match place() {
+            Some((device, scratch, page, more)) => Ok((Self { blocks, device, scratch, page }, more)),
+            None => {
+                blocks.release();
+                Err(StartError::SwapTooLarge)
+            }
+        }
+    }
+
+    /// Gives up what the device holds; how many slots held something.
+    pub(super) fn empty(&self) -> usize {
+        // The range is the device's own, so it cannot be refused.
+        self.device.release(0, self.device.slots()).unwrap_or(0)
+    }
+
+    /// Gives its memory back.
+    pub(super) fn release(self) {
+        self.blocks.release();
+    }
+}
+
+/// Addresses of the blocks of a device.
+struct Blocks(heapless::Vec<u64, 2>);
+
+impl Blocks {
+    /// One block, and the arena over it.
+    fn new() -> Result<(Self, Arena), StartError> {
+        let mut blocks = Self(heapless::Vec::new());
+        let arena = blocks.second().ok_or(StartError::OutOfMemory)?;
+        Ok((blocks, arena))
+    }
+
+    /// A further block.
+    fn second(&mut self) -> Option<Arena> {
+        let (arena, address) = Arena::in_block(frames::allocate_block()?);
+        // There is room for two, and a device takes no more.
+        self.0.push(address).ok()?;
+        Some(arena)
+    }
+
+    fn release(self) {
+        for address in self.0 {
+            // SAFETY: taken in `second`, and nobody refers to anything in it any more: the machine's status has forgotten the device, and those
+            // who used it have been waited for.
+            frames::release_block(unsafe { Block::from_address(address) });
+        }
+    }
+}
