@@ -80,6 +80,7 @@ fn device_tree(firmware: &Firmware, address: u64) -> Result<Machine, MachineErro
     let mut machine = Machine::from_dtb(tree)?;
     // The loader brings its own bundle; what the tree reserves stays so, whatever the firmware's map calls it.
     machine.initrd = None;
+    acpi::keep_out(&mut machine)?;
     Ok(machine)
 }
 

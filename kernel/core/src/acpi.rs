@@ -16,7 +16,7 @@ use heapless::{String, Vec};
 
 use crate::device_tree::{Conduit, Machine, Uart};
 
-pub use self::corrections::watched;
+pub use self::corrections::{keep_out, watched};
 pub use self::describe::describe;
 pub use self::table::{Signature, Tables};
 

@@ -1,6 +1,6 @@
 //! Boards whose firmware is known to say something wrong, or to leave something out, by the maker's name in its tables.
 
-use crate::device_tree::{Range, Uart};
+use crate::device_tree::{Machine, MachineError, Range, Uart};
 
 /// What is put right on a board.
 pub(super) struct Correction {
@@ -44,6 +44,16 @@ static KNOWN: &[Correction] = &[
 /// The correction for a maker's machines.
 pub(super) fn of(maker: [u8; 6]) -> Option<&'static Correction> {
     KNOWN.iter().find(|known| known.maker == maker)
+}
+
+/// Adds to a machine that was read from a device tree what its tree forgets to reserve.
+///
+/// # Errors
+/// There is no room for it.
+pub fn keep_out(machine: &mut Machine) -> Result<(), MachineError> {
+    let known = KNOWN.iter().find(|known| known.tree_model == machine.model);
+    let kept = known.map_or(&[][..], |known| known.kept);
+    machine.reserved.extend_from_slice(kept).map_err(|_| MachineError::TooMany("reserved ranges"))
 }
 
 /// Registers of a machine of this name that are worth a look when it behaves strangely; none of those that are not known here.

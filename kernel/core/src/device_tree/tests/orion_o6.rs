@@ -6,6 +6,7 @@ use dtoolkit::memreserve::MemoryReservation;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use super::*;
+use crate::acpi::keep_out;
 
 const SPI: u32 = 0;
 const PPI: u32 = 1;
@@ -208,4 +209,24 @@ fn specifiers_of_other_lengths_are_malformed() {
     let gic = tree.find_node_mut("/soc@0/interrupt-controller@e010000").expect("there");
     gic.property_mut("#interrupt-cells").expect("there").set_value(1_u32);
     assert_eq!(machine(&tree), Err(MachineError::Malformed("#interrupt-cells")));
+}
+
+#[test]
+fn what_firmware_needs_is_kept_also_without_a_reservation() {
+    let mut tree = tree(None);
+    tree.memory_reservations.clear();
+    let mut found = machine(&tree).expect("a machine");
+    let record = 0x83c0_000c;
+    let kept = |found: &Machine| {
+        found.reserved.iter().any(|kept| (kept.base..kept.base + kept.size).contains(&record))
+    };
+    assert!(!kept(&found));
+    keep_out(&mut found).expect("room");
+    assert!(kept(&found));
+    // No other machine is touched, and no range is left out silently.
+    let mut other = Machine::from_dtb(VIRT_12).expect("a machine");
+    keep_out(&mut other).expect("nothing to add");
+    assert!(other.reserved.is_empty());
+    while found.reserved.push(Range { base: 0, size: 1 }).is_ok() {}
+    assert_eq!(keep_out(&mut found), Err(MachineError::TooMany("reserved ranges")));
 }
