@@ -1,13 +1,13 @@
 //! Machines that start as a board does: UEFI firmware, the loader, the very disk image; and what they say of themselves.
 
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::Instant;
 
-use super::Bench;
 use super::matrix::swaps_with;
 use super::report::{Case, Outcome};
+use super::{Bench, MACHINE_LIMIT};
 use crate::cli::{SetupOptions, Tables};
-use crate::machine::{Config, Start};
-use crate::script::Failure;
+use crate::machine::{Config, Event, Machine, Start};
 use crate::{board, run};
 
 pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
@@ -71,9 +71,6 @@ fn follows_config(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
     }
 }
 
-/// Seconds from QEMU's start to the loader's message, on a busy host.
-const LOADER_LIMIT: Duration = Duration::from_secs(30);
-
 /// The loader says what is wrong and where, and the firmware goes on: nothing ends by itself.
 fn refuses_config(bench: &Bench<'_>) -> Result<(), String> {
     let text = |error| format!("{error:#}");
@@ -81,16 +78,21 @@ fn refuses_config(bench: &Bench<'_>) -> Result<(), String> {
     let file = "arguments = \"exec\"\n\ncores = \"four\"\n".to_owned();
     let setup = SetupOptions { yes: true };
     let disk = run::by_uefi(&mut config, bench.built, Tables::Acpi, file, &setup).map_err(text)?;
-    let mut lines = Vec::new();
-    let result = bench.session(&config, "help", LOADER_LIMIT, &mut lines);
-    drop(disk);
-    let said = lines.join("\n");
+    let (sender, events) = mpsc::channel();
+    let machine = Machine::start(&config, sender).map_err(text)?;
+    let started = Instant::now();
+    let mut said = String::new();
     let message = "bale: not started: bale.toml: line 3: it wants a number from 1";
-    match result {
-        Err(Failure::TimedOut(..)) if said.contains(message) => Ok(()),
-        Err(other) => Err(format!("{other}\n{said}")),
-        Ok(_) => Err("it started as if nothing were wrong".into()),
+    while !said.contains(message) {
+        let left = MACHINE_LIMIT.saturating_sub(started.elapsed());
+        match events.recv_timeout(left) {
+            Ok(Event::Serial(bytes)) => said.push_str(&String::from_utf8_lossy(&bytes)),
+            Ok(Event::Input(_)) => {}
+            Ok(Event::SerialEnd) | Err(_) => return Err(format!("it does not say `{message}`:\n{said}")),
+        }
     }
+    drop((machine, disk));
+    Ok(())
 }
 
 /// The report of a board: fenced for an issue, with every core and redistributor.
