@@ -11,7 +11,7 @@ use super::package::Kernel;
 use crate::bundle;
 use crate::pages::{self, PAGE};
 
-/// Pages in the memory of a guest that swaps: enough to differ, and few beside the memory itself.
+/// Pages in the memory of a guest that fills its memory: enough to differ, and few beside the memory itself.
 const SWAP_PAGES: usize = 1024;
 
 /// An archive for work such as `swap:256M:60`.
@@ -23,10 +23,13 @@ pub(crate) fn build(kernel: &Kernel, init: &Path, work: &str, given: Option<&Pat
         _ => &[],
     };
     let pages = match kind {
-        "swap" | "peer" => bundle::read_pages(&given.map_or_else(pages::kept, |path| Ok(path.to_owned()))?)?,
+        "swap" | "fill" | "peer" => {
+            bundle::read_pages(&given.map_or_else(pages::kept, |path| Ok(path.to_owned()))?)?
+        }
         _ => Vec::new(),
     };
-    let pages = if kind == "swap" { &pages[..pages.len().min(SWAP_PAGES * PAGE)] } else { &pages };
+    let pages =
+        if matches!(kind, "swap" | "fill") { &pages[..pages.len().min(SWAP_PAGES * PAGE)] } else { &pages };
     let mut archive = Archive::default();
     ["dev", "proc", "sys", "modules"].iter().for_each(|name| archive.folder(name));
     // The kernel opens it for init, which has no other way to say anything.
