@@ -4,13 +4,13 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bale_arch::entry::{SecondaryBoot, bale_secondary_entry, image_base};
 use bale_arch::{counter, identity, mask, mmu};
-use bale_core::acpi;
 use bale_core::device_tree::{Conduit, MAX_VIRTIO, Machine};
+use bale_core::{acpi, core_kind};
 use heapless::Vec;
 use spin::Once;
 
 use crate::board::Board;
-use crate::cores::MAX_CORES;
+use crate::cores::{Core, MAX_CORES};
 use crate::interrupts::Controller;
 use crate::memory::{PAGE_SIZE, frames, image_sections, map};
 use crate::{
@@ -93,6 +93,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     mask::unmask_serror();
     mask::unmask();
     start_further_cores();
+    rehearse_kinds(machine);
 
     if let Err(error) = bundle::find(machine) {
         stop(board, format_args!("the boot bundle (initrd): {error}"));
@@ -135,6 +136,16 @@ pub fn further_core(index: u64) -> ! {
     cores::set_online();
     mask::unmask_serror();
     task::idle()
+}
+
+/// Cores that the boot arguments call small count as small ones.
+fn rehearse_kinds(machine: &Machine) {
+    match core_kind::called_small(&machine.bootargs) {
+        Ok(small) => {
+            small.iter().filter_map(|index| cores::all().get(usize::from(*index))).for_each(Core::call_small);
+        }
+        Err(wrong) => println!("bale: boot argument small=: {wrong}"),
+    }
 }
 
 fn start_task(name: &'static str, priority: u8, entry: extern "C" fn(u64) -> !) {

@@ -2,9 +2,9 @@
 //!
 //! Drain tasks wake it. It goes on, class by class in short steps, until less than one page in [`SHARE`] could be given back.
 
-use crate::pool;
 use crate::sync::Semaphore;
 use crate::task;
+use crate::{cores, pool};
 
 /// Handles that a drain frees between two calls of the compactor.
 pub const FREED: usize = 1024;
@@ -20,7 +20,10 @@ static CALLS: Semaphore = Semaphore::new(0, 1);
 /// # Panics
 /// Without a free task.
 pub fn start() {
-    assert!(task::spawn("compact", 0, task::COMPACT, compact, 0).is_ok(), "no room for the compactor");
+    assert!(
+        task::spawn("compact", cores::helper_of(0), task::COMPACT, compact, 0).is_ok(),
+        "no room for the compactor"
+    );
 }
 
 /// Much was freed.

@@ -3,8 +3,11 @@
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
+use bale_arch::identity;
 use bale_arch::mask::{self, LONGEST_MASKED_OFFSET, MASKED_SINCE_OFFSET, Masked};
 use bale_arch::vectors::{EMERGENCY_STACK_OFFSET, VCPU_OFFSET};
+
+use bale_core::core_kind::{self, CoreKind};
 
 use crate::memory::stacks;
 
@@ -22,6 +25,8 @@ pub struct Core {
     index: AtomicUsize,
     affinity: AtomicU64,
     online: AtomicBool,
+    /// It is meant for economy ([`CoreKind::Small`]).
+    small: AtomicBool,
     /// Index of the running task.
     pub current_task: AtomicU16,
     /// Priority of the running task.
@@ -71,6 +76,7 @@ impl Core {
             index: AtomicUsize::new(0),
             affinity: AtomicU64::new(0),
             online: AtomicBool::new(false),
+            small: AtomicBool::new(false),
             current_task: AtomicU16::new(0),
             current_priority: AtomicU8::new(0),
             reschedule: AtomicBool::new(false),
@@ -98,6 +104,16 @@ impl Core {
     /// Affinity fields of the core's MPIDR.
     pub fn affinity(&self) -> u64 {
         self.affinity.load(Ordering::Relaxed)
+    }
+
+    /// What the core is meant for; known once it is online.
+    pub fn kind(&self) -> CoreKind {
+        if self.small.load(Ordering::Relaxed) { CoreKind::Small } else { CoreKind::Fast }
+    }
+
+    /// Says that it is a small one.
+    pub fn call_small(&self) {
+        self.small.store(true, Ordering::Relaxed);
     }
 
     /// Sets `lazy_deadline`. On the core itself, with interrupts masked.
@@ -152,6 +168,9 @@ pub fn claim(index: usize) {
 /// This core has everything it needs. Partner: [`Core::online`].
 pub fn set_online() {
     mask::begin_stretch();
+    if CoreKind::from_midr(identity::main_id()) == CoreKind::Small {
+        this_unpinned().call_small();
+    }
     this_unpinned().online.store(true, Ordering::Release);
 }
 
@@ -183,4 +202,10 @@ pub fn all() -> &'static [Core] {
 /// How many cores are online.
 pub fn online() -> usize {
     all().iter().filter(|core| core.online()).count()
+}
+
+/// Where what belongs to a core is done that need not be done on it; see [`core_kind::helper_of`].
+pub fn helper_of(core: usize) -> usize {
+    let online = all().iter().filter(|core| core.online());
+    core_kind::helper_of(core, online.map(|core| (core.index(), core.kind())))
 }

@@ -1,10 +1,14 @@
-//! The drain: one task a core, woken by an interrupt, that gives back what was freed through that core's ring.
+//! The drain: one task for each core, woken by an interrupt, that gives back what was freed through that core's ring.
+//!
+//! Where there are small cores beside fast ones, the rings of the fast ones are drained on the small ones (their home), in turn; elsewhere each core drains its own.
 //!
 //! A push that passes the watermark raises the drain interrupt of its core; the handler wakes the task. What stays
 //! below the watermark is fetched by the task's own timer, so every handle is freed within [`AGE_US`] and two
 //! periods of [`PERIOD_US`] of the last push, as long as the drain gets to run. The timer stands still while the
 //! core is idle and its ring empty: nothing can be pushed there before something else wakes the core. The priority
 //! rises once the ring is half full.
+
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bale_arch::mask;
 use spin::Once;
@@ -23,6 +27,10 @@ const PERIOD_US: u64 = 10_000;
 const AGE_US: u64 = 10_000;
 
 static TASKS: [Lock<Option<TaskId>>; cores::MAX_CORES] = [const { Lock::new(None) }; cores::MAX_CORES];
+/// The core on which each ring is drained.
+static HOMES: [AtomicUsize; cores::MAX_CORES] = [const { AtomicUsize::new(usize::MAX) }; cores::MAX_CORES];
+/// Some ring is drained on another core than its own.
+static PLACED: AtomicBool = AtomicBool::new(false);
 static STARTED: Once<()> = Once::new();
 
 /// Starts a drain task on every core that is online.
@@ -32,16 +40,37 @@ static STARTED: Once<()> = Once::new();
 pub fn start() {
     STARTED.call_once(|| {
         for core in cores::all().iter().filter(|core| core.online()) {
-            let spawned = task::spawn("drain", core.index(), task::DRAIN, drain, core.index() as u64);
+            let home = cores::helper_of(core.index());
+            let spawned = task::spawn("drain", home, task::DRAIN, drain, core.index() as u64);
             assert!(spawned.is_ok(), "no room for a drain task");
             *TASKS[core.index()].lock() = spawned.ok();
+            HOMES[core.index()].store(home, Ordering::Relaxed);
+            PLACED.fetch_or(home != core.index(), Ordering::Relaxed);
         }
     });
 }
 
-/// The drain interrupt: this core's ring has passed its watermark.
+/// The core to interrupt when a core's ring has passed its watermark.
+pub fn home(core: usize) -> usize {
+    // Before the drain tasks are there nobody is woken anyway.
+    match HOMES[core].load(Ordering::Relaxed) {
+        usize::MAX => core,
+        home => home,
+    }
+}
+
+/// The drain interrupt: a ring that is drained here has passed its watermark.
 pub fn on_interrupt() {
-    let task = *TASKS[cores::this_unpinned().index()].lock();
+    let this = cores::this_unpinned().index();
+    wake(this);
+    if PLACED.load(Ordering::Relaxed) {
+        // Whose it was is not said: a task that finds its ring low sleeps on.
+        (0..cores::MAX_CORES).filter(|ring| *ring != this && home(*ring) == this).for_each(wake);
+    }
+}
+
+fn wake(ring: usize) {
+    let task = *TASKS[ring].lock();
     if let Some(task) = task {
         task::unpark(task);
     }
@@ -90,7 +119,12 @@ extern "C" fn drain(core: u64) -> ! {
 
 /// Sleeps until the interrupt or the end of the period; whether the ring has reached its watermark.
 fn wait(core: usize) -> bool {
-    task::park_lazily(clock::from_us(PERIOD_US));
+    if home(core) == core {
+        task::park_lazily(clock::from_us(PERIOD_US));
+    } else {
+        // Pushes happen on another core, whatever this one does.
+        task::park_until(clock::now() + clock::from_us(PERIOD_US));
+    }
     pool::pool().pending(core) >= pool::pool().config().watermark
 }
 

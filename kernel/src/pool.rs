@@ -7,7 +7,7 @@ use spin::Once;
 use zsmalloc::{Config, Error, PinnedCore, Platform, Pool};
 
 use crate::memory::frames;
-use crate::{clock, cores, interrupts};
+use crate::{clock, cores, drain, interrupts};
 
 /// What the pool asks of the kernel.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,7 @@ unsafe impl Platform for Kernel {
     }
 
     fn wake_drain(&self, core: usize) {
-        interrupts::raise(core, interrupts::DRAIN);
+        interrupts::raise(drain::home(core), interrupts::DRAIN);
     }
 
     fn now(&self) -> u64 {

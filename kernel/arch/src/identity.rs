@@ -46,6 +46,11 @@ identity! {
     "ID_AA64ZFR0_EL1" = "S3_0_C0_C4_4";
 }
 
+/// `MIDR_EL1`: who made the core, and which one it is.
+pub fn main_id() -> u64 {
+    read!("midr_el1")
+}
+
 /// `HCR_EL2` as it is now: read first thing, what whoever ran before us left in it.
 pub fn hypervisor_control() -> u64 {
     read!("hcr_el2")

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`device_tree`], [`acpi`] | which memory, cores, interrupt controller, UART and timer a machine has |
 //! | [`handover`], [`boot_config`] | what a boot loader tells the kernel, and what its user tells it |
+//! | [`core_kind`] | which cores are meant for speed, and who helps whom |
 //! | [`exception`] | what a syndrome register says |
 //! | [`schedule`] | which task runs next, which wakes next |
 //! | [`wait`] | who waits for whom: semaphores, mutexes with priority inheritance, event flags |
@@ -26,6 +27,7 @@
 pub mod acpi;
 pub mod boot_config;
 pub mod console;
+pub mod core_kind;
 pub mod device_tree;
 pub mod exception;
 pub mod guest_image;

@@ -210,7 +210,7 @@ impl VmDescription {
             "second" => self.second = Some(copy(value)?),
             "checksum" => self.checksum = switch(value)?,
             "backing" => self.backing = switch(value)?,
-            _ => self.cores = cores(value)?,
+            _ => self.cores = core_list(value)?,
         }
         Ok(())
     }
@@ -241,7 +241,11 @@ fn bytes(value: &str) -> Result<u64, Wrong> {
 }
 
 /// A list of cores with ranges.
-fn cores(value: &str) -> Result<Vec<u8, 16>, Wrong> {
+/// A list of cores such as `1,2,4-7`.
+///
+/// # Errors
+/// It is none, or names more than 16.
+pub fn core_list(value: &str) -> Result<Vec<u8, 16>, Wrong> {
     let mut all = Vec::new();
     for part in value.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

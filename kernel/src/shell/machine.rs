@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use bale_arch::timer;
+use bale_core::core_kind::CoreKind;
 
 use super::{Arguments, Outcome, fail};
 use crate::memory::{frames, image_sections};
@@ -32,7 +33,11 @@ pub(super) fn cores(arguments: &Arguments<'_>) -> Outcome {
     );
     let uptime = clock::now().max(1);
     for core in cores::all() {
-        let state = if core.online() { "online" } else { "off" };
+        let state = match (core.online(), core.kind()) {
+            (false, _) => "off",
+            (true, CoreKind::Fast) => "online",
+            (true, CoreKind::Small) => "small",
+        };
         let idle = core.idle_ticks.load(Ordering::Relaxed) * 100 / uptime;
         println!(
             "{:>4} {:>#10x} {:>7} {:>12} {:>12} {:>7} {:>10} {:>10}",

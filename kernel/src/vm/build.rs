@@ -3,13 +3,15 @@
 //! From the start of memory: the kernel at its text offset, the device tree at the next 2 MiB boundary, the initial RAM
 //! disk at the one after.
 
+use bale_core::core_kind::CoreKind;
 use bale_core::guest_image::GuestImage;
 use bale_core::guest_tree::{GuestTree, RAM};
 use bale_core::vm_description::VmDescription;
 
 use super::memory::GuestMemory;
 use super::{Kind, SLOTS, StartError, abandon, launch, reserve};
-use crate::{bundle, clock, cores, task};
+use crate::cores::{self, MAX_CORES};
+use crate::{bundle, clock, task};
 
 const BOUNDARY: u64 = 2 << 20;
 /// Bytes of a device tree at most.
@@ -117,17 +119,26 @@ pub(super) extern "C" fn restart(argument: u64) -> ! {
     task::exit()
 }
 
+/// Cores for guests that name none: the fast ones, without the first, which is left to the shell and its like.
+fn fast_cores() -> heapless::Vec<usize, MAX_CORES> {
+    let others = cores::all().iter().skip(1).filter(|core| core.online());
+    let fast = others.clone().filter(|core| core.kind() == CoreKind::Fast);
+    let fast: heapless::Vec<usize, MAX_CORES> = fast.map(cores::Core::index).collect();
+    if fast.is_empty() { others.map(cores::Core::index).collect() } else { fast }
+}
+
 /// A core for each virtual CPU.
 fn choose_cores(
     description: &VmDescription,
 ) -> Result<heapless::Vec<usize, { bale_core::vgic::MAX_VCPUS }>, StartError> {
-    let online = cores::all().len();
+    let mut free = fast_cores();
+    if free.is_empty() {
+        let _ = free.push(0);
+    }
     (0..description.vcpus)
         .map(|number| {
             let core = match description.cores.len() {
-                // The first core is left to the shell and its like where there are others.
-                0 if online > 1 => 1 + number % (online - 1),
-                0 => 0,
+                0 => free[number % free.len()],
                 listed => usize::from(description.cores[number % listed]),
             };
             cores::all().get(core).filter(|core| core.online()).map(|_| core).ok_or(StartError::NoSuchCore)

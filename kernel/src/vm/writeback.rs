@@ -2,7 +2,7 @@
 
 use super::{MAX_VMS, store};
 use crate::sync::Semaphore;
-use crate::task;
+use crate::{cores, task};
 
 /// Pages between two looks at whether the machine is still there.
 const STEP: usize = 32;
@@ -14,7 +14,10 @@ static CALLS: Semaphore = Semaphore::new(0, 1);
 /// # Panics
 /// Without a free task.
 pub fn start() {
-    assert!(task::spawn("writeback", 0, task::COMPACT, write_back, 0).is_ok(), "no room for the writeback");
+    assert!(
+        task::spawn("writeback", cores::helper_of(0), task::COMPACT, write_back, 0).is_ok(),
+        "no room for the writeback"
+    );
 }
 
 /// A page found no room.
