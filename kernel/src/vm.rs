@@ -761,7 +761,12 @@ fn ended(index: usize, released: usize, release_ticks: u64) {
         (reason, again)
     };
     if again {
-        slot.status.lock().summary.restarts += 1;
+        {
+            let mut status = slot.status.lock();
+            status.summary.restarts += 1;
+            // Its next life has all of its memory.
+            status.summary.held = None;
+        }
         let core = slot.vcpus[0].core.load(Ordering::Relaxed);
         if task::spawn("vm restart", core, task::VCPU, build::restart, index as u64).is_ok() {
             return;

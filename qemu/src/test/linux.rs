@@ -32,6 +32,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, built: &'a Built, fetched: &'a Fet
         cases.push(case(&format!("vm-boot-{vcpus}"), fetched, move || boots_on_bale(bench, built, vcpus)));
     }
     cases.push(case("vm-held", fetched, || held_on_bale(bench, built)));
+    cases.push(case("vm-held-swap", fetched, || held_and_swaps(bench, built)));
     cases.push(case("vm-swap", fetched, || swaps_on_bale(bench, built)));
     cases.push(case("vm-writeback", fetched, || writes_back(bench, built)));
     cases
@@ -139,16 +140,39 @@ fn held_on_bale(bench: &Bench<'_>, built: &Built) -> Result<(), String> {
     );
     let (figures, text) = on_bale(bench, built, &shape, &commands)?;
     let number = |key| figures.number(key).map_err(|why| format!("{why:#}\n{text}"));
-    let held = |name: &str| {
-        let part = text.split([',', ';']).find_map(|part| part.strip_suffix(name));
-        part.and_then(|part| part.trim().parse::<u64>().ok()).unwrap_or(0)
-    };
+    let held = |name| of_holding(&text, name);
     let good = number("verified_pages")? == 90112
         // What was filled and does not fit went at least once, and came back to be verified.
         && held(" put out") > 24576
         && held(" brought back") > 24576
         && text.lines().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
     if good { Ok(()) } else { Err(text) }
+}
+
+/// The guest swaps, and the hypervisor under it: what its disk copies to and from, rings and buffers, may have been put out.
+fn held_and_swaps(bench: &Bench<'_>, built: &Built) -> Result<(), String> {
+    let shape = Shape {
+        memory: "128M".into(),
+        vcpus: 2,
+        swap: Some("256M".into()),
+        store: Vec::new(),
+        work: "swap:96M:0".into(),
+    };
+    let commands =
+        format!("vm start {NAME}\nvm set {NAME} memory 96M\nvm wait 0\nvm stats 0\ndrain flush; pool");
+    let (figures, text) = on_bale(bench, built, &shape, &commands)?;
+    let number = |key| figures.number(key).map_err(|why| format!("{why:#}\n{text}"));
+    let good = number("verified_pages")? == 24576
+        && number("swapped_in")? > 1000
+        && of_holding(&text, " brought back") > 1_000
+        && text.lines().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
+    if good { Ok(()) } else { Err(text) }
+}
+
+/// A figure of `vm stats` of a held machine; 0 without one.
+fn of_holding(text: &str, name: &str) -> u64 {
+    let part = text.split([',', ';']).find_map(|part| part.strip_suffix(name));
+    part.and_then(|part| part.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Runs commands with a Linux guest of this shape in the bundle; the figures of its init, and all that was said.
