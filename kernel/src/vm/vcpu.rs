@@ -13,6 +13,7 @@ use bale_arch::mask::Masked;
 use bale_arch::mmu;
 use bale_arch::vcpu::{self, Exit, Registers, SimdState, SystemState};
 use bale_core::exception::{Cause, Fault, Syndrome, fault_ipa};
+use bale_core::guest_tree::RAM;
 use bale_core::injection::Exception;
 use bale_core::vgic::{Lists, MAX_VCPUS};
 use bale_swap::{Codec, Scratch, Tables};
@@ -305,6 +306,8 @@ impl Vcpu {
     }
 
     /// Puts pages out, as many as one turn may take.
+    #[cold]
+    #[inline(never)]
     fn squeeze(&mut self) {
         // A guard of its own, since what it guards is used while this virtual CPU's registers are loaded.
         let memory = self.slot.memory.read();
@@ -325,6 +328,8 @@ impl Vcpu {
 
     /// An abort, perhaps for want of a mapping or an access flag: whether the guest can try the same instruction again. A reason if it cannot
     /// go on at all.
+    #[cold]
+    #[inline(never)]
     fn touch(&mut self, fault: Fault, ipa: u64) -> Result<bool, Reason> {
         if !matches!(fault, Fault::Translation(_) | Fault::AccessFlag(_)) {
             return Ok(false);
@@ -486,14 +491,21 @@ impl Vcpu {
             Cause::DataAbort(Fault::External, _) | Cause::InstructionAbort(Fault::External) => {
                 Some(Reason::Hardware)
             }
-            Cause::DataAbort(fault, access) if self.kind == Kind::Full => match self.touch(fault, ipa) {
-                Ok(true) => None,
-                Ok(false) => {
-                    self.data_abort(syndrome, access, ipa, address);
-                    None
+            Cause::DataAbort(fault, _) if self.kind == Kind::Full && ipa >= RAM => {
+                match self.touch(fault, ipa) {
+                    Ok(true) => None,
+                    Ok(false) => {
+                        self.inject(Exception::DataAbort(address));
+                        None
+                    }
+                    Err(reason) => Some(reason),
                 }
-                Err(reason) => Some(reason),
-            },
+            }
+            // Every device is below memory.
+            Cause::DataAbort(_, access) if self.kind == Kind::Full => {
+                self.data_abort(syndrome, access, ipa, address);
+                None
+            }
             Cause::InstructionAbort(fault) if self.kind == Kind::Full => match self.touch(fault, ipa) {
                 Ok(true) => None,
                 Ok(false) => {
