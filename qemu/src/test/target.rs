@@ -9,15 +9,20 @@ use super::{Bench, MACHINE_LIMIT};
 use crate::machine::Config;
 use crate::script::{Failure, Line, Session};
 
-/// One case for each name that the kernel lists.
-pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Result<Vec<Case<'a>>> {
+/// The names that the kernel lists.
+pub(super) fn names(bench: &Bench<'_>) -> Result<Vec<String>> {
     let (lines, status) = bench
         .script(&bench.config(), "selftest --list")
         .map_err(|why| anyhow!("the kernel does not list its tests: {why}"))?;
     let names: Vec<String> =
         lines.into_iter().filter(|line| line.contains("::") && !line.contains(' ')).collect();
     anyhow::ensure!(status == 0 && !names.is_empty(), "the kernel lists no tests");
-    Ok(names
+    Ok(names)
+}
+
+/// One case for each name.
+pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Result<Vec<Case<'a>>> {
+    Ok(names(bench)?
         .into_iter()
         .map(|name| Case {
             name: format!("target::{name}"),

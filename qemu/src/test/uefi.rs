@@ -1,11 +1,11 @@
 //! Machines that start as a board does: UEFI firmware, the loader, the very disk image; and what they say of themselves.
 
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::matrix::swaps_with;
 use super::report::{Case, Outcome};
-use super::{Bench, MACHINE_LIMIT};
+use super::{Bench, MACHINE_LIMIT, target};
 use crate::cli::{SetupOptions, Tables};
 use crate::machine::{Config, Event, Machine, Start};
 use crate::{board, run};
@@ -17,6 +17,8 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         cases.push(Case { name: format!("uefi::{name}_12_cores"), run: Box::new(run) });
         let run = move || Outcome::of(by_uefi(bench, tables, "", reports_firmware));
         cases.push(Case { name: format!("report::by_uefi_{name}"), run: Box::new(run) });
+        let run = move || Outcome::of(by_uefi(bench, tables, "", passes_target_tests));
+        cases.push(Case { name: format!("uefi::{name}_target_tests"), run: Box::new(run) });
     }
     let run = move || Outcome::of(by_uefi(bench, Tables::Acpi, CONFIG, follows_config));
     cases.push(Case { name: "uefi::bale_toml_is_followed".into(), run: Box::new(run) });
@@ -39,6 +41,22 @@ fn by_uefi(bench: &Bench<'_>, tables: Tables, further: &str, check: Check) -> Re
     let outcome = check(bench, &config);
     drop(disk);
     outcome
+}
+
+/// All tests of the target, on one machine since the firmware takes its time. Those of guests come first: they want memory in long pieces, of which
+/// the tests that use it up leave none.
+fn passes_target_tests(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
+    const LIMIT: Duration = Duration::from_secs(300);
+    let mut names = target::names(bench).map_err(|error| format!("{error:#}"))?;
+    names.sort_by_key(|name| !name.starts_with("guests::"));
+    let commands: Vec<String> = names.iter().map(|name| format!("selftest {name}")).collect();
+    let mut lines = Vec::new();
+    let status = bench.session(config, &commands.join("\n"), LIMIT, &mut lines);
+    let passed = |name: &String| lines.contains(&format!("test {name} ... ok"));
+    match (status, names.iter().find(|name| !passed(name))) {
+        (Ok(0), None) => Ok(()),
+        (status, failed) => Err(format!("{status:?}, first without `ok`: {failed:?}\n{}", lines.join("\n"))),
+    }
 }
 
 /// Every key of `bale.toml` beside the arguments. The console is QEMU's own; the others change what is seen.
