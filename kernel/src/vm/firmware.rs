@@ -7,9 +7,22 @@ use super::vcpu::Vcpu;
 use super::{Power, Reason};
 
 /// Answers a firmware call; a reason if it ends the machine.
+#[inline(always)]
 pub(super) fn answer(cpu: &mut Vcpu) -> Option<Reason> {
     let x = &cpu.registers.x;
     match psci::answer(x[0], [x[1], x[2], x[3]]) {
+        Answer::Value(value) => {
+            cpu.registers.x[0] = value;
+            None
+        }
+        answer => act(cpu, answer),
+    }
+}
+
+/// Does what was asked for.
+#[inline(never)]
+fn act(cpu: &mut Vcpu, answer: Answer) -> Option<Reason> {
+    match answer {
         Answer::SystemOff => return Some(Reason::PoweredOff),
         Answer::SystemReset => return Some(Reason::Reset),
         Answer::CpuOff => return off(cpu),

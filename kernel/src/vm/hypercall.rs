@@ -15,9 +15,25 @@ use super::{Reason, firmware};
 use crate::print;
 
 /// Answers the call whose function and arguments are in the guest's registers; a reason if it ends the guest.
+#[inline(always)]
 pub(super) fn answer(cpu: &mut Vcpu) -> Option<Reason> {
-    let [function, first, second] = [cpu.registers.x[0], cpu.registers.x[1], cpu.registers.x[2]];
     // SMCCC: the identifier is w0; the upper half of x0 is not looked at (DEN 0028, 2.5).
+    match cpu.registers.x[0] as u32 {
+        // The shortest of all is answered here and now.
+        VENDOR_REVISION => {
+            (cpu.registers.x[0], cpu.registers.x[1]) = (REVISION_MAJOR, REVISION_MINOR);
+            None
+        }
+        SWAP_OUT | SWAP_IN | SWAP_FREE | SWAP_INFO | CONSOLE_WRITE | REPORT | EXITS | EXIT | VENDOR_UID => {
+            answer_own(cpu)
+        }
+        _ => firmware::answer(cpu),
+    }
+}
+
+#[inline(never)]
+fn answer_own(cpu: &mut Vcpu) -> Option<Reason> {
+    let [function, first, second] = [cpu.registers.x[0], cpu.registers.x[1], cpu.registers.x[2]];
     let results: &[u64] = match function as u32 {
         function @ (SWAP_OUT | SWAP_IN | SWAP_FREE | SWAP_INFO) => &swap(cpu, function, first, second),
         CONSOLE_WRITE => &[console_write(cpu, first, second)],
@@ -25,9 +41,8 @@ pub(super) fn answer(cpu: &mut Vcpu) -> Option<Reason> {
         REPORT => &[INVALID_PARAMETER],
         EXITS => &[SUCCESS, cpu.exits()],
         EXIT => return Some(Reason::Exited(first)),
-        VENDOR_UID => &UID.map(u64::from),
-        VENDOR_REVISION => &[REVISION_MAJOR, REVISION_MINOR],
-        _ => return firmware::answer(cpu),
+        // `VENDOR_UID`: nothing else comes here.
+        _ => &UID.map(u64::from),
     };
     for (register, result) in cpu.registers.x.iter_mut().zip(results) {
         *register = *result;
@@ -36,6 +51,7 @@ pub(super) fn answer(cpu: &mut Vcpu) -> Option<Reason> {
 }
 
 /// A call about the swap device: x0 to x2.
+#[inline(never)]
 fn swap(cpu: &mut Vcpu, function: u32, first: u64, second: u64) -> [u64; 3] {
     let [_, x1, x2, ..] = cpu.registers.x;
     let Some(mut work) = cpu.work.take() else { return [NOT_SUPPORTED, x1, x2] };
@@ -96,6 +112,7 @@ fn status<T>(result: Result<T, SwapError>) -> u64 {
 }
 
 /// Prints a guest's text; what is not printable ASCII becomes a dot, so that a guest cannot speak to the terminal.
+#[inline(never)]
 fn console_write(cpu: &Vcpu, ipa: u64, length: u64) -> u64 {
     let mut bytes = [0; CONSOLE_LIMIT as usize];
     if length > CONSOLE_LIMIT {

@@ -132,6 +132,8 @@ pub(super) struct Vcpu {
     pub(super) registers: Registers,
     /// It turned itself off.
     pub(super) off: bool,
+    /// It has put pages out since its last turn in the guest.
+    squeezed: bool,
     memory: RwLockReadGuard<'static, Option<GuestMemory>>,
     /// A small guest's.
     pub(super) work: Option<Workspace>,
@@ -151,6 +153,7 @@ pub(super) extern "C" fn task(argument: u64) -> ! {
         kind,
         registers: Registers::default(),
         off: false,
+        squeezed: false,
         memory: slot.memory.read(),
         work: None,
         state: PLACES[index][number].0.get().cast(),
@@ -240,7 +243,6 @@ impl Vcpu {
     /// Runs the guest until the virtual CPU goes off or the machine ends.
     fn run(&mut self) {
         let shared = self.shared();
-        let mut squeezed = false;
         loop {
             let masked = Masked::new();
             shared.in_guest.store(true, Ordering::Relaxed);
@@ -259,13 +261,17 @@ impl Vcpu {
                     }
                     continue;
                 }
-                if !squeezed && self.is_over() {
-                    shared.in_guest.store(false, Ordering::Relaxed);
-                    drop(masked);
-                    self.squeeze();
-                    squeezed = true;
-                    continue;
+                if self.is_over() {
+                    // Also after this turn: there may be more to do.
+                    shared.attention.store(true, Ordering::Relaxed);
+                    if !core::mem::replace(&mut self.squeezed, true) {
+                        shared.in_guest.store(false, Ordering::Relaxed);
+                        drop(masked);
+                        self.squeeze();
+                        continue;
+                    }
                 }
+                self.squeezed = false;
                 self.sync();
             }
             // SAFETY: interrupts are masked and this guest's state and tables are loaded.
@@ -275,10 +281,6 @@ impl Vcpu {
             // Only read where there is one, and before another exception can overwrite it.
             let fault = if exit == Exit::Synchronous { faulting_address(syndrome) } else { None };
             shared.in_guest.store(false, Ordering::Relaxed);
-            if core::mem::take(&mut squeezed) {
-                // There may be more to do, after this turn.
-                shared.attention.store(true, Ordering::Relaxed);
-            }
             cores::count(&shared.exits);
             if exit == Exit::Interrupt {
                 // Here and now: no exception of the kernel's own has to be taken for it.
@@ -323,7 +325,6 @@ impl Vcpu {
                 break;
             }
         }
-        self.shared().attention.store(true, Ordering::Relaxed);
     }
 
     /// An abort, perhaps for want of a mapping or an access flag: whether the guest can try the same instruction again. A reason if it cannot
@@ -362,12 +363,17 @@ impl Vcpu {
     }
 
     /// Makes this core's registers this guest's. Interrupts are masked.
+    #[inline(always)]
     fn load(&mut self) {
         let loaded = &LOADED[cores::this_unpinned().index()];
         let other = loaded.load(Ordering::Relaxed);
-        if other == self.state {
-            return;
+        if other != self.state {
+            self.load_in_place_of(other, loaded);
         }
+    }
+
+    #[inline(never)]
+    fn load_in_place_of(&mut self, other: *mut State, loaded: &AtomicPtr<State>) {
         if !other.is_null() {
             // SAFETY: another virtual CPU of this core that was preempted between two turns; it leaves LOADED when it ends.
             let other = unsafe { &mut *other };
@@ -471,12 +477,33 @@ impl Vcpu {
         drop(masked);
     }
 
-    fn handle(&mut self, syndrome: Syndrome, (ipa, address): (u64, u64)) -> Option<Reason> {
+    /// What the guest wants, or has done: a reason if it cannot go on.
+    fn handle(&mut self, syndrome: Syndrome, fault: (u64, u64)) -> Option<Reason> {
         match syndrome.cause() {
             Cause::HypervisorCall => {
                 cores::count(&self.shared().calls);
                 hypercall::answer(self)
             }
+            // Every device is below memory.
+            Cause::DataAbort(cause, access)
+                if self.kind == Kind::Full && cause != Fault::External && fault.0 < RAM =>
+            {
+                self.data_abort(syndrome, access, fault.0, fault.1);
+                None
+            }
+            cause => self.handle_seldom(cause, syndrome, fault),
+        }
+    }
+
+    /// What is no call and no device's register.
+    #[inline(never)]
+    fn handle_seldom(
+        &mut self,
+        cause: Cause,
+        syndrome: Syndrome,
+        (ipa, address): (u64, u64),
+    ) -> Option<Reason> {
+        match cause {
             Cause::SecureMonitorCall => {
                 cores::count(&self.shared().calls);
                 // A trapped SMC returns to itself; HVC returns behind itself.
@@ -491,29 +518,12 @@ impl Vcpu {
             Cause::DataAbort(Fault::External, _) | Cause::InstructionAbort(Fault::External) => {
                 Some(Reason::Hardware)
             }
-            Cause::DataAbort(fault, _) if self.kind == Kind::Full && ipa >= RAM => {
-                match self.touch(fault, ipa) {
-                    Ok(true) => None,
-                    Ok(false) => {
-                        self.inject(Exception::DataAbort(address));
-                        None
-                    }
-                    Err(reason) => Some(reason),
-                }
+            Cause::DataAbort(fault, _) if self.kind == Kind::Full => {
+                self.memory_abort(fault, ipa, Exception::DataAbort(address))
             }
-            // Every device is below memory.
-            Cause::DataAbort(_, access) if self.kind == Kind::Full => {
-                self.data_abort(syndrome, access, ipa, address);
-                None
+            Cause::InstructionAbort(fault) if self.kind == Kind::Full => {
+                self.memory_abort(fault, ipa, Exception::InstructionAbort(address))
             }
-            Cause::InstructionAbort(fault) if self.kind == Kind::Full => match self.touch(fault, ipa) {
-                Ok(true) => None,
-                Ok(false) => {
-                    self.inject(Exception::InstructionAbort(address));
-                    None
-                }
-                Err(reason) => Some(reason),
-            },
             Cause::DataAbort(fault, access) => {
                 let write = access.map_or(syndrome.is_write(), |access| access.write);
                 Some(Reason::from_fault(fault, ipa, write))
@@ -527,7 +537,19 @@ impl Vcpu {
                 self.inject(Exception::Undefined);
                 None
             }
-            Cause::Other(_) => Some(Reason::Unsupported(syndrome)),
+            Cause::HypervisorCall | Cause::Other(_) => Some(Reason::Unsupported(syndrome)),
+        }
+    }
+
+    /// An abort in memory: the page comes back, or the guest is told.
+    fn memory_abort(&mut self, fault: Fault, ipa: u64, exception: Exception) -> Option<Reason> {
+        match self.touch(fault, ipa) {
+            Ok(true) => None,
+            Ok(false) => {
+                self.inject(exception);
+                None
+            }
+            Err(reason) => Some(reason),
         }
     }
 
