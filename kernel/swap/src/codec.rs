@@ -9,9 +9,11 @@
 //!
 //! A codec's encoder and decoder share nothing but the format; none allocates, and every decoder takes any bytes.
 
+mod bits;
 mod bytes;
 mod chains;
 mod deflate;
+mod lengths;
 mod lz4;
 mod page;
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! DEFLATE (RFC 1951) for pages: one block with codes of its own when compressing, any blocks when decompressing; no zlib head, no checksum.
 
-mod bits;
 mod code;
 mod decode;
 mod encode;
-mod lengths;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub(crate) use decode::{Decoder, decompress};
 pub(crate) use encode::{Encoder, compress};

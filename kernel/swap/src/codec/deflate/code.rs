@@ -1,6 +1,7 @@
 //! A canonical code that is decoded: short codes by one look into a table, long ones bit by bit.
 
-use super::{LONGEST, bits::Reader};
+use super::LONGEST;
+use crate::codec::bits::Reader;
 
 /// Bits of a code that the table takes.
 const FAST: usize = 9;

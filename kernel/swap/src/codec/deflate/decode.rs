@@ -1,10 +1,10 @@
 //! Blocks of all three kinds into one page.
 
 use super::{
-    DISTANCES, DISTANCES_USED, END, LITERALS, LITERALS_USED, ORDER, RUNS, bits::Reader, code::Code,
-    distance_of, fixed, length_of,
+    DISTANCES, DISTANCES_USED, END, LITERALS, LITERALS_USED, ORDER, RUNS, code::Code, distance_of, fixed,
+    length_of,
 };
-use crate::device::PAGE_SIZE;
+use crate::{codec::bits::Reader, device::PAGE_SIZE};
 
 /// The codes of a block.
 #[derive(Clone, Copy)]

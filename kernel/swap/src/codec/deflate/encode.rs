@@ -2,10 +2,10 @@
 
 use super::{
     DISTANCES_USED, END, LITERALS_USED, LONGEST, LONGEST_MATCH, LONGEST_RUN, ORDER, RUNS, SHORTEST_MATCH,
-    bits::Writer, distance_of, length_of, lengths,
+    distance_of, length_of, words::words,
 };
 use crate::{
-    codec::{Level, OUTPUT, chains::Chains},
+    codec::{Level, OUTPUT, bits::Writer, chains::Chains, lengths::lengths},
     device::PAGE_SIZE,
 };
 
@@ -31,8 +31,8 @@ struct Words<const N: usize> {
 impl<const N: usize> Words<N> {
     fn new(counts: &[u16; N], longest: usize) -> Self {
         let mut code = Self { lengths: [0; N], words: [0; N] };
-        lengths::lengths(counts, longest, &mut code.lengths);
-        lengths::words(&code.lengths, &mut code.words);
+        lengths(counts, longest, &mut code.lengths);
+        words(&code.lengths, &mut code.words);
         code
     }
 

@@ -10,9 +10,9 @@ use miniz_oxide::{
 use proptest::prelude::{any, proptest};
 use proptest::{collection::vec, test_runner::Config};
 
-use super::{distance_of, length_of, lengths};
+use super::{distance_of, length_of};
 use crate::{
-    codec::{Codec, Level, Scratch, tests::page},
+    codec::{Codec, Level, Scratch, lengths, tests::page},
     device::PAGE_SIZE,
 };
 

@@ -1,12 +1,13 @@
-//! The lengths of a code's words from how often each symbol occurs (Huffman, with two queues), and the words.
+//! The lengths of a code's words from how often each symbol occurs (Huffman, with two queues).
 
-use super::{LITERALS, LONGEST};
+/// Symbols of the largest alphabet.
+const SYMBOLS: usize = 288;
 
 /// Lengths for symbols that occur so often, none above `longest`. At least two symbols get one if any does, so that the code is a complete one.
 #[expect(clippy::cast_possible_truncation, reason = "fewer than 288 symbols, of at most 15 bits")]
-pub(super) fn lengths(counts: &[u16], longest: usize, lengths: &mut [u8]) {
+pub(crate) fn lengths(counts: &[u16], longest: usize, lengths: &mut [u8]) {
     lengths.fill(0);
-    let mut leaves = [(0u32, 0u16); LITERALS];
+    let mut leaves = [(0u32, 0u16); SYMBOLS];
     let mut used = 0;
     for (symbol, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         leaves[used] = (u32::from(*count), symbol as u16);
@@ -23,7 +24,7 @@ pub(super) fn lengths(counts: &[u16], longest: usize, lengths: &mut [u8]) {
     let leaves = &mut leaves[..used];
     leaves.sort_unstable();
     loop {
-        let mut depths = [0u8; 2 * LITERALS];
+        let mut depths = [0u8; 2 * SYMBOLS];
         if depth(leaves, &mut depths) <= longest {
             for ((_, symbol), depth) in leaves.iter().zip(depths) {
                 lengths[usize::from(*symbol)] = depth;
@@ -39,10 +40,10 @@ pub(super) fn lengths(counts: &[u16], longest: usize, lengths: &mut [u8]) {
 
 /// Depths of the leaves, which are sorted, in the tree of least weight; the deepest.
 #[expect(clippy::cast_possible_truncation, reason = "fewer than 576 nodes")]
-fn depth(leaves: &[(u32, u16)], depths: &mut [u8; 2 * LITERALS]) -> usize {
+fn depth(leaves: &[(u32, u16)], depths: &mut [u8; 2 * SYMBOLS]) -> usize {
     let used = leaves.len();
-    let mut weights = [0u32; LITERALS];
-    let mut parents = [0u16; 2 * LITERALS];
+    let mut weights = [0u32; SYMBOLS];
+    let mut parents = [0u16; 2 * SYMBOLS];
     let (mut leaf, mut inner) = (0, 0);
     for node in 0..used - 1 {
         for _ in 0..2 {
@@ -61,21 +62,4 @@ fn depth(leaves: &[(u32, u16)], depths: &mut [u8; 2 * LITERALS]) -> usize {
         deepest = deepest.max(usize::from(depths[node]));
     }
     deepest
-}
-
-/// The code words, the first bit lowest.
-pub(super) fn words(lengths: &[u8], words: &mut [u16]) {
-    let mut next = [0u16; LONGEST + 2];
-    let mut counts = [0u16; LONGEST + 1];
-    for length in lengths.iter().filter(|length| **length > 0) {
-        counts[usize::from(*length)] += 1;
-    }
-    for length in 1..=LONGEST {
-        next[length + 1] = (next[length] + counts[length]) << 1;
-    }
-    for (word, length) in words.iter_mut().zip(lengths).filter(|(_, length)| **length > 0) {
-        let length = usize::from(*length);
-        *word = next[length].reverse_bits() >> (16 - length);
-        next[length] += 1;
-    }
 }

@@ -1,7 +1,7 @@
-//! Bits, the lowest of a byte first.
+//! Bits, the lowest of a byte first: what DEFLATE and Zstandard have in common.
 
 /// Bits that are read.
-pub(super) struct Reader<'b> {
+pub(crate) struct Reader<'b> {
     bytes: &'b [u8],
     /// The next bits, of which `count` are there.
     bits: u64,
@@ -9,7 +9,7 @@ pub(super) struct Reader<'b> {
 }
 
 impl<'b> Reader<'b> {
-    pub(super) const fn new(bytes: &'b [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'b [u8]) -> Self {
         Self { bytes, bits: 0, count: 0 }
     }
 
@@ -27,7 +27,7 @@ impl<'b> Reader<'b> {
 
     /// The next bits, 0 behind the end.
     #[inline(always)]
-    pub(super) fn peek(&mut self) -> u64 {
+    pub(crate) fn peek(&mut self) -> u64 {
         if self.count < 16 {
             self.fill();
         }
@@ -36,7 +36,7 @@ impl<'b> Reader<'b> {
 
     /// Passes over bits that were seen.
     #[inline(always)]
-    pub(super) fn pass(&mut self, count: u32) -> Option<()> {
+    pub(crate) fn pass(&mut self, count: u32) -> Option<()> {
         self.count = self.count.checked_sub(count)?;
         self.bits >>= count;
         Some(())
@@ -44,25 +44,30 @@ impl<'b> Reader<'b> {
 
     /// Takes up to 16 bits as a number.
     #[inline(always)]
-    pub(super) fn take(&mut self, count: u32) -> Option<usize> {
+    pub(crate) fn take(&mut self, count: u32) -> Option<usize> {
         let bits = self.peek() & ((1 << count) - 1);
         self.pass(count)?;
         Some((bits & 0xffff) as usize)
     }
 
     /// Passes over the rest of a byte.
-    pub(super) fn align(&mut self) -> Option<()> {
+    pub(crate) fn align(&mut self) -> Option<()> {
         self.pass(self.count % 8)
     }
 
+    /// Bytes of which no bit was taken.
+    pub(crate) fn left(&self) -> usize {
+        self.bytes.len() + (self.count / 8) as usize
+    }
+
     /// Whether only the rest of the last byte is left, and it is 0.
-    pub(super) fn at_end(&self) -> bool {
+    pub(crate) fn at_end(&self) -> bool {
         self.bytes.is_empty() && self.count < 8 && self.bits == 0
     }
 }
 
 /// Bits that are written.
-pub(super) struct Writer<'b> {
+pub(crate) struct Writer<'b> {
     bytes: &'b mut [u8],
     at: usize,
     bits: u64,
@@ -70,13 +75,13 @@ pub(super) struct Writer<'b> {
 }
 
 impl<'b> Writer<'b> {
-    pub(super) const fn new(bytes: &'b mut [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'b mut [u8]) -> Self {
         Self { bytes, at: 0, bits: 0, count: 0 }
     }
 
     /// Adds up to 16 bits; `None` once there is no room.
     #[inline(always)]
-    pub(super) fn put(&mut self, bits: usize, count: u32) -> Option<()> {
+    pub(crate) fn put(&mut self, bits: usize, count: u32) -> Option<()> {
         self.bits |= (bits as u64) << self.count;
         self.count += count;
         while self.count >= 8 {
@@ -89,7 +94,7 @@ impl<'b> Writer<'b> {
     }
 
     /// Fills the last byte; how many bytes there are.
-    pub(super) fn finish(mut self) -> Option<usize> {
+    pub(crate) fn finish(mut self) -> Option<usize> {
         self.put(0, (8 - self.count) % 8)?;
         Some(self.at)
     }
