@@ -182,9 +182,9 @@ impl fmt::Display for StartError {
             Self::TooMany => write!(f, "{MAX_VMS} machines exist already; `vm list` shows them"),
             Self::NoSuchCore => f.write_str("there is no such core online; `cores` shows them"),
             Self::OutOfMemory => f.write_str("not enough free memory; `mem` shows it"),
-            Self::NoCodec => {
-                f.write_str("there is no codec of that name; known: lz4, lz4hc:1-9, page, deflate:1-9")
-            }
+            Self::NoCodec => f.write_str(
+                "there is no codec of that name; known: lz4, lz4hc:1-9, page, deflate:1-9, zstd:1-9",
+            ),
             Self::NoDisk => f.write_str(
                 "`backing = on` needs a virtio disk that can be written (cargo bale run --backing)",
             ),

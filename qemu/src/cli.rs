@@ -101,7 +101,7 @@ pub(crate) struct GuestOptions {
     /// Swap disk of the guest
     #[arg(long, requires = "guest", value_name = "BYTES", value_parser = amount)]
     pub(crate) swap: Option<String>,
-    /// What packs the pages of its swap disk: page, lz4, lz4hc:1-9, deflate:1-9
+    /// What packs the pages of its swap disk: page, lz4, lz4hc:1-9, deflate:1-9, zstd:1-9
     #[arg(long, requires = "swap", value_name = "CODEC")]
     pub(crate) codec: Option<String>,
     /// What `swap N recompress` at the shell packs them anew with

@@ -9,7 +9,7 @@
 //! | `cmdline` | kernel command line | empty |
 //! | `swap` | bytes of its swap disk | none |
 //! | `quota` | bytes that the swap disk may take in the pool at most | the pool's own limit |
-//! | `codec` | name of a codec, as `page`, `lz4` or `deflate:1` | `page` |
+//! | `codec` | name of a codec, as `page`, `lz4`, `deflate:1` or `zstd:9` | `page` |
 //! | `second` | name of the codec that recompresses them | none |
 //! | `checksum` | `on` for a checksum of each stored page, or `off` | `off` |
 //! | `cores` | physical cores for its virtual CPUs, as `1,2,4-7` | all but the first, in turn |

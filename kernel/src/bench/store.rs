@@ -53,7 +53,7 @@ const LZ4: Subject = Subject {
     ratio: "ratio-lz4",
 };
 /// What idle pages are recompressed with.
-const SECOND: Codec = Codec::Deflate(Level::DEFAULT);
+const SECOND: Codec = Codec::Zstd(Level::DEFAULT);
 
 /// A device over the kernel's pool, in a block of its own.
 struct Bench {

@@ -5,6 +5,7 @@
 //! | `lz4` | LZ4's block format | pages that others are to read |
 //! | `lz4hc:1` to `lz4hc:9` | the same, from a longer search | memory being dearer than time |
 //! | `deflate:1` to `deflate:9` | DEFLATE without a head | the smallest pages that others can read |
+//! | `zstd:1` to `zstd:9` | Zstandard without its magic number | the same, from tables of fractions of bits |
 //! | `page` | our own, see its module | pages of memory |
 //!
 //! A codec's encoder and decoder share nothing but the format; none allocates, and every decoder takes any bytes.
@@ -12,12 +13,14 @@
 mod bits;
 mod bytes;
 mod chains;
+mod copy;
 mod deflate;
 mod lengths;
 mod lz4;
 mod page;
 #[cfg(test)]
 mod tests;
+mod zstd;
 
 use core::fmt;
 
@@ -56,10 +59,12 @@ pub enum Codec {
     Page,
     /// `deflate`: DEFLATE's format (RFC 1951).
     Deflate(Level),
+    /// `zstd`: Zstandard's format (RFC 8878) without its magic number.
+    Zstd(Level),
 }
 
 impl Codec {
-    /// The codec of a name, with its level behind a colon if it has levels: `lz4`, `lz4hc`, `lz4hc:9`, `page`, `deflate:1`.
+    /// The codec of a name, with its level behind a colon if it has levels: `lz4`, `lz4hc`, `lz4hc:9`, `page`, `deflate:1`, `zstd:9`.
     pub fn from_name(name: &str) -> Option<Self> {
         let (name, level) = match name.split_once(':') {
             Some((name, level)) => (name, Some(Level::new(level.parse().ok()?)?)),
@@ -70,6 +75,7 @@ impl Codec {
             ("lz4hc", level) => Some(Self::Lz4Hc(level.unwrap_or(Level::DEFAULT))),
             ("page", None) => Some(Self::Page),
             ("deflate", level) => Some(Self::Deflate(level.unwrap_or(Level::DEFAULT))),
+            ("zstd", level) => Some(Self::Zstd(level.unwrap_or(Level::DEFAULT))),
             _ => None,
         }
     }
@@ -83,6 +89,9 @@ impl Codec {
             Self::Page => page::compress(page, &mut work.words, &mut work.table, buffer),
             Self::Deflate(level) => {
                 deflate::compress(page, level, &mut work.chains, &mut work.encoder, buffer)
+            }
+            Self::Zstd(level) => {
+                zstd::compress(page, level, &mut work.chains, &mut work.zstd_encoder, buffer)
             }
         };
         buffer.get(..length?)
@@ -104,6 +113,7 @@ impl Codec {
             Self::Lz4 | Self::Lz4Hc(_) => lz4::decompress(bytes, page),
             Self::Page => page::decompress(bytes, page),
             Self::Deflate(_) => deflate::decompress(bytes, page, &mut work.decoder),
+            Self::Zstd(_) => zstd::decompress(bytes, page, &mut work.zstd_decoder),
         }
     }
 
@@ -127,6 +137,7 @@ impl fmt::Display for Codec {
             Self::Lz4Hc(Level(level)) => write!(f, "lz4hc:{level}"),
             Self::Page => f.write_str("page"),
             Self::Deflate(Level(level)) => write!(f, "deflate:{level}"),
+            Self::Zstd(Level(level)) => write!(f, "zstd:{level}"),
         }
     }
 }
@@ -139,9 +150,11 @@ pub(crate) struct Work {
     chains: chains::Chains,
     encoder: deflate::Encoder,
     decoder: deflate::Decoder,
+    zstd_encoder: zstd::Encoder,
+    zstd_decoder: zstd::Decoder,
 }
 
-/// One caller's working memory, for every codec: 20 KiB of tables and a compressed page.
+/// One caller's working memory, for every codec: 53 KiB of tables and a compressed page.
 #[derive(Clone, Copy)]
 pub struct Scratch {
     pub(crate) work: Work,
@@ -161,6 +174,8 @@ impl Scratch {
             chains: chains::Chains::new(),
             encoder: deflate::Encoder::new(),
             decoder: deflate::Decoder::new(),
+            zstd_encoder: zstd::Encoder::new(),
+            zstd_decoder: zstd::Decoder::new(),
         };
         Self { work, buffer: [0; OUTPUT] }
     }

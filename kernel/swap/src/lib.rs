@@ -21,6 +21,7 @@
 //! | `codec` | the codecs by name, and a caller's working memory |
 //! | `codec::lz4` | LZ4's block format for pages: the fast and the long search, the decoder |
 //! | `codec::deflate` | DEFLATE: a block of its own codes out, any blocks in |
+//! | `codec::zstd` | Zstandard: a block of its own tables out, any frame of a page in |
 //! | `codec::page` | our own format, made for pages of memory |
 //! | `same` | pages that are one word over and over |
 //! | `statistics` | counters without contention |

@@ -12,8 +12,13 @@ fn config() -> Config {
     Config { ring_capacity: 512, watermark: 128, ..Config::default() }
 }
 
-const CODECS: [Codec; 4] =
-    [Codec::Lz4, Codec::Lz4Hc(Level::DEFAULT), Codec::Page, Codec::Deflate(Level::DEFAULT)];
+const CODECS: [Codec; 5] = [
+    Codec::Lz4,
+    Codec::Lz4Hc(Level::DEFAULT),
+    Codec::Page,
+    Codec::Deflate(Level::DEFAULT),
+    Codec::Zstd(Level::DEFAULT),
+];
 
 fn content(device: &Device<'_, &Host>, slot: usize, scratch: &mut Scratch) -> [u8; PAGE_SIZE] {
     let mut out = POISON;

@@ -45,7 +45,8 @@ fn codec() -> impl Strategy<Value = Codec> {
         Just(Codec::Lz4),
         Just(Codec::Lz4Hc(Level::DEFAULT)),
         Just(Codec::Page),
-        Just(Codec::Deflate(Level::DEFAULT))
+        Just(Codec::Deflate(Level::DEFAULT)),
+        Just(Codec::Zstd(Level::DEFAULT))
     ]
 }
 

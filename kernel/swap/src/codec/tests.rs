@@ -16,7 +16,8 @@ fn codec() -> impl Strategy<Value = Codec> {
     prop_oneof![
         1 => Just(Codec::Lz4),
         1 => level.clone().prop_map(Codec::Lz4Hc),
-        2 => level.prop_map(Codec::Deflate),
+        2 => level.clone().prop_map(Codec::Deflate),
+        3 => level.prop_map(Codec::Zstd),
         4 => Just(Codec::Page),
     ]
 }
@@ -152,7 +153,8 @@ fn names_are_found_again() {
     for codec in [Codec::Lz4, Codec::Page]
         .into_iter()
         .chain(levels.clone().map(Codec::Lz4Hc))
-        .chain(levels.map(Codec::Deflate))
+        .chain(levels.clone().map(Codec::Deflate))
+        .chain(levels.map(Codec::Zstd))
     {
         let name = std::format!("{codec}");
         assert_eq!(Codec::from_name(&name), Some(codec), "{name}");

@@ -1,10 +1,10 @@
 //! The common sequence in blocks of fixed length, all others with care.
 
 use super::{MIN_MATCH, NIBBLE, SHORT};
-use crate::device::PAGE_SIZE;
-
-/// The longest multiple of a period within eight bytes.
-const STRIDES: [usize; 8] = [0, 8, 8, 6, 8, 5, 6, 7];
+use crate::{
+    codec::copy::{copy, repeat},
+    device::PAGE_SIZE,
+};
 
 /// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and what the page holds after `None` is not said.
 pub(crate) fn decompress(mut bytes: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option<()> {
@@ -67,58 +67,6 @@ pub(crate) fn decompress(mut bytes: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option
         repeat(page, at, usize::from(u16::from_le_bytes(*offset)), matched)?;
         at += matched;
     }
-}
-
-/// Copies a block that may overlap its source only if it lies `N` or more behind it.
-#[inline(always)]
-fn copy<const N: usize>(page: &mut [u8; PAGE_SIZE], from: usize, to: usize) -> Option<()> {
-    // One comparison each, behind which the two slices need no other.
-    if from > PAGE_SIZE - N || to > PAGE_SIZE - N {
-        return None;
-    }
-    let block: [u8; N] = *page[from..from + N].first_chunk()?;
-    *page[to..to + N].first_chunk_mut()? = block;
-    Some(())
-}
-
-/// Copies `length` bytes to `at` from `offset` bytes before.
-#[inline(always)]
-fn repeat(page: &mut [u8; PAGE_SIZE], at: usize, offset: usize, length: usize) -> Option<()> {
-    if offset == 0 || offset > at || at + length > PAGE_SIZE {
-        return None;
-    }
-    let (from, end) = (at - offset, at + length);
-    let mut to = at;
-    if offset >= 16 {
-        while to < end && to + 16 <= PAGE_SIZE {
-            copy::<16>(page, to - offset, to)?;
-            to += 16;
-        }
-    } else if at + 8 <= PAGE_SIZE {
-        // A short period: the longest multiple of it that fits eight bytes, over and over.
-        let pattern: [u8; 8] = if offset >= 8 {
-            *page.get(from..)?.first_chunk()?
-        } else {
-            core::array::from_fn(|index| page[from + index % offset])
-        };
-        if offset >= 8 {
-            while to < end && to + 8 <= PAGE_SIZE {
-                copy::<8>(page, to - offset, to)?;
-                to += 8;
-            }
-        } else {
-            let stride = STRIDES[offset];
-            while to < end && to + 8 <= PAGE_SIZE {
-                *page.get_mut(to..)?.first_chunk_mut()? = pattern;
-                to += stride;
-            }
-        }
-    }
-    while to < end {
-        page[to] = page[to - offset];
-        to += 1;
-    }
-    Some(())
 }
 
 /// The bytes of a length that does not fit its nibble.
