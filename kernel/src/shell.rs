@@ -152,10 +152,16 @@ fn run_line(line: &str) -> bool {
     true
 }
 
+static EDITOR: spin::Mutex<LineEditor<LONGEST_LINE, HISTORY>> = spin::Mutex::new(LineEditor::new(PROMPT));
+
 /// The shell's task.
 pub extern "C" fn task(_argument: u64) -> ! {
     let script = boot::has_argument("exec");
-    let mut editor: LineEditor<LONGEST_LINE, HISTORY> = LineEditor::new(PROMPT, !script);
+    // Only this task's, and for good: its stack has better uses.
+    let mut editor = EDITOR.lock();
+    if script {
+        editor.silence();
+    }
     greet();
     run_at_boot();
     if script {

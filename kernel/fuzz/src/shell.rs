@@ -5,7 +5,7 @@ use bale_core::shell::{Event, LineEditor, commands, number, words};
 const LINE: usize = 64;
 
 pub(crate) fn run(bytes: &[u8]) {
-    let mut editor: LineEditor<LINE, 4> = LineEditor::new("> ", true);
+    let mut editor: LineEditor<LINE, 4> = LineEditor::new("> ");
     let mut screen = String::new();
     for byte in bytes {
         let event = editor.feed(*byte, &mut screen);

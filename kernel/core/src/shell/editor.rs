@@ -55,11 +55,11 @@ pub struct LineEditor<const LINE: usize, const HISTORY: usize> {
 }
 
 impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
-    /// An empty line. Without `echo` nothing is written back, as for a script.
-    pub fn new(prompt: &'static str, echo: bool) -> Self {
+    /// An empty line.
+    pub const fn new(prompt: &'static str) -> Self {
         Self {
             prompt,
-            echo,
+            echo: true,
             line: String::new(),
             cursor: 0,
             refused: 0,
@@ -70,6 +70,11 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
             recalled: 0,
             draft: String::new(),
         }
+    }
+
+    /// Writes nothing back from now on, as for a script.
+    pub fn silence(&mut self) {
+        self.echo = false;
     }
 
     /// What was typed.

@@ -15,7 +15,7 @@ fn type_in(editor: &mut Editor, bytes: &[u8]) -> (std::string::String, Event) {
 }
 
 fn edited(bytes: &[u8]) -> std::string::String {
-    let mut editor = Editor::new("> ", true);
+    let mut editor = Editor::new("> ");
     let (_, event) = type_in(&mut editor, bytes);
     assert_eq!(event, Event::Line);
     editor.line().into()
@@ -38,7 +38,7 @@ fn keys() {
 
 #[test]
 fn history_goes_back_and_forth() {
-    let mut editor = Editor::new("> ", true);
+    let mut editor = Editor::new("> ");
     for line in ["one\r", "two\r", "two\r", " \r", "three\r"] {
         type_in(&mut editor, line.as_bytes());
     }
@@ -53,7 +53,8 @@ fn history_goes_back_and_forth() {
 
 #[test]
 fn both_line_ends_count_once() {
-    let mut editor = Editor::new("", false);
+    let mut editor = Editor::new("");
+    editor.silence();
     let mut lines = 0;
     for &byte in b"a\r\nb\nc\r\r\n" {
         lines += usize::from(editor.feed(byte, &mut std::string::String::new()) == Event::Line);
@@ -63,7 +64,7 @@ fn both_line_ends_count_once() {
 
 #[test]
 fn a_long_line_is_refused_whole() {
-    let mut editor = Editor::new("", true);
+    let mut editor = Editor::new("");
     let (_, event) = type_in(&mut editor, &[b'x'; 40]);
     assert_eq!(event, Event::None);
     assert_eq!(editor.refused(), 8);
@@ -74,14 +75,14 @@ fn a_long_line_is_refused_whole() {
 
 #[test]
 fn a_paste_of_ten_kilobytes() {
-    let mut editor = Editor::new("", true);
+    let mut editor = Editor::new("");
     assert_eq!(type_in(&mut editor, &[b'y'; 10_240]).1, Event::None);
     assert_eq!(type_in(&mut editor, b"\n").1, Event::TooLong);
 }
 
 #[test]
 fn control_keys() {
-    let mut editor = Editor::new("", true);
+    let mut editor = Editor::new("");
     assert_eq!(type_in(&mut editor, b"abc\x03").1, Event::Interrupt);
     assert_eq!(editor.line(), "");
     assert_eq!(type_in(&mut editor, b"\x04").1, Event::EndOfFile);
@@ -91,7 +92,7 @@ fn control_keys() {
 #[test]
 fn completion() {
     let names = ["pool", "poweroff", "swap"];
-    let mut editor = Editor::new("> ", true);
+    let mut editor = Editor::new("> ");
     let mut out = std::string::String::new();
     type_in(&mut editor, b"sw");
     editor.complete(names.iter().copied(), &mut out);
@@ -111,7 +112,7 @@ fn completion() {
 fn completion_leaves_out_what_a_line_cannot_hold() {
     let mut out = std::string::String::new();
     let long = "g".repeat(40);
-    let mut editor = Editor::new("", true);
+    let mut editor = Editor::new("");
     type_in(&mut editor, b"g");
     editor.complete(["gu\u{e9}st", long.as_str()].into_iter(), &mut out);
     assert_eq!((editor.line(), editor.refused()), ("g", 0));
@@ -168,7 +169,7 @@ proptest! {
     fn screen_shows_the_line(bytes in proptest::collection::vec(prop_oneof![
         3 => b' '..=b'~', 2 => 0u8..32, 1 => Just(0x7fu8), 1 => Just(0x1bu8), 1 => Just(b'['), 1 => any::<u8>()
     ], 0..300)) {
-        let mut editor = Editor::new("", true);
+        let mut editor = Editor::new("");
         let mut screen = Screen::default();
         for byte in bytes {
             let event = editor.feed(byte, &mut screen);

@@ -7,6 +7,7 @@ mod search;
 mod sequences;
 mod table;
 
+use self::table::Table;
 use crate::{
     codec::{Level, OUTPUT, chains::Chains},
     device::PAGE_SIZE,
@@ -36,6 +37,8 @@ pub(crate) struct Encoder {
     literal_count: usize,
     sequences: [Sequence; PAGE_SIZE / SHORTEST_MATCH],
     sequence_count: usize,
+    /// Of literals' lengths, offsets, matches' lengths.
+    tables: [Table; 3],
 }
 
 impl Encoder {
@@ -45,15 +48,12 @@ impl Encoder {
             literal_count: 0,
             sequences: [Sequence { literals: 0, length: 0, offset: 0 }; PAGE_SIZE / SHORTEST_MATCH],
             sequence_count: 0,
+            tables: [Table::new(); 3],
         }
     }
 
     fn literals(&self) -> &[u8] {
         &self.literals[..self.literal_count]
-    }
-
-    fn sequences(&self) -> &[Sequence] {
-        &self.sequences[..self.sequence_count]
     }
 }
 
@@ -70,7 +70,9 @@ pub(crate) fn compress(
     let out = &mut output[..PAGE_SIZE - 1];
     let (head, out) = out.split_at_mut(HEAD.len() + BLOCK_HEAD);
     let literals = literals::write(encoder.literals(), out)?;
-    let length = literals + sequences::write(encoder.sequences(), out.get_mut(literals..)?)?;
+    let Encoder { sequences, sequence_count, tables, .. } = encoder;
+    let sequences = &sequences[..*sequence_count];
+    let length = literals + sequences::write(sequences, tables, out.get_mut(literals..)?)?;
     let block = (length as u32) << 3 | 2 << 1 | 1;
     head[..HEAD.len()].copy_from_slice(&HEAD);
     head[HEAD.len()..].copy_from_slice(&block.to_le_bytes()[..BLOCK_HEAD]);

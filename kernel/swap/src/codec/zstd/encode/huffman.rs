@@ -100,7 +100,8 @@ fn states(weights: &[u8], out: &mut [u8; CODED]) -> Option<usize> {
     let distribution = (SMALLEST_LOG..=WEIGHTS_LOG)
         .filter_map(|log| share(&counts, log))
         .min_by_key(|distribution| cost(&counts, distribution))?;
-    let table = Table::new(&distribution);
+    let mut table = Table::new();
+    table.set(&distribution);
     let mut description = Writer::new(out);
     distribution.write(&mut description)?;
     let at = description.finish()?;

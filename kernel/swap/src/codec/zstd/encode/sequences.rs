@@ -36,21 +36,24 @@ fn codes(sequence: &Sequence) -> [usize; 3] {
     ]
 }
 
-/// Chooses the table for symbols that occur so often and writes its description; its mode, and how long that is.
+/// Chooses the table for symbols that occur so often and writes its description; its mode, and how long that is. In a frame of its own, since stacks
+/// are short where this runs.
+#[inline(never)]
 #[expect(clippy::cast_possible_truncation, reason = "53 symbols, 80 bytes")]
-fn choose(counts: &[u16; SYMBOLS], kind: &Kind, out: &mut [u8]) -> Option<(Table, u8, usize)> {
+fn choose(counts: &[u16; SYMBOLS], kind: &Kind, table: &mut Table, out: &mut [u8]) -> Option<(u8, usize)> {
     let mut used = counts.iter().enumerate().filter(|(_, count)| **count > 0);
     let (symbol, _) = used.next()?;
     let (cells, log) = kind.predefined;
     let predefined = Distribution::of(cells, log);
     let known = cost(counts, &predefined);
     if used.next().is_none() {
-        return if known.is_some_and(|known| known <= 8 * BIT) {
-            Some((Table::new(&predefined), 0, 0))
-        } else {
-            *out.first_mut()? = symbol as u8;
-            Some((Table::one(symbol), 1, 1))
-        };
+        if known.is_some_and(|known| known <= 8 * BIT) {
+            table.set(&predefined);
+            return Some((0, 0));
+        }
+        *out.first_mut()? = symbol as u8;
+        table.set_one(symbol);
+        return Some((1, 1));
     }
     let mut best = known.map(|known| (known, None));
     let mut best_length = 0;
@@ -69,14 +72,21 @@ fn choose(counts: &[u16; SYMBOLS], kind: &Kind, out: &mut [u8]) -> Option<(Table
         }
     }
     match best?.1 {
-        None => Some((Table::new(&predefined), 0, 0)),
-        Some(distribution) => Some((Table::new(&distribution), 2, best_length)),
+        None => {
+            table.set(&predefined);
+            Some((0, 0))
+        }
+        Some(distribution) => {
+            table.set(&distribution);
+            Some((2, best_length))
+        }
     }
 }
 
 /// Writes the sequences; how many bytes they are. `None` if there is no room.
+#[inline(never)]
 #[expect(clippy::cast_possible_truncation, reason = "at most 1024 sequences")]
-pub(super) fn write(sequences: &[Sequence], out: &mut [u8]) -> Option<usize> {
+pub(super) fn write(sequences: &[Sequence], tables: &mut [Table; 3], out: &mut [u8]) -> Option<usize> {
     let count = sequences.len();
     let mut at = if count < 128 {
         *out.first_mut()? = count as u8;
@@ -95,15 +105,13 @@ pub(super) fn write(sequences: &[Sequence], out: &mut [u8]) -> Option<usize> {
     let modes = at;
     *out.get_mut(modes)? = 0;
     at += 1;
-    let mut table = |counts: &[u16; SYMBOLS], kind: &Kind, shift: u32| {
-        let (table, mode, length) = choose(counts, kind, out.get_mut(at..)?)?;
+    let kinds = [(&codes::LITERALS, 6), (&codes::OFFSETS, 4), (&codes::MATCHES, 2)];
+    for ((table, counts), (kind, shift)) in tables.iter_mut().zip(&counts).zip(kinds) {
+        let (mode, length) = choose(counts, kind, table, out.get_mut(at..)?)?;
         *out.get_mut(modes)? |= mode << shift;
         at += length;
-        Some(table)
-    };
-    let literals = table(&counts[0], &codes::LITERALS, 6)?;
-    let offsets = table(&counts[1], &codes::OFFSETS, 4)?;
-    let matches = table(&counts[2], &codes::MATCHES, 2)?;
+    }
+    let [literals, offsets, matches] = tables;
 
     let mut writer = Writer::new(out.get_mut(at..)?);
     let [literal, offset, length] = codes(last);

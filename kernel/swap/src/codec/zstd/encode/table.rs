@@ -9,6 +9,7 @@ use crate::codec::{
 const CELLS: usize = 512;
 
 /// For each symbol the states that have it.
+#[derive(Clone, Copy)]
 pub(super) struct Table {
     log: u32,
     counts: [u16; SYMBOLS],
@@ -18,32 +19,35 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// No symbol's.
+    pub(super) const fn new() -> Self {
+        Self { log: 0, counts: [0; SYMBOLS], starts: [0; SYMBOLS], states: [0; CELLS] }
+    }
+
+    /// Becomes the table of a distribution.
     #[expect(clippy::cast_possible_truncation, reason = "at most 512 states")]
-    pub(super) fn new(distribution: &Distribution) -> Self {
-        let mut table =
-            Self { log: distribution.log, counts: [0; SYMBOLS], starts: [0; SYMBOLS], states: [0; CELLS] };
+    pub(super) fn set(&mut self, distribution: &Distribution) {
+        self.log = distribution.log;
         let mut sum = 0;
         for (symbol, cells) in distribution.cells.iter().enumerate() {
-            table.counts[symbol] = cells.unsigned_abs();
-            table.starts[symbol] = sum;
+            self.counts[symbol] = cells.unsigned_abs();
+            self.starts[symbol] = sum;
             sum += cells.unsigned_abs();
         }
         let mut symbols = [0u8; CELLS];
         distribution.spread(|at, symbol| symbols[at] = symbol as u8);
-        let mut next = table.starts;
+        let mut next = self.starts;
         for (state, symbol) in symbols[..1 << distribution.log].iter().enumerate() {
             let place = &mut next[usize::from(*symbol)];
-            table.states[usize::from(*place)] = state as u16;
+            self.states[usize::from(*place)] = state as u16;
             *place += 1;
         }
-        table
     }
 
-    /// Table of one symbol.
-    pub(super) const fn one(symbol: usize) -> Self {
-        let mut counts = [0; SYMBOLS];
-        counts[symbol] = 1;
-        Self { log: 0, counts, starts: [0; SYMBOLS], states: [0; CELLS] }
+    /// Becomes the table of one symbol.
+    pub(super) fn set_one(&mut self, symbol: usize) {
+        *self = Self::new();
+        self.counts[symbol] = 1;
     }
 
     /// The state to begin with, which is the last that is read.
