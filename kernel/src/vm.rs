@@ -334,6 +334,8 @@ struct Slot {
     console: console::Console,
     /// Callers that work on its swap device.
     store_users: AtomicUsize,
+    /// Whoever asked for its end does not wait: it is told on the terminal.
+    told: AtomicBool,
 }
 
 static SLOTS: [Slot; MAX_VMS] = [const { Slot::new() }; MAX_VMS];
@@ -365,6 +367,7 @@ impl Slot {
             devices: devices::Devices::new(),
             console: console::Console::new(),
             store_users: AtomicUsize::new(0),
+            told: AtomicBool::new(false),
         }
     }
 
@@ -616,6 +619,34 @@ pub fn kill(index: usize) -> bool {
     true
 }
 
+/// As [`kill`], for who does not wait for the end: that is told on the terminal when it comes, and when the drain is done.
+pub fn stop(index: usize) -> bool {
+    let Some(slot) = SLOTS.get(index) else { return false };
+    // Relaxed: ordered by the request's own release and acquire.
+    slot.told.store(true, Ordering::Relaxed);
+    let runs = kill(index);
+    if !runs {
+        slot.told.store(false, Ordering::Relaxed);
+    }
+    runs
+}
+
+/// How long the drain may take before it is said that it does.
+const DRAIN_LIMIT_US: u64 = 10_000_000;
+
+/// A task that tells of a machine's end: its number, and above 8 bits the slots released.
+extern "C" fn tell_end(argument: u64) -> ! {
+    let (index, released) = (argument & 0xff, argument >> 8);
+    let start = clock::now();
+    crate::println!("vm {index} has stopped, {released} slots released");
+    if crate::drain::wait_until_quiet(DRAIN_LIMIT_US) {
+        crate::println!("vm {index}: the drain is done, {} us later", clock::to_us(clock::now() - start));
+    } else {
+        crate::println!("vm {index}: the drain is not done after {} s", DRAIN_LIMIT_US / 1_000_000);
+    }
+    task::exit()
+}
+
 /// Lets a machine stand still, or go on; false if none runs there or it does so already. Its virtual counter goes on.
 pub fn pause(index: usize, still: bool) -> bool {
     let Some(slot) = SLOTS.get(index) else { return false };
@@ -770,6 +801,12 @@ fn ended(index: usize, released: usize, release_ticks: u64) {
         let core = slot.vcpus[0].core.load(Ordering::Relaxed);
         if task::spawn("vm restart", core, task::VCPU, build::restart, index as u64).is_ok() {
             return;
+        }
+    }
+    if slot.told.swap(false, Ordering::Relaxed) {
+        let what = index as u64 | (released as u64) << 8;
+        if task::spawn("vm end", cores::helper_of(0), task::LOG, tell_end, what).is_err() {
+            defmt::warn!("no room for a task that tells of the end of vm {}", index as u32);
         }
     }
     settle(index, reason);

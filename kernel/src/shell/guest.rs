@@ -31,7 +31,7 @@ pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
             let Some(summary) = vm::wait(index) else { return fail(format_args!("vm {index} is gone")) };
             show_run(&summary, before)
         }
-        ["stop", number] => end(number),
+        ["stop", number] => stop(number),
         ["pause", number] => pause(number, true),
         ["resume", number] => pause(number, false),
         ["console", number] => console(slot(number)?),
@@ -95,6 +95,18 @@ fn hold(name: &str, size: &str) -> Outcome {
 }
 
 /// Ends a machine and waits until it has.
+/// `vm stop`: asks, and does not wait; what became of it is said when everything is back.
+fn stop(number: &str) -> Outcome {
+    let index = slot(number)?;
+    let asked = clock::now();
+    if !vm::stop(index) {
+        return fail(format_args!("vm {number} does not run"));
+    }
+    println!("vm {index} is asked to stop, after {} us", clock::to_us(clock::now() - asked));
+    Ok(())
+}
+
+/// `vm kill`: waits for the end.
 fn end(number: &str) -> Outcome {
     let index = slot(number)?;
     if !vm::kill(index) {

@@ -118,7 +118,7 @@ fn restarts(bench: &Bench<'_>) -> Result<(), String> {
     // How long a restart takes is the host's business: looks later and later.
     while begun.elapsed() + Duration::from_secs(10) < MACHINE_LIMIT {
         let command = format!(
-            "vm start again; {}; vm stats 0; vm stop 0; vm run good; vm run good",
+            "vm start again; {}; vm stats 0; vm kill 0; vm run good; vm run good",
             "tasks; ".repeat(pause)
         );
         let (lines, status) = script(bench, "restarts", &descriptions, &command)?;

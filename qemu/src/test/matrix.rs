@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use super::Bench;
 use super::report::{Case, Outcome};
+use super::{Bench, MACHINE_LIMIT};
 use crate::machine::{Config, Start};
 use crate::script::Failure;
 use crate::workspace;
@@ -34,6 +34,10 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
     cases.push(Case {
         name: "shape::small_cores_drain_for_fast_ones".into(),
         run: Box::new(|| Outcome::of(small_cores_drain(bench))),
+    });
+    cases.push(Case {
+        name: "vm::stop_tells_later".into(),
+        run: Box::new(|| Outcome::of(stops_later(bench))),
     });
     cases.push(Case {
         name: "limit::a_machine_that_hangs_is_ended".into(),
@@ -107,6 +111,25 @@ fn small_cores_drain(bench: &Bench<'_>) -> Result<(), String> {
     let counts: Vec<u64> = counts.unwrap_or_default();
     let small = counts.iter().skip(1).take(4).sum::<u64>();
     if small > 0 && small == counts.iter().sum::<u64>() { Ok(()) } else { Err(lines.join("\n")) }
+}
+
+/// `vm stop` asks and goes on; the end, and that the drain is done, are told when they come.
+fn stops_later(bench: &Bench<'_>) -> Result<(), String> {
+    let endless = "vm start --mode 5\nvm stop 0\nvm wait 0\nvm stop 0\nvm run";
+    let mut lines = Vec::new();
+    let status = bench.session(&bench.config(), endless, MACHINE_LIMIT, &mut lines);
+    let place = |text: &str| lines.iter().position(|line| line.contains(text));
+    let told = [
+        place("vm 0 is asked to stop"),
+        place("vm 0 has stopped, 0 slots released"),
+        place("the drain is done"),
+    ];
+    let refused = place("vm 0 does not run").is_some() && status.as_ref().is_ok_and(|status| *status != 0);
+    if refused && told.iter().all(Option::is_some) && told.is_sorted() {
+        Ok(())
+    } else {
+        Err(lines.join("\n"))
+    }
 }
 
 fn words(words: &[&str]) -> Vec<String> {
