@@ -28,6 +28,12 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
     };
     shape("gic_v4", |config| config.gic = 4);
     shape("8_gib", |config| config.memory = "8G".into());
+    // Two ranges of memory in the tables, of two nodes.
+    shape("numa", |config| {
+        let half = "memory-backend-ram,size=512M,id";
+        config.extra = words(&["-numa", "node,memdev=a", "-numa", "node,memdev=b"]);
+        config.extra.extend(["a", "b"].into_iter().flat_map(|id| ["-object".into(), format!("{half}={id}")]));
+    });
     shape("cpu_max", |config| config.extra = words(&["-cpu", "max"]));
     shape("cpu_a76", |config| config.extra = words(&["-cpu", "cortex-a76"]));
     shape("firmware_at_el3", |config| config.extra = words(&["-machine", "secure=on"]));
