@@ -10,7 +10,7 @@ use super::{SLOTS, Slot, SwapCache, SwapDevice, writeback};
 use crate::sync::Mutex;
 use crate::{clock, pool, task};
 
-/// Between two looks at whether the last user has left.
+/// Between two looks at whether the last user has left, or another reader is done.
 const PATIENCE_US: u64 = 100;
 
 /// Working memory of who recompresses or writes back; one at a time.
@@ -67,8 +67,22 @@ impl Store {
         (self.device.statistics(), to_disk)
     }
 
-    /// Reads a page, from wherever it is.
+    /// Reads a page, from wherever it is. One that is being copied out by a task that was preempted is waited for.
     pub(super) fn read(
+        &self,
+        slot: usize,
+        page: &mut [u8; PAGE_SIZE],
+        scratch: &mut Scratch,
+    ) -> Result<(), SwapError> {
+        loop {
+            match self.try_read(slot, page, scratch) {
+                Err(SwapError::Busy) => task::sleep_until(clock::now() + clock::from_us(PATIENCE_US)),
+                done => return done,
+            }
+        }
+    }
+
+    fn try_read(
         &self,
         slot: usize,
         page: &mut [u8; PAGE_SIZE],
