@@ -11,6 +11,7 @@
 //! | [`devices`], [`console`], [`disk`] | the device bus; the guest's console; its swap disk |
 //! | [`writeback`] | cold pages from it to the disk behind it |
 //! | [`medium`], [`store`] | a swap device with its memory; a machine's swap device for others than the guest |
+//! | [`ending`], [`reasons`] | how a machine ends; why it did, or was not started |
 //! | [`hypercall`], [`firmware`] | calls: Bale's own for small guests; PSCI and SMCCC |
 //!
 //! A machine ends for a [`Reason`]; nothing that a guest does ends more than that guest. When it ends, everything it
@@ -25,24 +26,22 @@ mod console;
 mod delivery;
 mod devices;
 mod disk;
+mod ending;
 mod firmware;
 mod held;
 mod hypercall;
 mod medium;
 mod memory;
+mod reasons;
 pub mod store;
 mod trap;
 mod vcpu;
 pub mod writeback;
 
-use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bale_abi::{GuestInfo, INFO_MAGIC, RAM_SIZE, mode, report};
-use bale_core::exception::{Fault, Syndrome};
-use bale_core::guest_image::ImageError;
 use bale_core::vgic::{MAX_VCPUS, Vgic};
-use bale_core::vm_description::DescriptionError;
 use bale_swap::{Codec, Statistics};
 use heapless::String;
 use spin::rwlock::RwLock;
@@ -52,13 +51,16 @@ use crate::pool::Kernel;
 use crate::sync::Lock;
 use crate::task::{self, TaskId};
 use crate::{bundle, clock, cores};
+use ending::{ended, forget_device, note_holding, release_memory, settle};
 use memory::GuestMemory;
 use store::Store;
 
 pub use build::start_described;
 pub use console::{attach, detach, send};
 pub use delivery::{on_maintenance, on_virtual_timer};
+pub use ending::{kill, stop, wait};
 pub use held::Holding;
+pub use reasons::{HoldError, LEAST_HELD, Reason, StartError};
 pub use trap::learn_identification;
 pub(crate) use vcpu::SCRATCH;
 
@@ -72,131 +74,6 @@ pub const MAX_VMS: usize = 4;
 
 /// A guest's name; what does not fit is cut.
 pub type Name = String<24>;
-
-/// Why a machine ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// It called EXIT with this status.
-    Exited(u64),
-    /// It turned itself off through PSCI.
-    PoweredOff,
-    /// It asked for a restart through PSCI, and has no description or could not be started anew.
-    Reset,
-    /// `vm kill` or `vm stop`.
-    Killed,
-    /// It touched what is not its own: address, and whether it wrote.
-    StrayAccess(u64, bool),
-    /// It wrote to memory it may only read.
-    ReadOnly(u64),
-    /// It fetched an instruction from what is not its own.
-    StrayFetch(u64),
-    /// It did something that Bale offers to no guest.
-    Unsupported(Syndrome),
-    /// The hardware reported an error while it ran.
-    Hardware,
-    /// What was put out of its memory at this address cannot be read back.
-    MemoryLost(u64),
-    /// There was no memory for its swap device.
-    NoWorkspace,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exited(status) => write!(f, "exited with status {status}"),
-            Self::PoweredOff => f.write_str("powered off"),
-            Self::Reset => f.write_str("asked for a restart"),
-            Self::Killed => f.write_str("killed"),
-            Self::StrayAccess(ipa, true) => write!(f, "stopped: wrote to {ipa:#x}, which it has not"),
-            Self::StrayAccess(ipa, false) => write!(f, "stopped: read from {ipa:#x}, which it has not"),
-            Self::ReadOnly(ipa) => write!(f, "stopped: wrote to {ipa:#x}, which it may only read"),
-            Self::StrayFetch(ipa) => write!(f, "stopped: ran into {ipa:#x}, which it has not"),
-            Self::Unsupported(syndrome) => write!(f, "stopped: {syndrome}"),
-            Self::Hardware => f.write_str("stopped: SError"),
-            Self::MemoryLost(ipa) => write!(f, "stopped: its page at {ipa:#x} cannot be read back"),
-            Self::NoWorkspace => f.write_str("not started: no memory for its swap device"),
-        }
-    }
-}
-
-impl Reason {
-    fn from_fault(fault: Fault, ipa: u64, write: bool) -> Self {
-        match fault {
-            Fault::Permission(_) if write => Self::ReadOnly(ipa),
-            _ => Self::StrayAccess(ipa, write),
-        }
-    }
-}
-
-/// Why no machine was started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartError {
-    /// The bundle holds no such guest.
-    NoSuchGuest,
-    /// The bundle holds no pages.
-    NoPages,
-    /// The image cannot be started.
-    Image(ImageError),
-    /// The image does not fit into the guest's memory.
-    ImageTooLarge,
-    /// The description is wrong.
-    Description(DescriptionError),
-    /// The bundle holds no file of the name that the description gives for the kernel.
-    NoKernel,
-    /// The same for the initial RAM disk.
-    NoInitrd,
-    /// The initial RAM disk does not fit into the guest's memory beside its kernel.
-    InitrdTooLarge,
-    /// No task or stack is free for a virtual CPU.
-    NoTask,
-    /// All [`MAX_VMS`] are in use.
-    TooMany,
-    /// There is no such core.
-    NoSuchCore,
-    /// Not enough free memory.
-    OutOfMemory,
-    /// There is no codec of the name that the description gives.
-    NoCodec,
-    /// The swap disk has more slots than its table has room for.
-    SwapTooLarge,
-    /// It wants a disk behind its swap device, and there is none.
-    NoDisk,
-    /// The disk has no room for its swap device.
-    DiskFull,
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSuchGuest => f.write_str("the bundle holds no such guest (start with `cargo bale run`)"),
-            Self::NoPages => f.write_str("the bundle holds no pages (start with `cargo bale run`)"),
-            Self::Image(error) => write!(f, "the image cannot be started: {error}"),
-            Self::ImageTooLarge => f.write_str("the image does not fit into the guest's memory"),
-            Self::Description(error) => write!(f, "its description: {error}"),
-            Self::NoKernel => f.write_str("the bundle has no file of the kernel's name"),
-            Self::NoInitrd => f.write_str("the bundle has no file of the initrd's name"),
-            Self::InitrdTooLarge => {
-                f.write_str("the initrd does not fit into the guest's memory beside its kernel")
-            }
-            Self::NoTask => f.write_str("no task is free for its virtual CPUs; `tasks` shows them"),
-            Self::TooMany => write!(f, "{MAX_VMS} machines exist already; `vm list` shows them"),
-            Self::NoSuchCore => f.write_str("there is no such core online; `cores` shows them"),
-            Self::OutOfMemory => f.write_str("not enough free memory; `mem` shows it"),
-            Self::NoCodec => f.write_str(
-                "there is no codec of that name; known: lz4, lz4hc:1-9, page, deflate:1-9, zstd:1-9",
-            ),
-            Self::NoDisk => f.write_str(
-                "`backing = on` needs a virtio disk that can be written (cargo bale run --backing)",
-            ),
-            Self::DiskFull => {
-                f.write_str("the disk behind the store has no room for another swap device of that size")
-            }
-            Self::SwapTooLarge => {
-                f.write_str("the swap disk is too large: 960 MiB at most, 640 MiB with checksums")
-            }
-        }
-    }
-}
 
 /// What a machine is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -540,21 +417,6 @@ fn abandon(index: usize, error: StartError) -> StartError {
     error
 }
 
-/// From a machine's last task: the figures of what it was held to are kept.
-fn note_holding(index: usize) {
-    let holding = SLOTS[index].memory.read().as_ref().and_then(GuestMemory::holding);
-    SLOTS[index].status.lock().summary.held =
-        holding.map(|last| Holding { resident: 0, stored: 0, stored_bytes: 0, ..last });
-}
-
-/// Takes the memory from a machine whose last task is ending, and gives it back.
-fn release_memory(index: usize) {
-    let memory = SLOTS[index].memory.write().take();
-    if let Some(memory) = memory {
-        memory.release();
-    }
-}
-
 /// Slots of a swap device: room for every page, and a quarter more.
 fn device_slots(pages: usize) -> usize {
     pages + pages / 4
@@ -609,44 +471,6 @@ fn reserve(guest: &str, cores: &[usize], memory: u64, kind: Kind) -> Option<usiz
     None
 }
 
-/// Asks a machine to end; false if none runs there. It ends at its next exit, which the request forces.
-pub fn kill(index: usize) -> bool {
-    let Some(slot) = SLOTS.get(index) else { return false };
-    if !matches!(slot.status.lock().summary.state, State::Running | State::Paused) {
-        return false;
-    }
-    slot.finish(Reason::Killed);
-    true
-}
-
-/// As [`kill`], for who does not wait for the end: that is told on the terminal when it comes, and when the drain is done.
-pub fn stop(index: usize) -> bool {
-    let Some(slot) = SLOTS.get(index) else { return false };
-    // Relaxed: ordered by the request's own release and acquire.
-    slot.told.store(true, Ordering::Relaxed);
-    let runs = kill(index);
-    if !runs {
-        slot.told.store(false, Ordering::Relaxed);
-    }
-    runs
-}
-
-/// How long the drain may take before it is said that it does.
-const DRAIN_LIMIT_US: u64 = 10_000_000;
-
-/// A task that tells of a machine's end: its number, and above 8 bits the slots released.
-extern "C" fn tell_end(argument: u64) -> ! {
-    let (index, released) = (argument & 0xff, argument >> 8);
-    let start = clock::now();
-    crate::println!("vm {index} has stopped, {released} slots released");
-    if crate::drain::wait_until_quiet(DRAIN_LIMIT_US) {
-        crate::println!("vm {index}: the drain is done, {} us later", clock::to_us(clock::now() - start));
-    } else {
-        crate::println!("vm {index}: the drain is not done after {} s", DRAIN_LIMIT_US / 1_000_000);
-    }
-    task::exit()
-}
-
 /// Lets a machine stand still, or go on; false if none runs there or it does so already. Its virtual counter goes on.
 pub fn pause(index: usize, still: bool) -> bool {
     let Some(slot) = SLOTS.get(index) else { return false };
@@ -661,37 +485,6 @@ pub fn pause(index: usize, still: bool) -> bool {
     slot.paused.store(still, Ordering::Release);
     slot.kick_all();
     true
-}
-
-/// Why a machine is not held to what was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HoldError {
-    /// No machine runs there.
-    NotRunning,
-    /// It is a small guest's.
-    Small,
-    /// Less than [`LEAST_HELD`] or more than the machine has, which is given.
-    OutOfRange(u64),
-    /// There is no memory for the store's table, or it is too large for one.
-    NoStore,
-}
-
-/// Bytes that a machine cannot be held below: what its virtual CPUs need at the same time fits in many times over.
-pub const LEAST_HELD: u64 = 4 << 20;
-
-impl fmt::Display for HoldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotRunning => f.write_str("it does not run"),
-            Self::Small => f.write_str("only a machine with a description can be held"),
-            Self::OutOfRange(most) => {
-                write!(f, "it can be held to {} to {} MiB", LEAST_HELD >> 20, most >> 20)
-            }
-            Self::NoStore => {
-                f.write_str("there is no memory for the table of its pages, or it has more than 960 MiB")
-            }
-        }
-    }
 }
 
 /// Holds a machine's memory to so many bytes from now on, until it ends or is started anew: its virtual CPUs put out what is
@@ -712,21 +505,6 @@ pub fn hold(index: usize, bytes: u64) -> Result<(), HoldError> {
     }
     slot.kick_all();
     Ok(())
-}
-
-/// Waits until the machine in a slot has ended; `None` if there never was one.
-pub fn wait(index: usize) -> Option<Summary> {
-    loop {
-        {
-            let mut status = SLOTS.get(index)?.status.lock();
-            match status.summary.state {
-                State::Empty => return None,
-                State::Ended(_) => return Some(status.summary.clone()),
-                State::Running | State::Paused => status.waiter = Some(task::current()),
-            }
-        }
-        task::park_until(clock::now() + clock::from_us(100_000));
-    }
 }
 
 /// Every machine that was ever started, one a slot.
@@ -757,69 +535,4 @@ pub fn vcpus(index: usize) -> impl Iterator<Item = (usize, u64)> {
         .into_iter()
         .flat_map(move |slot| slot.vcpus.iter().take(count))
         .map(|shared| (shared.core.load(Ordering::Relaxed), shared.exits.load(Ordering::Relaxed)))
-}
-
-/// From the machine's last task: its figures are copied, and nobody finds its swap device any more.
-fn forget_device(slot: &Slot) {
-    let mut status = slot.status.lock();
-    if let Some(store) = status.store.take() {
-        (status.summary.swap, status.summary.to_disk) = store.statistics();
-    }
-}
-
-/// From the machine's last task: it has ended and released everything. One that asked for a restart and has a description
-/// is started anew by a task of its own, and runs on for everybody else.
-fn ended(index: usize, released: usize, release_ticks: u64) {
-    let slot = &SLOTS[index];
-    {
-        let mut status = slot.status.lock();
-        [status.summary.exits, status.summary.calls] = slot.counts();
-        status.summary.released = released;
-        status.summary.release_ticks = release_ticks;
-        status.summary.run_ticks = clock::now() - status.started;
-    }
-    defmt::info!("vm {} ended, {} slots released", index as u32, released as u32);
-    let described = build::is_described(&slot.status.lock().summary.guest.clone());
-    let (reason, again) = {
-        let mut first = slot.reason.lock();
-        let reason = first.unwrap_or(Reason::Killed);
-        let again = described && reason == Reason::Reset;
-        if again {
-            // Whoever kills it from here on stops its next life.
-            *first = None;
-            slot.stop.store(false, Ordering::Relaxed);
-        }
-        (reason, again)
-    };
-    if again {
-        {
-            let mut status = slot.status.lock();
-            status.summary.restarts += 1;
-            // Its next life has all of its memory.
-            status.summary.held = None;
-        }
-        let core = slot.vcpus[0].core.load(Ordering::Relaxed);
-        if task::spawn("vm restart", core, task::VCPU, build::restart, index as u64).is_ok() {
-            return;
-        }
-    }
-    if slot.told.swap(false, Ordering::Relaxed) {
-        let what = index as u64 | (released as u64) << 8;
-        if task::spawn("vm end", cores::helper_of(0), task::LOG, tell_end, what).is_err() {
-            defmt::warn!("no room for a task that tells of the end of vm {}", index as u32);
-        }
-    }
-    settle(index, reason);
-}
-
-/// The machine in a slot is over, for this reason.
-fn settle(index: usize, reason: Reason) {
-    let waiter = {
-        let mut status = SLOTS[index].status.lock();
-        status.summary.state = State::Ended(reason);
-        status.waiter.take()
-    };
-    if let Some(waiter) = waiter {
-        task::unpark(waiter);
-    }
 }

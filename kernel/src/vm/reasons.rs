@@ -1,0 +1,165 @@
+//! Why a machine ended, was not started, or is not held to less memory.
+
+use core::fmt;
+
+use bale_core::exception::{Fault, Syndrome};
+use bale_core::guest_image::ImageError;
+use bale_core::vm_description::DescriptionError;
+
+use super::MAX_VMS;
+
+/// Why a machine ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It called EXIT with this status.
+    Exited(u64),
+    /// It turned itself off through PSCI.
+    PoweredOff,
+    /// It asked for a restart through PSCI, and has no description or could not be started anew.
+    Reset,
+    /// `vm kill` or `vm stop`.
+    Killed,
+    /// It touched what is not its own: address, and whether it wrote.
+    StrayAccess(u64, bool),
+    /// It wrote to memory it may only read.
+    ReadOnly(u64),
+    /// It fetched an instruction from what is not its own.
+    StrayFetch(u64),
+    /// It did something that Bale offers to no guest.
+    Unsupported(Syndrome),
+    /// The hardware reported an error while it ran.
+    Hardware,
+    /// What was put out of its memory at this address cannot be read back.
+    MemoryLost(u64),
+    /// There was no memory for its swap device.
+    NoWorkspace,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exited with status {status}"),
+            Self::PoweredOff => f.write_str("powered off"),
+            Self::Reset => f.write_str("asked for a restart"),
+            Self::Killed => f.write_str("killed"),
+            Self::StrayAccess(ipa, true) => write!(f, "stopped: wrote to {ipa:#x}, which it has not"),
+            Self::StrayAccess(ipa, false) => write!(f, "stopped: read from {ipa:#x}, which it has not"),
+            Self::ReadOnly(ipa) => write!(f, "stopped: wrote to {ipa:#x}, which it may only read"),
+            Self::StrayFetch(ipa) => write!(f, "stopped: ran into {ipa:#x}, which it has not"),
+            Self::Unsupported(syndrome) => write!(f, "stopped: {syndrome}"),
+            Self::Hardware => f.write_str("stopped: SError"),
+            Self::MemoryLost(ipa) => write!(f, "stopped: its page at {ipa:#x} cannot be read back"),
+            Self::NoWorkspace => f.write_str("not started: no memory for its swap device"),
+        }
+    }
+}
+
+impl Reason {
+    pub(super) fn from_fault(fault: Fault, ipa: u64, write: bool) -> Self {
+        match fault {
+            Fault::Permission(_) if write => Self::ReadOnly(ipa),
+            _ => Self::StrayAccess(ipa, write),
+        }
+    }
+}
+
+/// Why no machine was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartError {
+    /// The bundle holds no such guest.
+    NoSuchGuest,
+    /// The bundle holds no pages.
+    NoPages,
+    /// The image cannot be started.
+    Image(ImageError),
+    /// The image does not fit into the guest's memory.
+    ImageTooLarge,
+    /// The description is wrong.
+    Description(DescriptionError),
+    /// The bundle holds no file of the name that the description gives for the kernel.
+    NoKernel,
+    /// The same for the initial RAM disk.
+    NoInitrd,
+    /// The initial RAM disk does not fit into the guest's memory beside its kernel.
+    InitrdTooLarge,
+    /// No task or stack is free for a virtual CPU.
+    NoTask,
+    /// All [`MAX_VMS`] are in use.
+    TooMany,
+    /// There is no such core.
+    NoSuchCore,
+    /// Not enough free memory.
+    OutOfMemory,
+    /// There is no codec of the name that the description gives.
+    NoCodec,
+    /// The swap disk has more slots than its table has room for.
+    SwapTooLarge,
+    /// It wants a disk behind its swap device, and there is none.
+    NoDisk,
+    /// The disk has no room for its swap device.
+    DiskFull,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchGuest => f.write_str("the bundle holds no such guest (start with `cargo bale run`)"),
+            Self::NoPages => f.write_str("the bundle holds no pages (start with `cargo bale run`)"),
+            Self::Image(error) => write!(f, "the image cannot be started: {error}"),
+            Self::ImageTooLarge => f.write_str("the image does not fit into the guest's memory"),
+            Self::Description(error) => write!(f, "its description: {error}"),
+            Self::NoKernel => f.write_str("the bundle has no file of the kernel's name"),
+            Self::NoInitrd => f.write_str("the bundle has no file of the initrd's name"),
+            Self::InitrdTooLarge => {
+                f.write_str("the initrd does not fit into the guest's memory beside its kernel")
+            }
+            Self::NoTask => f.write_str("no task is free for its virtual CPUs; `tasks` shows them"),
+            Self::TooMany => write!(f, "{MAX_VMS} machines exist already; `vm list` shows them"),
+            Self::NoSuchCore => f.write_str("there is no such core online; `cores` shows them"),
+            Self::OutOfMemory => f.write_str("not enough free memory; `mem` shows it"),
+            Self::NoCodec => f.write_str(
+                "there is no codec of that name; known: lz4, lz4hc:1-9, page, deflate:1-9, zstd:1-9",
+            ),
+            Self::NoDisk => f.write_str(
+                "`backing = on` needs a virtio disk that can be written (cargo bale run --backing)",
+            ),
+            Self::DiskFull => {
+                f.write_str("the disk behind the store has no room for another swap device of that size")
+            }
+            Self::SwapTooLarge => {
+                f.write_str("the swap disk is too large: 960 MiB at most, 640 MiB with checksums")
+            }
+        }
+    }
+}
+
+/// Why a machine is not held to what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldError {
+    /// No machine runs there.
+    NotRunning,
+    /// It is a small guest's.
+    Small,
+    /// Less than [`LEAST_HELD`] or more than the machine has, which is given.
+    OutOfRange(u64),
+    /// There is no memory for the store's table, or it is too large for one.
+    NoStore,
+}
+
+/// Bytes that a machine cannot be held below: what its virtual CPUs need at the same time fits in many times over.
+pub const LEAST_HELD: u64 = 4 << 20;
+
+impl fmt::Display for HoldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRunning => f.write_str("it does not run"),
+            Self::Small => f.write_str("only a machine with a description can be held"),
+            Self::OutOfRange(most) => {
+                write!(f, "it can be held to {} to {} MiB", LEAST_HELD >> 20, most >> 20)
+            }
+            Self::NoStore => {
+                f.write_str("there is no memory for the table of its pages, or it has more than 960 MiB")
+            }
+        }
+    }
+}
