@@ -1,7 +1,7 @@
 //! The per-core block, and which cores there are.
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use bale_arch::identity;
 use bale_arch::mask::{self, LONGEST_MASKED_OFFSET, MASKED_SINCE_OFFSET, Masked};
@@ -35,8 +35,9 @@ pub struct Core {
     pub reschedule: AtomicBool,
     /// Depth of interrupt handling: 0 in tasks.
     pub in_interrupt: AtomicBool,
-    /// Task whose stack may be reused once this core has left it, plus one; 0 for none.
-    pub departed_task: AtomicU16,
+    /// What is to be done beside the common path: see [`Core::mark_departed`] and [`Core::set_traced`]. One word, so that
+    /// the common path looks once.
+    aside: AtomicU32,
     /// The nearer one of `next_deadline` and `lazy_deadline`.
     pub wake_at: AtomicU64,
     /// Nearest deadline of the core's timer queue; [`u64::MAX`] for none.
@@ -66,6 +67,9 @@ const _: () = assert!(core::mem::offset_of!(Core, vcpu) == VCPU_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, masked_since) == MASKED_SINCE_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, longest_masked) == LONGEST_MASKED_OFFSET);
 
+/// In [`Core::aside`]: the core traces. The bits below hold the task that departed, plus one.
+const TRACED: u32 = 1 << 16;
+
 impl Core {
     const fn new() -> Self {
         Self {
@@ -81,7 +85,7 @@ impl Core {
             current_priority: AtomicU8::new(0),
             reschedule: AtomicBool::new(false),
             in_interrupt: AtomicBool::new(false),
-            departed_task: AtomicU16::new(0),
+            aside: AtomicU32::new(0),
             wake_at: AtomicU64::new(u64::MAX),
             next_deadline: AtomicU64::new(u64::MAX),
             armed: AtomicU64::new(u64::MAX),
@@ -132,6 +136,38 @@ impl Core {
     pub fn forget_longest(&self) {
         self.longest_masked.store(0, Ordering::Relaxed);
         self.latest_timer.store(0, Ordering::Relaxed);
+    }
+
+    /// The running task is over: its stack may be reused once this core has left it. On the core itself, masked.
+    pub fn mark_departed(&self, task: u16) {
+        self.aside.fetch_or(u32::from(task) + 1, Ordering::Relaxed);
+    }
+
+    /// The task that was marked, once.
+    pub fn take_departed(&self) -> Option<u16> {
+        let aside = self.aside.fetch_and(TRACED, Ordering::Relaxed);
+        ((aside & !TRACED) as u16).checked_sub(1)
+    }
+
+    /// Whether a switch has left something to be done: a task that departed, or a trace.
+    #[inline(always)]
+    pub fn has_aside(&self) -> bool {
+        self.aside.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the core traces.
+    #[inline(always)]
+    pub fn traced(&self) -> bool {
+        self.aside.load(Ordering::Relaxed) & TRACED != 0
+    }
+
+    /// Lets the core trace or not, from now on.
+    pub fn set_traced(&self, on: bool) {
+        if on {
+            self.aside.fetch_or(TRACED, Ordering::Relaxed);
+        } else {
+            self.aside.fetch_and(!TRACED, Ordering::Relaxed);
+        }
     }
 
     /// Whether the core has come up.

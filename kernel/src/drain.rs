@@ -11,11 +11,12 @@
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bale_arch::mask;
+use bale_core::trace::Kind;
 use spin::Once;
 
 use crate::sync::Lock;
 use crate::task::{self, TaskId};
-use crate::{clock, compactor, cores, pool};
+use crate::{clock, compactor, cores, pool, trace};
 
 /// Handles freed between two looks at priorities.
 const SLICE: usize = 1024;
@@ -87,7 +88,9 @@ extern "C" fn drain(core: u64) -> ! {
     debug_assert!(!mask::is_masked());
     loop {
         loop {
+            trace::note(cores::this_unpinned(), Kind::DrainBegin, pool.pending(core) as u32, "");
             let report = pool.drain(core, SLICE);
+            trace::note(cores::this_unpinned(), Kind::DrainEnd, report.freed as u32, "");
             freed += report.freed;
             let urgent = report.remaining > high_mark;
             if urgent != was_urgent {

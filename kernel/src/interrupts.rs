@@ -15,12 +15,13 @@ use arm_gic::gicv3::{
 use arm_gic::{IntId, InterruptGroup, Trigger, UniqueMmioPointer};
 use bale_arch::vectors::TrapFrame;
 use bale_arch::{gich, mask};
+use bale_core::trace::Kind;
 use heapless::Vec;
 use spin::Once;
 
 use crate::cores::{self, MAX_CORES};
 use crate::sync::{Lock, Semaphore};
-use crate::task;
+use crate::{task, trace};
 
 /// SGI: look at the run queue.
 pub const RESCHEDULE: u32 = 0;
@@ -64,6 +65,22 @@ impl Source {
     }
 }
 
+/// Every source, and where to find those of an SGI or a PPI without a search.
+struct Table {
+    all: Vec<Source, 16>,
+    private: [u8; 32],
+}
+
+impl Table {
+    #[inline(always)]
+    fn find(&self, id: u32) -> Option<&Source> {
+        match self.private.get(id as usize) {
+            Some(&place) => self.all.get(usize::from(place)),
+            None => self.all.iter().find(|source| source.id == id),
+        }
+    }
+}
+
 /// What was asked for and cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InterruptError {
@@ -85,7 +102,7 @@ pub struct Controller {
 }
 
 static CONTROLLER: Once<Controller> = Once::new();
-static SOURCES: Once<Vec<Source, 16>> = Once::new();
+static SOURCES: Once<Table> = Once::new();
 static DISTRIBUTOR: Lock<()> = Lock::new(());
 /// Interrupts that nobody had asked for.
 static UNKNOWN: AtomicU64 = AtomicU64::new(0);
@@ -95,11 +112,14 @@ static UNKNOWN: AtomicU64 = AtomicU64::new(0);
 /// # Panics
 /// With more sources than the table holds.
 pub fn initialise(controller: Controller, sources: &[(u32, &'static str, fn())]) {
-    let mut table = Vec::new();
-    for &(id, name, handler) in sources {
+    let mut table = Table { all: Vec::new(), private: [u8::MAX; 32] };
+    for (place, &(id, name, handler)) in sources.iter().enumerate() {
         let taken = [const { AtomicU64::new(0) }; MAX_CORES];
         let source = Source { id, name, handler, kept: id == VIRTUAL_TIMER, taken };
-        assert!(table.push(source).is_ok(), "more interrupt sources than the table holds");
+        if let Some(private) = table.private.get_mut(id as usize) {
+            *private = place as u8;
+        }
+        assert!(table.all.push(source).is_ok(), "more interrupt sources than the table holds");
     }
     SOURCES.call_once(|| table);
     let controller = CONTROLLER.call_once(|| controller);
@@ -191,7 +211,7 @@ pub fn stop_others() {
 
 /// The interrupts that are handled, and how many came that are not.
 pub fn sources() -> (&'static [Source], u64) {
-    (SOURCES.get().map_or(&[], |sources| sources.as_slice()), UNKNOWN.load(Ordering::Relaxed))
+    (SOURCES.get().map_or(&[], |sources| sources.all.as_slice()), UNKNOWN.load(Ordering::Relaxed))
 }
 
 /// From the vectors: an interrupt was taken from EL2, on the stack of the task it interrupted.
@@ -207,13 +227,14 @@ extern "C" fn bale_interrupt(_frame: &mut TrapFrame) {
 pub fn serve() {
     let core = cores::this_unpinned();
     core.in_interrupt.store(true, Ordering::Relaxed);
-    let sources = SOURCES.get().map_or(&[][..], |sources| sources.as_slice());
+    let sources = SOURCES.get();
     while let Some(id) = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1) {
         cores::count(&core.interrupts);
         let number = u32::from(id);
         // The priority drop; interrupts stay masked, so nothing comes in between.
         GicCpuInterface::end_interrupt(id, InterruptGroup::Group1);
-        let source = sources.iter().find(|source| source.id == number);
+        let source = sources.and_then(|sources| sources.find(number));
+        trace::note(core, Kind::InterruptIn, number, source.map_or("unknown", |source| source.name));
         match source {
             Some(source) => {
                 cores::count(&source.taken[core.index()]);
@@ -226,6 +247,7 @@ pub fn serve() {
         if source.is_none_or(|source| !source.kept) {
             gich::deactivate(number);
         }
+        trace::note(core, Kind::InterruptOut, number, "");
     }
     core.in_interrupt.store(false, Ordering::Relaxed);
     task::preempt_if_asked();

@@ -12,6 +12,7 @@
 //! | [`task`] | tasks with priorities, run queues per core, preemption, park and unpark |
 //! | [`console`], [`log`], [`fault`] | the UART, defmt, panics and exceptions |
 //! | [`pool`], [`drain`], [`compactor`] | the kernel under `zsmalloc`, and the tasks that give memory back |
+//! | [`trace`] | what each core did last |
 //! | [`backing`] | the disk to which swap devices write back |
 //! | [`vm`] | virtual machines: memory, virtual CPU, hypercalls, their swap device |
 //! | [`report`] | what the machine says of itself, for who has no other way to see it |
@@ -52,4 +53,5 @@ pub mod selftest;
 pub mod shell;
 pub mod sync;
 pub mod task;
+pub mod trace;
 pub mod vm;

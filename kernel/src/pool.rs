@@ -3,11 +3,12 @@
 use core::sync::atomic::Ordering;
 
 use bale_arch::mask::BrieflyMasked;
+use bale_core::trace::Kind;
 use spin::Once;
 use zsmalloc::{Config, Error, PinnedCore, Platform, Pool};
 
 use crate::memory::frames;
-use crate::{clock, cores, drain, interrupts};
+use crate::{clock, cores, drain, interrupts, trace};
 
 /// What the pool asks of the kernel.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,7 @@ unsafe impl Platform for Kernel {
     }
 
     fn wake_drain(&self, core: usize) {
+        trace::note(cores::this_unpinned(), Kind::Enqueue, pool().pending(core) as u32, "");
         interrupts::raise(drain::home(core), interrupts::DRAIN);
     }
 

@@ -11,6 +11,7 @@ mod guests;
 mod locking;
 mod mapping;
 mod scheduling;
+mod tracing;
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -88,6 +89,9 @@ static TESTS: &[Test] = tests![
     locking::queue_keeps_order,
     locking::no_wake_up_is_lost_to_interrupts,
     locking::overruns_are_counted,
+    tracing::holds_a_run_in_order,
+    tracing::overwrites_the_oldest,
+    tracing::keeps_nothing_while_off,
     deferring::all_comes_back,
     deferring::part_filled_ring_drains_by_itself,
     deferring::burst_beyond_the_ring,

@@ -8,6 +8,7 @@ mod machine;
 mod store;
 mod swap;
 mod tools;
+mod trace;
 
 use core::fmt::{self, Write as _};
 
@@ -102,6 +103,7 @@ static COMMANDS: &[Command] = commands![
     "drain", "drain [flush]", "deferred frees: enqueued, drained, pending, interrupts" => store::drain;
     "vm", "vm list | start NAME | stop N | pause N | resume N | console N | stats N | set NAME memory SIZE | wait N | kill N | run | start [--mode M] [--core C] [--seed S]", "virtual machines: those of the bundle by name, or without one the small guest; its mode 0 swaps, modes 1 to 6 each misbehave in a way, 7 measures exits" => guest::vm;
     "log", "log [stream on | stream off | dump]", "the defmt log: frames by core" => machine::log;
+    "trace", "trace [on | off | dump]", "what each core did last: interrupts, switches, wake-ups, drain, guests; `cargo bale trace` makes a picture of it" => trace::trace;
     "selftest", "selftest [--list | [--long] NAME...]", "tests of the kernel on this machine" => tools::selftest;
     "bench", "bench list | run [NAME...] [--cores N] [--seed S] [--json]", "measure the allocator: all, or suites and figures by name" => tools::bench;
     "crash", "crash panic | read | stack", "crash on purpose, to see the report" => tools::crash;

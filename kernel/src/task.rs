@@ -324,7 +324,7 @@ pub fn exit() -> ! {
     let core = cores::this(&masked);
     let index = core.current_task.load(Ordering::Relaxed);
     SLOTS[usize::from(index)].status.lock_masked(&masked).state = State::Departing;
-    core.departed_task.store(index + 1, Ordering::Relaxed);
+    core.mark_departed(index);
     switch_away(core, &masked, false);
     mask::halt()
 }

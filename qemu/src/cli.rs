@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Test(TestOptions),
     /// Measure on the target, and hold the figures against goals and budgets
     Bench(BenchOptions),
+    /// Trace what each core does, for Perfetto or chrome://tracing
+    Trace(TraceOptions),
     /// Feed hostile bytes to what reads them, guided by coverage
     Fuzz(FuzzOptions),
     /// Build the kernel and the guests, and say where they are
@@ -209,6 +211,38 @@ pub(crate) struct TestOptions {
     /// Name the tests and do nothing else; needs a built kernel for those of the target
     #[arg(long)]
     pub(crate) list: bool,
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+}
+
+/// Trace what each core does, for Perfetto or chrome://tracing
+///
+/// Boots under QEMU, runs commands while the kernel traces, and writes a file in Chrome's trace event format: a track
+/// for each core with its tasks, interrupts, slices of the drain, and guests. A core keeps its last 1024 events.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  cargo bale trace -o swap.json                                        the small guest, and the drain behind it
+  cargo bale trace --exec 'bench run rtos' --cores 1 --count -o rtos.json   a microsecond is 1000 instructions")]
+pub(crate) struct TraceOptions {
+    /// Shell commands to trace, separated by `;`
+    #[arg(long, value_name = "COMMANDS", default_value = "vm run")]
+    pub(crate) exec: String,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Cores of the machine
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub(crate) cores: u32,
+    /// Memory of the machine, as QEMU's -m takes it
+    #[arg(long, default_value = "1G")]
+    pub(crate) memory: String,
+    /// Count instructions: a nanosecond is one; needs --cores 1
+    #[arg(long)]
+    pub(crate) count: bool,
+    /// Seconds after which the machine is given up
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub(crate) timeout: u64,
     #[command(flatten)]
     pub(crate) setup: SetupOptions,
 }

@@ -13,7 +13,7 @@
 //! | [`disk`], [`board`], [`flash`] | a disk image that UEFI starts, what is in it, and the way onto a stick |
 //! | [`console`], [`script`] | a person, or a list of commands, at the shell |
 //! | [`serial`] | a board on a serial line |
-//! | [`run`], [`test`], [`bench`], [`fuzz`], [`check`] | the commands themselves |
+//! | [`run`], [`test`], [`bench`], [`trace`], [`fuzz`], [`check`] | the commands themselves |
 
 #![allow(clippy::std_instead_of_core, reason = "a program with std; the lint is for the crates without")]
 
@@ -40,6 +40,7 @@ mod stream;
 mod symbols;
 mod test;
 mod toolchain;
+mod trace;
 mod workspace;
 
 use std::process::ExitCode;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         cli::Command::Run(options) => run::run(&options),
         cli::Command::Test(options) => test::run(&options),
         cli::Command::Bench(options) => bench::run(&options),
+        cli::Command::Trace(options) => trace::run(&options),
         cli::Command::Fuzz(options) => fuzz::run(&options),
         cli::Command::Build(options) => build::run(&options),
         cli::Command::Check(options) => check::run(&options),

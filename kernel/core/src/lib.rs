@@ -21,6 +21,7 @@
 //! | [`shell`] | line editing, splitting a line into commands and words |
 //! | [`console`] | bytes on their way to a serial line |
 //! | [`histogram`] | distributions without allocation |
+//! | [`trace`] | events of a core, as the kernel keeps them and as the host reads them |
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -42,6 +43,7 @@ pub mod schedule;
 pub mod shell;
 pub mod stage2;
 pub mod system_registers;
+pub mod trace;
 pub mod vgic;
 pub mod virtio;
 pub mod vm_description;

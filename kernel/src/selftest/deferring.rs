@@ -101,7 +101,7 @@ pub(super) fn all_comes_back() -> Verdict {
     all_back(before)
 }
 
-fn make(count: usize) -> Result<heapless::Vec<Handle, 64>, super::Failure> {
+pub(super) fn make(count: usize) -> Result<heapless::Vec<Handle, 64>, super::Failure> {
     let mut handles = heapless::Vec::new();
     for _ in 0..count {
         match pool().malloc(1000) {

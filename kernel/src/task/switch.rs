@@ -5,11 +5,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use bale_arch::context;
 use bale_arch::mask::{self, Masked};
 use bale_arch::timer;
+use bale_core::trace::Kind;
 
 use super::timed::note;
 use super::{IDLE, MAX_TASKS, READY, SLOTS, State, Status, TIMERS, idle_index, unpark_index};
 use crate::cores::{self, Core};
-use crate::{clock, drain, interrupts};
+use crate::{clock, drain, interrupts, trace};
 
 /// How long a task runs beside others of its priority.
 const SLICE_US: u64 = 5_000;
@@ -25,6 +26,7 @@ pub fn start() {
 pub(super) fn make_ready(index: u16, status: &Status) {
     READY[status.core].lock().push(index, status.priority);
     let here = cores::this_unpinned();
+    trace::note(here, Kind::Wake, u32::from(index), status.name);
     if here.index() == status.core {
         if status.priority > here.current_priority.load(Ordering::Relaxed) {
             here.reschedule.store(true, Ordering::Relaxed);
@@ -203,10 +205,20 @@ pub(super) fn switch_away(core: &Core, masked: &Masked, stays: bool) {
 #[inline]
 pub(super) fn finish_switch() {
     let core = cores::this_unpinned();
-    let departed = core.departed_task.load(Ordering::Relaxed);
-    if departed != 0 {
-        core.departed_task.store(0, Ordering::Relaxed);
-        SLOTS[usize::from(departed - 1)].status.lock().state = State::Free;
+    if core.has_aside() {
+        finish_aside(core);
+    }
+}
+
+#[cold]
+fn finish_aside(core: &Core) {
+    if let Some(departed) = core.take_departed() {
+        SLOTS[usize::from(departed)].status.lock().state = State::Free;
+    }
+    if core.traced() {
+        let task = core.current_task.load(Ordering::Relaxed);
+        let name = SLOTS[usize::from(task)].status.lock().name;
+        trace::note(core, Kind::Switch, u32::from(task), name);
     }
 }
 

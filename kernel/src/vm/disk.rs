@@ -20,6 +20,7 @@ use super::{Slot, StartError, SwapCache};
 use crate::backing::{self, Region};
 use crate::memory::PAGE_SIZE;
 use crate::sync::Lock;
+use crate::trace;
 
 /// Percent of its quota below which a store accepts pages again, once it was full.
 const ACCEPT: u8 = 90;
@@ -85,7 +86,7 @@ impl BlockStore for Request<'_> {
 
     fn release(&mut self, first: u64, count: u64) {
         // Refused only beyond the end, which was checked.
-        let _ = self.store.release(first as usize, count as usize);
+        trace::released(self.store.release(first as usize, count as usize).unwrap_or(0));
     }
 }
 

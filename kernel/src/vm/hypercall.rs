@@ -12,7 +12,7 @@ use bale_swap::SwapError;
 use super::memory::GuestMemory;
 use super::vcpu::{Vcpu, Workspace};
 use super::{Reason, firmware};
-use crate::print;
+use crate::{print, trace};
 
 /// Answers the call whose function and arguments are in the guest's registers; a reason if it ends the guest.
 #[inline(always)]
@@ -95,7 +95,10 @@ fn swap_free(work: &Workspace, first: u64, count: u64) -> [u64; 2] {
         return [NO_SUCH_SLOT, 0];
     }
     match work.device.release(first as usize, count as usize) {
-        Ok(held) => [SUCCESS, held as u64],
+        Ok(held) => {
+            trace::released(held);
+            [SUCCESS, held as u64]
+        }
         Err(error) => [status::<()>(Err(error)), 0],
     }
 }

@@ -15,6 +15,7 @@ use bale_arch::vcpu::{self, Exit, Registers, SimdState, SystemState};
 use bale_core::exception::{Cause, Fault, Syndrome, fault_ipa};
 use bale_core::guest_tree::RAM;
 use bale_core::injection::Exception;
+use bale_core::trace::Kind as Traced;
 use bale_core::vgic::{Lists, MAX_VCPUS};
 use bale_swap::{Codec, Scratch, Tables};
 use spin::rwlock::RwLockReadGuard;
@@ -29,7 +30,7 @@ use super::{
 use crate::cores::{self, MAX_CORES};
 use crate::memory::{Arena, PAGE_SIZE};
 use crate::sync::Lock;
-use crate::{clock, interrupts, pool, task};
+use crate::{clock, interrupts, pool, task, trace};
 
 /// Steps of putting pages out between two turns in the guest: each stores a page, or passes some that are in use.
 const SQUEEZE: usize = 64;
@@ -129,6 +130,8 @@ pub(super) struct Vcpu {
     pub(super) slot: &'static Slot,
     pub(super) number: usize,
     pub(super) kind: Kind,
+    /// Number of its machine.
+    machine: u32,
     pub(super) registers: Registers,
     /// It turned itself off.
     pub(super) off: bool,
@@ -151,6 +154,7 @@ pub(super) extern "C" fn task(argument: u64) -> ! {
         slot,
         number,
         kind,
+        machine: index as u32,
         registers: Registers::default(),
         off: false,
         squeezed: false,
@@ -274,9 +278,11 @@ impl Vcpu {
                 self.squeezed = false;
                 self.sync();
             }
+            trace::note(cores::this(&masked), Traced::GuestEnter, self.machine, "");
             // SAFETY: interrupts are masked and this guest's state and tables are loaded.
             let exit = unsafe { vcpu::enter(&mut self.registers) };
             bale_arch::mask::begin_stretch();
+            trace::note(cores::this(&masked), Traced::GuestExit, self.machine, "");
             let syndrome = Syndrome::new(mmu::syndrome());
             // Only read where there is one, and before another exception can overwrite it.
             let fault = if exit == Exit::Synchronous { faulting_address(syndrome) } else { None };
@@ -590,6 +596,7 @@ impl Vcpu {
             let disk = slot.devices.disk.unplug();
             released += disk.as_ref().map_or(0, Disk::empty);
             let release_ticks = clock::now() - start;
+            trace::released(released);
             super::note_holding(index);
             super::release_memory(index);
             slot.console.flush(index);

@@ -16,7 +16,7 @@ use crate::serial::{BAUD, Port};
 use crate::workspace;
 
 /// Makes QEMU count instructions: one each for a nanosecond of the machine's time, and no waiting for the host's.
-const COUNTED: [&str; 2] = ["-icount", "shift=0,sleep=off"];
+pub(crate) const COUNTED: [&str; 2] = ["-icount", "shift=0,sleep=off"];
 /// Lines that are shown of a machine that failed.
 const LAST: usize = 20;
 
