@@ -38,6 +38,8 @@ pub const INTERRUPTS: u32 = 96;
 pub const VIRTUAL_TIMER: u32 = 27;
 
 const SHARED_BANKS: usize = (INTERRUPTS - PRIVATE) as usize / 32;
+/// Banks that a virtual CPU sees: its private one, then the shared ones.
+const BANKS: usize = 1 + SHARED_BANKS;
 /// `GICD_CTLR`: group 0 and group 1 enabled.
 const ENABLE_GROUPS: [u32; 2] = [1, 1 << 1];
 
@@ -51,6 +53,8 @@ struct Shared {
     held: [u32; MAX_VCPUS],
     /// By virtual CPU: interrupts in its list registers.
     listed: [u32; MAX_VCPUS],
+    /// All of those: an interrupt is in the list registers of one virtual CPU at most.
+    taken: u32,
     /// `GICD_IROUTER` as written.
     route: [u64; 32],
 }
@@ -76,8 +80,16 @@ const SHARED_RESET: Shared = Shared {
     routed: [0; MAX_VCPUS],
     held: [0; MAX_VCPUS],
     listed: [0; MAX_VCPUS],
+    taken: 0,
     route: [0; 32],
 };
+
+/// What a virtual CPU should see and no list register holds: a word for each bank.
+struct Due {
+    /// Pending, enabled, forwarded, and not active.
+    ready: [u32; BANKS],
+    active: [u32; BANKS],
+}
 
 /// Interrupt controller of a machine.
 #[derive(Debug, Clone)]
@@ -226,27 +238,27 @@ impl Vgic {
         self.attention |= (1 << self.vcpus) - 1;
     }
 
-    /// Calls `visit` with number and priority of everything that is pending, enabled and forwarded to a virtual CPU and
-    /// is in nobody's list registers.
-    fn each_pending(&self, vcpu: usize, mut visit: impl FnMut(u32, u8)) {
+    /// What a virtual CPU should see and nobody's list registers hold. It is one of those that there are.
+    fn due(&self, vcpu: usize) -> Due {
         let private = &self.private[vcpu];
-        let ready = private.bank.ready() & self.forwarded(&private.bank) & !private.listed;
-        private.bank.each(ready, 0, &mut visit);
+        let mut due = Due { ready: [0; BANKS], active: [0; BANKS] };
+        due.ready[0] = private.bank.ready() & self.forwarded(&private.bank) & !private.listed;
+        due.active[0] = private.bank.active & !private.listed;
         for (place, shared) in self.shared.iter().enumerate() {
-            let ready = shared.bank.ready() & self.forwarded(&shared.bank) & shared.routed[vcpu];
-            let taken = shared.listed.iter().fold(0, |all, bits| all | bits);
-            shared.bank.each(ready & !taken, first_of(place), &mut visit);
+            let ready = shared.bank.ready() & shared.routed[vcpu] & !shared.taken;
+            if ready != 0 {
+                due.ready[place + 1] = ready & self.forwarded(&shared.bank);
+            }
+            due.active[place + 1] = shared.bank.active & shared.held[vcpu] & !shared.taken;
         }
+        due
     }
 
-    /// Calls `visit` with number and priority of everything that is active on a virtual CPU and in nobody's list
-    /// registers.
-    fn each_active(&self, vcpu: usize, mut visit: impl FnMut(u32, u8)) {
-        let private = &self.private[vcpu];
-        private.bank.each(private.bank.active & !private.listed, 0, &mut visit);
-        for (place, shared) in self.shared.iter().enumerate() {
-            let active = shared.bank.active & shared.held[vcpu] & !shared.listed[vcpu];
-            shared.bank.each(active, first_of(place), &mut visit);
+    /// Calls `visit` with number and priority of each interrupt in `words`, which are those of a virtual CPU's banks.
+    fn each(&self, vcpu: usize, words: &[u32; BANKS], mut visit: impl FnMut(u32, u8)) {
+        self.private[vcpu].bank.each(words[0], 0, &mut visit);
+        for (place, (shared, bits)) in self.shared.iter().zip(&words[1..]).enumerate() {
+            shared.bank.each(*bits, first_of(place), &mut visit);
         }
     }
 }

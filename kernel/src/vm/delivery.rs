@@ -108,8 +108,16 @@ pub(super) fn leave(state: &mut State) {
 /// The virtual timer's interrupt: it is the loaded virtual CPU's, whose end of interrupt deactivates it.
 pub fn on_virtual_timer() {
     let fired = super::vcpu::with_loaded(|state| {
-        state.fired = true;
-        SLOTS[state.slot].vcpus[state.number].attention.store(true, Ordering::Release);
+        let attention = &SLOTS[state.slot].vcpus[state.number].attention;
+        // While nobody has changed the books, the list register that held the last one does for this one.
+        if !attention.load(Ordering::Relaxed)
+            && let Some((at, value)) = state.lists.timer_again(gich::list)
+        {
+            gich::set_list(at, value);
+        } else {
+            state.fired = true;
+            attention.store(true, Ordering::Release);
+        }
     });
     if fired.is_none() {
         registers::stop_virtual_timer();

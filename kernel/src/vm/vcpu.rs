@@ -278,11 +278,12 @@ impl Vcpu {
                 self.squeezed = false;
                 self.sync();
             }
-            trace::note(cores::this(&masked), Traced::GuestEnter, self.machine, "");
+            let core = cores::this(&masked);
+            trace::note(core, Traced::GuestEnter, self.machine, "");
             // SAFETY: interrupts are masked and this guest's state and tables are loaded.
             let exit = unsafe { vcpu::enter(&mut self.registers) };
             bale_arch::mask::begin_stretch();
-            trace::note(cores::this(&masked), Traced::GuestExit, self.machine, "");
+            trace::note(core, Traced::GuestExit, self.machine, "");
             let syndrome = Syndrome::new(mmu::syndrome());
             // Only read where there is one, and before another exception can overwrite it.
             let fault = if exit == Exit::Synchronous { faulting_address(syndrome) } else { None };
@@ -439,9 +440,11 @@ impl Vcpu {
         let deadline = {
             let masked = Masked::new();
             self.load();
-            self.shared().attention.store(false, Ordering::Relaxed);
-            fence(Ordering::SeqCst);
-            self.sync();
+            if self.shared().attention.load(Ordering::Relaxed) {
+                self.shared().attention.store(false, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
+                self.sync();
+            }
             let timer = vcpu::virtual_timer();
             let waits = !timer.fired && !self.something_listed();
             drop(masked);
@@ -468,7 +471,7 @@ impl Vcpu {
     fn something_listed(&self) -> bool {
         // SAFETY: the virtual CPU's own place.
         let lists = unsafe { &(*self.state).lists };
-        lists.any_pending(gich::priority_mask())
+        lists.any_pending(gich::priority_mask(), gich::list)
     }
 
     /// Gives the guest an exception of its own.

@@ -4,11 +4,13 @@
 //! the guest ends those; other pending ones follow by priority. A maintenance interrupt asks for more once nothing
 //! pending is left in them, or the guest ended an active one that had no register (which the hardware counts).
 
-use super::{PRIVATE, Private, Shared, VIRTUAL_TIMER, Vgic, shared_place};
+use super::{BANKS, Due, PRIVATE, Private, Shared, VIRTUAL_TIMER, Vgic, shared_place};
 
 /// List registers that the architecture allows.
 const LARGEST: usize = 16;
 
+/// The guest's number of the interrupt.
+const NUMBER: u64 = 0xffff_ffff;
 const STATE_PENDING: u64 = 1 << 62;
 const STATE_ACTIVE: u64 = 1 << 63;
 const HARDWARE: u64 = 1 << 61;
@@ -30,11 +32,19 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// Whether something pending in them has a priority that this mask lets through.
-    pub fn any_pending(&self, mask: u8) -> bool {
-        self.values[..self.used]
-            .iter()
-            .any(|value| value & STATE_PENDING != 0 && value >> PRIORITY_SHIFT & 0xff < u64::from(mask))
+    /// Whether something pending in them has a priority that this mask lets through; `now` reads a register.
+    pub fn any_pending(&self, mask: u8, now: impl Fn(usize) -> u64) -> bool {
+        let passes = |value: u64| value >> PRIORITY_SHIFT & 0xff < u64::from(mask);
+        (0..self.used).map(now).any(|value| value & STATE_PENDING != 0 && passes(value))
+    }
+
+    /// The virtual timer fired again: register and value that make its interrupt pending once more where the guest has
+    /// ended the last one, so that the books need not be asked. `now` reads a register.
+    pub fn timer_again(&self, now: impl Fn(usize) -> u64) -> Option<(usize, u64)> {
+        let held = self.values.get(..self.used)?.iter();
+        let (at, value) = held.enumerate().find(|(_, value)| **value & NUMBER == u64::from(VIRTUAL_TIMER))?;
+        let pending = value & (STATE_PENDING | STATE_ACTIVE | HARDWARE) == STATE_PENDING | HARDWARE;
+        (pending && now(at) & (STATE_PENDING | STATE_ACTIVE) == 0).then_some((at, *value))
     }
 
     /// All empty.
@@ -101,7 +111,8 @@ impl Vgic {
         lists.used = 0;
         for _ in 0..ended {
             let mut most_urgent = Best::new();
-            self.each_active(vcpu, |interrupt, priority| most_urgent.add(interrupt, priority));
+            let active = self.due(vcpu).active;
+            self.each(vcpu, &active, |interrupt, priority| most_urgent.add(interrupt, priority));
             if most_urgent.kept == 0 {
                 break;
             }
@@ -123,8 +134,9 @@ impl Vgic {
                 *linked = false;
             }
         } else if let Some((place, bit)) = shared_place(interrupt) {
-            let Shared { bank, held, listed, .. } = &mut self.shared[place];
+            let Shared { bank, held, listed, taken, .. } = &mut self.shared[place];
             listed[vcpu] &= !bit;
+            *taken &= !bit;
             // A level's pending state is its line, looked at anew; what ISPENDR set stays until it is taken.
             if pending && (bank.edge & bit != 0 || value & NOTIFY_END == 0) {
                 bank.latched |= bit;
@@ -162,27 +174,48 @@ impl Vgic {
         if vcpu >= self.vcpus || lists.count == 0 {
             return Wanted::default();
         }
-        let (mut pending, mut active) = (Best::new(), Best::new());
-        self.each_pending(vcpu, |interrupt, priority| pending.add(interrupt, priority));
-        self.each_active(vcpu, |interrupt, priority| active.add(interrupt, priority));
+        let due = self.due(vcpu);
         self.attention &= !(1 << vcpu);
-        if pending.all + active.all == 0 {
-            return Wanted::default();
+        // An interrupt is either ready or active.
+        let both: [u32; BANKS] = core::array::from_fn(|bank| due.ready[bank] | due.active[bank]);
+        let all: u32 = both.iter().filter(|word| **word != 0).map(|word| word.count_ones()).sum();
+        if all as usize > lists.count {
+            return self.fill_with_most_urgent(vcpu, lists, &due);
         }
+        for (first, mut bits) in (0..).step_by(32).zip(both) {
+            while bits != 0 {
+                self.put(vcpu, lists, first + bits.trailing_zeros());
+                bits &= bits - 1;
+            }
+        }
+        Wanted::default()
+    }
+
+    /// There is more than fits.
+    #[cold]
+    fn fill_with_most_urgent(&mut self, vcpu: usize, lists: &mut Lists, due: &Due) -> Wanted {
+        let (mut pending, mut active) = (Best::new(), Best::new());
+        self.each(vcpu, &due.ready, |interrupt, priority| pending.add(interrupt, priority));
+        self.each(vcpu, &due.active, |interrupt, priority| active.add(interrupt, priority));
         let room_for_active = lists.count - usize::from(pending.all > 0);
         let actives = active.kept.min(room_for_active);
         let pendings = pending.kept.min(lists.count - actives);
-        let chosen = active.found[..actives].iter().chain(&pending.found[..pendings]);
-        for candidate in chosen {
-            lists.values[lists.used] = self.list(vcpu, *candidate);
-            lists.used += 1;
+        for candidate in active.found[..actives].iter().chain(&pending.found[..pendings]) {
+            self.put(vcpu, lists, candidate.interrupt);
         }
         Wanted { no_pending: pending.all > pendings, not_present: active.all > actives }
     }
 
+    /// Puts an interrupt into the next list register.
+    fn put(&mut self, vcpu: usize, lists: &mut Lists, interrupt: u32) {
+        if let Some(place) = lists.values.get_mut(lists.used) {
+            *place = self.list(vcpu, interrupt);
+            lists.used += 1;
+        }
+    }
+
     /// The list register of an interrupt, which is noted as listed.
-    fn list(&mut self, vcpu: usize, candidate: Candidate) -> u64 {
-        let Candidate { interrupt, priority } = candidate;
+    fn list(&mut self, vcpu: usize, interrupt: u32) -> u64 {
         let bit = 1u32 << (interrupt % 32);
         let mut linked = false;
         let bank = if interrupt < PRIVATE {
@@ -193,10 +226,12 @@ impl Vgic {
         } else {
             let shared = &mut self.shared[((interrupt - PRIVATE) / 32) as usize];
             shared.listed[vcpu] |= bit;
+            shared.taken |= bit;
             &mut shared.bank
         };
         let active = bank.active & bit != 0;
         let level = bank.edge & bit == 0;
+        let priority = bank.priority[(interrupt % 32) as usize];
         let mut value = u64::from(interrupt) | u64::from(priority) << PRIORITY_SHIFT;
         if bank.group1 & bit != 0 {
             value |= GROUP1;
