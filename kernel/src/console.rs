@@ -1,8 +1,8 @@
 //! The UART: text for people, and frames of the log between them.
 //!
 //! Output goes into a ring in short pieces, from which the UART's interrupt feeds the line: nobody waits for the wire
-//! with interrupts masked, and a task whose text does not fit sleeps until there is room. Two cores that print at once
-//! may share a line. What cannot sleep (an interrupt handler, the boot, a crash) sends by polling. Input arrives by
+//! with interrupts masked, and a task whose text does not fit sleeps until there is room. Tasks print a line at a time, each
+//! waiting for the other's to end. What cannot sleep (an interrupt handler, the boot, a crash) sends by polling, in the midst of a line if need be. Input arrives by
 //! interrupt into a queue that the shell's task reads. On the wire a log frame is NUL, its bytes (never NUL), NUL; text never holds a NUL.
 
 use core::fmt::{self, Write};
@@ -14,7 +14,7 @@ use heapless::{Deque, Vec};
 
 use crate::clock;
 use crate::log::LONGEST_FRAME;
-use crate::sync::Lock;
+use crate::sync::{Lock, Mutex};
 use crate::task::{self, TaskId};
 
 /// Bytes that wait for the wire at most.
@@ -287,22 +287,24 @@ pub fn drain_output() {
     }
 }
 
+/// Writes text in one piece: other tasks wait until it is written.
+pub fn write(text: fmt::Arguments<'_>) {
+    static TURN: Mutex<()> = Mutex::new(());
+    // Whoever has the turn already goes ahead without it.
+    let _turn = task::may_wait().then(|| TURN.lock().ok());
+    // Writing to the UART cannot fail.
+    let _ = Text.write_fmt(text);
+}
+
 /// Prints a line of text on the UART.
 #[macro_export]
 macro_rules! println {
     () => { $crate::print!("\n") };
-    ($($argument:tt)*) => {{
-        $crate::print!($($argument)*);
-        $crate::print!("\n");
-    }};
+    ($($argument:tt)*) => { $crate::print!("{}\n", format_args!($($argument)*)) };
 }
 
 /// Prints text on the UART.
 #[macro_export]
 macro_rules! print {
-    ($($argument:tt)*) => {{
-        use core::fmt::Write as _;
-        // Writing to the UART cannot fail.
-        let _ = write!($crate::console::Text, $($argument)*);
-    }};
+    ($($argument:tt)*) => { $crate::console::write(format_args!($($argument)*)) };
 }

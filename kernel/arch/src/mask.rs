@@ -118,7 +118,10 @@ impl Drop for Masked {
 
 /// Unmasks IRQ and FIQ on this core; SError and debug exceptions stay as they are.
 pub fn unmask() {
-    end_stretch();
+    // Where nothing is masked there is no stretch, and an interrupt would come between its two reads.
+    if is_masked() {
+        end_stretch();
+    }
     // SAFETY: the caller runs on a stack that the vectors can use; not `nomem`: a compiler barrier.
     unsafe { asm!("msr daifclr, #3", options(nostack, preserves_flags)) };
 }
