@@ -30,6 +30,9 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::{clock, task};
 
+/// Why a [`Mutex`] is not refused where nobody takes another in the wrong order; a kernel that breaks this stops.
+pub const IN_ORDER: &str = "mutexes are taken in their order, so no wait for one is endless";
+
 /// A value behind a spin lock that masks interrupts.
 pub struct Lock<T>(SpinMutex<T>);
 

@@ -1,7 +1,8 @@
 //! A machine's swap disk: a virtio block device whose blocks are slots of the compressed store.
 //!
 //! Whoever notifies the device serves its queue, in its own task with interrupts unmasked; a second virtual CPU that notifies meanwhile leaves a
-//! mark and goes on. Locks: the disk before its registers; the registers are held for a look at the rings only, never over a page.
+//! mark and goes on. Locks: the disk before its registers; the registers are held for a look at the rings only, which may have to be brought
+//! back into memory first.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -19,7 +20,7 @@ use super::store::{self, Store};
 use super::{Slot, StartError, SwapCache};
 use crate::backing::{self, Region};
 use crate::memory::PAGE_SIZE;
-use crate::sync::Lock;
+use crate::sync::{IN_ORDER, Mutex};
 use crate::trace;
 
 /// Percent of its quota below which a store accepts pages again, once it was full.
@@ -92,7 +93,7 @@ impl BlockStore for Request<'_> {
 
 /// Where a machine's disk is plugged in.
 pub(super) struct DiskBay {
-    registers: Lock<Registers>,
+    registers: Mutex<Registers>,
     disk: spin::Mutex<Option<Disk>>,
     /// Blocks of the disk; 0 without one.
     blocks: AtomicU64,
@@ -103,7 +104,7 @@ pub(super) struct DiskBay {
 impl DiskBay {
     pub(super) const fn new() -> Self {
         Self {
-            registers: Lock::new(Registers::new(block::DEVICE, block::FEATURES)),
+            registers: Mutex::new(Registers::new(block::DEVICE, block::FEATURES)),
             disk: spin::Mutex::new(None),
             blocks: AtomicU64::new(0),
             notified: AtomicBool::new(false),
@@ -112,7 +113,7 @@ impl DiskBay {
 
     /// Empty, and as out of reset.
     pub(super) fn reset(&self) {
-        *self.registers.lock() = Registers::new(block::DEVICE, block::FEATURES);
+        *self.registers.lock().expect(IN_ORDER) = Registers::new(block::DEVICE, block::FEATURES);
         self.blocks.store(0, Ordering::Relaxed);
         self.notified.store(false, Ordering::Relaxed);
     }
@@ -195,7 +196,7 @@ impl Slot {
     }
 
     fn with_disk_registers<R>(&self, f: impl FnOnce(&mut Registers) -> R) -> R {
-        let mut registers = self.devices.disk.registers.lock();
+        let mut registers = self.devices.disk.registers.lock().expect(IN_ORDER);
         let before = registers.line();
         let result = f(&mut registers);
         let after = registers.line();

@@ -3,12 +3,15 @@
 //!
 //! The virtual CPUs do this themselves, between two turns in the guest ([`super::vcpu`]), so the time is the guest's own. A hand goes
 //! round the machine's pages: one that was used since loses its access flag, one that was not is put out. It is taken from the tables and
-//! from all TLBs first, then copied; from then on nobody changes the copy, which is compressed without the lock. Whoever touches
-//! the page meanwhile gets the frame back, which is kept until the copy is stored.
+//! from all TLBs first, then copied and stored. Whoever touches the page meanwhile gets the frame back, which is kept until the copy
+//! is stored: what was copied by then counts no more.
 //!
-//! All of this, and every look at the tables, is under the memory's lock ([`super::memory`]), with interrupts masked: for one page's
-//! decompression at most. So what a device copies to or from lies still; a page that it finds put out comes back first, and if there
-//! is no frame for it the access fails as one outside of memory does.
+//! Every look at the tables is under the memory's lock ([`super::memory`]), with interrupts masked; what takes long is not: one task at a
+//! time copies and compresses, another decompresses, and both look at the tables again afterwards. A page that is in the store stays
+//! there while one is brought back, since only who brings it back maps it. What a device copies to or from lies still under the lock; a
+//! page that it finds put out comes back first, and if there is no frame for it the access fails as one outside of memory does.
+//!
+//! Locks: the hand or the carrier, then the memory.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,11 +26,11 @@ use super::{StartError, SwapDevice, store};
 use crate::clock;
 use crate::memory::PAGE_SIZE;
 use crate::memory::frames::{self, Frame};
-use crate::sync::Lock;
+use crate::sync::{IN_ORDER, Lock, Mutex};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Pages that the hand passes with the lock held.
-const SCAN: usize = 64;
+const SCAN: usize = 16;
 /// For how long nothing is put out after the store has refused a page.
 const REFUSED_US: u64 = 100_000;
 
@@ -70,7 +73,7 @@ pub(super) struct Pages {
 }
 
 struct Held {
-    medium: Medium,
+    device: &'static SwapDevice,
     figures: Holding,
     /// A page on its way out: its address in the guest, and its frame's.
     leaving: Option<(u64, u64)>,
@@ -84,9 +87,11 @@ struct Hand {
     copy: &'static mut [u8; PAGE_SIZE],
 }
 
-/// Who puts pages out, and whether somebody has to.
+/// Who puts pages out, whether somebody has to, and who brings them back.
 pub(super) struct Squeeze {
     hand: spin::Mutex<Option<Hand>>,
+    /// The device's memory, and what a page is decompressed with.
+    carrier: Mutex<Option<Medium>>,
     /// More is resident than may be.
     over: AtomicBool,
     /// Not before this time, after a refusal.
@@ -97,7 +102,16 @@ pub(super) struct Squeeze {
 enum Found {
     Within,
     Used,
-    Unused(usize),
+    /// A page that nobody has used: its slot, and the frame's address.
+    Unused(usize, u64),
+}
+
+/// Where a page is.
+enum Place {
+    /// Nothing more is to be done.
+    At(Touched),
+    /// In this slot of the store.
+    Stored(usize),
 }
 
 impl Pages {
@@ -105,43 +119,52 @@ impl Pages {
         Self { stage2, held: None }
     }
 
-    /// Marks the page of an address as used, and brings it back if it is put out. `ram` is all that can be.
-    pub(super) fn touch(&mut self, ipa: u64, ram: &Range<u64>) -> Touched {
-        let ipa = ipa & !(PAGE - 1);
+    /// Marks the page of an address as used if it has a frame, also one that is on its way out. `ram` is all that can be
+    /// put out.
+    fn find(&mut self, ipa: u64, ram: &Range<u64>) -> Place {
         if self.stage2.mark_used(ipa) {
             mmu::publish_tables();
-            return Touched::There;
+            return Place::At(Touched::There);
         }
-        let (Some(held), true) = (&mut self.held, ram.contains(&ipa)) else { return Touched::Foreign };
-        let slot = ((ipa - ram.start) / PAGE) as usize;
-        let leaving = held.leaving.take_if(|(leaving, _)| *leaving == ipa);
-        let address = match leaving {
-            Some((_, address)) => address,
-            None => match held.load(slot) {
-                Ok(address) => address,
-                Err(touched) => return touched,
-            },
+        let (Some(held), true) = (&mut self.held, ram.contains(&ipa)) else {
+            return Place::At(Touched::Foreign);
         };
+        match held.leaving.take_if(|(leaving, _)| *leaving == ipa) {
+            Some((_, address)) => Place::At(self.put_back(ipa, address)),
+            None => Place::Stored(((ipa - ram.start) / PAGE) as usize),
+        }
+    }
+
+    /// Maps a page of the machine's again.
+    fn put_back(&mut self, ipa: u64, address: u64) -> Touched {
         if self.stage2.map(ipa, address, PAGE, Access::Ram).is_err() {
-            // Its table is there, since the page was mapped once: this cannot happen, and the store has the page still.
+            // Its table is there, since the page was mapped once: this cannot happen.
             give_back(address);
             return Touched::Lost;
         }
         mmu::publish_tables();
-        held.figures.resident += 1;
-        if leaving.is_none() {
-            held.figures.brought_back += 1;
-            // The slot is the device's own, so it cannot be refused.
-            let _ = held.medium.device.release(slot, 1);
+        if let Some(held) = &mut self.held {
+            held.figures.resident += 1;
         }
         Touched::There
+    }
+
+    /// What was in a slot is in this frame, which nobody else brings.
+    fn arrived(&mut self, ipa: u64, slot: usize, address: u64) -> Touched {
+        let touched = self.put_back(ipa, address);
+        if let (Touched::There, Some(held)) = (touched, &mut self.held) {
+            held.figures.brought_back += 1;
+            // The slot is the device's own, so it cannot be refused.
+            let _ = held.device.release(slot, 1);
+        }
+        touched
     }
 
     fn is_over(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.figures.resident > held.figures.limit)
     }
 
-    /// Moves the hand until it finds a page that was not used, which is unmapped and copied.
+    /// Moves the hand until it finds a page that was not used, which is unmapped: from here on it is on its way out.
     fn turn(&mut self, hand: &mut Hand, ram: &Range<u64>) -> Found {
         let Self { stage2, held: Some(held) } = self else { return Found::Within };
         if held.figures.resident <= held.figures.limit {
@@ -157,7 +180,7 @@ impl Pages {
         let mut unused = None;
         for _ in 0..SCAN {
             let slot = hand.page;
-            hand.page = (hand.page + 1) % held.medium.device.slots();
+            hand.page = (hand.page + 1) % held.device.slots();
             let ipa = ram.start + slot as u64 * PAGE;
             // An error: there is no frame for a block's table, so the block stays.
             if stage2.age(ipa, &mut changed) == Ok(Some(false))
@@ -170,13 +193,9 @@ impl Pages {
         }
         mmu::invalidate_ipas(&stale);
         let Some((slot, ipa, address)) = unused else { return Found::Used };
-        // The guest may have written past the caches.
-        mmu::clean_invalidate(address, PAGE_SIZE);
-        // SAFETY: a frame of this guest that nobody can reach now: it is in no table and no TLB, and devices look at tables under the lock.
-        hand.copy.copy_from_slice(unsafe { &*(address as *const [u8; PAGE_SIZE]) });
         held.leaving = Some((ipa, address));
         held.figures.resident -= 1;
-        Found::Unused(slot)
+        Found::Unused(slot, address)
     }
 
     /// After the page on its way out was stored or refused; its frame if nobody took it back.
@@ -198,38 +217,19 @@ impl Pages {
             }
             (None, _) => {
                 // It was touched meanwhile: what is stored of it counts no more, and nobody looked at it.
-                let _ = held.medium.device.release(slot, 1);
+                let _ = held.device.release(slot, 1);
                 None
             }
         }
     }
 
-    /// The machine is at its end: the tables, whose frames are the caller's, and nothing is stored any more.
-    pub(super) fn dissolve(self) -> Stage2<Tables> {
-        let Self { stage2, held } = self;
-        if let Some(held) = held {
-            debug_assert!(held.leaving.is_none(), "no task is left that could have begun it");
-            held.medium.empty();
-            held.medium.release();
-        }
-        stage2
-    }
-}
-
-impl Held {
-    /// The address of a new frame with what a slot has.
-    fn load(&mut self, slot: usize) -> Result<u64, Touched> {
-        let mut frame = frames::allocate().ok_or(Touched::NoFrame)?;
-        let Medium { device, scratch, .. } = &mut self.medium;
-        if device.read(slot, frame.bytes_mut(), scratch).is_err() {
-            frame.zero();
-            frames::release([frame]);
-            return Err(Touched::Lost);
-        }
-        // The guest may fetch it, or read it past the caches.
-        mmu::clean_invalidate(frame.address(), PAGE_SIZE);
-        mmu::invalidate_instruction_caches();
-        Ok(frame.into_address())
+    /// The machine is at its end: the tables, whose frames are the caller's.
+    pub(super) fn into_tables(self) -> Stage2<Tables> {
+        debug_assert!(
+            self.held.is_none_or(|held| held.leaving.is_none()),
+            "no task is left that could have begun it"
+        );
+        self.stage2
     }
 }
 
@@ -243,13 +243,61 @@ fn give_back(address: u64) {
 
 impl Squeeze {
     pub(super) const fn new() -> Self {
-        Self { hand: spin::Mutex::new(None), over: AtomicBool::new(false), not_before: AtomicU64::new(0) }
+        Self {
+            hand: spin::Mutex::new(None),
+            carrier: Mutex::new(None),
+            over: AtomicBool::new(false),
+            not_before: AtomicU64::new(0),
+        }
     }
 
     /// Whether somebody should call [`Self::step`].
     pub(super) fn is_wanted(&self) -> bool {
         // Relaxed, here and below: hints; what is done is decided under the lock.
         self.over.load(Ordering::Relaxed) && clock::now() >= self.not_before.load(Ordering::Relaxed)
+    }
+
+    /// Makes an address fit to be used, and says whether it is: marks its page as used, and brings it back if it is put out. In a task
+    /// that may wait; one page of a machine at a time is brought back.
+    pub(super) fn touch(&self, pages: &Lock<Pages>, ipa: u64, ram: &Range<u64>) -> Touched {
+        let ipa = ipa & !(PAGE - 1);
+        let found = pages.lock().find(ipa, ram);
+        let touched = match found {
+            Place::At(touched) => touched,
+            Place::Stored(_) => self.bring_back(pages, ipa, ram),
+        };
+        self.note(&pages.lock());
+        touched
+    }
+
+    #[cold]
+    fn bring_back(&self, pages: &Lock<Pages>, ipa: u64, ram: &Range<u64>) -> Touched {
+        let mut carrier = self.carrier.lock().expect(IN_ORDER);
+        let Some(Medium { device, scratch, .. }) = carrier.as_mut() else { return Touched::Foreign };
+        // Somebody may have brought it meanwhile.
+        let found = pages.lock().find(ipa, ram);
+        let slot = match found {
+            Place::At(touched) => return touched,
+            Place::Stored(slot) => slot,
+        };
+        let Some(mut frame) = frames::allocate() else { return Touched::NoFrame };
+        if device.read(slot, frame.bytes_mut(), scratch).is_err() {
+            frame.zero();
+            frames::release([frame]);
+            return Touched::Lost;
+        }
+        // The guest may fetch it, or read it past the caches.
+        mmu::clean_invalidate(frame.address(), PAGE_SIZE);
+        mmu::invalidate_instruction_caches();
+        pages.lock().arrived(ipa, slot, frame.into_address())
+    }
+
+    /// The machine is at its end: nothing is stored any more.
+    pub(super) fn dissolve(&self) {
+        if let Some(medium) = self.carrier.lock().expect(IN_ORDER).take() {
+            medium.empty();
+            medium.release();
+        }
     }
 
     /// To be called after more became resident, or less may be.
@@ -270,7 +318,10 @@ impl Squeeze {
             *self.hand.lock() =
                 Some(Hand { page: 0, device: medium.device, scratch: scratch.0, copy: scratch.1 });
             let figures = Holding { resident: slots as u64, ..Holding::default() };
-            pages.lock().held = Some(Held { medium, figures, leaving: None });
+            let held = Held { device: medium.device, figures, leaving: None };
+            // Before there is anything in the store.
+            *self.carrier.lock().expect(IN_ORDER) = Some(medium);
+            pages.lock().held = Some(held);
         }
         let mut pages = pages.lock();
         if let Some(held) = &mut pages.held {
@@ -284,7 +335,7 @@ impl Squeeze {
     pub(super) fn figures(pages: &Lock<Pages>) -> Option<Holding> {
         let pages = pages.lock();
         let held = pages.held.as_ref()?;
-        let store = held.medium.device.statistics();
+        let store = held.device.statistics();
         Some(Holding { stored: store.stored, stored_bytes: store.compressed_bytes, ..held.figures })
     }
 
@@ -308,7 +359,16 @@ impl Squeeze {
                 return false;
             }
             Found::Used => return true,
-            Found::Unused(slot) => slot,
+            Found::Unused(slot, address) => {
+                // The guest may have written past the caches.
+                mmu::clean_invalidate(address, PAGE_SIZE);
+                // SAFETY: a frame of this guest, which is kept until `settle`. If it is put back meanwhile the guest may write to it, so this is a
+                // copy of raw bytes, which count for nothing then.
+                unsafe {
+                    core::ptr::copy_nonoverlapping(address as *const u8, hand.copy.as_mut_ptr(), PAGE_SIZE);
+                }
+                slot
+            }
         };
         let stored = hand.device.write(slot, hand.copy, hand.scratch).map(drop);
         let refused = stored.is_err();

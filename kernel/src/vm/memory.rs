@@ -208,15 +208,12 @@ impl GuestMemory {
         Squeeze::figures(&self.pages)
     }
 
-    /// Makes an address fit to be used, and says whether it is.
+    /// See [`Squeeze::touch`].
     pub(super) fn touch(&self, ipa: u64) -> Touched {
         if !self.ram.contains(&ipa) {
             return Touched::Foreign;
         }
-        let mut pages = self.pages.lock();
-        let touched = pages.touch(ipa, &self.ram);
-        self.squeeze.note(&pages);
-        touched
+        self.squeeze.touch(&self.pages, ipa, &self.ram)
     }
 
     /// Whether pages should be put out: somebody should call [`Self::put_out`].
@@ -249,7 +246,7 @@ impl GuestMemory {
     }
 
     /// Calls `visit` with address, offset in the range and length of each piece of a range that lies in one page, which stays there
-    /// meanwhile, and is brought back first if it is put out.
+    /// meanwhile, and is brought back first if it is put out. In a task that may wait.
     fn each_piece(
         &self,
         ipa: u64,
@@ -261,13 +258,16 @@ impl GuestMemory {
         let mut at = ipa;
         while at < end {
             let piece = (PAGE - at % PAGE).min(end - at);
-            let mut pages = self.pages.lock();
-            let mut found = pages.stage2.translate(at);
-            if found.is_none() && self.ram.contains(&at) && pages.touch(at, &self.ram) == Touched::There {
-                self.squeeze.note(&pages);
-                found = pages.stage2.translate(at);
-            }
+            let pages = self.pages.lock();
+            let found = pages.stage2.translate(at);
             match found {
+                None if self.ram.contains(&at) => {
+                    drop(pages);
+                    if self.touch(at) != Touched::There {
+                        return Err(OutOfRam);
+                    }
+                    continue;
+                }
                 Some((address, Access::Ram)) => visit(address, (at - ipa) as usize, piece as usize),
                 Some((address, Access::ReadOnly)) if !write => {
                     visit(address, (at - ipa) as usize, piece as usize);
@@ -281,7 +281,8 @@ impl GuestMemory {
 
     /// Gives everything back, wiped of what the guest had in it.
     pub(super) fn release(self) {
-        let stage2 = self.pages.into_inner().dissolve();
+        self.squeeze.dissolve();
+        let stage2 = self.pages.into_inner().into_tables();
         stage2.for_each_mapped(&mut |_ipa, address, length, _access| {
             if length == BLOCK_SIZE {
                 // SAFETY: `add_block` gave this block up to the tables, which are gone after this.
