@@ -4,7 +4,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use bale_arch::identity;
-use bale_arch::mask::{self, LONGEST_MASKED_OFFSET, MASKED_SINCE_OFFSET, Masked};
+use bale_arch::mask::{self, LONGEST_ENDED_OFFSET, LONGEST_MASKED_OFFSET, MASKED_SINCE_OFFSET, Masked};
 use bale_arch::vectors::{EMERGENCY_STACK_OFFSET, VCPU_OFFSET};
 
 use bale_core::core_kind::{self, CoreKind};
@@ -22,6 +22,7 @@ pub struct Core {
     vcpu: AtomicU64,
     masked_since: AtomicU64,
     longest_masked: AtomicU64,
+    longest_ended: AtomicU64,
     index: AtomicUsize,
     affinity: AtomicU64,
     online: AtomicBool,
@@ -66,6 +67,7 @@ const _: () = assert!(core::mem::offset_of!(Core, emergency_stack) == EMERGENCY_
 const _: () = assert!(core::mem::offset_of!(Core, vcpu) == VCPU_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, masked_since) == MASKED_SINCE_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, longest_masked) == LONGEST_MASKED_OFFSET);
+const _: () = assert!(core::mem::offset_of!(Core, longest_ended) == LONGEST_ENDED_OFFSET);
 
 /// In [`Core::aside`]: the core traces. The bits below hold the task that departed, plus one.
 const TRACED: u32 = 1 << 16;
@@ -77,6 +79,7 @@ impl Core {
             vcpu: AtomicU64::new(0),
             masked_since: AtomicU64::new(0),
             longest_masked: AtomicU64::new(0),
+            longest_ended: AtomicU64::new(0),
             index: AtomicUsize::new(0),
             affinity: AtomicU64::new(0),
             online: AtomicBool::new(false),
@@ -129,6 +132,11 @@ impl Core {
     /// Longest stretch with interrupts masked since boot or the last [`Core::forget_longest`], in ticks.
     pub fn longest_masked(&self) -> u64 {
         self.longest_masked.load(Ordering::Relaxed)
+    }
+
+    /// Address at which that stretch ended.
+    pub fn longest_ended(&self) -> u64 {
+        self.longest_ended.load(Ordering::Relaxed)
     }
 
     /// Begins anew with the longest stretch and the latest timer. Racy beside the core itself, which may put back what it

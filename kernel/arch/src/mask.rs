@@ -13,6 +13,9 @@ pub const MASKED_SINCE_OFFSET: usize = 16;
 /// Where the per-core block holds the longest stretch with interrupts masked, in ticks of the counter.
 pub const LONGEST_MASKED_OFFSET: usize = 24;
 
+/// Where the per-core block holds the address at which that stretch ended.
+pub const LONGEST_ENDED_OFFSET: usize = 32;
+
 /// A stretch with interrupts masked begins: notes when. Also in its middle, after a part that was no stretch: a wait
 /// that an interrupt ends, or a guest.
 #[inline(always)]
@@ -25,15 +28,17 @@ pub fn begin_stretch() {
     }
 }
 
-/// The stretch ends: keeps its length if no other was longer.
+/// The stretch ends: keeps its length, and this address, if no other was longer.
 #[inline(always)]
 pub fn end_stretch() {
     // SAFETY: as in `begin_stretch`; the core's own words, and it is still masked.
     unsafe {
         asm!("mrs {now}, cntpct_el0", "mrs {block}, tpidr_el2", "ldp {since}, {longest}, [{block}, #{offset}]",
-            "sub {now}, {now}, {since}", "cmp {now}, {longest}", "b.ls 2f", "str {now}, [{block}, #{longest_offset}]", "2:",
+            "sub {now}, {now}, {since}", "cmp {now}, {longest}", "b.ls 2f",
+            "str {now}, [{block}, #{longest_offset}]", "adr {now}, .", "str {now}, [{block}, #{ended}]", "2:",
             now = out(reg) _, block = out(reg) _, since = out(reg) _, longest = out(reg) _,
-            offset = const MASKED_SINCE_OFFSET, longest_offset = const LONGEST_MASKED_OFFSET, options(nostack));
+            offset = const MASKED_SINCE_OFFSET, longest_offset = const LONGEST_MASKED_OFFSET,
+            ended = const LONGEST_ENDED_OFFSET, options(nostack));
     }
 }
 

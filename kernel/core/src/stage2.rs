@@ -26,6 +26,8 @@ pub trait TableMemory {
     fn release_root(&mut self, root: u64);
     /// Physical address of a zeroed 4 KiB table.
     fn allocate(&mut self) -> Option<u64>;
+    /// Physical address of a table whose first entry is `first`, and each further one `step` more than the one before.
+    fn allocate_filled(&mut self, first: u64, step: u64) -> Option<u64>;
     /// Takes a table back.
     fn release(&mut self, table: u64);
     /// An entry of a table.
@@ -320,11 +322,9 @@ impl<M: TableMemory> Stage2<M> {
         (start, base, access): (u64, u64, Access),
         changed: &mut dyn FnMut(u64, u64),
     ) -> Result<u64, Stage2Error> {
-        let inner = self.memory.allocate().ok_or(Stage2Error::OutOfMemory)?;
-        for at in 0..ENTRIES {
-            let entry = leaf_entry(base + at as u64 * span(level + 1), access, level + 1);
-            self.memory.write(inner, at, entry);
-        }
+        // The address is added to the other bits, so entries differ as addresses do.
+        let first = leaf_entry(base, access, level + 1);
+        let inner = self.memory.allocate_filled(first, span(level + 1)).ok_or(Stage2Error::OutOfMemory)?;
         self.memory.write(table, place, 0);
         changed(start, span(level));
         self.memory.write(table, place, inner | bits::VALID | bits::TABLE);

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use bale_arch::timer;
+use bale_arch::{entry, timer};
 use bale_core::core_kind::CoreKind;
 
 use super::{Arguments, Outcome, fail};
@@ -50,6 +50,11 @@ pub(super) fn cores(arguments: &Arguments<'_>) -> Outcome {
             Microseconds(core.longest_masked()),
             Microseconds(core.latest_timer.load(Ordering::Relaxed))
         );
+    }
+    if let Some(core) = cores::all().iter().max_by_key(|core| core.longest_masked()) {
+        // As a line of a backtrace, which `cargo bale` resolves.
+        println!("the longest stretch with interrupts masked was core {}'s, and ended at", core.index());
+        println!("  #0 +{:#x}", core.longest_ended().saturating_sub(entry::image_base()));
     }
     if let Some(machine) = boot::machine() {
         println!(

@@ -94,7 +94,8 @@ pub(super) fn ended(index: usize, released: usize, release_ticks: u64) {
         status.summary.run_ticks = clock::now() - status.started;
     }
     defmt::info!("vm {} ended, {} slots released", index as u32, released as u32);
-    let described = build::is_described(&slot.status.lock().summary.guest.clone());
+    let guest = slot.status.lock().summary.guest.clone();
+    let described = build::is_described(&guest);
     let (reason, again) = {
         let mut first = slot.reason.lock();
         let reason = first.unwrap_or(Reason::Killed);

@@ -13,6 +13,7 @@
 //!
 //! Locks: the hand or the carrier, then the memory.
 
+use core::cell::Cell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -30,7 +31,7 @@ use crate::sync::{IN_ORDER, Lock, Mutex};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Pages that the hand passes with the lock held.
-const SCAN: usize = 16;
+const SCAN: usize = 8;
 /// For how long nothing is put out after the store has refused a page.
 const REFUSED_US: u64 = 100_000;
 
@@ -171,14 +172,19 @@ impl Pages {
             return Found::Within;
         }
         let mut stale: heapless::Vec<u64, { SCAN + 1 }> = heapless::Vec::new();
+        let split = Cell::new(false);
         let mut changed = |ipa: u64, length: u64| {
-            // A block that is about to be split goes before its parts come.
+            // A block that is about to be split goes before its parts come; that is enough for one turn.
+            split.set(split.get() || length != PAGE);
             if length != PAGE || stale.push(ipa).is_err() {
                 mmu::invalidate_ipas(&[ipa]);
             }
         };
         let mut unused = None;
         for _ in 0..SCAN {
+            if split.get() {
+                break;
+            }
             let slot = hand.page;
             hand.page = (hand.page + 1) % held.device.slots();
             let ipa = ram.start + slot as u64 * PAGE;

@@ -55,6 +55,19 @@ impl TableMemory for Tables {
         frames::allocate_zeroed().map(Frame::into_address)
     }
 
+    fn allocate_filled(&mut self, first: u64, step: u64) -> Option<u64> {
+        let mut frame = frames::allocate()?;
+        let mut entry = first;
+        // Eight at a time: interrupts may be masked.
+        for line in frame.bytes_mut().as_chunks_mut::<64>().0 {
+            for (at, place) in (0..).zip(line.as_chunks_mut::<8>().0) {
+                *place = entry.wrapping_add(at * step).to_ne_bytes();
+            }
+            entry = entry.wrapping_add(8 * step);
+        }
+        Some(frame.into_address())
+    }
+
     fn release(&mut self, table: u64) {
         // SAFETY: the table came from `allocate` and is used no more.
         frames::release([unsafe { Frame::from_address(table) }]);

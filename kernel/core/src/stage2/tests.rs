@@ -34,6 +34,11 @@ impl TableMemory for Tables {
     fn allocate(&mut self) -> Option<u64> {
         self.make(512)
     }
+    fn allocate_filled(&mut self, first: u64, step: u64) -> Option<u64> {
+        let table = self.make(512)?;
+        self.tables.insert(table, (0..512).map(|at| first + at * step).collect());
+        Some(table)
+    }
     fn release(&mut self, table: u64) {
         assert!(self.tables.remove(&table).is_some(), "released twice");
     }
