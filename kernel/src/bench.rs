@@ -32,6 +32,8 @@ pub enum BenchError<'a> {
     OutOfMemory,
     /// Not all cores could be used.
     NoTask,
+    /// Somebody typed Ctrl-C.
+    Stopped,
     /// Something that must hold did not.
     Broken(&'static str),
     /// The pool refused what it must not.
@@ -53,10 +55,16 @@ impl fmt::Display for BenchError<'_> {
             ),
             Self::OutOfMemory => f.write_str("too little memory; start with more, or with fewer cores"),
             Self::NoTask => f.write_str("no task could be started on a core"),
+            Self::Stopped => f.write_str("stopped"),
             Self::Broken(what) => f.write_str(what),
             Self::Pool(error) => write!(f, "the pool says: {error}"),
         }
     }
+}
+
+/// An error once somebody has typed Ctrl-C: benchmarks ask now and then, outside of what they count.
+fn go_on() -> Result<(), BenchError<'static>> {
+    if crate::console::interrupted() { Err(BenchError::Stopped) } else { Ok(()) }
 }
 
 type Bench = fn(&mut Report) -> Result<(), BenchError<'static>>;
@@ -177,6 +185,7 @@ pub fn run<'a>(names: &[&'a str], options: Options) -> Result<(), BenchError<'a>
         // What a suite has that cannot be measured here is left out; what was asked for by name fails.
         let by_suite = (names.is_empty() || names.contains(suite)) && (counts || *place == Anywhere);
         if by_suite || names.contains(name) {
+            go_on()?;
             report.begin(suite);
             // Not inlined: a workbench lives on the stack while its benchmark runs, and only one at a time.
             core::hint::black_box(*bench)(&mut report)?;

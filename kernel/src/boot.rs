@@ -406,3 +406,9 @@ pub fn boot_us() -> u64 {
 pub fn has_argument(word: &str) -> bool {
     machine().is_some_and(|machine| machine.bootargs.split_whitespace().any(|argument| argument == word))
 }
+
+/// What stands behind `name=` in the boot arguments, the first time.
+pub fn argument(name: &str) -> Option<&'static str> {
+    let mut words = machine()?.bootargs.split_whitespace();
+    words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+}

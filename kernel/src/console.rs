@@ -5,6 +5,8 @@
 //! waiting for the other's to end. What cannot sleep (an interrupt handler, the boot, a crash) sends by polling, in the midst of a line if need be. Input arrives by
 //! interrupt into a queue that the shell's task reads. On the wire a log frame is NUL, its bytes (never NUL), NUL; text never holds a NUL.
 
+pub mod pager;
+
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
 
@@ -14,7 +16,7 @@ use heapless::{Deque, Vec};
 
 use crate::clock;
 use crate::log::LONGEST_FRAME;
-use crate::sync::{Lock, Mutex};
+use crate::sync::{Lock, Mutex, MutexGuard};
 use crate::task::{self, TaskId};
 
 /// Bytes that wait for the wire at most.
@@ -25,6 +27,9 @@ const FIFO: usize = 32;
 const TAKEN: usize = 8;
 /// Bytes pushed at a time, so that the lock is held for a short time.
 const PIECE: usize = 32;
+
+/// What Ctrl-C sends.
+const CTRL_C: u8 = 3;
 
 struct Console {
     uart: Uart<'static>,
@@ -152,6 +157,11 @@ pub fn take_input(wanted: u8) -> bool {
     true
 }
 
+/// Whether somebody has typed Ctrl-C since the last line was read: long work ends. What was typed before it is dropped.
+pub fn interrupted() -> bool {
+    take_input(CTRL_C)
+}
+
 /// Bytes of input that were lost because nobody read them in time, or arrived broken.
 pub fn lost_input() -> u64 {
     CONSOLE.lock().as_ref().map_or(0, |console| console.lost_input)
@@ -239,13 +249,17 @@ pub struct Text;
 
 impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if pager::drops() {
+            return Ok(());
+        }
+        let end: &[u8] = if pager::clears() { b"\x1b[K\r\n" } else { b"\r\n" };
         for piece in text.as_bytes().chunks(PIECE) {
-            let mut line: Vec<u8, { 2 * PIECE }> = Vec::new();
+            let mut line: Vec<u8, { 5 * PIECE }> = Vec::new();
             for &byte in piece {
-                // There is room for each byte twice.
+                // There is room for as many ends of lines.
                 match byte {
                     0 => {}
-                    b'\n' => drop(line.extend_from_slice(b"\r\n")),
+                    b'\n' => drop(line.extend_from_slice(end)),
                     byte => drop(line.push(byte)),
                 }
             }
@@ -287,13 +301,40 @@ pub fn drain_output() {
     }
 }
 
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Text of one task, between which no other prints.
+pub struct Turn {
+    _turn: Option<MutexGuard<'static, ()>>,
+    /// Ends of lines so far.
+    lines: usize,
+}
+
+impl Turn {
+    /// Waits for the turn. Whoever has it already, or cannot wait, goes ahead without it.
+    pub fn take() -> Self {
+        Self { _turn: if task::may_wait() { TURN.lock().ok() } else { None }, lines: 0 }
+    }
+}
+
+impl Write for Turn {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.lines += text.bytes().filter(|byte| *byte == b'\n').count();
+        Text.write_str(text)
+    }
+}
+
 /// Writes text in one piece: other tasks wait until it is written.
 pub fn write(text: fmt::Arguments<'_>) {
-    static TURN: Mutex<()> = Mutex::new(());
-    // Whoever has the turn already goes ahead without it.
-    let _turn = task::may_wait().then(|| TURN.lock().ok());
-    // Writing to the UART cannot fail.
-    let _ = Text.write_fmt(text);
+    let lines = {
+        let mut turn = Turn::take();
+        // Writing to the UART cannot fail.
+        let _ = turn.write_fmt(text);
+        turn.lines
+    };
+    if task::may_wait() {
+        pager::printed(lines);
+    }
 }
 
 /// Prints a line of text on the UART.

@@ -144,7 +144,13 @@ pub fn run<'a>(names: &[&'a str]) -> Result<bool, &'a str> {
     }
     let mut failed = 0;
     let mut passed = 0;
-    for test in TESTS.iter().filter(|test| names.is_empty() || names.contains(&test.name)) {
+    let chosen = || TESTS.iter().filter(|test| names.is_empty() || names.contains(&test.name));
+    for test in chosen() {
+        if crate::console::interrupted() {
+            println!("stopped: {} tests were not run", chosen().count() - passed - failed);
+            failed += 1;
+            break;
+        }
         match (test.run)() {
             Ok(()) => {
                 passed += 1;

@@ -5,22 +5,27 @@
 
 mod guest;
 mod machine;
+mod show;
 mod store;
 mod swap;
 mod tools;
 mod trace;
+mod watch;
 
 use core::fmt::{self, Write as _};
 
 use bale_core::shell::{Event, LineEditor, commands, number, words};
 use heapless::String;
 
-use crate::console::{self, Text};
+use self::show::{Show, show};
+use crate::console::{self, Text, pager};
 use crate::{boot, cores, memory, print, println};
 
 const PROMPT: &str = "bale> ";
 const LONGEST_LINE: usize = 512;
 const HISTORY: usize = 16;
+/// Lines of a terminal of which nothing is known.
+const ROWS: u32 = 24;
 
 /// Why a command failed, in one line.
 struct Failure(String<160>);
@@ -43,6 +48,20 @@ struct Arguments<'a> {
 impl<'a> Arguments<'a> {
     fn words(&self) -> &'a [&'a str] {
         self.words
+    }
+
+    /// The words but a last `--json`, and whether there was one.
+    fn with_json(&self) -> (&'a [&'a str], bool) {
+        match self.words {
+            [words @ .., "--json"] => (words, true),
+            words => (words, false),
+        }
+    }
+
+    /// The command takes nothing but `--json`; whether it got that.
+    fn only_json(&self) -> Result<bool, Failure> {
+        let (words, json) = self.with_json();
+        Arguments { command: self.command, words }.none().map(|()| json)
     }
 
     /// The command takes no arguments.
@@ -80,49 +99,77 @@ impl<'a> Arguments<'a> {
 
 struct Command {
     name: &'static str,
-    usage: &'static str,
+    /// What there is to be typed, a form each.
+    usage: &'static [&'static str],
     about: &'static str,
     run: fn(&Arguments<'_>) -> Outcome,
 }
 
 macro_rules! commands {
-    ($($name:literal, $usage:literal, $about:literal => $run:path;)*) => {
-        &[$(Command { name: $name, usage: $usage, about: $about, run: $run }),*]
+    ($($name:literal, [$($usage:literal),*], $about:literal => $run:path;)*) => {
+        &[$(Command { name: $name, usage: &[$($usage),*], about: $about, run: $run }),*]
     };
 }
 
+/// Commands whose text comes as it comes: they run for long, or have the terminal to themselves.
+const NEVER_PAGED: [&str; 5] = ["bench", "selftest", "trace", "vm", "watch"];
+
 static COMMANDS: &[Command] = commands![
-    "help", "help [COMMAND]", "what there is, or how one command is used" => help;
-    "cores", "cores [reset]", "cores: interrupts, switches, idle time; longest stretch with interrupts masked, latest timer; `reset` forgets both" => machine::cores;
-    "board", "board report", "what cores, interrupt controller, firmware and tables say, to be pasted into an issue" => machine::board;
-    "irq", "irq", "interrupts: who handles them, how often each core took them" => machine::irq;
-    "tasks", "tasks", "tasks: core, priority, state" => machine::tasks;
-    "mem", "mem", "memory: the image's parts, ranges, free frames" => machine::mem;
-    "pool", "pool [classes | compact]", "the compressed pool: objects, pages, metadata; its classes; give back now what part-filled zspages hold" => store::pool;
-    "swap", "swap [VM [slots [FIRST [COUNT]] | idle [SECONDS] | recompress [idle] [huge] [--least BYTES] [--pages N] | writeback [PAGES] | limit PAGES|none | peak]]", "swap devices of guests: what they hold; mark what is idle, pack it anew with the second codec, put it on the disk, change the limit, forget the peak" => swap::swap;
-    "drain", "drain [flush]", "deferred frees: enqueued, drained, pending, interrupts" => store::drain;
-    "vm", "vm list | start NAME | stop N | pause N | resume N | console N | stats N | set NAME memory SIZE | wait N | kill N | run | start [--mode M] [--core C] [--seed S]", "virtual machines: those of the bundle by name, or without one the small guest; its mode 0 swaps, modes 1 to 6 each misbehave in a way, 7 measures exits" => guest::vm;
-    "log", "log [stream on | stream off | dump]", "the defmt log: frames by core" => machine::log;
-    "trace", "trace [on | off | dump]", "what each core did last: interrupts, switches, wake-ups, drain, guests; `cargo bale trace` makes a picture of it" => trace::trace;
-    "selftest", "selftest [--list | [--long] NAME...]", "tests of the kernel on this machine" => tools::selftest;
-    "bench", "bench list | run [NAME...] [--cores N] [--seed S] [--json]", "measure the allocator: all, or suites and figures by name" => tools::bench;
-    "crash", "crash panic | read | stack", "crash on purpose, to see the report" => tools::crash;
-    "reboot", "reboot", "start the machine anew" => tools::reboot;
-    "poweroff", "poweroff", "turn the machine off" => tools::poweroff;
+    "help", ["[COMMAND]"], "what there is, or how one command is used" => help;
+    "cores", ["[--json]", "reset"], "cores: interrupts, switches, idle time; the longest stretch with interrupts masked, and the latest timer, which `reset` forgets" => machine::cores;
+    "board", ["report"], "what cores, interrupt controller, firmware and tables say, to be pasted into an issue" => machine::board;
+    "irq", ["[INTID] [--json]"], "interrupts: who handles them, how often they were taken" => machine::irq;
+    "tasks", ["[--json]"], "tasks: core, priority, state" => machine::tasks;
+    "mem", ["[--json]"], "memory: the image's parts, ranges, free frames, what pool and rings take" => machine::mem;
+    "pool", ["[--json]", "classes [--json]", "compact"], "the compressed pool: objects, pages, metadata; its classes; give back now what part-filled zspages hold" => store::pool;
+    "swap", ["[--json]", "VM [--json]", "VM slots [FIRST [COUNT]]", "VM idle [SECONDS]", "VM recompress [idle] [huge] [--least BYTES] [--pages N]", "VM writeback [PAGES]", "VM limit PAGES|none", "VM peak"], "swap devices of guests: what they hold; mark what is idle, pack it anew with the second codec, put it on the disk, change the limit, forget the peak" => swap::swap;
+    "drain", ["[--json]", "flush"], "deferred frees: enqueued, drained, pending, interrupts" => store::drain;
+    "vm", ["list [--json]", "stats N [--json]", "start NAME", "stop N", "kill N", "wait N", "pause N", "resume N", "console N", "set NAME memory SIZE", "run NAME", "start|run [--mode M] [--core C] [--seed S] [--steps N]"], "virtual machines: those of the bundle by name, or without one the small guest; its mode 0 swaps, modes 1 to 6 each misbehave in a way, 7 measures exits" => guest::vm;
+    "log", ["[--json]", "stream on|off", "dump"], "the defmt log: frames by core" => machine::log;
+    "trace", ["[--json]", "on", "off", "dump"], "what each core did last: interrupts, switches, wake-ups, drain, guests; `cargo bale trace` makes a picture of it" => trace::trace;
+    "watch", ["[-n SECONDS] [--count N] COMMAND"], "a command's text, drawn anew every two seconds until a key is pressed" => watch::watch;
+    "page", ["ROWS", "off"], "how many lines the terminal has: longer text stops behind each screen" => tools::page;
+    "selftest", ["[--long] [NAME...]", "--list"], "tests of the kernel on this machine; Ctrl-C stops behind the one that runs" => tools::selftest;
+    "bench", ["list", "run [NAME...] [--cores N] [--seed S] [--json]"], "measure: all, or suites and figures by name; Ctrl-C stops" => tools::bench;
+    "crash", ["panic", "read", "stack"], "crash on purpose, to see the report" => tools::crash;
+    "reboot", [""], "start the machine anew" => tools::reboot;
+    "poweroff", [""], "turn the machine off" => tools::poweroff;
 ];
+
+/// Columns of a terminal.
+const WIDTH: usize = 80;
+
+/// Prints words, in lines that begin behind `indent` blanks; the first one has begun, and stands there.
+fn print_wrapped(text: &str, indent: usize) {
+    let mut at = indent;
+    for word in text.split(' ') {
+        if at + word.len() >= WIDTH {
+            println!();
+            print!("{:indent$}", "");
+            at = indent;
+        }
+        print!("{word} ");
+        at += word.len() + 1;
+    }
+    println!();
+}
 
 fn help(arguments: &Arguments<'_>) -> Outcome {
     match arguments.words() {
         [] => {
             for command in COMMANDS {
-                println!("  {:<10} {}", command.name, command.about);
+                print!("  {:<10}", command.name);
+                print_wrapped(command.about, 12);
             }
             println!("Several commands go on one line with `;` between them.");
             Ok(())
         }
         [name] => match COMMANDS.iter().find(|command| command.name == *name) {
             Some(command) => {
-                println!("usage: {}\n{}", command.usage, command.about);
+                for form in command.usage {
+                    println!("  {} {form}", command.name);
+                }
+                print_wrapped(command.about, 0);
                 Ok(())
             }
             None => fail(format_args!("there is no command {name}; `help` lists them")),
@@ -141,17 +188,26 @@ fn run_line(line: &str) -> bool {
                 return false;
             }
         };
-        let Some((name, rest)) = words.split_first() else { continue };
-        let outcome = match COMMANDS.iter().find(|command| command.name == *name) {
-            Some(command) => (command.run)(&Arguments { command: command.name, words: rest }),
-            None => fail(format_args!("there is no command {name}; `help` lists them")),
-        };
+        if words.first().is_some_and(|name| !NEVER_PAGED.contains(name)) {
+            pager::begin();
+        }
+        let outcome = run_command(&words);
+        pager::end();
         if let Err(Failure(why)) = outcome {
             println!("error: {why}");
             return false;
         }
     }
     true
+}
+
+/// Runs one command.
+fn run_command(words: &[&str]) -> Outcome {
+    let Some((name, rest)) = words.split_first() else { return Ok(()) };
+    match COMMANDS.iter().find(|command| command.name == *name) {
+        Some(command) => (command.run)(&Arguments { command: command.name, words: rest }),
+        None => fail(format_args!("there is no command {name}; `help` lists them")),
+    }
 }
 
 static EDITOR: spin::Mutex<LineEditor<LONGEST_LINE, HISTORY>> = spin::Mutex::new(LineEditor::new(PROMPT));
@@ -163,6 +219,9 @@ pub extern "C" fn task(_argument: u64) -> ! {
     let mut editor = EDITOR.lock();
     if script {
         editor.silence();
+    } else {
+        let rows = boot::argument("rows").and_then(|rows| rows.parse().ok());
+        pager::set_rows(rows.unwrap_or(ROWS));
     }
     greet();
     run_at_boot();

@@ -58,7 +58,7 @@ use store::Store;
 pub use build::start_described;
 pub use console::{attach, detach, send};
 pub use delivery::{on_maintenance, on_virtual_timer};
-pub use ending::{kill, stop, wait};
+pub use ending::{kill, stop, wait, wait_while};
 pub use held::Holding;
 pub use reasons::{HoldError, LEAST_HELD, Reason, StartError};
 pub use trap::learn_identification;

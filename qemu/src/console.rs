@@ -162,6 +162,14 @@ fn keys(bytes: &[u8], escape: &mut bool) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// Lines of the terminal; 0 without one.
+pub(crate) fn rows() -> u16 {
+    if !std::io::stdin().is_terminal() {
+        return 0;
+    }
+    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| size.ws_row)
+}
+
 /// The terminal in raw mode, until dropped.
 struct RawTerminal {
     before: Option<libc::termios>,

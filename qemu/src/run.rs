@@ -46,8 +46,13 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     if options.no_guest {
         arguments.push("noguest");
     }
+    let rows;
     if options.exec.is_some() {
         arguments.push("exec");
+    } else {
+        // Long text stops behind each screen, where there is one.
+        rows = format!("rows={}", console::rows());
+        arguments.push(&rows);
     }
     config.arguments = arguments.join(" ");
     // Kept until the machine has ended.

@@ -8,6 +8,7 @@ mod host;
 mod linux;
 mod matrix;
 mod report;
+mod shell;
 mod target;
 mod uefi;
 
@@ -45,6 +46,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         .chain(matrix::cases(&bench, options.repeat))
         .chain(uefi::cases(&bench))
         .chain(console::cases(&bench))
+        .chain(shell::cases(&bench))
         .chain(budgets.cases())
         .chain(flash::cases())
         .chain(described::cases(&bench))

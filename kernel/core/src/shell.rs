@@ -3,6 +3,7 @@
 //! Everything here is text in, text out; who reads the bytes and runs the commands is the kernel's business.
 
 mod editor;
+pub mod sheet;
 mod words;
 
 pub use editor::{Event, LineEditor};

@@ -4,12 +4,17 @@ use zsmalloc::{PAGE_SIZE, Pool};
 
 use super::report::Hundredths;
 use super::workbench::Workbench;
-use super::{BenchError, Report};
+use super::{BenchError, Report, go_on};
 use crate::pool::Kernel;
 
 type Result = core::result::Result<(), BenchError<'static>>;
 
 const LARGE: usize = 100_000;
+
+/// Whether to go on, asked at some of the objects.
+fn look(index: usize) -> Result {
+    if index.is_multiple_of(4096) { go_on() } else { Ok(()) }
+}
 
 fn say(report: &Report, name: &str, pool: &Pool<Kernel>, stored: u64) {
     let stats = pool.stats();
@@ -37,6 +42,7 @@ pub(super) fn large(report: &mut Report) -> Result {
     // Sizes are kept beside the handles: bits 47 and up are free.
     let mut stored = 0;
     for index in 0..LARGE {
+        look(index)?;
         let size = bench.sizes.next().unwrap_or(1);
         let word = bench.pool.malloc(size)?.into_raw();
         bench.words.set(index, word | (size as u64) << 48);
@@ -47,6 +53,7 @@ pub(super) fn large(report: &mut Report) -> Result {
     report.figure("metadata", Hundredths::ratio(metadata, LARGE as u64), "bytes/object", LARGE as u64);
     bench.shuffle();
     for index in 0..LARGE / 2 {
+        look(index)?;
         let word = bench.words.get(index);
         stored -= word >> 48;
         bench.words.set(index, word & ((1 << 48) - 1));
@@ -65,6 +72,7 @@ pub(super) fn churned(report: &mut Report) -> Result {
     let mut random = bench.random();
     let mut stored = 0;
     for index in 0..2 * LARGE {
+        look(index)?;
         let place =
             if index < LARGE { index } else { usize::try_from(random.below(LARGE as u64)).unwrap_or(0) };
         if index >= LARGE {

@@ -14,7 +14,7 @@ use zsmalloc::{Config, Handle, Platform, Pool, Rung};
 use super::report::Hundredths;
 use super::words::Words;
 use super::workbench::{self, Workbench};
-use super::{BenchError, Report};
+use super::{BenchError, Report, go_on};
 use crate::pool::Kernel;
 use crate::sync::Lock;
 use crate::{clock, cores, task};
@@ -68,6 +68,7 @@ fn config(rung: Rung) -> Config {
 pub(super) fn ladder(report: &mut Report) -> Result<()> {
     let counts = workbench::overhead().is_some();
     for step in STEPS {
+        go_on()?;
         // One core with interrupts masked has nothing running beside it.
         if counts && !step.compaction {
             counted(report, step)?;
@@ -75,6 +76,7 @@ pub(super) fn ladder(report: &mut Report) -> Result<()> {
         let most = report.options.cores.min(cores::online());
         if !counts || most > 1 {
             for cores in [1, 2, 4, 8, 12].into_iter().filter(|&cores| cores <= most) {
+                go_on()?;
                 timed(report, step, cores)?;
             }
         }

@@ -11,12 +11,14 @@ use bale_core::histogram::Histogram;
 
 use super::report::Hundredths;
 use super::workbench::overhead;
-use super::{BenchError, Report};
+use super::{BenchError, Report, go_on};
 use crate::sync::{Mutex, MutexGuard, Semaphore};
 use crate::{clock, cores, interrupts, task};
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 
+/// Between two looks whether somebody wants to stop.
+const LOOK_US: u64 = 50_000;
 /// Rounds of each.
 const ROUNDS: u32 = 2_000;
 
@@ -81,10 +83,21 @@ fn percentiles(samples: &Histogram) -> [(&'static str, Hundredths); 5] {
     ]
 }
 
+/// Waits until so many tasks have ended; told to stop, they do so behind the round at hand.
 fn wait_for(tasks: u32) -> Result<()> {
     let deadline = clock::now() + clock::from_us(60_000_000);
-    let ended = (0..tasks).all(|_| ENDED.take_until(deadline));
-    if ended { Ok(()) } else { Err(BenchError::Broken("a task of the benchmark did not end")) }
+    let (mut left, mut outcome) = (tasks, Ok(()));
+    while left > 0 {
+        if ENDED.take_until(clock::now() + clock::from_us(LOOK_US)) {
+            left -= 1;
+        } else if clock::now() >= deadline {
+            return Err(BenchError::Broken("a task of the benchmark did not end"));
+        } else if go_on().is_err() {
+            outcome = Err(BenchError::Stopped);
+            LEFT.store(0, Ordering::Relaxed);
+        }
+    }
+    outcome
 }
 
 fn end() -> ! {

@@ -9,7 +9,7 @@ use zsmalloc::PAGE_SIZE;
 
 use super::report::Hundredths;
 use super::workbench::{self, count};
-use super::{BenchError, Report};
+use super::{BenchError, Report, go_on};
 use crate::memory::Arena;
 use crate::memory::frames::{self, Block};
 use crate::vm::{SwapDevice, store::setup};
@@ -99,6 +99,7 @@ impl Bench {
     fn write(&mut self) -> Result<u64> {
         let mut sum = 0;
         for (slot, page) in self.pages.iter().enumerate() {
+            go_on()?;
             let (taken, stored) = count(self.overhead, || self.device.write(slot, page, self.scratch));
             stored.map_err(|_| BenchError::OutOfMemory)?;
             sum += taken;
@@ -110,6 +111,7 @@ impl Bench {
     fn read(&mut self) -> Result<(u64, u64)> {
         let (mut all, mut compressed) = (0, 0);
         for (slot, page) in self.pages.iter().enumerate() {
+            go_on()?;
             let (taken, read) = count(self.overhead, || self.device.read(slot, self.page, self.scratch));
             if read.is_err() || self.page != page {
                 return Err(BenchError::Broken("a page did not come back"));

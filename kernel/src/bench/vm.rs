@@ -9,7 +9,7 @@ use bale_arch::counter;
 use bale_arch::mask::Masked;
 
 use super::report::Hundredths;
-use super::{BenchError, Report, store};
+use super::{BenchError, Report, go_on, store};
 use crate::vm::{self, Reason, State};
 use crate::{clock, cores, drain};
 
@@ -54,7 +54,17 @@ pub(super) fn guest(report: &mut Report) -> Result<()> {
     let index = vm::start(GUEST, mode::MEASURE, core, report.options.seed, 0).map_err(|_| {
         BenchError::Broken("the guest that measures does not start; `vm start --mode 7` says why")
     })?;
-    let summary = vm::wait(index).ok_or(BenchError::Broken("the guest is gone"))?;
+    let mut stopped = false;
+    let running = || {
+        stopped = go_on().is_err();
+        !stopped
+    };
+    let summary = vm::wait_while(index, running).ok_or(BenchError::Broken("the guest is gone"))?;
+    if stopped {
+        vm::kill(index);
+        let _ = vm::wait(index);
+        return Err(BenchError::Stopped);
+    }
     if summary.state != State::Ended(Reason::Exited(0)) {
         return Err(BenchError::Broken("the guest that measures failed; `vm list` says why"));
     }

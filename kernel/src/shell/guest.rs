@@ -1,8 +1,9 @@
 //! `vm`: virtual machines.
 
 use bale_abi::{STORM_STEPS, mode, report};
+use bale_core::shell::sheet::{Column, column};
 
-use super::{Arguments, Failure, Outcome, fail};
+use super::{Arguments, Failure, Outcome, fail, show};
 use crate::vm::{self, Reason, State, Summary};
 use crate::{bundle, clock, console, cores, drain, pool, print, println, task};
 
@@ -16,11 +17,14 @@ const CONSOLE_LOOK_US: u64 = 50_000;
 const QUIET_LIMIT_US: u64 = 10_000_000;
 
 pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
-    match arguments.words() {
+    let (words, json) = arguments.with_json();
+    match words {
         [] | ["list"] => {
-            list();
+            list(json);
             Ok(())
         }
+        ["stats", number] => stats(slot(number)?, json),
+        _ if json => fail(format_args!("vm: --json goes with `list` and `stats`")),
         ["start", ..] => {
             println!("vm {} started", start(arguments)?);
             Ok(())
@@ -28,18 +32,17 @@ pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
         ["run", ..] => {
             let before = pool::pool().stats();
             let index = start(arguments)?;
-            let Some(summary) = vm::wait(index) else { return fail(format_args!("vm {index} is gone")) };
+            let Some(summary) = wait(index)? else { return fail(format_args!("vm {index} is gone")) };
             show_run(&summary, before)
         }
         ["stop", number] => stop(number),
         ["pause", number] => pause(number, true),
         ["resume", number] => pause(number, false),
         ["console", number] => console(slot(number)?),
-        ["stats", number] => stats(slot(number)?),
         ["set", name, "memory", size] => hold(name, size),
-        ["wait", number] => match vm::wait(slot(number)?) {
+        ["wait", number] => match wait(slot(number)?)? {
             Some(summary) => {
-                show_state(&summary);
+                println!("{}", Standing(&summary));
                 Ok(())
             }
             None => fail(format_args!("there never was a vm {number}")),
@@ -94,7 +97,17 @@ fn hold(name: &str, size: &str) -> Outcome {
     vm::hold(index, bytes).or_else(|error| fail(format_args!("vm {name}: {error}")))
 }
 
-/// Ends a machine and waits until it has.
+/// Waits until a machine has ended, or somebody types Ctrl-C: then it runs on.
+fn wait(index: usize) -> Result<Option<Summary>, Failure> {
+    let summary = vm::wait_while(index, || !console::interrupted());
+    match summary {
+        Some(Summary { state: State::Running | State::Paused, .. }) => {
+            fail(format_args!("interrupted; vm {index} runs on, and `vm kill {index}` ends it"))
+        }
+        summary => Ok(summary),
+    }
+}
+
 /// `vm stop`: asks, and does not wait; what became of it is said when everything is back.
 fn stop(number: &str) -> Outcome {
     let index = slot(number)?;
@@ -112,10 +125,9 @@ fn end(number: &str) -> Outcome {
     if !vm::kill(index) {
         return fail(format_args!("vm {number} does not run"));
     }
-    match vm::wait(index) {
+    match wait(index)? {
         Some(summary) => {
-            print!("vm {index} ");
-            show_state(&summary);
+            println!("vm {index} {}", Standing(&summary));
             Ok(())
         }
         None => fail(format_args!("vm {number} is gone")),
@@ -154,71 +166,101 @@ fn console(index: usize) -> Outcome {
     outcome
 }
 
+static VCPUS: [Column; 3] =
+    [column("vcpu", "virtual CPU", 11), column("core", "core", 5), column("exits", "exits", 12)];
+
 /// What a machine is and has done.
-fn stats(index: usize) -> Outcome {
+fn stats(index: usize, json: bool) -> Outcome {
     let Some(machine) = vm::summaries().find(|vm| vm.slot == index) else {
         return fail(format_args!("there never was a vm {index}"));
     };
-    print!("vm {index} ({}) ", machine.guest);
-    show_state(&machine);
-    println!(
-        "  {} virtual CPUs, {} MiB of memory, {} restarts; {} exits, {} calls among them",
-        machine.vcpus,
-        machine.memory >> 20,
-        machine.restarts,
-        machine.exits,
-        machine.calls
-    );
+    let mut sheet = show(json);
+    let state = state_text(&machine);
+    sheet.note(format_args!("vm {index} ({}) {state}", machine.guest));
+    sheet.hidden("vm", index);
+    sheet.hidden("guest", machine.guest.as_str());
+    sheet.hidden("state", state.as_str());
+    sheet.figure("vcpus", "virtual CPUs", machine.vcpus, format_args!(""));
+    sheet.figure("memory_mib", "memory", machine.memory >> 20, format_args!("MiB"));
+    sheet.figure("restarts", "restarts", machine.restarts, format_args!(""));
+    sheet.figure("exits", "exits", machine.exits, format_args!("{} of them calls", machine.calls));
+    sheet.hidden("calls", machine.calls);
     if let Some(held) = machine.held {
-        println!(
-            "  held to {} MiB: {} pages resident, {} stored in {} KiB; {} put out, {} brought back, {} refused by the store",
-            held.limit >> 8,
-            held.resident,
+        sheet.figure("held_mib", "held to", held.limit >> 8, format_args!("MiB"));
+        sheet.figure("resident_pages", "resident", held.resident, format_args!("pages"));
+        sheet.figure(
+            "stored_pages",
+            "stored",
             held.stored,
-            held.stored_bytes >> 10,
-            held.put_out,
-            held.brought_back,
-            held.refused
+            format_args!("pages in {} KiB", held.stored_bytes >> 10),
         );
+        sheet.hidden("stored_kib", held.stored_bytes >> 10);
+        sheet.figure("put_out_pages", "put out", held.put_out, format_args!("pages"));
+        sheet.figure("brought_back_pages", "brought back", held.brought_back, format_args!("pages"));
+        sheet.figure("refused_pages", "refused", held.refused, format_args!("pages, by the store"));
     }
+    sheet.table("vcpu_list", &VCPUS);
     for (number, (core, exits)) in vm::vcpus(index).enumerate() {
-        println!("  virtual CPU {number} on core {core}: {exits} exits");
+        sheet.row(&[number.into(), core.into(), exits.into()]);
     }
     Ok(())
 }
 
-fn list() {
-    println!(
-        "{:>3} {:>5} {:<10} {:>4} {:>9} {:>9} {:>8} {:>10}  state",
-        "vm", "start", "guest", "core", "exits", "calls", "resident", "stored"
-    );
+static MACHINES: [Column; 9] = [
+    column("vm", "vm", 3),
+    column("start", "start", 5),
+    column("guest", "guest", 10),
+    column("core", "core", 4),
+    column("exits", "exits", 9),
+    column("calls", "calls", 9),
+    column("resident_pages", "resident", 8),
+    column("stored_pages", "stored", 10),
+    column("state", "state", 16),
+];
+
+fn list(json: bool) {
+    let mut sheet = show(json);
+    sheet.table("vms", &MACHINES);
     for machine in vm::summaries() {
         let ended = matches!(machine.state, State::Ended(_));
         let resident =
             machine.held.map_or(if ended { 0 } else { machine.memory >> 12 }, |held| held.resident);
-        print!(
-            "{:>3} {:>5} {:<10} {:>4} {:>9} {:>9} {:>8} {:>10}  ",
-            machine.slot,
-            machine.generation,
-            machine.guest.as_str(),
-            machine.core,
-            machine.exits,
-            machine.calls,
-            resident,
-            machine.swap.stored + machine.held.map_or(0, |held| held.stored)
-        );
-        show_state(&machine);
+        sheet.row(&[
+            machine.slot.into(),
+            machine.generation.into(),
+            machine.guest.as_str().into(),
+            machine.core.into(),
+            machine.exits.into(),
+            machine.calls.into(),
+            resident.into(),
+            (machine.swap.stored + machine.held.map_or(0, |held| held.stored)).into(),
+            state_text(&machine).as_str().into(),
+        ]);
     }
-    bundle::for_each_description(|name| println!("the bundle describes {name}; `vm start {name}` starts it"));
+    bundle::for_each_description(|name| {
+        sheet.note(format_args!("the bundle describes {name}; `vm start {name}` starts it"));
+    });
 }
 
-fn show_state(machine: &Summary) {
-    match machine.state {
-        State::Empty => println!("empty"),
-        State::Running => println!("running"),
-        State::Paused => println!("paused"),
-        State::Ended(reason) => println!("{reason}"),
+/// Running, or why not.
+struct Standing<'a>(&'a Summary);
+
+impl core::fmt::Display for Standing<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0.state {
+            State::Empty => f.write_str("empty"),
+            State::Running => f.write_str("running"),
+            State::Paused => f.write_str("paused"),
+            State::Ended(reason) => write!(f, "{reason}"),
+        }
     }
+}
+
+fn state_text(machine: &Summary) -> heapless::String<96> {
+    let mut text = heapless::String::new();
+    // A longer reason is cut.
+    let _ = core::fmt::write(&mut text, format_args!("{}", Standing(machine)));
+    text
 }
 
 /// Prints what a run has shown; an error unless everything came back and nothing was lost.
@@ -229,22 +271,21 @@ fn show_run(machine: &Summary, before: zsmalloc::Stats) -> Outcome {
     let (out, equal, lost) =
         (figure(report::PAGES_OUT), figure(report::PAGES_EQUAL), figure(report::BYTES_LOST));
     let taken = stats.drained + stats.helped + stats.flushed;
-    print!("vm {} on core {} ", machine.slot, machine.core);
-    show_state(machine);
+    println!("vm {} on core {} {}", machine.slot, machine.core, Standing(machine));
     // A guest that turned itself off is not one of ours: it says on its own console what came of its work.
     let own = !matches!(machine.state, State::Ended(Reason::PoweredOff));
     if own {
         println!("  {out} pages swapped out, {equal} read back equal, {lost} bytes lost");
     }
     println!(
-        "  ran {} us; its end released {} slots in {} us, the drain's work not included",
+        "  ran {} us; its end released {} slots in {} us, without the drain",
         clock::to_us(machine.run_ticks - machine.release_ticks),
         machine.released,
         clock::to_us(machine.release_ticks)
     );
     println!("  pool: {} objects, {} pages", stats.objects, stats.pages);
     println!(
-        "  drain: {} enqueued, {} drained, {} helped, {} flushed, {} pending; {} interrupts raised",
+        "  drain: {} enqueued, {} drained, {} helped, {} flushed, {} pending, by {} interrupts",
         stats.enqueued, stats.drained, stats.helped, stats.flushed, stats.pending, stats.interrupts
     );
     let alone = vm::summaries().all(|other| other.state != State::Running);

@@ -4,33 +4,38 @@ use core::sync::atomic::Ordering;
 
 use bale_arch::{entry, timer};
 use bale_core::core_kind::CoreKind;
+use bale_core::shell::number;
+use bale_core::shell::sheet::{Column, Value, column};
 
-use super::{Arguments, Outcome, fail};
+use super::{Arguments, Outcome, fail, show};
 use crate::memory::{frames, image_sections};
 use crate::{boot, clock, console, cores, interrupts, log, print, println, report, task};
 
 /// Ticks as microseconds with two decimals.
-struct Microseconds(u64);
-
-impl core::fmt::Display for Microseconds {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let hundredths = clock::to_us(self.0.saturating_mul(100));
-        let mut text: heapless::String<24> = heapless::String::new();
-        core::fmt::write(&mut text, format_args!("{}.{:02}", hundredths / 100, hundredths % 100))?;
-        f.pad(&text)
-    }
+fn microseconds(ticks: u64) -> Value<'static> {
+    Value::Hundredths(clock::to_us(ticks.saturating_mul(100)))
 }
 
+static CORES: [Column; 8] = [
+    column("core", "core", 4),
+    column("affinity", "affinity", 10),
+    column("state", "state", 8),
+    column("interrupts", "interrupts", 10),
+    column("switches", "switches", 10),
+    column("idle_percent", "idle %", 6),
+    column("longest_masked_us", "masked us", 10),
+    column("latest_timer_us", "timer us", 10),
+];
+
 pub(super) fn cores(arguments: &Arguments<'_>) -> Outcome {
-    match arguments.words() {
+    let (words, json) = arguments.with_json();
+    match words {
         [] => {}
         ["reset"] => cores::all().iter().for_each(cores::Core::forget_longest),
         [other, ..] => return fail(format_args!("cores takes nothing or `reset`, not {other}")),
     }
-    println!(
-        "{:>4} {:>10} {:>7} {:>12} {:>12} {:>7} {:>10} {:>10}",
-        "core", "affinity", "state", "interrupts", "switches", "idle %", "masked us", "timer us"
-    );
+    let mut sheet = show(json);
+    sheet.table("cores", &CORES);
     let uptime = clock::now().max(1);
     for core in cores::all() {
         let state = match (core.online(), core.kind()) {
@@ -39,32 +44,37 @@ pub(super) fn cores(arguments: &Arguments<'_>) -> Outcome {
             (true, CoreKind::Small) => "small",
         };
         let idle = core.idle_ticks.load(Ordering::Relaxed) * 100 / uptime;
-        println!(
-            "{:>4} {:>#10x} {:>7} {:>12} {:>12} {:>7} {:>10} {:>10}",
-            core.index(),
-            core.affinity(),
-            state,
-            core.interrupts.load(Ordering::Relaxed),
-            core.switches.load(Ordering::Relaxed),
-            idle.min(100),
-            Microseconds(core.longest_masked()),
-            Microseconds(core.latest_timer.load(Ordering::Relaxed))
-        );
+        sheet.row(&[
+            core.index().into(),
+            Value::Address(core.affinity()),
+            state.into(),
+            core.interrupts.load(Ordering::Relaxed).into(),
+            core.switches.load(Ordering::Relaxed).into(),
+            idle.min(100).into(),
+            microseconds(core.longest_masked()),
+            microseconds(core.latest_timer.load(Ordering::Relaxed)),
+        ]);
     }
     if let Some(core) = cores::all().iter().max_by_key(|core| core.longest_masked()) {
+        let ended = core.longest_ended().saturating_sub(entry::image_base());
+        let index = core.index();
+        sheet.note(format_args!(
+            "the longest stretch with interrupts masked was core {index}'s, and ended at"
+        ));
         // As a line of a backtrace, which `cargo bale` resolves.
-        println!("the longest stretch with interrupts masked was core {}'s, and ended at", core.index());
-        println!("  #0 +{:#x}", core.longest_ended().saturating_sub(entry::image_base()));
+        sheet.note(format_args!("  #0 +{ended:#x}"));
+        sheet.hidden("longest_masked_ended", Value::Address(ended));
     }
     if let Some(machine) = boot::machine() {
-        println!(
-            "{}: {} of {} cores online, counter {} Hz, boot to shell {} us",
-            boot::board_name(),
-            cores::online(),
-            machine.cpus.len(),
-            timer::frequency(),
-            boot::boot_us()
-        );
+        let (board, online, all) = (boot::board_name(), cores::online(), machine.cpus.len());
+        let (frequency, boot_us) = (timer::frequency(), boot::boot_us());
+        sheet.note(format_args!(
+            "{board}: {online} of {all} cores online, counter {frequency} Hz, boot to shell {boot_us} us"
+        ));
+        sheet.hidden("board", board);
+        sheet.hidden("online", online);
+        sheet.hidden("counter_hz", frequency);
+        sheet.hidden("boot_us", boot_us);
     }
     Ok(())
 }
@@ -79,24 +89,67 @@ pub(super) fn board(arguments: &Arguments<'_>) -> Outcome {
     }
 }
 
+static SOURCES: [Column; 4] = [
+    column("intid", "INTID", 6),
+    column("taken", "taken", 10),
+    column("busiest_core", "mostly on", 10),
+    column("name", "name", 12),
+];
+static BY_CORE: [Column; 3] =
+    [column("intid", "INTID", 6), column("core", "core", 5), column("taken", "taken", 10)];
+
+/// Interrupts by source; by core as well in JSON, or where one was named.
 pub(super) fn irq(arguments: &Arguments<'_>) -> Outcome {
-    arguments.none()?;
+    let (words, json) = arguments.with_json();
+    let one = match words {
+        [] => None,
+        [id] => Some(number(id).or_else(|error| fail(format_args!("irq: {id}: {error}")))?),
+        [_, other, ..] => return fail(format_args!("irq takes one INTID, but got {other} as well")),
+    };
     let (sources, unknown) = interrupts::sources();
-    println!("{:>6} {:<12} {:>10}  by core", "INTID", "name", "taken");
-    for source in sources {
-        print!("{:>6} {:<12} {:>10} ", source.id, source.name, source.taken().sum::<u64>());
-        for count in source.taken().take(cores::all().len()) {
-            print!(" {count}");
-        }
-        println!();
+    if one.is_some_and(|one| sources.iter().all(|source| u64::from(source.id) != one)) {
+        return fail(format_args!("irq: nobody handles that INTID; `irq` lists those that are handled"));
     }
-    println!("{unknown} interrupts came that nobody handles");
+    let mut sheet = show(json);
+    let chosen = || sources.iter().filter(|source| one.is_none_or(|one| one == u64::from(source.id)));
+    sheet.table("sources", &SOURCES);
+    for source in chosen() {
+        let busiest =
+            source.taken().enumerate().max_by_key(|(_, taken)| *taken).filter(|(_, taken)| *taken > 0);
+        let busiest = busiest.map(|(core, _)| core as u64);
+        sheet.row(&[
+            source.id.into(),
+            source.taken().sum::<u64>().into(),
+            busiest.into(),
+            source.name.into(),
+        ]);
+    }
+    if json || one.is_some() {
+        sheet.table("by_core", &BY_CORE);
+        for source in chosen() {
+            for (core, taken) in source.taken().take(cores::all().len()).enumerate() {
+                sheet.row(&[source.id.into(), core.into(), taken.into()]);
+            }
+        }
+    }
+    sheet.note(format_args!("{unknown} interrupts came that nobody handles"));
+    sheet.hidden("unknown", unknown);
     Ok(())
 }
 
+static TASKS: [Column; 6] = [
+    column("task", "task", 4),
+    column("name", "name", 12),
+    column("core", "core", 4),
+    column("priority", "priority", 8),
+    column("overruns", "overruns", 8),
+    column("state", "state", 8),
+];
+
 pub(super) fn tasks(arguments: &Arguments<'_>) -> Outcome {
-    arguments.none()?;
-    println!("{:>4} {:<12} {:>4} {:>8} {:>8} state", "task", "name", "core", "priority", "overruns");
+    let json = arguments.only_json()?;
+    let mut sheet = show(json);
+    sheet.table("tasks", &TASKS);
     for task in task::summaries() {
         let state = match task.state {
             _ if task.running => "running",
@@ -104,17 +157,39 @@ pub(super) fn tasks(arguments: &Arguments<'_>) -> Outcome {
             task::State::Blocked => "parked",
             task::State::Starting | task::State::Departing | task::State::Free => "-",
         };
-        println!(
-            "{:>4} {:<12} {:>4} {:>8} {:>8} {state}",
-            task.index, task.name, task.core, task.priority, task.overruns
-        );
+        sheet.row(&[
+            task.index.into(),
+            task.name.into(),
+            task.core.into(),
+            u32::from(task.priority).into(),
+            task.overruns.into(),
+            state.into(),
+        ]);
     }
     Ok(())
 }
 
+static PARTS: [Column; 5] = [
+    column("part", "part", 10),
+    column("start", "start", 14),
+    column("end", "end", 14),
+    column("kib", "KiB", 9),
+    column("access", "access", 30),
+];
+
 pub(super) fn mem(arguments: &Arguments<'_>) -> Outcome {
-    arguments.none()?;
-    println!("{:<10} {:>14} {:>14} {:>9}  access", "part", "start", "end", "KiB");
+    let json = arguments.only_json()?;
+    let mut sheet = show(json);
+    sheet.table("parts", &PARTS);
+    let mut part = |name: &'static str, start: u64, end: u64, access: &'static str| {
+        sheet.row(&[
+            name.into(),
+            Value::Address(start),
+            Value::Address(end),
+            ((end - start) / 1024).into(),
+            access.into(),
+        ]);
+    };
     for section in image_sections() {
         let access = match section.name {
             "text" => "read, execute",
@@ -122,38 +197,49 @@ pub(super) fn mem(arguments: &Arguments<'_>) -> Outcome {
             "stacks" => "read, write; a hole below each",
             _ => "read, write",
         };
-        let length = (section.end - section.start) / 1024;
-        println!("{:<10} {:>#14x} {:>#14x} {length:>9}  {access}", section.name, section.start, section.end);
+        part(section.name, section.start, section.end, access);
     }
     if let Some(machine) = boot::machine() {
         for range in &machine.memory {
-            let end = range.base + range.size;
-            println!("{:<10} {:>#14x} {:>#14x} {:>9}", "memory", range.base, end, range.size / 1024);
+            part("memory", range.base, range.base + range.size, "");
         }
         if let Some(initrd) = &machine.initrd {
-            let end = initrd.base + initrd.size;
-            println!("{:<10} {:>#14x} {:>#14x} {:>9}", "bundle", initrd.base, end, initrd.size / 1024);
+            part("bundle", initrd.base, initrd.base + initrd.size, "");
         }
     }
     let usage = frames::usage();
-    println!(
-        "frames: {} of 4 KiB, {} free, never fewer than {} free",
-        usage.total, usage.free, usage.least_free
-    );
+    let pool = crate::pool::pool().stats();
+    sheet.figure("frames", "frames", usage.total, format_args!("of 4 KiB"));
+    sheet.figure("free_frames", "free", usage.free, format_args!("never fewer than {}", usage.least_free));
+    sheet.hidden("least_free_frames", usage.least_free);
+    let taken = pool.pages + pool.metadata_pages;
+    sheet.figure("pool_frames", "pool", taken, format_args!("{} of them metadata", pool.metadata_pages));
+    sheet.figure("ring_frames", "rings", pool.ring_pages, format_args!("of deferred frees"));
     Ok(())
 }
 
+static LOGS: [Column; 4] = [
+    column("core", "core", 4),
+    column("frames", "frames", 10),
+    column("dropped", "dropped", 8),
+    column("waiting_bytes", "waiting bytes", 14),
+];
+
 pub(super) fn log(arguments: &Arguments<'_>) -> Outcome {
-    match arguments.words() {
+    let (words, json) = arguments.with_json();
+    match words {
         [] => {
-            println!("{:>4} {:>10} {:>8} {:>14}", "core", "frames", "dropped", "waiting bytes");
+            let mut sheet = show(json);
+            sheet.table("log", &LOGS);
             for core in 0..cores::all().len() {
                 let (frames, dropped, waiting) = log::counts(core);
-                println!("{core:>4} {frames:>10} {dropped:>8} {waiting:>14}");
+                sheet.row(&[core.into(), frames.into(), dropped.into(), waiting.into()]);
             }
-            let state =
-                if log::streaming() { "sent to the UART" } else { "kept; `log stream on` sends them" };
-            println!("frames are {state}; {} bytes of input were lost", console::lost_input());
+            let (streaming, lost) = (log::streaming(), console::lost_input());
+            let state = if streaming { "sent to the UART" } else { "kept; `log stream on` sends them" };
+            sheet.note(format_args!("frames are {state}; {lost} bytes of input were lost"));
+            sheet.hidden("streaming", Value::Flag(streaming));
+            sheet.hidden("lost_input_bytes", lost);
             Ok(())
         }
         ["stream", "on"] => {

@@ -1,103 +1,134 @@
 //! Commands that show the pool and its drain: `pool`, `drain`.
 
+use bale_core::shell::sheet::{Column, Value, column};
 use zsmalloc::CLASSES;
 
-use super::{Arguments, Outcome, fail};
+use super::{Arguments, Outcome, Show, fail, show};
 use crate::pool;
-use crate::{cores, println, task};
-
-/// A share in tenths of a percent, as text of a percentage.
-fn percent(part: u64, whole: u64) -> (u64, u64) {
-    let tenths = (part * 1000).checked_div(whole).unwrap_or(0);
-    (tenths / 10, tenths % 10)
-}
+use crate::{clock, cores, println, task};
 
 pub(super) fn pool(arguments: &Arguments<'_>) -> Outcome {
-    let pool = pool::pool();
-    match arguments.words() {
-        [] => {
-            let stats = pool.stats();
-            let (whole, tenth) = percent(stats.object_bytes, (stats.pages + stats.metadata_pages) * 4096);
-            println!("objects         {:>10}   of {} that fit", stats.objects, stats.capacity);
-            println!("object bytes    {:>10}", stats.object_bytes);
-            println!("pages           {:>10}   in {} zspages", stats.pages, stats.zspages);
-            println!("metadata pages  {:>10}", stats.metadata_pages);
-            println!(
-                "ring pages      {:>10}   {} cores, {} handles each",
-                stats.ring_pages,
-                cores::all().len(),
-                pool.config().ring_capacity
-            );
-            if stats.objects > 0 {
-                println!("density         {whole:>8}.{tenth} %   object bytes to pages and metadata");
-            }
-            println!(
-                "compaction      {:>10}   objects moved, {} pages given back",
-                stats.moved, stats.compacted_pages
-            );
-            Ok(())
-        }
-        ["classes"] => {
-            println!(
-                "{:>5} {:>5} {:>9} {:>9} {:>8} {:>8}",
-                "class", "size", "objects", "fit", "zspages", "pages"
-            );
-            for index in 0..CLASSES {
-                if let Some(class) = pool.class_stats(index).filter(|class| class.zspages > 0) {
-                    println!(
-                        "{index:>5} {:>5} {:>9} {:>9} {:>8} {:>8}",
-                        class.size, class.objects, class.capacity, class.zspages, class.pages
-                    );
-                }
-            }
-            Ok(())
-        }
-        ["compact"] => {
-            let (mut moved, mut pages, mut complete) = (0, 0, false);
-            while !complete {
-                let step = pool.compact(64);
-                (moved, pages, complete) = (moved + step.moved, pages + step.pages, step.complete);
-                task::yield_now();
-            }
-            println!("{moved} objects were moved, {pages} pages given back");
-            Ok(())
-        }
-        [other, ..] => fail(format_args!("pool takes nothing, `classes` or `compact`, not {other}")),
+    let (words, json) = arguments.with_json();
+    match words {
+        [] => totals(&mut show(json)),
+        ["classes"] => classes(&mut show(json)),
+        ["compact"] if !json => compact(),
+        [other, ..] => return fail(format_args!("pool takes nothing, `classes` or `compact`, not {other}")),
     }
+    Ok(())
+}
+
+fn totals(sheet: &mut Show) {
+    let pool = pool::pool();
+    let stats = pool.stats();
+    sheet.figure("objects", "objects", stats.objects, format_args!("of {} that fit", stats.capacity));
+    sheet.figure("object_bytes", "object bytes", stats.object_bytes, format_args!(""));
+    sheet.figure("pages", "pages", stats.pages, format_args!("in {} zspages", stats.zspages));
+    sheet.hidden("zspages", stats.zspages);
+    sheet.figure("metadata_pages", "metadata pages", stats.metadata_pages, format_args!(""));
+    let handles = pool.config().ring_capacity;
+    let cores = cores::all().len();
+    sheet.figure(
+        "ring_pages",
+        "ring pages",
+        stats.ring_pages,
+        format_args!("{cores} cores, {handles} handles each"),
+    );
+    if let Some(density) =
+        (stats.object_bytes * 1000).checked_div((stats.pages + stats.metadata_pages) * 4096)
+        && stats.objects > 0
+    {
+        let what = format_args!("%: object bytes to pages and metadata");
+        sheet.figure("density_percent", "density", Value::Tenths(density), what);
+    }
+    let given = stats.compacted_pages;
+    sheet.figure(
+        "moved_objects",
+        "compaction",
+        stats.moved,
+        format_args!("objects moved, {given} pages given back"),
+    );
+    sheet.hidden("compacted_pages", given);
+}
+
+static CLASS: [Column; 6] = [
+    column("class", "class", 5),
+    column("size_bytes", "size", 5),
+    column("objects", "objects", 9),
+    column("capacity", "fit", 9),
+    column("zspages", "zspages", 8),
+    column("pages", "pages", 8),
+];
+
+fn classes(sheet: &mut Show) {
+    sheet.table("classes", &CLASS);
+    for index in 0..CLASSES {
+        if let Some(class) = pool::pool().class_stats(index).filter(|class| class.zspages > 0) {
+            sheet.row(&[
+                index.into(),
+                class.size.into(),
+                class.objects.into(),
+                class.capacity.into(),
+                class.zspages.into(),
+                class.pages.into(),
+            ]);
+        }
+    }
+}
+
+fn compact() {
+    let (mut moved, mut pages, mut complete) = (0, 0, false);
+    while !complete {
+        let step = pool::pool().compact(64);
+        (moved, pages, complete) = (moved + step.moved, pages + step.pages, step.complete);
+        task::yield_now();
+    }
+    println!("{moved} objects were moved, {pages} pages given back");
 }
 
 pub(super) fn drain(arguments: &Arguments<'_>) -> Outcome {
-    match arguments.words() {
+    let (words, json) = arguments.with_json();
+    match words {
         [] => {}
-        ["flush"] => println!("{} handles and pages were flushed", pool::pool().flush()),
+        ["flush"] if !json => println!("{} handles and pages were flushed", pool::pool().flush()),
         [other, ..] => return fail(format_args!("drain takes nothing or `flush`, not {other}")),
     }
+    let mut sheet = show(json);
     let stats = pool::pool().stats();
-    println!("enqueued     {:>10}", stats.enqueued);
-    println!("drained      {:>10}   by drain tasks", stats.drained);
-    println!("helped       {:>10}   by producers whose ring was full", stats.helped);
-    println!("flushed      {:>10}   in need", stats.flushed);
-    println!("pending      {:>10}", stats.pending);
-    match stats.pending_bytes {
-        Some(bytes) => println!("pending bytes{bytes:>10}"),
-        None => println!("pending bytes         -   a ring is being drained"),
-    }
-    println!(
-        "most pending {:>10}   in one ring of {}",
+    let config = pool::pool().config();
+    sheet.figure("enqueued", "enqueued", stats.enqueued, format_args!(""));
+    sheet.figure("drained", "drained", stats.drained, format_args!("by drain tasks"));
+    sheet.figure("helped", "helped", stats.helped, format_args!("by producers whose ring was full"));
+    sheet.figure("flushed", "flushed", stats.flushed, format_args!("in need"));
+    sheet.figure("pending", "pending", stats.pending, format_args!(""));
+    let moving = if stats.pending_bytes.is_none() { "a ring is being drained" } else { "" };
+    sheet.figure("pending_bytes", "pending bytes", stats.pending_bytes, format_args!("{moving}"));
+    sheet.figure(
+        "most_pending",
+        "most pending",
         stats.most_pending,
-        pool::pool().config().ring_capacity
+        format_args!("in one ring of {}", config.ring_capacity),
     );
-    println!("synchronous  {:>10}   freed at once since nothing else served", stats.synchronous);
-    println!("refused      {:>10}   stale or foreign handles", stats.refused);
-    println!(
-        "interrupts   {:>10}   raised, at a watermark of {}",
+    sheet.figure(
+        "synchronous",
+        "synchronous",
+        stats.synchronous,
+        format_args!("freed at once since nothing else served"),
+    );
+    sheet.figure("refused", "refused", stats.refused, format_args!("stale or foreign handles"));
+    sheet.figure(
+        "interrupts",
+        "interrupts",
         stats.interrupts,
-        pool::pool().config().watermark
+        format_args!("raised, at a watermark of {}", config.watermark),
     );
-    println!("class locks  {:>10}   taken by drains", stats.batch_locks);
+    sheet.figure("class_locks", "class locks", stats.batch_locks, format_args!("taken by drains"));
     let oldest = (0..cores::all().len()).filter_map(|core| pool::pool().oldest_pending(core)).max();
-    if let Some(ticks) = oldest {
-        println!("oldest       {:>10}   us", crate::clock::to_us(ticks));
-    }
+    sheet.figure(
+        "oldest_us",
+        "oldest",
+        oldest.map(clock::to_us),
+        format_args!("us that a handle has waited"),
+    );
     Ok(())
 }

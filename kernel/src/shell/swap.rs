@@ -1,20 +1,21 @@
 //! The command `swap`: what guests' swap devices hold, and work on them while their guests run.
 
 use bale_core::shell::number;
+use bale_core::shell::sheet::{Column, Value, column};
 use bale_swap::{Kind, Pick, Statistics};
 
-use super::{Arguments, Outcome, fail};
+use super::{Arguments, Outcome, Show, fail, show};
 use crate::vm::store::{self, StoreUser};
 use crate::{console, println, vm};
 
 /// Pages between two looks at whether the user has had enough.
 const STEP: usize = 64;
-const CTRL_C: u8 = 3;
 
 pub(super) fn swap(arguments: &Arguments<'_>) -> Outcome {
-    match arguments.words() {
+    let (words, json) = arguments.with_json();
+    match words {
         [] => {
-            table();
+            table(&mut show(json));
             Ok(())
         }
         [machine, rest @ ..] => {
@@ -26,7 +27,8 @@ pub(super) fn swap(arguments: &Arguments<'_>) -> Outcome {
                 return fail(format_args!("swap: no machine {machine} with a swap device runs"));
             };
             match rest {
-                [] => details(index),
+                [] => details(index, json),
+                _ if json => fail(format_args!("swap: --json goes with no more than a machine")),
                 ["slots", range @ ..] => slots(index, range),
                 ["idle", age @ ..] => idle(index, age),
                 ["recompress", options @ ..] => recompress(index, options),
@@ -54,93 +56,124 @@ fn numeral(what: &str, word: &str) -> Result<usize, super::Failure> {
     }
 }
 
-/// A ratio in tenths.
-fn ratio(swap: &Statistics) -> (u64, u64) {
+/// Pages to their object bytes.
+fn ratio(swap: &Statistics) -> Value<'static> {
     let pages = swap.stored - swap.same_filled - swap.backed;
-    let tenths = (pages * 4096 * 10).checked_div(swap.compressed_bytes).unwrap_or(0);
-    (tenths / 10, tenths % 10)
+    Value::Tenths((pages * 4096 * 10).checked_div(swap.compressed_bytes).unwrap_or(0))
 }
 
-fn table() {
-    println!(
-        "{:>3} {:>8} {:>8} {:>6} {:>6} {:>8} {:>8} {:>8} {:>6} {:>8}",
-        "vm", "stored", "same", "raw", "ratio", "writes", "reads", "released", "failed", "to disk"
-    );
+static MACHINES: [Column; 10] = [
+    column("vm", "vm", 3),
+    column("stored_pages", "stored", 8),
+    column("same_filled_pages", "same", 8),
+    column("raw_pages", "raw", 6),
+    column("ratio", "ratio", 6),
+    column("writes", "writes", 8),
+    column("reads", "reads", 8),
+    column("released_slots", "released", 8),
+    column("failed", "failed", 6),
+    column("to_disk_pages", "to disk", 8),
+];
+
+fn table(sheet: &mut Show) {
+    sheet.table("swap", &MACHINES);
     for machine in vm::summaries() {
         let swap = machine.swap;
-        let (whole, tenth) = ratio(&swap);
-        println!(
-            "{:>3} {:>8} {:>8} {:>6} {:>4}.{} {:>8} {:>8} {:>8} {:>6} {:>8}",
-            machine.slot,
-            swap.stored,
-            swap.same_filled,
-            swap.raw,
-            whole,
-            tenth,
-            swap.writes,
-            swap.reads,
-            swap.released,
-            swap.failed_reads + swap.failed_writes,
-            machine.to_disk
-        );
+        sheet.row(&[
+            machine.slot.into(),
+            swap.stored.into(),
+            swap.same_filled.into(),
+            swap.raw.into(),
+            ratio(&swap),
+            swap.writes.into(),
+            swap.reads.into(),
+            swap.released.into(),
+            (swap.failed_reads + swap.failed_writes).into(),
+            machine.to_disk.into(),
+        ]);
     }
 }
 
-fn details(index: usize) -> Outcome {
+fn details(index: usize, json: bool) -> Outcome {
     with(index, |device| {
+        let mut sheet = show(json);
         let (swap, setup) = (device.statistics(), device.setup());
-        let (whole, tenth) = ratio(&swap);
         let kib = |bytes: u64| bytes.div_ceil(1024);
-        println!("slots         {:>10}   of 4 KiB", device.slots());
+        sheet.figure("slots", "slots", device.slots(), format_args!("of 4 KiB"));
+        sheet.figure("codec", "codec", name(setup.codec).as_str(), format_args!(""));
         match setup.second {
-            Some(second) => println!("codec         {:>10}   recompression by {second}", Text(setup.codec)),
-            None => println!("codec         {:>10}   no second one", Text(setup.codec)),
+            Some(second) => sheet.figure(
+                "second_codec",
+                "second codec",
+                name(second).as_str(),
+                format_args!("recompresses"),
+            ),
+            None => sheet.figure("second_codec", "second codec", Value::Unknown, format_args!("")),
         }
-        println!("checksums     {:>10}", if device.is_checked() { "on" } else { "off" });
-        println!("stored        {:>10}   pages", swap.stored);
-        println!("same-filled   {:>10}   in their slots alone", swap.same_filled);
-        println!("raw           {:>10}   now; {} ever", swap.raw, swap.raw_ever);
-        println!(
-            "recompressed  {:>10}   now; {} ever, {} in vain",
-            swap.recompressed, swap.recompressions, swap.without_gain
+        sheet.figure("checksums", "checksums", Value::Flag(device.is_checked()), format_args!(""));
+        sheet.figure("stored_pages", "stored", swap.stored, format_args!("pages"));
+        sheet.figure(
+            "same_filled_pages",
+            "same-filled",
+            swap.same_filled,
+            format_args!("in their slots alone"),
         );
-        println!("object bytes  {:>10}   KiB, ratio {whole}.{tenth}", kib(swap.compressed_bytes));
-        println!("peak          {:>10}   KiB", kib(swap.peak_bytes));
-        match swap.quota_bytes {
-            u64::MAX => println!("limit               none"),
-            bytes => println!("limit         {:>10}   KiB", kib(bytes)),
-        }
-        println!("writes        {:>10}   {} refused", swap.writes, swap.failed_writes);
-        println!(
-            "reads         {:>10}   {} refused, {} of them corrupt",
-            swap.reads, swap.failed_reads, swap.corrupt
+        sheet.figure("raw_pages", "raw", swap.raw, format_args!("now; {} ever", swap.raw_ever));
+        sheet.figure(
+            "recompressed_pages",
+            "recompressed",
+            swap.recompressed,
+            format_args!("now; {} ever, {} in vain", swap.recompressions, swap.without_gain),
         );
-        println!("released      {:>10}   slots", swap.released);
+        sheet.figure("object_kib", "object bytes", kib(swap.compressed_bytes), format_args!("KiB"));
+        sheet.figure("ratio", "ratio", ratio(&swap), format_args!("pages to object bytes"));
+        sheet.figure("peak_kib", "peak", kib(swap.peak_bytes), format_args!("KiB"));
+        let limit = (swap.quota_bytes != u64::MAX).then(|| kib(swap.quota_bytes));
+        sheet.figure(
+            "limit_kib",
+            "limit",
+            limit,
+            format_args!("{}", if limit.is_some() { "KiB" } else { "" }),
+        );
+        sheet.figure("writes", "writes", swap.writes, format_args!("{} refused", swap.failed_writes));
+        sheet.hidden("failed_writes", swap.failed_writes);
+        let (failed, corrupt) = (swap.failed_reads, swap.corrupt);
+        sheet.figure(
+            "reads",
+            "reads",
+            swap.reads,
+            format_args!("{failed} refused, {corrupt} of them corrupt"),
+        );
+        sheet.hidden("failed_reads", failed);
+        sheet.hidden("corrupt_reads", corrupt);
+        sheet.figure("released_slots", "released", swap.released, format_args!("slots"));
         let Some(cache) = device.cache().map(|cache| cache.statistics()) else { return };
-        println!(
-            "on disk       {:>10}   pages; {} written back, {} read",
-            swap.backed, cache.written_back, cache.read_back
+        let (back, read) = (cache.written_back, cache.read_back);
+        sheet.figure(
+            "disk_pages",
+            "on disk",
+            swap.backed,
+            format_args!("pages; {back} written back, {read} read"),
         );
-        println!(
-            "past the store {:>9}   pages: {} at the limit, {} above the threshold, {} for want of memory",
-            cache.to_disk() - cache.written_back,
-            cache.rejected_limit,
-            cache.rejected_full,
-            cache.rejected_memory
+        sheet.figure(
+            "past_the_store_pages",
+            "past the store",
+            cache.to_disk() - back,
+            format_args!(
+                "pages: {} at the limit, {} above the threshold, {} for want of memory",
+                cache.rejected_limit, cache.rejected_full, cache.rejected_memory
+            ),
         );
-        println!("disk errors   {:>10}", cache.io_errors);
+        sheet.figure("disk_errors", "disk errors", cache.io_errors, format_args!(""));
     })
 }
 
-/// A codec's name, which `{:>10}` is to pad.
-struct Text(bale_swap::Codec);
-
-impl core::fmt::Display for Text {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let mut name: heapless::String<16> = heapless::String::new();
-        core::fmt::write(&mut name, format_args!("{}", self.0))?;
-        f.pad(&name)
-    }
+/// A codec's name.
+fn name(codec: bale_swap::Codec) -> heapless::String<16> {
+    let mut name = heapless::String::new();
+    // Cut nowhere: names are short.
+    let _ = core::fmt::write(&mut name, format_args!("{codec}"));
+    name
 }
 
 /// `slots [FIRST [COUNT]]`: those that hold something.
@@ -156,7 +189,7 @@ fn slots(index: usize, range: &[&str]) -> Outcome {
         "slot", "bytes", "age s"
     );
     let (mut slot, mut shown) = (first, 0);
-    while shown < count && !console::take_input(CTRL_C) {
+    while shown < count && !console::interrupted() {
         let Some(state) = with(index, |device| device.state(slot))? else { break };
         if state.kind != Kind::Empty {
             println!("{slot:>8} {:>6} {:>8}  {state}", state.length, store::seconds(state.age));
@@ -213,7 +246,7 @@ fn recompress(index: usize, options: &[&str]) -> Outcome {
         let pick = Pick { idle, huge, least: threshold };
         let mut next = 0;
         while next < with(index, |device| device.slots())? && left > 0 {
-            if console::take_input(CTRL_C) {
+            if console::interrupted() {
                 return fail(format_args!(
                     "swap: interrupted after {tried} pages; {smaller} are smaller by {bytes} bytes"
                 ));
@@ -242,7 +275,7 @@ fn write_back(index: usize, pages: &[&str]) -> Outcome {
         return fail(format_args!("swap: the working memory is locked for good"));
     };
     let (mut written, mut failed) = (0, 0);
-    while left > 0 && failed == 0 && !console::take_input(CTRL_C) {
+    while left > 0 && failed == 0 && !console::interrupted() {
         let done = match with(index, |device| {
             device.cache().map(|cache| cache.write_back(STEP.min(left), &mut shop))
         })? {

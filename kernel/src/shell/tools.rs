@@ -1,8 +1,9 @@
 //! `selftest`, `bench`, `crash`, `reboot`, `poweroff`.
 
 use super::{Arguments, Outcome, fail};
-use bale_core::shell::MAX_WORDS;
+use bale_core::shell::{MAX_WORDS, number};
 
+use crate::console::pager;
 use crate::{bench, boot, cores, selftest};
 
 pub(super) fn selftest(arguments: &Arguments<'_>) -> Outcome {
@@ -17,7 +18,7 @@ pub(super) fn selftest(arguments: &Arguments<'_>) -> Outcome {
     selftest::set_long(long);
     match selftest::run(names) {
         Ok(true) => Ok(()),
-        Ok(false) => fail(format_args!("a test failed")),
+        Ok(false) => fail(format_args!("not every test passed")),
         Err(unknown) => fail(format_args!("there is no test {unknown}; `selftest --list` names them")),
     }
 }
@@ -73,6 +74,19 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
 fn descend(depth: u64) -> u64 {
     let space = core::hint::black_box([depth; 32]);
     if depth == 0 { 0 } else { descend(depth + 1) + space[31] }
+}
+
+pub(super) fn page(arguments: &Arguments<'_>) -> Outcome {
+    match arguments.words() {
+        ["off"] => pager::set_rows(0),
+        [rows] => match number(rows) {
+            Ok(rows) if (2..=1000).contains(&rows) => pager::set_rows(rows as u32),
+            Ok(_) => return fail(format_args!("page: ROWS is 2 to 1000")),
+            Err(error) => return fail(format_args!("page: {rows}: {error}")),
+        },
+        _ => return fail(format_args!("page takes ROWS or `off`")),
+    }
+    Ok(())
 }
 
 pub(super) fn reboot(arguments: &Arguments<'_>) -> Outcome {

@@ -1,23 +1,27 @@
 //! `trace`.
 
+use bale_core::shell::sheet::{Column, Value, column};
 use bale_core::trace::Line;
 
-use super::{Arguments, Outcome, fail};
+use super::{Arguments, Outcome, fail, show};
 use crate::{cores, println, trace};
 
+static RINGS: [Column; 3] =
+    [column("core", "core", 4), column("kept", "kept", 6), column("overwritten", "overwritten", 12)];
+
 pub(super) fn trace(arguments: &Arguments<'_>) -> Outcome {
-    match arguments.words() {
+    let (words, json) = arguments.with_json();
+    match words {
         [] => {
-            println!("{:>4} {:>6} {:>12}", "core", "kept", "overwritten");
+            let mut sheet = show(json);
+            sheet.table("trace", &RINGS);
             for core in 0..cores::all().len() {
                 let (kept, written) = trace::counts(core);
-                println!("{core:>4} {kept:>6} {:>12}", written - kept as u64);
+                sheet.row(&[core.into(), kept.into(), (written - kept as u64).into()]);
             }
-            println!(
-                "the trace is {}; a core keeps {} events",
-                if trace::is_on() { "on" } else { "off" },
-                trace::KEPT
-            );
+            sheet.hidden("on", Value::Flag(trace::is_on()));
+            let state = if trace::is_on() { "on" } else { "off" };
+            sheet.note(format_args!("the trace is {state}; a core keeps {} events", trace::KEPT));
         }
         ["on"] => trace::start(),
         ["off"] => trace::stop(),

@@ -46,13 +46,23 @@ extern "C" fn tell_end(argument: u64) -> ! {
 
 /// Waits until the machine in a slot has ended; `None` if there never was one.
 pub fn wait(index: usize) -> Option<Summary> {
+    wait_while(index, || true)
+}
+
+/// As [`wait`], as long as `goes_on`, which is asked several times a second.
+pub fn wait_while(index: usize, mut goes_on: impl FnMut() -> bool) -> Option<Summary> {
     loop {
+        let goes_on = goes_on();
         {
             let mut status = SLOTS.get(index)?.status.lock();
             match status.summary.state {
                 State::Empty => return None,
                 State::Ended(_) => return Some(status.summary.clone()),
-                State::Running | State::Paused => status.waiter = Some(task::current()),
+                State::Running | State::Paused if goes_on => status.waiter = Some(task::current()),
+                State::Running | State::Paused => {
+                    status.waiter = None;
+                    return Some(status.summary.clone());
+                }
             }
         }
         task::park_until(clock::now() + clock::from_us(100_000));

@@ -146,18 +146,16 @@ fn held(bench: &Bench<'_>) -> Result<(), String> {
                     drain flush; pool";
     let (lines, _) = script(bench, "held", &fill, commands)?;
     let text = lines.join("\n");
-    let number = |before: &str| {
-        let words = lines
-            .iter()
-            .find_map(|line| line.split([',', ';', ':']).find_map(|part| part.strip_suffix(before)));
-        words.and_then(|words| words.trim().parse::<u64>().ok()).unwrap_or(0)
+    let number = |label: &str| {
+        let value = lines.iter().find_map(|line| line.strip_prefix(label)?.split_whitespace().next());
+        value.and_then(|value| value.parse::<u64>().ok()).unwrap_or(0)
     };
     let errors = lines.iter().filter(|line| line.starts_with("error: ")).count();
     let good = lines.iter().any(|line| line.ends_with("exited with status 0"))
         && lines.iter().any(|line| line.contains("it can be held to 4 to 16 MiB"))
         // Ten MiB that are filled time and again do not fit into six.
-        && number(" put out") > 4_000
-        && number(" brought back") > 4_000
+        && number("put out") > 4_000
+        && number("brought back") > 4_000
         && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
     if good && errors == 3 { Ok(()) } else { Err(text) }
 }

@@ -143,8 +143,8 @@ fn held_on_bale(bench: &Bench<'_>, built: &Built) -> Result<(), String> {
     let held = |name| of_holding(&text, name);
     let good = number("verified_pages")? == 90112
         // What was filled and does not fit went at least once, and came back to be verified.
-        && held(" put out") > 24576
-        && held(" brought back") > 24576
+        && held("put out") > 24576
+        && held("brought back") > 24576
         && text.lines().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
     if good { Ok(()) } else { Err(text) }
 }
@@ -164,15 +164,15 @@ fn held_and_swaps(bench: &Bench<'_>, built: &Built) -> Result<(), String> {
     let number = |key| figures.number(key).map_err(|why| format!("{why:#}\n{text}"));
     let good = number("verified_pages")? == 24576
         && number("swapped_in")? > 1000
-        && of_holding(&text, " brought back") > 1_000
+        && of_holding(&text, "brought back") > 1_000
         && text.lines().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
     if good { Ok(()) } else { Err(text) }
 }
 
-/// A figure of `vm stats` of a held machine; 0 without one.
-fn of_holding(text: &str, name: &str) -> u64 {
-    let part = text.split([',', ';']).find_map(|part| part.strip_suffix(name));
-    part.and_then(|part| part.trim().parse().ok()).unwrap_or(0)
+/// A figure of `vm stats` of a held machine, by its label; 0 without one.
+fn of_holding(text: &str, label: &str) -> u64 {
+    let part = text.lines().find_map(|line| line.strip_prefix(label)?.split_whitespace().next());
+    part.and_then(|part| part.parse().ok()).unwrap_or(0)
 }
 
 /// Runs commands with a Linux guest of this shape in the bundle; the figures of its init, and all that was said.

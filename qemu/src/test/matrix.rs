@@ -109,12 +109,14 @@ fn small_cores_drain(bench: &Bench<'_>) -> Result<(), String> {
     let mut config = bench.config();
     config.arguments.push_str(" small=1-4");
     swaps_with(bench, &config)?;
-    let (lines, _) = bench.script(&config, "vm run; irq")?;
-    let counts = lines.iter().find_map(|line| {
-        let mut words = line.split_whitespace();
-        (words.nth(1)? == "drain").then(|| words.skip(1).filter_map(|word| word.parse().ok()).collect())
-    });
-    let counts: Vec<u64> = counts.unwrap_or_default();
+    let (lines, _) = bench.script(&config, "vm run; irq --json")?;
+    let irq = lines.iter().find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let irq = irq.ok_or("no line of JSON")?;
+    let name = |row: &serde_json::Value| {
+        irq["sources"].as_array()?.iter().find(|source| source["intid"] == row["intid"])?["name"].as_str()
+    };
+    let rows = irq["by_core"].as_array().into_iter().flatten().filter(|row| name(row) == Some("drain"));
+    let counts: Vec<u64> = rows.filter_map(|row| row["taken"].as_u64()).collect();
     let small = counts.iter().skip(1).take(4).sum::<u64>();
     if small > 0 && small == counts.iter().sum::<u64>() { Ok(()) } else { Err(lines.join("\n")) }
 }

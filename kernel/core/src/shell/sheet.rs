@@ -1,0 +1,291 @@
+//! What a command shows: figures and tables, as text for people or as one line of JSON.
+//!
+//! Text: a figure takes a line, its label, its value, and what it is; a table has a line of headings. JSON: one object, whose members
+//! are the figures by their keys, and each table as an array of objects.
+
+use core::fmt::{self, Write};
+
+/// A value that is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// A whole number.
+    Number(u64),
+    /// A number in tenths.
+    Tenths(u64),
+    /// A number in hundredths.
+    Hundredths(u64),
+    /// A word.
+    Text(&'a str),
+    /// An address: hexadecimal for people, a string in JSON.
+    Address(u64),
+    /// Yes or no.
+    Flag(bool),
+    /// None is known: `-`, or null.
+    Unknown,
+}
+
+impl From<u64> for Value<'_> {
+    fn from(value: u64) -> Self {
+        Self::Number(value)
+    }
+}
+
+impl From<usize> for Value<'_> {
+    fn from(value: usize) -> Self {
+        Self::Number(value as u64)
+    }
+}
+
+impl From<u32> for Value<'_> {
+    fn from(value: u32) -> Self {
+        Self::Number(value.into())
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl From<Option<u64>> for Value<'_> {
+    fn from(value: Option<u64>) -> Self {
+        value.map_or(Self::Unknown, Self::Number)
+    }
+}
+
+/// As people read it; padded as the formatter says.
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text: heapless::String<24> = heapless::String::new();
+        match self {
+            Self::Text(text) => return f.pad(text),
+            Self::Unknown => return f.pad("-"),
+            Self::Flag(flag) => return f.pad(if *flag { "yes" } else { "no" }),
+            Self::Number(value) => write!(text, "{value}")?,
+            Self::Tenths(value) => write!(text, "{}.{}", value / 10, value % 10)?,
+            Self::Hundredths(value) => write!(text, "{}.{:02}", value / 100, value % 100)?,
+            Self::Address(value) => write!(text, "{value:#x}")?,
+        }
+        f.pad(&text)
+    }
+}
+
+/// As JSON has it.
+struct Json<'a>(Value<'a>);
+
+impl fmt::Display for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Text(text) => {
+                f.write_char('"')?;
+                for character in text.chars() {
+                    match character {
+                        '"' | '\\' => write!(f, "\\{character}")?,
+                        control if control < ' ' => write!(f, "\\u{:04x}", u32::from(control))?,
+                        other => f.write_char(other)?,
+                    }
+                }
+                f.write_char('"')
+            }
+            Value::Address(_) => write!(f, "\"{}\"", self.0),
+            Value::Flag(flag) => write!(f, "{flag}"),
+            Value::Unknown => f.write_str("null"),
+            number => write!(f, "{number}"),
+        }
+    }
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Name in JSON: lower case, with the unit.
+    pub key: &'static str,
+    /// What stands above it.
+    pub heading: &'static str,
+    /// Characters; numbers stand at the right end.
+    pub width: usize,
+}
+
+/// A column.
+pub const fn column(key: &'static str, heading: &'static str, width: usize) -> Column {
+    Column { key, heading, width }
+}
+
+/// What is shown, as it is being written.
+pub struct Sheet<W: Write> {
+    out: W,
+    json: bool,
+    /// A member, or an element, stands before the next one.
+    comma: bool,
+    table: Option<&'static [Column]>,
+}
+
+impl<W: Write> Sheet<W> {
+    /// Begins one; a writer that fails shows less.
+    pub fn new(mut out: W, json: bool) -> Self {
+        if json {
+            let _ = out.write_char('{');
+        }
+        Self { out, json, comma: false, table: None }
+    }
+
+    fn separate(&mut self) {
+        if self.comma {
+            let _ = self.out.write_char(',');
+        }
+        self.comma = true;
+    }
+
+    fn end_table(&mut self) {
+        if self.table.take().is_some() && self.json {
+            let _ = self.out.write_char(']');
+            self.comma = true;
+        }
+    }
+
+    /// A figure: `key` is its name in JSON, with the unit; `what` explains it to people.
+    pub fn figure<'a>(
+        &mut self,
+        key: &str,
+        label: &str,
+        value: impl Into<Value<'a>>,
+        what: fmt::Arguments<'_>,
+    ) {
+        self.end_table();
+        let value = value.into();
+        if self.json {
+            self.separate();
+            let _ = write!(self.out, "\"{key}\":{}", Json(value));
+        } else {
+            let blank = if what.as_str() == Some("") { "" } else { "   " };
+            let _ = writeln!(self.out, "{label:<14} {value:>10}{blank}{what}");
+        }
+    }
+
+    /// A figure that people find elsewhere.
+    pub fn hidden<'a>(&mut self, key: &str, value: impl Into<Value<'a>>) {
+        self.end_table();
+        if self.json {
+            self.separate();
+            let _ = write!(self.out, "\"{key}\":{}", Json(value.into()));
+        }
+    }
+
+    /// Begins a table.
+    pub fn table(&mut self, key: &str, columns: &'static [Column]) {
+        self.end_table();
+        if self.json {
+            self.separate();
+            let _ = write!(self.out, "\"{key}\":[");
+            self.comma = false;
+        } else {
+            self.line(columns.iter().map(|column| (column, Value::Text(column.heading))));
+        }
+        self.table = Some(columns);
+    }
+
+    /// A row of the table that was begun last: a value for each column.
+    pub fn row(&mut self, values: &[Value<'_>]) {
+        let Some(columns) = self.table else { return };
+        debug_assert_eq!(columns.len(), values.len());
+        let cells = columns.iter().zip(values.iter().copied());
+        if !self.json {
+            self.line(cells);
+            return;
+        }
+        self.separate();
+        for (place, (column, value)) in cells.enumerate() {
+            let before = if place == 0 { '{' } else { ',' };
+            let _ = write!(self.out, "{before}\"{}\":{}", column.key, Json(value));
+        }
+        let _ = self.out.write_char('}');
+    }
+
+    /// A line of cells: words of the last column stand at its left end.
+    fn line<'a>(&mut self, cells: impl Iterator<Item = (&'a Column, Value<'a>)>) {
+        let mut cells = cells.peekable();
+        while let Some((column, value)) = cells.next() {
+            let last = cells.peek().is_none();
+            let _ = match value {
+                Value::Text(text) if last => write!(self.out, " {text}"),
+                value => write!(self.out, "{value:>width$}", width = column.width),
+            };
+            let _ = if last { self.out.write_char('\n') } else { self.out.write_char(' ') };
+        }
+    }
+
+    /// A line for people alone.
+    pub fn note(&mut self, text: fmt::Arguments<'_>) {
+        self.end_table();
+        if !self.json {
+            let _ = writeln!(self.out, "{text}");
+        }
+    }
+
+    /// Whether this is JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+}
+
+impl<W: Write> Drop for Sheet<W> {
+    fn drop(&mut self) {
+        self.end_table();
+        if self.json {
+            let _ = self.out.write_str("}\n");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    static CORES: [Column; 3] =
+        [column("core", "core", 4), column("idle_percent", "idle %", 7), column("state", "state", 6)];
+    static VMS: [Column; 1] = [column("vm", "vm", 2)];
+
+    fn show(json: bool) -> String {
+        let mut text = String::new();
+        let mut sheet = Sheet::new(&mut text, json);
+        sheet.figure("objects", "objects", 12u64, format_args!("of 20"));
+        sheet.table("cores", &CORES);
+        sheet.row(&[0u64.into(), Value::Tenths(995), "on \"x\"".into()]);
+        sheet.row(&[1u64.into(), Value::Unknown, "off".into()]);
+        sheet.note(format_args!("two of them"));
+        sheet.figure("busy", "busy", Value::Flag(false), format_args!(""));
+        drop(sheet);
+        text
+    }
+
+    #[test]
+    fn text_for_people() {
+        assert_eq!(
+            show(false),
+            "objects                12   of 20\n\
+             core  idle %  state\n   0    99.5  on \"x\"\n   1       -  off\n\
+             two of them\nbusy                   no\n"
+        );
+    }
+
+    #[test]
+    fn one_line_of_json() {
+        assert_eq!(
+            show(true),
+            "{\"objects\":12,\"cores\":[{\"core\":0,\"idle_percent\":99.5,\"state\":\"on \\\"x\\\"\"},\
+             {\"core\":1,\"idle_percent\":null,\"state\":\"off\"}],\"busy\":false}\n"
+        );
+    }
+
+    #[test]
+    fn an_empty_table_and_an_address() {
+        let mut text = String::new();
+        let mut sheet = Sheet::new(&mut text, true);
+        sheet.table("vms", &VMS);
+        sheet.hidden("base", Value::Address(0x4020));
+        drop(sheet);
+        assert_eq!(text, "{\"vms\":[],\"base\":\"0x4020\"}\n");
+    }
+}

@@ -1,0 +1,68 @@
+//! `watch`: a command's text, drawn anew until a key is pressed.
+
+use super::{Arguments, Outcome, fail, run_command};
+use crate::console::{self, pager};
+use crate::{boot, clock, print, println};
+
+/// Seconds between two pictures, at most.
+const LONGEST: u64 = 3600;
+
+pub(super) fn watch(arguments: &Arguments<'_>) -> Outcome {
+    let (mut seconds, mut count) = (2, None);
+    let mut words = arguments.words();
+    while let [option @ ("-n" | "--count"), rest @ ..] = words {
+        let [value, rest @ ..] = rest else {
+            return fail(format_args!("watch: {option} needs a number behind it"));
+        };
+        let value =
+            bale_core::shell::number(value).or_else(|error| fail(format_args!("watch: {value}: {error}")))?;
+        match *option {
+            "-n" => seconds = value,
+            _ => count = Some(value),
+        }
+        words = rest;
+    }
+    if !(1..=LONGEST).contains(&seconds) {
+        return fail(format_args!("watch: -n is 1 to {LONGEST} seconds"));
+    }
+    match words {
+        [] => return fail(format_args!("watch needs a command, such as `watch drain`")),
+        ["watch", ..] => return fail(format_args!("watch does not watch itself")),
+        _ => {}
+    }
+    let script = boot::has_argument("exec");
+    if script && count.is_none() {
+        return fail(format_args!("watch: a script needs --count"));
+    }
+    if !script {
+        pager::redraw();
+        print!("\x1b[2J");
+    }
+    let outcome = pictures(words, seconds, count, script);
+    pager::end();
+    outcome
+}
+
+fn pictures(words: &[&str], seconds: u64, mut count: Option<u64>, script: bool) -> Outcome {
+    let mut next = clock::now();
+    loop {
+        if !script {
+            print!("\x1b[H");
+            println!("every {seconds} s; a key ends it");
+        }
+        run_command(words)?;
+        if !script {
+            print!("\x1b[J");
+        }
+        if let Some(left) = &mut count {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                return Ok(());
+            }
+        }
+        next += clock::from_us(seconds * 1_000_000);
+        if console::read_until(next).is_some() {
+            return Ok(());
+        }
+    }
+}
