@@ -1,10 +1,10 @@
 //! The road from the first Rust line to the shell, for the boot core and for each further core.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use bale_arch::entry::{SecondaryBoot, bale_secondary_entry, image_base};
+use bale_arch::entry::image_base;
 use bale_arch::{counter, identity, mask, mmu};
-use bale_core::device_tree::{Conduit, MAX_VIRTIO, Machine};
+use bale_core::device_tree::{MAX_VIRTIO, Machine};
 use bale_core::{acpi, core_kind};
 use heapless::Vec;
 use spin::Once;
@@ -14,15 +14,13 @@ use crate::cores::{Core, MAX_CORES};
 use crate::interrupts::Controller;
 use crate::memory::{PAGE_SIZE, frames, image_sections, map};
 use crate::{
-    backing, bundle, clock, compactor, console, cores, drain, early, fault, interrupts, log, pool, println,
-    report, shell, task, vm,
+    backing, bundle, clock, compactor, console, cores, drain, early, fault, hotplug, interrupts, log, pool,
+    power, println, report, shell, task, vm, watchdog,
 };
 
 /// What the tables said, kept for the shell.
 static MACHINE: Once<Machine> = Once::new();
 static BOARD: Once<&'static Board> = Once::new();
-/// Instruction to reach PSCI: 0 unknown, 1 SMC, 2 HVC.
-static CONDUIT: AtomicU32 = AtomicU32::new(0);
 /// Ticks from the start of Rust to the shell's task.
 static BOOT_TICKS: AtomicU64 = AtomicU64::new(0);
 
@@ -65,7 +63,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
         Err(error) => stop(board, format_args!("{error}")),
     };
     early::speak_on(machine.uart.base);
-    CONDUIT.store(if machine.psci == Conduit::Smc { 1 } else { 2 }, Ordering::Relaxed);
+    power::set_conduit(machine.psci);
     BOARD.call_once(|| board);
     let machine = MACHINE.call_once(|| machine);
 
@@ -92,7 +90,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     cores::set_online();
     mask::unmask_serror();
     mask::unmask();
-    start_further_cores();
+    hotplug::start_all();
     rehearse_kinds(machine);
 
     if let Err(error) = bundle::find(machine) {
@@ -104,6 +102,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     vm::prepare();
     drain::start();
     compactor::start();
+    watchdog::start();
     if backing::disk().is_some() {
         vm::writeback::start();
     }
@@ -173,7 +172,7 @@ fn stop(board: &Board, reason: core::fmt::Arguments<'_>) -> ! {
     let mut text: heapless::String<256> = heapless::String::new();
     // A longer text is cut, which is better than none.
     let _ = core::fmt::write(&mut text, reason);
-    early::stop(board, &[&text], CONDUIT.load(Ordering::Relaxed) == 2)
+    early::stop(board, &[&text], power::by_hvc())
 }
 
 fn enable_map(board: &Board, machine: &Machine) {
@@ -301,6 +300,7 @@ fn start_interrupts(board: &Board, machine: &Machine) {
     handles(interrupts::DRAIN, "drain", drain::on_interrupt);
     handles(interrupts::STOP, "stop", fault::on_stop);
     handles(interrupts::TEST, "test", interrupts::on_test);
+    handles(interrupts::WATCHDOG, "watchdog", watchdog::on_interrupt);
     handles(timer, "timer", task::on_timer);
     handles(interrupts::VIRTUAL_TIMER, "guest timer", vm::on_virtual_timer);
     handles(interrupts::MAINTENANCE, "guest maintenance", vm::on_maintenance);
@@ -316,74 +316,6 @@ fn start_interrupts(board: &Board, machine: &Machine) {
     if let Err(error) = ready {
         stop(board, format_args!("the GIC at {:#x} cannot be used: {error:?}", machine.gic.distributor.base));
     }
-}
-
-/// Starts every other core by PSCI's CPU_ON and waits for those that were accepted.
-fn start_further_cores() {
-    static BLOCKS: Once<Vec<SecondaryBoot, MAX_CORES>> = Once::new();
-    let blocks = BLOCKS.call_once(|| {
-        (0..cores::all().len())
-            .map(|index| SecondaryBoot {
-                tables: map::root(),
-                translation_control: mmu::translation_control(),
-                memory_attributes: mmu::MEMORY_ATTRIBUTES,
-                system_control: mmu::SYSTEM_CONTROL,
-                stack_top: task::idle_stack(index),
-                argument: index as u64,
-            })
-            .collect()
-    });
-    // The new cores read their block with caches off.
-    mmu::clean_invalidate(blocks.as_ptr() as u64, size_of_val(blocks.as_slice()));
-    let mut started: Vec<usize, MAX_CORES> = Vec::new();
-    for (index, core) in cores::all().iter().enumerate().skip(1) {
-        let entry = bale_secondary_entry as *const () as u64;
-        let block = core::ptr::from_ref(&blocks[index]) as u64;
-        match cpu_on(core.affinity(), entry, block) {
-            Ok(()) => drop(started.push(index)),
-            Err(error) => {
-                println!("bale: core {index} ({:#x}) stays off: PSCI says {error}", core.affinity())
-            }
-        }
-    }
-    let deadline = clock::now() + clock::from_us(2_000_000);
-    for index in started {
-        while !cores::all()[index].online() {
-            if clock::now() > deadline {
-                println!("bale: core {index} was started and did not come up within two seconds");
-                break;
-            }
-            core::hint::spin_loop();
-        }
-    }
-}
-
-fn cpu_on(affinity: u64, entry: u64, context: u64) -> Result<(), smccc::psci::error::Error> {
-    match CONDUIT.load(Ordering::Relaxed) {
-        2 => smccc::psci::cpu_on::<smccc::Hvc>(affinity, entry, context),
-        _ => smccc::psci::cpu_on::<smccc::Smc>(affinity, entry, context),
-    }
-}
-
-/// Turns the machine off.
-pub fn power_off() -> ! {
-    console::drain_output();
-    // Both return only on failure, and then there is nothing left but to halt.
-    let _ = match CONDUIT.load(Ordering::Relaxed) {
-        2 => smccc::psci::system_off::<smccc::Hvc>(),
-        _ => smccc::psci::system_off::<smccc::Smc>(),
-    };
-    mask::halt()
-}
-
-/// Starts the machine anew.
-pub fn reset() -> ! {
-    console::drain_output();
-    let _ = match CONDUIT.load(Ordering::Relaxed) {
-        2 => smccc::psci::system_reset::<smccc::Hvc>(),
-        _ => smccc::psci::system_reset::<smccc::Smc>(),
-    };
-    mask::halt()
 }
 
 /// What the tables said.

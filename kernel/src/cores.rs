@@ -26,6 +26,8 @@ pub struct Core {
     index: AtomicUsize,
     affinity: AtomicU64,
     online: AtomicBool,
+    /// Its idle task is to turn it off: see [`crate::hotplug`].
+    pub leaving: AtomicBool,
     /// It is meant for economy ([`CoreKind::Small`]).
     small: AtomicBool,
     /// Index of the running task.
@@ -83,6 +85,7 @@ impl Core {
             index: AtomicUsize::new(0),
             affinity: AtomicU64::new(0),
             online: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             small: AtomicBool::new(false),
             current_task: AtomicU16::new(0),
             current_priority: AtomicU8::new(0),
@@ -121,6 +124,23 @@ impl Core {
     /// Says that it is a small one.
     pub fn call_small(&self) {
         self.small.store(true, Ordering::Relaxed);
+    }
+
+    /// Nothing runs or waits here: as at the boot, also where the core was off for a while. On the core itself, masked.
+    pub fn begin(&self) {
+        self.reschedule.store(false, Ordering::Relaxed);
+        self.in_interrupt.store(false, Ordering::Relaxed);
+        self.armed.store(u64::MAX, Ordering::Relaxed);
+        self.slice_end.store(0, Ordering::Relaxed);
+        self.next_deadline.store(u64::MAX, Ordering::Relaxed);
+        self.set_lazy_deadline(u64::MAX);
+        self.take_departed();
+    }
+
+    /// Whether tasks may be started here from now on.
+    pub fn set_online(&self, online: bool) {
+        // Release: with the acquire in `online`, what was done before is visible.
+        self.online.store(online, Ordering::Release);
     }
 
     /// Sets `lazy_deadline`. On the core itself, with interrupts masked.
@@ -180,7 +200,7 @@ impl Core {
 
     /// Whether the core has come up.
     pub fn online(&self) -> bool {
-        // Acquire: with the release in `set_online`, what the core set up before is visible.
+        // Acquire: with the release in `Core::set_online`, what the core set up before is visible.
         self.online.load(Ordering::Acquire)
     }
 }
@@ -215,7 +235,7 @@ pub fn set_online() {
     if CoreKind::from_midr(identity::main_id()) == CoreKind::Small {
         this_unpinned().call_small();
     }
-    this_unpinned().online.store(true, Ordering::Release);
+    this_unpinned().set_online(true);
 }
 
 /// This core's block. The guard proves that the caller stays on it.

@@ -24,31 +24,81 @@ const SLICE: usize = 1024;
 const BUSY_PAUSE_US: u64 = 200;
 /// How often the task looks for what stays below the watermark.
 const PERIOD_US: u64 = 10_000;
+/// How long a drain task may take to end.
+const LEAVE_US: u64 = 2_000_000;
 /// How long something may wait below the watermark.
 const AGE_US: u64 = 10_000;
 
 static TASKS: [Lock<Option<TaskId>>; cores::MAX_CORES] = [const { Lock::new(None) }; cores::MAX_CORES];
 /// The core on which each ring is drained.
 static HOMES: [AtomicUsize; cores::MAX_CORES] = [const { AtomicUsize::new(usize::MAX) }; cores::MAX_CORES];
+/// The ring's task is told to end.
+static ENDING: [AtomicBool; cores::MAX_CORES] = [const { AtomicBool::new(false) }; cores::MAX_CORES];
 /// Some ring is drained on another core than its own.
 static PLACED: AtomicBool = AtomicBool::new(false);
 static STARTED: Once<()> = Once::new();
 
-/// Starts a drain task on every core that is online.
+/// Starts a drain task for every core that is online.
 ///
 /// # Panics
 /// Without a free task for each.
 pub fn start() {
     STARTED.call_once(|| {
         for core in cores::all().iter().filter(|core| core.online()) {
-            let home = cores::helper_of(core.index());
-            let spawned = task::spawn("drain", home, task::DRAIN, drain, core.index() as u64);
-            assert!(spawned.is_ok(), "no room for a drain task");
-            *TASKS[core.index()].lock() = spawned.ok();
-            HOMES[core.index()].store(home, Ordering::Relaxed);
-            PLACED.fetch_or(home != core.index(), Ordering::Relaxed);
+            assert!(begin(core.index()), "no room for a drain task");
         }
     });
+}
+
+/// Starts the task of a ring, on the core that is its home now.
+fn begin(ring: usize) -> bool {
+    let home = cores::helper_of(ring);
+    HOMES[ring].store(home, Ordering::Relaxed);
+    PLACED.fetch_or(home != ring, Ordering::Relaxed);
+    let spawned = task::spawn("drain", home, task::DRAIN, drain, ring as u64);
+    *TASKS[ring].lock() = spawned.ok();
+    spawned.is_ok()
+}
+
+/// A core is about to leave, and counts as online no more: its own drain task ends, and those of others that are there go elsewhere.
+/// False if they did not within a while.
+pub fn leave(core: usize) -> bool {
+    let deadline = clock::now() + clock::from_us(LEAVE_US);
+    for ring in 0..cores::all().len() {
+        if ring != core && home(ring) != core || TASKS[ring].lock().is_none() {
+            continue;
+        }
+        // Release: pairs with the acquire in `drain`.
+        ENDING[ring].store(true, Ordering::Release);
+        while ENDING[ring].load(Ordering::Acquire) {
+            wake(ring);
+            if clock::now() > deadline {
+                return false;
+            }
+            task::sleep_until(clock::now() + clock::from_us(BUSY_PAUSE_US));
+        }
+        if ring == core {
+            HOMES[ring].store(usize::MAX, Ordering::Relaxed);
+        } else if !begin(ring) {
+            return false;
+        }
+    }
+    true
+}
+
+/// A core has come: it gets a drain task.
+pub fn join(core: usize) {
+    if TASKS[core].lock().is_none() && !begin(core) {
+        defmt::warn!("no room for the drain task of core {}: its ring is drained by who frees", core as u32);
+    }
+}
+
+/// From a drain task that was told to end: it is one no more.
+fn end(ring: usize) -> ! {
+    *TASKS[ring].lock() = None;
+    // Release: pairs with the acquire in `leave`.
+    ENDING[ring].store(false, Ordering::Release);
+    task::exit()
 }
 
 /// The core to interrupt when a core's ring has passed its watermark.
@@ -100,6 +150,10 @@ extern "C" fn drain(core: u64) -> ! {
             if report.remaining == 0 {
                 break;
             }
+            if is_ending(core) {
+                // What is left is emptied when the core has gone, or by the next task.
+                end(core);
+            }
             if report.freed == 0 {
                 // Somebody else is at this ring, perhaps a task below this one on this very core: let it get done.
                 task::sleep_until(clock::now() + clock::from_us(BUSY_PAUSE_US));
@@ -111,13 +165,25 @@ extern "C" fn drain(core: u64) -> ! {
             freed = 0;
             compactor::call();
         }
+        if is_ending(core) {
+            end(core);
+        }
         while pool.prepare_sleep(core) {
             let woken_by_push = wait(core);
+            if is_ending(core) {
+                end(core);
+            }
             if woken_by_push || pool.needs_drain(core, clock::now(), clock::from_us(AGE_US)) {
                 break;
             }
         }
     }
+}
+
+/// Whether the task of a ring is to end.
+fn is_ending(ring: usize) -> bool {
+    // Acquire: pairs with the release in `leave`.
+    ENDING[ring].load(Ordering::Acquire)
 }
 
 /// Sleeps until the interrupt or the end of the period; whether the ring has reached its watermark.

@@ -12,7 +12,7 @@ use bale_core::exception::Syndrome;
 
 use crate::cores::MAX_CORES;
 use crate::memory::{self, stacks};
-use crate::{boot, clock, console, cores, interrupts, log, println, task};
+use crate::{clock, console, cores, interrupts, log, power, println, task};
 
 /// A core is reporting; others that fault meanwhile just stop.
 static REPORTING: AtomicBool = AtomicBool::new(false);
@@ -247,5 +247,5 @@ fn backtrace(at: Option<u64>, mut frame_pointer: u64) {
 
 fn finish_report(what: &str) -> ! {
     println!("bale: stopped: {what}");
-    boot::power_off()
+    power::power_off()
 }

@@ -32,6 +32,9 @@ pub const STOP: u32 = 2;
 /// SGI: for tests and benchmarks of interrupts.
 pub const TEST: u32 = 3;
 
+/// SGI: this core is to show that it takes interrupts.
+pub const WATCHDOG: u32 = 4;
+
 /// One for each [`TEST`] interrupt that was taken.
 pub static TEST_ARRIVED: Semaphore = Semaphore::new(0, u32::MAX);
 
@@ -159,7 +162,7 @@ pub fn initialise_core(private: &[u32]) -> Result<(), InterruptError> {
         // An error here says that firmware has woken it already.
         let _ = redistributor.mark_core_awake();
         redistributor.configure_default_settings();
-        for &id in private.iter().chain(&[RESCHEDULE, DRAIN, STOP, TEST]) {
+        for &id in private.iter().chain(&[RESCHEDULE, DRAIN, STOP, TEST, WATCHDOG]) {
             let id = IntId::try_from(id).map_err(|_| InterruptError::NoSuchInterrupt)?;
             redistributor.enable_interrupt(id, true).map_err(|_| InterruptError::NoSuchInterrupt)?;
         }
@@ -167,9 +170,19 @@ pub fn initialise_core(private: &[u32]) -> Result<(), InterruptError> {
     })??;
     GicCpuInterface::enable_system_register_el2(true);
     GicCpuInterface::set_priority_mask(0xff);
-    GicCpuInterface::enable_group1(true);
+    open_core();
     gich::split_end_of_interrupt();
     Ok(())
+}
+
+/// Lets interrupts reach this core.
+pub fn open_core() {
+    GicCpuInterface::enable_group1(true);
+}
+
+/// Keeps interrupts from this core, which is about to be turned off; none of a device's is routed to it.
+pub fn close_core() {
+    GicCpuInterface::enable_group1(false);
 }
 
 /// Enables a shared peripheral interrupt, level-triggered, delivered to the core with this affinity.

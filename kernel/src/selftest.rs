@@ -4,6 +4,7 @@
 //! Each ends with a line `test NAME ... ok` or `test NAME ... FAILED: why`; the host counts those lines, one
 //! machine a test, each with its own time limit.
 
+mod coming;
 mod copying;
 mod deferring;
 mod framing;
@@ -97,6 +98,8 @@ static TESTS: &[Test] = tests![
     deferring::burst_beyond_the_ring,
     deferring::free_on_another_core,
     deferring::stale_handle_is_an_error,
+    coming::cores_in_use_stay,
+    coming::cores_go_and_come_back,
     guests::swaps_and_verifies,
     guests::exit_releases_everything,
     guests::stray_access_stops_the_guest_only,

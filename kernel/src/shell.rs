@@ -13,6 +13,7 @@ mod trace;
 mod watch;
 
 use core::fmt::{self, Write as _};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use bale_core::shell::{Event, LineEditor, commands, number, words};
 use heapless::String;
@@ -24,8 +25,8 @@ use crate::{boot, cores, memory, print, println};
 const PROMPT: &str = "bale> ";
 const LONGEST_LINE: usize = 512;
 const HISTORY: usize = 16;
-/// Lines of a terminal of which nothing is known.
-const ROWS: u32 = 24;
+/// Commands come from somebody at a terminal: neither a script's, nor those of the boot.
+static TYPED_AT: AtomicBool = AtomicBool::new(false);
 
 /// Why a command failed, in one line.
 struct Failure(String<160>);
@@ -117,6 +118,7 @@ const NEVER_PAGED: [&str; 5] = ["bench", "selftest", "trace", "vm", "watch"];
 static COMMANDS: &[Command] = commands![
     "help", ["[COMMAND]"], "what there is, or how one command is used" => help;
     "cores", ["[--json]", "reset"], "cores: interrupts, switches, idle time; the longest stretch with interrupts masked, and the latest timer, which `reset` forgets" => machine::cores;
+    "core", ["offline N", "online N"], "takes a core off, its ring emptied and its drains moved, or brings it back" => tools::core;
     "board", ["report"], "what cores, interrupt controller, firmware and tables say, to be pasted into an issue" => machine::board;
     "irq", ["[INTID] [--json]"], "interrupts: who handles them, how often they were taken" => machine::irq;
     "tasks", ["[--json]"], "tasks: core, priority, state" => machine::tasks;
@@ -128,10 +130,10 @@ static COMMANDS: &[Command] = commands![
     "log", ["[--json]", "stream on|off", "dump"], "the defmt log: frames by core" => machine::log;
     "trace", ["[--json]", "on", "off", "dump"], "what each core did last: interrupts, switches, wake-ups, drain, guests; `cargo bale trace` makes a picture of it" => trace::trace;
     "watch", ["[-n SECONDS] [--count N] COMMAND"], "a command's text, drawn anew every two seconds until a key is pressed" => watch::watch;
-    "page", ["ROWS", "off"], "how many lines the terminal has: longer text stops behind each screen" => tools::page;
+    "page", ["ROWS", "off"], "how many lines the terminal has: longer text stops behind each screen; `off`, as on a serial line at first, lets it run" => tools::page;
     "selftest", ["[--long] [NAME...]", "--list"], "tests of the kernel on this machine; Ctrl-C stops behind the one that runs" => tools::selftest;
     "bench", ["list", "run [NAME...] [--cores N] [--seed S] [--json]"], "measure: all, or suites and figures by name; Ctrl-C stops" => tools::bench;
-    "crash", ["panic", "read", "stack"], "crash on purpose, to see the report" => tools::crash;
+    "crash", ["panic", "read", "stack", "hang"], "crash on purpose, to see the report; `hang` takes a core away, which the watchdog finds" => tools::crash;
     "reboot", [""], "start the machine anew" => tools::reboot;
     "poweroff", [""], "turn the machine off" => tools::poweroff;
 ];
@@ -219,12 +221,14 @@ pub extern "C" fn task(_argument: u64) -> ! {
     let mut editor = EDITOR.lock();
     if script {
         editor.silence();
-    } else {
-        let rows = boot::argument("rows").and_then(|rows| rows.parse().ok());
-        pager::set_rows(rows.unwrap_or(ROWS));
     }
     greet();
+    // Nobody need be there yet.
     run_at_boot();
+    if !script {
+        TYPED_AT.store(true, Ordering::Relaxed);
+        pager::set_rows(boot::argument("rows").and_then(|rows| rows.parse().ok()).unwrap_or(0));
+    }
     if script {
         println!("\x1eREADY");
     } else {

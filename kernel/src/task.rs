@@ -56,6 +56,9 @@ pub const SHELL: u8 = 8;
 /// The drain once its backlog has passed the high mark, or memory is low.
 pub const DRAIN_URGENT: u8 = 10;
 
+/// The watchdog.
+pub const WATCHDOG: u8 = 12;
+
 const _: () = assert!(MAX_TASKS == wait::TASKS, "a set of waiters is one word");
 
 /// Names a task: its index and how often the index was used before.
@@ -151,6 +154,7 @@ fn idle_index(core: usize) -> u16 {
 
 /// Makes the caller the idle task of this core. Once on each core, before interrupts are unmasked.
 pub fn adopt_idle(core: &Core) {
+    core.begin();
     let index = idle_index(core.index());
     let mut status = SLOTS[usize::from(index)].status.lock();
     status.state = State::Ready;
@@ -185,6 +189,11 @@ pub fn spawn(
     let slot = &SLOTS[index];
     let id = {
         let mut status = slot.status.lock();
+        // Under the lock that `on_core` takes: a core that leaves finds the task, or the task finds that it leaves.
+        if !cores::all()[core].online() {
+            status.state = State::Free;
+            return Err(SpawnError::NoSuchCore);
+        }
         status.state = State::Ready;
         status.generation += 1;
         status.name = name;
@@ -201,6 +210,23 @@ pub fn spawn(
     };
     switch_if_asked();
     Ok(id)
+}
+
+/// Name of a task that belongs to a core, its idle task left out; `None` if there is none.
+pub fn on_core(core: usize) -> Option<&'static str> {
+    SLOTS.iter().take(MAX_TASKS - MAX_CORES).find_map(|slot| {
+        let status = slot.status.lock();
+        let is_there = !matches!(status.state, State::Free | State::Starting) && status.core == core;
+        is_there.then_some(status.name)
+    })
+}
+
+/// Index and name of the task that a core runs; `None` if it is idle.
+pub fn running_on(core: &Core) -> Option<(usize, &'static str)> {
+    let index = core.current_task.load(Ordering::Relaxed);
+    // That core may hang with its task's lock held.
+    let name = || SLOTS[usize::from(index)].status.try_lock().map_or("?", |status| status.name);
+    (index != idle_index(core.index())).then(|| (usize::from(index), name()))
 }
 
 /// A free slot, free no more.

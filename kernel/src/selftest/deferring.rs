@@ -14,7 +14,7 @@ static DONE: AtomicU32 = AtomicU32::new(0);
 static BROKEN: AtomicU64 = AtomicU64::new(0);
 
 /// Everything is back: nothing pending, the books balance, no object or page more than before.
-fn all_back(before: zsmalloc::Stats) -> Verdict {
+pub(super) fn all_back(before: zsmalloc::Stats) -> Verdict {
     ensure!(
         drain::wait_until_quiet(10_000_000),
         "still pending after ten seconds: {}",

@@ -285,7 +285,7 @@ fn show_run(machine: &Summary, before: zsmalloc::Stats) -> Outcome {
     );
     println!("  pool: {} objects, {} pages", stats.objects, stats.pages);
     println!(
-        "  drain: {} enqueued, {} drained, {} helped, {} flushed, {} pending, by {} interrupts",
+        "  drain: {} enqueued, {} drained, {} helped, {} flushed, {} pending\n  {} drain interrupts",
         stats.enqueued, stats.drained, stats.helped, stats.flushed, stats.pending, stats.interrupts
     );
     let alone = vm::summaries().all(|other| other.state != State::Running);

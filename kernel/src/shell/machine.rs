@@ -9,7 +9,7 @@ use bale_core::shell::sheet::{Column, Value, column};
 
 use super::{Arguments, Outcome, fail, show};
 use crate::memory::{frames, image_sections};
-use crate::{boot, clock, console, cores, interrupts, log, print, println, report, task};
+use crate::{boot, clock, console, cores, interrupts, log, print, println, report, task, watchdog};
 
 /// Ticks as microseconds with two decimals.
 fn microseconds(ticks: u64) -> Value<'static> {
@@ -39,6 +39,7 @@ pub(super) fn cores(arguments: &Arguments<'_>) -> Outcome {
     let uptime = clock::now().max(1);
     for core in cores::all() {
         let state = match (core.online(), core.kind()) {
+            _ if watchdog::is_hung(core.index()) => "hung",
             (false, _) => "off",
             (true, CoreKind::Fast) => "online",
             (true, CoreKind::Small) => "small",

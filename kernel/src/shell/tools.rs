@@ -4,7 +4,7 @@ use super::{Arguments, Outcome, fail};
 use bale_core::shell::{MAX_WORDS, number};
 
 use crate::console::pager;
-use crate::{bench, boot, cores, selftest};
+use crate::{bench, cores, hotplug, power, println, selftest, task};
 
 pub(super) fn selftest(arguments: &Arguments<'_>) -> Outcome {
     if arguments.words() == ["--list"] {
@@ -65,8 +65,20 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
             fail(format_args!("the read came back with {value:#x}"))
         }
         ["stack"] => fail(format_args!("the recursion came back with {}", descend(1))),
-        _ => fail(format_args!("crash takes `panic`, `read` or `stack`")),
+        ["hang"] => match cores::all().iter().skip(1).rfind(|core| core.online()).map(cores::Core::index) {
+            None => fail(format_args!("crash hang wants a second core")),
+            Some(core) => {
+                let spawned = task::spawn("hang", core, task::VCPU, hang, 0);
+                spawned.map(drop).or_else(|error| fail(format_args!("crash hang: {error:?}")))
+            }
+        },
+        _ => fail(format_args!("crash takes `panic`, `read`, `stack` or `hang`")),
     }
+}
+
+/// Takes its core away for good.
+extern "C" fn hang(_argument: u64) -> ! {
+    bale_arch::mask::halt()
 }
 
 /// Uses up the stack.
@@ -74,6 +86,23 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
 fn descend(depth: u64) -> u64 {
     let space = core::hint::black_box([depth; 32]);
     if depth == 0 { 0 } else { descend(depth + 1) + space[31] }
+}
+
+/// `core online N`, `core offline N`.
+pub(super) fn core(arguments: &Arguments<'_>) -> Outcome {
+    let [what @ ("online" | "offline"), index] = arguments.words() else {
+        return fail(format_args!("core takes `online N` or `offline N`"));
+    };
+    let number = number(index).or_else(|error| fail(format_args!("core {index}: {error}")))?;
+    let place = usize::try_from(number).unwrap_or(usize::MAX);
+    if *what == "online" {
+        hotplug::bring_online(place).or_else(|why| fail(format_args!("core {index}: {why}")))?;
+        println!("core {index} is online");
+        return Ok(());
+    }
+    let emptied = hotplug::take_offline(place).or_else(|why| fail(format_args!("core {index}: {why}")))?;
+    println!("core {index} is off; its ring held {emptied} handles at the end");
+    Ok(())
 }
 
 pub(super) fn page(arguments: &Arguments<'_>) -> Outcome {
@@ -91,10 +120,10 @@ pub(super) fn page(arguments: &Arguments<'_>) -> Outcome {
 
 pub(super) fn reboot(arguments: &Arguments<'_>) -> Outcome {
     arguments.none()?;
-    boot::reset()
+    power::reset()
 }
 
 pub(super) fn poweroff(arguments: &Arguments<'_>) -> Outcome {
     arguments.none()?;
-    boot::power_off()
+    power::power_off()
 }

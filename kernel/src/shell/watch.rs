@@ -1,8 +1,10 @@
 //! `watch`: a command's text, drawn anew until a key is pressed.
 
-use super::{Arguments, Outcome, fail, run_command};
+use core::sync::atomic::Ordering;
+
+use super::{Arguments, Outcome, TYPED_AT, fail, run_command};
 use crate::console::{self, pager};
-use crate::{boot, clock, print, println};
+use crate::{clock, print, println};
 
 /// Seconds between two pictures, at most.
 const LONGEST: u64 = 3600;
@@ -30,9 +32,9 @@ pub(super) fn watch(arguments: &Arguments<'_>) -> Outcome {
         ["watch", ..] => return fail(format_args!("watch does not watch itself")),
         _ => {}
     }
-    let script = boot::has_argument("exec");
+    let script = !TYPED_AT.load(Ordering::Relaxed);
     if script && count.is_none() {
-        return fail(format_args!("watch: a script needs --count"));
+        return fail(format_args!("watch: without anybody at a terminal it needs --count"));
     }
     if !script {
         pager::redraw();

@@ -10,7 +10,7 @@ use bale_core::trace::Kind;
 use super::timed::note;
 use super::{IDLE, MAX_TASKS, READY, SLOTS, State, Status, TIMERS, idle_index, unpark_index};
 use crate::cores::{self, Core};
-use crate::{clock, drain, interrupts, trace};
+use crate::{clock, drain, hotplug, interrupts, trace};
 
 /// How long a task runs beside others of its priority.
 const SLICE_US: u64 = 5_000;
@@ -231,6 +231,7 @@ pub fn idle() -> ! {
         let start = clock::now();
         // Nothing is lost between the look and the wait: WFI also returns for an interrupt that is masked.
         if !core.reschedule.load(Ordering::Relaxed) {
+            hotplug::leave_if_asked(core);
             arm_for_rest(core);
             mask::wait_for_interrupt();
             mask::begin_stretch();

@@ -53,6 +53,10 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
         let run = move || Outcome::of(crashes(bench, what));
         cases.push(Case { name: format!("crash::{what}_is_reported"), run: Box::new(run) });
     }
+    cases.push(Case {
+        name: "crash::a_hung_core_is_named".into(),
+        run: Box::new(|| Outcome::of(hangs(bench))),
+    });
     let mut bad = |name: &str, words: &'static [&'static str], change: fn(&mut Config)| {
         let run = move || {
             let mut config = bench.config();
@@ -162,6 +166,24 @@ fn crashes(bench: &Bench<'_>, what: &str) -> Result<(), String> {
         Err(Failure::Stopped(_)) if report.contains(" on core ") && report.contains("#0 ") => Ok(()),
         Err(other) => Err(format!("{other}\n{report}")),
         Ok(_) => Err(format!("it went on:\n{report}")),
+    }
+}
+
+/// A core that takes no interrupts any more: the watchdog names it and its task, and the rest goes on.
+fn hangs(bench: &Bench<'_>) -> Result<(), String> {
+    let mut config = bench.config();
+    config.cores = 3;
+    config.arguments.push_str(" watchdog=1");
+    let (lines, _) =
+        bench.script(&config, "crash hang; watch -n 1 --count 5 cores --json; vm run --core 1")?;
+    let said = |text: &str| lines.iter().any(|line| line.contains(text));
+    let named = said("bale: core 2 has taken no interrupt for 1 s; task ") && said("(hang) runs there");
+    let others =
+        lines.iter().all(|line| !line.contains("core 0 has taken") && !line.contains("core 1 has taken"));
+    if named && others && said("\"state\":\"hung\"") && said("read back equal, 0 bytes lost") {
+        Ok(())
+    } else {
+        Err(lines.join("\n"))
     }
 }
 

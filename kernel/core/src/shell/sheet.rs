@@ -112,6 +112,16 @@ pub const fn column(key: &'static str, heading: &'static str, width: usize) -> C
     Column { key, heading, width }
 }
 
+/// Sees whether there is any text.
+struct Probe(bool);
+
+impl Write for Probe {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 |= !text.is_empty();
+        Ok(())
+    }
+}
+
 /// What is shown, as it is being written.
 pub struct Sheet<W: Write> {
     out: W,
@@ -158,7 +168,9 @@ impl<W: Write> Sheet<W> {
             self.separate();
             let _ = write!(self.out, "\"{key}\":{}", Json(value));
         } else {
-            let blank = if what.as_str() == Some("") { "" } else { "   " };
+            let mut probe = Probe(false);
+            let _ = probe.write_fmt(what);
+            let blank = if probe.0 { "   " } else { "" };
             let _ = writeln!(self.out, "{label:<14} {value:>10}{blank}{what}");
         }
     }

@@ -1,0 +1,212 @@
+//! Cores that come and go.
+//!
+//! A core leaves in this order: nothing new is started there ([`task::spawn`] refuses); its drain tasks end, and those of other
+//! cores' rings that were its guests go elsewhere; no task is left; its idle task, with interrupts masked, turns timer and interrupt
+//! interface off and itself by PSCI; once firmware says that it is off its ring is emptied by whoever asked. It comes back by the way of
+//! the boot. A task that stays, a virtual CPU for instance, keeps the core: nothing has changed then.
+//!
+//! One task at a time does this.
+
+use core::fmt;
+use core::sync::atomic::Ordering;
+
+use bale_arch::entry::{SecondaryBoot, bale_secondary_entry};
+use bale_arch::{mmu, timer};
+use heapless::Vec;
+use smccc::psci::error::Error;
+use spin::Once;
+
+use crate::cores::{self, Core, MAX_CORES};
+use crate::memory::map;
+use crate::sync::{IN_ORDER, Mutex};
+use crate::{clock, drain, interrupts, pool, power, println, task, watchdog};
+
+/// How long a core may take to come or go.
+const LIMIT_US: u64 = 2_000_000;
+/// Between two looks.
+const LOOK_US: u64 = 100;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Why a core does not come or go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such core.
+    NoSuchCore,
+    /// The boot core has the console's interrupt and the shell.
+    BootCore,
+    /// It is online, or off, already.
+    Already,
+    /// A task of this name is there.
+    Used(&'static str),
+    /// It did not come or go in time.
+    Late,
+    /// Firmware says no.
+    Firmware(Error),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchCore => write!(f, "there is no such core; `cores` lists them"),
+            Self::BootCore => f.write_str("core 0 has the console and the shell, and stays"),
+            Self::Already => f.write_str("it is so already"),
+            Self::Used(name) => write!(f, "task {name} belongs there; `tasks` and `vm list` tell more"),
+            Self::Late => write!(f, "it has not done so within {} s", LIMIT_US / 1_000_000),
+            Self::Firmware(error) => write!(f, "PSCI says {error}"),
+        }
+    }
+}
+
+/// Starts every other core and waits for those that were accepted. On the boot core, once.
+pub fn start_all() {
+    let mut started: Vec<&Core, MAX_CORES> = Vec::new();
+    for core in cores::all().iter().skip(1) {
+        match start(core) {
+            Ok(()) => drop(started.push(core)),
+            Err(error) => {
+                println!("bale: core {} ({:#x}) stays off: PSCI says {error}", core.index(), core.affinity());
+            }
+        }
+    }
+    let deadline = clock::now() + clock::from_us(LIMIT_US);
+    for core in started {
+        while !core.online() {
+            if clock::now() > deadline {
+                println!("bale: core {} was started and did not come up within two seconds", core.index());
+                break;
+            }
+            core::hint::spin_loop();
+        }
+    }
+}
+
+/// Lets a core begin with [`crate::boot::further_core`].
+fn start(core: &Core) -> Result<(), Error> {
+    static BLOCKS: Once<Vec<SecondaryBoot, MAX_CORES>> = Once::new();
+    let blocks = BLOCKS.call_once(|| {
+        let block = |index| SecondaryBoot {
+            tables: map::root(),
+            translation_control: mmu::translation_control(),
+            memory_attributes: mmu::MEMORY_ATTRIBUTES,
+            system_control: mmu::SYSTEM_CONTROL,
+            stack_top: task::idle_stack(index),
+            argument: index as u64,
+        };
+        (0..cores::all().len()).map(block).collect()
+    });
+    let block = core::ptr::from_ref(&blocks[core.index()]) as u64;
+    // The new core reads its block with caches off.
+    mmu::clean_invalidate(block, size_of::<SecondaryBoot>());
+    power::cpu_on(core.affinity(), bale_secondary_entry as *const () as u64, block)
+}
+
+fn find(index: usize) -> Result<&'static Core, Refused> {
+    match cores::all().get(index) {
+        None => Err(Refused::NoSuchCore),
+        Some(core) if core.index() == 0 => Err(Refused::BootCore),
+        Some(core) => Ok(core),
+    }
+}
+
+/// Waits, in a task, until something is so.
+fn wait_until(mut so: impl FnMut() -> bool) -> bool {
+    let deadline = clock::now() + clock::from_us(LIMIT_US);
+    while !so() {
+        if clock::now() > deadline {
+            return false;
+        }
+        task::sleep_until(clock::now() + clock::from_us(LOOK_US));
+    }
+    true
+}
+
+/// Takes a core offline; how many handles its ring held at the end.
+///
+/// # Errors
+/// [`Refused`]: the core is as it was, but for [`Refused::Late`], after which it may still go.
+///
+/// # Panics
+/// Never: nothing else is locked by who calls this.
+pub fn take_offline(index: usize) -> Result<usize, Refused> {
+    let _turn = ONE_AT_A_TIME.lock().expect(IN_ORDER);
+    let core = find(index)?;
+    if !core.online() {
+        return Err(Refused::Already);
+    }
+    core.set_online(false);
+    watchdog::leave(index);
+    if !drain::leave(index) || !wait_until(|| task::on_core(index).is_none()) {
+        let why = task::on_core(index).map_or(Refused::Late, Refused::Used);
+        core.set_online(true);
+        join(index);
+        return Err(why);
+    }
+    // Release: pairs with the acquire in `leave_if_asked`.
+    core.leaving.store(true, Ordering::Release);
+    interrupts::raise(index, interrupts::RESCHEDULE);
+    if !wait_until(|| power::is_off(core.affinity()) || core.online()) {
+        return Err(Refused::Late);
+    }
+    if core.online() {
+        join(index);
+        return Err(Refused::Firmware(Error::Denied));
+    }
+    let mut emptied = 0;
+    let empty = wait_until(|| match pool::pool().retire_core(index) {
+        Ok(count) => {
+            emptied = count;
+            true
+        }
+        // Somebody is in the middle of a batch.
+        Err(_) => false,
+    });
+    if empty { Ok(emptied) } else { Err(Refused::Late) }
+}
+
+/// From the idle task of a core with nothing to do, interrupts masked: turns it off if it is to leave.
+#[inline]
+pub fn leave_if_asked(core: &Core) {
+    // Acquire: pairs with the release in `take_offline`.
+    if core.leaving.load(Ordering::Acquire) {
+        leave(core);
+    }
+}
+
+#[cold]
+fn leave(core: &Core) {
+    core.leaving.store(false, Ordering::Relaxed);
+    timer::disarm();
+    interrupts::close_core();
+    // It returns only if firmware refuses: the core stays, and whoever asked sees that.
+    let _ = power::cpu_off();
+    interrupts::open_core();
+    core.set_online(true);
+}
+
+/// Brings a core back.
+///
+/// # Errors
+/// [`Refused`].
+///
+/// # Panics
+/// As [`take_offline`].
+pub fn bring_online(index: usize) -> Result<(), Refused> {
+    let _turn = ONE_AT_A_TIME.lock().expect(IN_ORDER);
+    let core = find(index)?;
+    if core.online() {
+        return Err(Refused::Already);
+    }
+    start(core).map_err(Refused::Firmware)?;
+    if !wait_until(|| core.online()) {
+        return Err(Refused::Late);
+    }
+    join(index);
+    Ok(())
+}
+
+/// What runs on every core, or on one of those that there are, begins.
+fn join(index: usize) {
+    drain::join(index);
+    watchdog::join();
+}

@@ -1,0 +1,108 @@
+//! Cores that go and come back while objects are freed through their rings and drained.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use zsmalloc::{Handle, Platform};
+
+use super::deferring::all_back;
+use super::{Verdict, ensure, is_long};
+use crate::hotplug::{self, Refused};
+use crate::pool::pool;
+use crate::{cores, task};
+
+/// Objects that a core frees before it goes: more than the watermark, so that its drain is at it.
+const OBJECTS: usize = 600;
+const SIZE: usize = 200;
+
+static FREED: AtomicU32 = AtomicU32::new(0);
+static BROKEN: AtomicU64 = AtomicU64::new(0);
+
+/// Frees objects through the ring of its core, all at once.
+extern "C" fn free_many(_argument: u64) -> ! {
+    let mut handles: heapless::Vec<Handle, OBJECTS> = heapless::Vec::new();
+    while !handles.is_full() {
+        match pool().malloc(SIZE) {
+            // There is room, as was looked at.
+            Ok(handle) => drop(handles.push(handle)),
+            Err(_) => {
+                BROKEN.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+        }
+    }
+    let pinned = pool().platform().pin();
+    pool().free_deferred_many(&pinned, handles);
+    drop(pinned);
+    FREED.fetch_add(1, Ordering::Release);
+    task::exit()
+}
+
+/// Starts [`free_many`] there, and waits until everything is in the ring.
+fn fill_ring(core: usize) -> Verdict {
+    let before = FREED.load(Ordering::Acquire);
+    let spawned = task::spawn("frees", core, task::VCPU, free_many, 0);
+    ensure!(spawned.is_ok(), "no task for core {core}: {spawned:?}");
+    let freed = super::scheduling::eventually(|| FREED.load(Ordering::Acquire) != before);
+    ensure!(freed, "core {core} frees nothing");
+    Ok(())
+}
+
+/// Each core but the first in turn, 48 times in all or a thousand, in the midst of its drain; nothing is lost.
+pub(super) fn cores_go_and_come_back() -> Verdict {
+    let all = cores::all().len();
+    if all < 2 {
+        return Ok(());
+    }
+    let before = pool().stats();
+    let rounds = if is_long() { 1000 } else { 48 };
+    for round in 0..rounds {
+        let core = 1 + round % (all - 1);
+        fill_ring(core)?;
+        // Beside it another core goes on with its own.
+        fill_ring(round % core)?;
+        let gone = hotplug::take_offline(core);
+        ensure!(gone.is_ok(), "round {round}: core {core} stays: {gone:?}");
+        ensure!(!cores::all()[core].online(), "round {round}: core {core} counts as online");
+        ensure!(
+            pool().pending(core) == 0,
+            "round {round}: {} handles in a ring nobody drains",
+            pool().pending(core)
+        );
+        let refused = task::spawn("nobody", core, task::VCPU, free_many, 0).is_err();
+        ensure!(refused, "round {round}: a task was started on a core that is off");
+        let back = hotplug::bring_online(core);
+        ensure!(back.is_ok(), "round {round}: core {core} does not come back: {back:?}");
+        fill_ring(core)?;
+    }
+    ensure!(BROKEN.load(Ordering::Relaxed) == 0, "the pool refused something");
+    all_back(before)
+}
+
+extern "C" fn stays(_argument: u64) -> ! {
+    while FREED.load(Ordering::Acquire) != u32::MAX {
+        task::sleep_until(crate::clock::now() + crate::clock::from_us(1_000));
+    }
+    FREED.store(0, Ordering::Release);
+    task::exit()
+}
+
+/// What cannot go says why, and goes on as before.
+pub(super) fn cores_in_use_stay() -> Verdict {
+    ensure!(hotplug::take_offline(0) == Err(Refused::BootCore), "the boot core went");
+    ensure!(hotplug::take_offline(99) == Err(Refused::NoSuchCore), "a core went that is not there");
+    let last = cores::all().len() - 1;
+    if last == 0 {
+        return Ok(());
+    }
+    ensure!(hotplug::bring_online(last) == Err(Refused::Already), "a core came twice");
+    let spawned = task::spawn("stays", last, task::VCPU, stays, 0);
+    ensure!(spawned.is_ok(), "no task: {spawned:?}");
+    let refused = hotplug::take_offline(last);
+    let online = cores::all()[last].online();
+    FREED.store(u32::MAX, Ordering::Release);
+    ensure!(super::scheduling::eventually(|| FREED.load(Ordering::Acquire) == 0), "the task does not end");
+    ensure!(refused == Err(Refused::Used("stays")) && online, "a core in use: {refused:?}");
+    let before = pool().stats();
+    fill_ring(last)?;
+    all_back(before)
+}
