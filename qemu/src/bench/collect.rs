@@ -137,7 +137,8 @@ impl Heard {
             report.cores,
             asked.cores
         );
-        ensure!(report.rows.iter().any(|row| row.suite == suite), "no figure of suite {suite} among them");
+        let there = report.rows.iter().any(|row| row.suite == suite);
+        ensure!(there || !report.counts(), "no figure of suite {suite} among them");
         Ok(report)
     }
 

@@ -80,10 +80,13 @@ pub(crate) struct Goal {
 }
 
 impl Goal {
-    /// Whether any of these runs could measure it.
+    /// Whether any of these runs could measure it: instructions want a machine that counts them.
     fn applies(&self, runs: &[Run]) -> bool {
+        let counted = self.unit.as_ref().is_some_and(|unit| unit.starts_with("instructions"));
         let fits = |run: &Run| {
-            self.host == (run.mode == Mode::Host) && self.cores.is_none_or(|cores| cores == run.report.cores)
+            self.host == (run.mode == Mode::Host)
+                && self.cores.is_none_or(|cores| cores == run.report.cores)
+                && (!counted || run.report.counts())
         };
         runs.iter().any(fits)
     }

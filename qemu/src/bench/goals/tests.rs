@@ -58,6 +58,16 @@ fn bad_files_are_refused() {
 }
 
 #[test]
+fn goals_in_instructions_are_not_of_machines_that_count_none() {
+    let goals = parse("allocator", FILE).expect("a good file");
+    let mut runs = [run(Mode::Emulated, 4, &[("density-full", 99.0, "%")])];
+    assert_eq!(judge(&goals, &runs).len(), 2, "a machine that counts misses what it leaves out");
+    runs[0].report.header.insert("counter".into(), "none".into());
+    let names: Vec<_> = judge(&goals, &runs).iter().map(|verdict| verdict.goal.name.as_str()).collect();
+    assert_eq!(names, ["density-full"]);
+}
+
+#[test]
 fn goals_and_budgets_are_limits_from_the_right_side() {
     let goals = parse("allocator", FILE).expect("a good file");
     let judged = |malloc: f64, density: f64| {

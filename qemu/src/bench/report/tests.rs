@@ -80,6 +80,13 @@ fn a_report_begins_with_its_header_and_has_figures() {
 }
 
 #[test]
+fn a_machine_that_counts_nothing_may_have_no_figures() {
+    let header = HEADER.replace("instructions", "none");
+    let report = Report::parse(["bale> bench", &header, "left out"]).expect("a header is enough");
+    assert!(!report.counts() && report.rows.is_empty());
+}
+
+#[test]
 fn quantiles_are_bounds_of_buckets() {
     let buckets = [(16.0, 0), (32.0, 98), (64.0, 1), (128.0, 1), (256.0, 0)];
     assert_eq!(quantile(&buckets, 0.0), Some(32.0));
