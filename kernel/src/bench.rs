@@ -12,6 +12,7 @@ mod latency;
 mod memory;
 mod report;
 mod store;
+mod thread_metric;
 mod vm;
 mod words;
 mod workbench;
@@ -159,13 +160,50 @@ static BENCHES: &[(&str, &str, &str, Place, Bench)] = &[
     ("rtos", "memory-bandwidth", "set, copy and read of memory", Anywhere, memory::bandwidth),
     ("rtos", "masked", "longest stretch with interrupts masked since boot", Anywhere, latency::masked),
     ("vm", "guest", "what a guest pays: calls, registers, interrupts, swap disk", Counted, vm::guest),
+    (
+        "thread-metric",
+        "tm-cooperative",
+        "five tasks that yield in turn, a yield",
+        Counted,
+        thread_metric::cooperative,
+    ),
+    (
+        "thread-metric",
+        "tm-preemptive",
+        "five tasks, each wakes a more urgent one, a round",
+        Counted,
+        thread_metric::preemptive,
+    ),
+    (
+        "thread-metric",
+        "tm-interrupt",
+        "interrupt, its handler's semaphore",
+        Counted,
+        thread_metric::interrupt,
+    ),
+    (
+        "thread-metric",
+        "tm-interrupt-preemption",
+        "interrupt that wakes a more urgent task",
+        Counted,
+        thread_metric::interrupt_preemption,
+    ),
+    ("thread-metric", "tm-message", "16 bytes to a queue and from it", Counted, thread_metric::message),
+    (
+        "thread-metric",
+        "tm-synchronization",
+        "a semaphore taken and given",
+        Counted,
+        thread_metric::synchronization,
+    ),
+    ("thread-metric", "tm-memory", "128 bytes from the pool and back", Counted, thread_metric::memory),
     ("ladder", "ladder", "what each part of the deferred free brings", Anywhere, ladder::ladder),
 ];
 
 /// Names of all benchmarks, by suite.
 pub fn list() {
     for (suite, name, about, ..) in BENCHES {
-        crate::println!("  {suite:<10} {name:<18} {about}");
+        crate::println!("  {suite:<13} {name:<23} {about}");
     }
 }
 
