@@ -174,7 +174,7 @@ pub(crate) fn closing(verdicts: &[Verdict<'_>]) -> Vec<String> {
     }
     let missed = verdicts.iter().filter(|verdict| !verdict.met()).count();
     out.push(match (verdicts.len(), missed) {
-        (0, _) => "bench: these suites have no goals".into(),
+        (0, _) => "bench: no goals are about these figures".into(),
         (all, 0) => format!("bench: all {all} goals met"),
         (all, missed) => format!("bench: {} of {all} goals met, {missed} missed", all - missed),
     });

@@ -73,7 +73,7 @@ fn the_last_line_counts_the_goals() {
         ]
     );
     assert_eq!(closing(&goals::judge(&goals[..1], &runs)), ["bench: all 1 goals met"]);
-    assert_eq!(closing(&[]), ["bench: these suites have no goals"]);
+    assert_eq!(closing(&[]), ["bench: no goals are about these figures"]);
 }
 
 #[test]
