@@ -202,8 +202,13 @@ static BENCHES: &[(&str, &str, &str, Place, Bench)] = &[
 
 /// Names of all benchmarks, by suite.
 pub fn list() {
+    let mut before = "";
     for (suite, name, about, ..) in BENCHES {
-        crate::println!("  {suite:<13} {name:<23} {about}");
+        if *suite != before {
+            crate::println!("{suite}");
+            before = suite;
+        }
+        crate::println!("  {name:<23} {about}");
     }
 }
 

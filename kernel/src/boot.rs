@@ -14,8 +14,8 @@ use crate::cores::{Core, MAX_CORES};
 use crate::interrupts::Controller;
 use crate::memory::{PAGE_SIZE, frames, image_sections, map};
 use crate::{
-    backing, bundle, clock, compactor, console, cores, drain, early, fault, hotplug, interrupts, log, pool,
-    power, println, report, shell, task, vm, watchdog,
+    backing, bundle, clock, compactor, console, cores, drain, early, fault, hotplug, interrupts, last_words,
+    log, pool, power, println, report, shell, task, vm, watchdog,
 };
 
 /// What the tables said, kept for the shell.
@@ -77,6 +77,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     let affinities = core_order(machine);
     cores::name(&affinities);
     cores::claim(0);
+    last_words::find();
     // SAFETY: the tables name a PL011 here, mapped as device memory by `enable_map`.
     unsafe { console::initialise(machine.uart.base) };
     add_memory(machine, device_tree);

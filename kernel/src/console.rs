@@ -15,6 +15,7 @@ use bale_core::console::OutputRing;
 use heapless::{Deque, Vec};
 
 use crate::clock;
+use crate::last_words;
 use crate::log::LONGEST_FRAME;
 use crate::sync::{Lock, Mutex, MutexGuard};
 use crate::task::{self, TaskId};
@@ -252,6 +253,7 @@ impl Write for Text {
         if pager::drops() {
             return Ok(());
         }
+        last_words::keep(text);
         let end: &[u8] = if pager::clears() { b"\x1b[K\r\n" } else { b"\r\n" };
         for piece in text.as_bytes().chunks(PIECE) {
             let mut line: Vec<u8, { 5 * PIECE }> = Vec::new();

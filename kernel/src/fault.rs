@@ -12,7 +12,7 @@ use bale_core::exception::Syndrome;
 
 use crate::cores::MAX_CORES;
 use crate::memory::{self, stacks};
-use crate::{clock, console, cores, interrupts, log, power, println, task};
+use crate::{boot, clock, console, cores, interrupts, last_words, log, power, println, task};
 
 /// A core is reporting; others that fault meanwhile just stop.
 static REPORTING: AtomicBool = AtomicBool::new(false);
@@ -192,6 +192,7 @@ fn begin_report() {
     // SAFETY: the other cores were told to stop and had twenty milliseconds for it.
     unsafe { console::seize() };
     log::send_last();
+    last_words::begin_crash();
 }
 
 /// Where the interrupt that stops this core leads.
@@ -247,5 +248,8 @@ fn backtrace(at: Option<u64>, mut frame_pointer: u64) {
 
 fn finish_report(what: &str) -> ! {
     println!("bale: stopped: {what}");
+    if boot::argument("crash") == Some("reboot") {
+        power::reset()
+    }
     power::power_off()
 }

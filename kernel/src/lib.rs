@@ -46,6 +46,7 @@ pub mod early;
 pub mod fault;
 pub mod hotplug;
 pub mod interrupts;
+pub mod last_words;
 pub mod log;
 pub mod memory;
 pub mod pool;

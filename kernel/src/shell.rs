@@ -20,7 +20,7 @@ use heapless::String;
 
 use self::show::{Show, show};
 use crate::console::{self, Text, pager};
-use crate::{boot, cores, memory, print, println};
+use crate::{boot, cores, last_words, memory, print, println};
 
 const PROMPT: &str = "bale> ";
 const LONGEST_LINE: usize = 512;
@@ -127,7 +127,7 @@ static COMMANDS: &[Command] = commands![
     "swap", ["[--json]", "VM [--json]", "VM slots [FIRST [COUNT]]", "VM idle [SECONDS]", "VM recompress [idle] [huge] [--least BYTES] [--pages N]", "VM writeback [PAGES]", "VM limit PAGES|none", "VM peak"], "swap devices of guests: what they hold; mark what is idle, pack it anew with the second codec, put it on the disk, change the limit, forget the peak" => swap::swap;
     "drain", ["[--json]", "flush"], "deferred frees: enqueued, drained, pending, interrupts" => store::drain;
     "vm", ["list [--json]", "stats N [--json]", "start NAME", "stop N", "kill N", "wait N", "pause N", "resume N", "console N", "set NAME memory SIZE", "run NAME", "start|run [--mode M] [--core C] [--seed S] [--steps N]"], "virtual machines: those of the bundle by name, or without one the small guest; its mode 0 swaps, modes 1 to 6 each misbehave in a way, 7 measures exits" => guest::vm;
-    "log", ["[--json]", "stream on|off", "dump"], "the defmt log: frames by core" => machine::log;
+    "log", ["[--json]", "stream on|off", "dump", "last"], "the defmt log: frames by core; `last` shows what the boot before left: a crash's report, the end of its log" => machine::log;
     "trace", ["[--json]", "on", "off", "dump"], "what each core did last: interrupts, switches, wake-ups, drain, guests; `cargo bale trace` makes a picture of it" => trace::trace;
     "watch", ["[-n SECONDS] [--count N] COMMAND"], "a command's text, drawn anew every two seconds until a key is pressed" => watch::watch;
     "page", ["ROWS", "off"], "how many lines the terminal has: longer text stops behind each screen; `off`, as on a serial line at first, lets it run" => tools::page;
@@ -277,5 +277,8 @@ fn greet() {
         cores::online(),
         boot::boot_us()
     );
+    if last_words::length() > 0 {
+        println!("The boot before left its last words: `log last` shows them.");
+    }
     println!("`help` lists the commands.");
 }

@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) arguments: String,
     /// Further arguments for QEMU.
     pub(crate) extra: Vec<String>,
+    /// It starts anew when it asks for it; else it ends.
+    pub(crate) reboots: bool,
 }
 
 impl Config {
@@ -54,6 +56,7 @@ impl Config {
             initrd: None,
             arguments: String::new(),
             extra: Vec::new(),
+            reboots: false,
         }
     }
 
@@ -65,7 +68,10 @@ impl Config {
         add(&["-machine", &format!("virt,virtualization={virtualization},gic-version={}{acpi}", self.gic)]);
         add(&["-cpu", "cortex-a72", "-smp", &self.cores.to_string(), "-m", &self.memory]);
         // Debian's QEMU 7.2 lacks the network card's ROM, and no network is wanted.
-        add(&["-net", "none", "-display", "none", "-monitor", "none", "-no-reboot"]);
+        add(&["-net", "none", "-display", "none", "-monitor", "none"]);
+        if !self.reboots {
+            add(&["-no-reboot"]);
+        }
         add(&["-chardev", "stdio,id=uart,signal=off", "-serial", "chardev:uart"]);
         match &self.start {
             Start::Kernel(image) => {

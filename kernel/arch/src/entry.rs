@@ -38,7 +38,7 @@ pub fn image_base() -> u64 {
 }
 
 // The 64-byte header, then the boot core's path. Symbols come from the board's linker script:
-// __image_start, __image_size, __rela_start, __rela_end, __bss_start, __bss_end, __boot_stack_top.
+// __image_start, __image_size, __rela_start, __rela_end, __bss_start, __zeroed_end, __boot_stack_top.
 global_asm!(
     r#"
     .section .head.text, "ax"
@@ -82,8 +82,8 @@ bale_primary_entry:
     // Zero .bss and the stacks' neighbourhood the linker script names.
 2:  adrp    x1, __bss_start
     add     x1, x1, :lo12:__bss_start
-    adrp    x2, __bss_end
-    add     x2, x2, :lo12:__bss_end
+    adrp    x2, __zeroed_end
+    add     x2, x2, :lo12:__zeroed_end
 3:  cmp     x1, x2
     b.hs    4f
     stp     xzr, xzr, [x1], #16

@@ -21,6 +21,7 @@
 //! | [`shell`] | line editing, splitting a line into commands and words |
 //! | [`console`] | bytes on their way to a serial line |
 //! | [`histogram`] | distributions without allocation |
+//! | [`last_words`] | what a kernel says last, kept over a warm reboot |
 //! | [`trace`] | events of a core, as the kernel keeps them and as the host reads them |
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -37,6 +38,7 @@ pub mod guest_tree;
 pub mod handover;
 pub mod histogram;
 pub mod injection;
+pub mod last_words;
 pub mod pl011;
 pub mod psci;
 pub mod schedule;

@@ -209,12 +209,12 @@ fn stats(index: usize, json: bool) -> Outcome {
 static MACHINES: [Column; 9] = [
     column("vm", "vm", 3),
     column("start", "start", 5),
-    column("guest", "guest", 10),
+    column("guest", "guest", 8),
     column("core", "core", 4),
-    column("exits", "exits", 9),
-    column("calls", "calls", 9),
+    column("exits", "exits", 8),
+    column("calls", "calls", 7),
     column("resident_pages", "resident", 8),
-    column("stored_pages", "stored", 10),
+    column("stored_pages", "stored", 6),
     column("state", "state", 16),
 ];
 

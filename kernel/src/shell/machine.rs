@@ -9,7 +9,9 @@ use bale_core::shell::sheet::{Column, Value, column};
 
 use super::{Arguments, Outcome, fail, show};
 use crate::memory::{frames, image_sections};
-use crate::{boot, clock, console, cores, interrupts, log, print, println, report, task, watchdog};
+use crate::{
+    boot, clock, console, cores, interrupts, last_words, log, print, println, report, task, watchdog,
+};
 
 /// Ticks as microseconds with two decimals.
 fn microseconds(ticks: u64) -> Value<'static> {
@@ -195,7 +197,7 @@ pub(super) fn mem(arguments: &Arguments<'_>) -> Outcome {
         let access = match section.name {
             "text" => "read, execute",
             "rodata" => "read",
-            "stacks" => "read, write; a hole below each",
+            "stacks" => "read, write; a hole below",
             _ => "read, write",
         };
         part(section.name, section.start, section.end, access);
@@ -255,7 +257,15 @@ pub(super) fn log(arguments: &Arguments<'_>) -> Outcome {
             dump();
             Ok(())
         }
-        _ => fail(format_args!("log takes nothing, `stream on`, `stream off` or `dump`")),
+        ["last"] if last_words::length() == 0 => {
+            println!("the boot before left nothing here");
+            Ok(())
+        }
+        ["last"] => {
+            last_words::for_each_line(|line| println!("{line}"));
+            Ok(())
+        }
+        _ => fail(format_args!("log takes nothing, `stream on`, `stream off`, `dump` or `last`")),
     }
 }
 

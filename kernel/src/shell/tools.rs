@@ -4,7 +4,7 @@ use super::{Arguments, Outcome, fail};
 use bale_core::shell::{MAX_WORDS, number};
 
 use crate::console::pager;
-use crate::{bench, cores, hotplug, power, println, selftest, task};
+use crate::{bench, cores, hotplug, last_words, power, println, selftest, task};
 
 pub(super) fn selftest(arguments: &Arguments<'_>) -> Outcome {
     if arguments.words() == ["--list"] {
@@ -120,6 +120,7 @@ pub(super) fn page(arguments: &Arguments<'_>) -> Outcome {
 
 pub(super) fn reboot(arguments: &Arguments<'_>) -> Outcome {
     arguments.none()?;
+    last_words::part("started anew from the shell");
     power::reset()
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Bench;
 use super::report::{Case, Outcome};
-use crate::machine::{Event, Machine};
+use crate::machine::{Config, Event, Machine};
 
 const PROMPT: &str = "bale> ";
 const LIMIT: Duration = Duration::from_secs(40);
@@ -28,6 +28,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("a_paste_of_10_kb", paste),
         case("long_text_stops_behind_a_screen", paged),
         case("watch_draws_until_a_key", watch),
+        case("last_words_outlive_a_warm_reboot", last_words),
     ]
 }
 
@@ -42,9 +43,13 @@ struct Terminal {
 impl Terminal {
     /// One at its first prompt, with a screen of so many rows.
     fn start(bench: &Bench<'_>, rows: u32) -> Result<Self> {
+        Self::with(bench, |config| config.arguments = format!("noguest rows={rows}"))
+    }
+
+    fn with(bench: &Bench<'_>, change: impl FnOnce(&mut Config)) -> Result<Self> {
         let mut config = bench.config();
         config.cores = 2;
-        config.arguments = format!("noguest rows={rows}");
+        change(&mut config);
         let (sender, events) = mpsc::channel();
         let machine = Machine::start(&config, sender)?;
         let mut terminal = Self { machine, events, said: Vec::new() };
@@ -343,5 +348,28 @@ fn watch(bench: &Bench<'_>) -> Result<()> {
     terminal.wait(PROMPT)?;
     let once = terminal.line("watch --count 1 pool")?;
     ensure!(once.contains("objects"), "{once}");
+    Ok(())
+}
+
+/// A crash's report, and why the machine was started anew, are there at the next boot, and only there.
+fn last_words(bench: &Bench<'_>) -> Result<()> {
+    let mut terminal = Terminal::with(bench, |config| {
+        config.arguments = "noguest crash=reboot".into();
+        config.reboots = true;
+    })?;
+    let none = terminal.line("log last")?;
+    ensure!(none.contains("left nothing"), "{none}");
+    terminal.send(b"crash panic\r")?;
+    terminal.wait("its last words: `log last` shows them.")?;
+    terminal.wait(PROMPT)?;
+    let crash = terminal.line("log last")?;
+    // The log that nobody had taken, what went to the wire, and where it was.
+    let wanted = ["defmt:", "panic on core 0", "asked for by the shell", "#0 +0x", "bale: stopped: a panic"];
+    ensure!(wanted.iter().all(|text| crash.contains(text)), "{crash}");
+    terminal.send(b"reboot\r")?;
+    terminal.wait("its last words")?;
+    terminal.wait(PROMPT)?;
+    let part = terminal.line("log last")?;
+    ensure!(part.contains("started anew from the shell after") && !part.contains("panic"), "{part}");
     Ok(())
 }
