@@ -116,7 +116,7 @@ static BENCHES: &[(&str, &str, &str, Place, Bench)] = &[
     (
         "allocator",
         "locks-adversarial",
-        "class locks a batch, all classes in turn, to classes + 1",
+        "class locks a batch of all classes, to classes + 1",
         Counted,
         allocator::locks_adversarial,
     ),

@@ -4,7 +4,7 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-use bale_swap::{Codec, Level, Pick, Scratch, Setup, Stored, Tables, Workshop};
+use bale_swap::{Codec, Level, Pick, Scratch, Setup, Stored, Tables};
 use zsmalloc::PAGE_SIZE;
 
 use super::report::Hundredths;
@@ -12,7 +12,8 @@ use super::workbench::{self, count};
 use super::{BenchError, Report, go_on};
 use crate::memory::Arena;
 use crate::memory::frames::{self, Block};
-use crate::vm::{SwapDevice, store::setup};
+use crate::vm::SwapDevice;
+use crate::vm::store::{WORKSHOP, setup};
 use crate::{bundle, drain, pool};
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
@@ -324,7 +325,6 @@ pub(super) fn checksum(report: &mut Report) -> Result<()> {
 
 /// What the second codec makes of all pages.
 pub(super) fn recompress(report: &mut Report) -> Result<()> {
-    static WORKSHOP: crate::sync::Mutex<Workshop> = crate::sync::Mutex::new(Workshop::new());
     let mut shop = WORKSHOP.lock().map_err(|_| BenchError::Broken("its memory is locked for good"))?;
     let mut bench = Bench::new(PAGE.codec, Some(SECOND), false)?;
     bench.write()?;

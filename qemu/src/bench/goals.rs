@@ -15,11 +15,12 @@ use crate::workspace;
 pub(crate) const ALLOCATOR: &str = "allocator";
 
 /// The suites whose figures have goals, and the files that lay them down.
-pub(crate) const SUITES: [(&str, &str); 4] = [
+pub(crate) const SUITES: [(&str, &str); 5] = [
     (ALLOCATOR, "allocator/goals.toml"),
     ("store", "kernel/swap/goals.toml"),
     ("rtos", "kernel/goals.toml"),
     ("vm", "kernel/vm-goals.toml"),
+    ("thread-metric", "kernel/thread-metric-goals.toml"),
 ];
 
 /// Where a suite's goals are.

@@ -57,6 +57,10 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
         name: "crash::a_hung_core_is_named".into(),
         run: Box::new(|| Outcome::of(hangs(bench))),
     });
+    cases.push(Case {
+        name: "limit::image_and_static_memory".into(),
+        run: Box::new(|| Outcome::of(sizes(bench))),
+    });
     let mut bad = |name: &str, words: &'static [&'static str], change: fn(&mut Config)| {
         let run = move || {
             let mut config = bench.config();
@@ -166,6 +170,27 @@ fn crashes(bench: &Bench<'_>, what: &str) -> Result<(), String> {
         Err(Failure::Stopped(_)) if report.contains(" on core ") && report.contains("#0 ") => Ok(()),
         Err(other) => Err(format!("{other}\n{report}")),
         Ok(_) => Err(format!("it went on:\n{report}")),
+    }
+}
+
+/// The image is to fit into a MiB, and static memory, stacks and all, into four, whatever the number of cores.
+fn sizes(bench: &Bench<'_>) -> Result<(), String> {
+    let image = std::fs::metadata(&bench.built.image).map_err(|error| error.to_string())?.len();
+    let (lines, _) = bench.script(&bench.config(), "mem --json")?;
+    let mem = lines
+        .iter()
+        .find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .ok_or("no JSON")?;
+    let parts = mem["parts"].as_array().into_iter().flatten();
+    let fixed = parts.filter(|part| ["data", "bss", "stacks"].iter().any(|name| part["part"] == *name));
+    let kib: u64 = fixed.filter_map(|part| part["kib"].as_u64()).sum();
+    if image <= 1 << 20 && (1..=4096).contains(&kib) {
+        Ok(())
+    } else {
+        Err(format!(
+            "the image has {image} bytes, of at most {}; static memory {kib} KiB, of at most 4096",
+            1 << 20
+        ))
     }
 }
 

@@ -162,8 +162,13 @@ impl<W: Write> Sheet<W> {
         value: impl Into<Value<'a>>,
         what: fmt::Arguments<'_>,
     ) {
+        self.show(key, label, value.into(), what);
+    }
+
+    /// Once for all types of values: this is not where speed matters, and size does.
+    #[inline(never)]
+    fn show(&mut self, key: &str, label: &str, value: Value<'_>, what: fmt::Arguments<'_>) {
         self.end_table();
-        let value = value.into();
         if self.json {
             self.separate();
             let _ = write!(self.out, "\"{key}\":{}", Json(value));
@@ -177,14 +182,20 @@ impl<W: Write> Sheet<W> {
 
     /// A figure that people find elsewhere.
     pub fn hidden<'a>(&mut self, key: &str, value: impl Into<Value<'a>>) {
+        self.hide(key, value.into());
+    }
+
+    #[inline(never)]
+    fn hide(&mut self, key: &str, value: Value<'_>) {
         self.end_table();
         if self.json {
             self.separate();
-            let _ = write!(self.out, "\"{key}\":{}", Json(value.into()));
+            let _ = write!(self.out, "\"{key}\":{}", Json(value));
         }
     }
 
     /// Begins a table.
+    #[inline(never)]
     pub fn table(&mut self, key: &str, columns: &'static [Column]) {
         self.end_table();
         if self.json {
@@ -198,6 +209,7 @@ impl<W: Write> Sheet<W> {
     }
 
     /// A row of the table that was begun last: a value for each column.
+    #[inline(never)]
     pub fn row(&mut self, values: &[Value<'_>]) {
         let Some(columns) = self.table else { return };
         debug_assert_eq!(columns.len(), values.len());
@@ -228,6 +240,7 @@ impl<W: Write> Sheet<W> {
     }
 
     /// A line for people alone.
+    #[inline(never)]
     pub fn note(&mut self, text: fmt::Arguments<'_>) {
         self.end_table();
         if !self.json {
