@@ -81,6 +81,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     // SAFETY: the tables name a PL011 here, mapped as device memory by `enable_map`.
     unsafe { console::initialise(machine.uart.base) };
     add_memory(machine, device_tree);
+    read_clock(machine);
     start_interrupts(board, machine);
     report::record(0, found);
     task::start();
@@ -136,6 +137,14 @@ pub fn further_core(index: u64) -> ! {
     cores::set_online();
     mask::unmask_serror();
     task::idle()
+}
+
+/// Takes the time of the day from the machine's PL031: its data register, seconds since 1970 (DDI 0224, 3.3.1).
+fn read_clock(machine: &Machine) {
+    if let Some(clock) = &machine.clock {
+        // SAFETY: the tables name a PL031 here, mapped as device memory by `enable_map`; reading has no effect.
+        clock::set_of_day(u64::from(unsafe { (clock.base as *const u32).read_volatile() }));
+    }
 }
 
 /// Cores that the boot arguments call small count as small ones.
@@ -195,6 +204,9 @@ fn enable_map(board: &Board, machine: &Machine) {
     device(machine.gic.distributor.base, machine.gic.distributor.size);
     for region in &machine.gic.redistributors {
         device(region.base, region.size);
+    }
+    if let Some(clock) = &machine.clock {
+        device(clock.base & !0xfff, PAGE_SIZE as u64);
     }
     for page in virtio_pages(machine) {
         device(page, PAGE_SIZE as u64);

@@ -7,6 +7,22 @@ use bale_arch::timer;
 /// Ticks of the counter at boot: log timestamps and uptime start here.
 static START: AtomicU64 = AtomicU64::new(0);
 
+/// Seconds from 1970 to the boot; 0 if nobody knows.
+static BOOT_SECONDS: AtomicU64 = AtomicU64::new(0);
+
+/// The machine's clock says that it is so many seconds after the beginning of 1970, UTC. Once, at boot.
+pub fn set_of_day(seconds: u64) {
+    BOOT_SECONDS.store(seconds.saturating_sub(uptime_us() / 1_000_000), Ordering::Relaxed);
+}
+
+/// Seconds since the beginning of 1970, UTC, if the machine has a clock that knows.
+pub fn of_day() -> Option<u64> {
+    match BOOT_SECONDS.load(Ordering::Relaxed) {
+        0 => None,
+        boot => Some(boot + uptime_us() / 1_000_000),
+    }
+}
+
 /// Takes the moment of boot.
 pub fn start() {
     START.store(timer::now(), Ordering::Relaxed);

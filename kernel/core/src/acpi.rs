@@ -95,6 +95,8 @@ pub fn machine(memory: &impl Memory, root: u64, console: Option<Uart>) -> Result
         initrd: None,
         // They are described in bytecode (DSDT), which nobody here runs.
         virtio: Vec::new(),
+        // Time is the firmware's to tell there.
+        clock: None,
         firmware: None,
         commands: String::new(),
     })

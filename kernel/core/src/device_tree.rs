@@ -107,6 +107,8 @@ pub struct Machine {
     pub initrd: Option<Range>,
     /// Places for virtio devices.
     pub virtio: Vec<VirtioPlace, MAX_VIRTIO>,
+    /// A PL031, which knows the time of the day.
+    pub clock: Option<Range>,
     /// What the loader saw of the firmware: text.
     pub firmware: Option<Range>,
     /// What the shell runs at first, a line each.
@@ -179,6 +181,7 @@ impl Machine {
             bootargs,
             initrd,
             virtio: virtio(root)?,
+            clock: clock(root)?,
             firmware,
             commands,
         })
@@ -345,6 +348,12 @@ fn uart(root: FdtNode<'_>) -> Result<Uart, MachineError> {
     let node = named.or_else(|| find(root, "arm,pl011", 0)).ok_or(MachineError::NoUart)?;
     let registers = ranges(node, "UART reg")?.next().ok_or(MachineError::Malformed("UART reg"))??;
     Ok(Uart { base: registers.base, interrupt: interrupt(root, node, 0, "UART interrupts")? })
+}
+
+/// Registers of a clock of the day, if there is one (binding `arm,pl031`).
+fn clock(root: FdtNode<'_>) -> Result<Option<Range>, MachineError> {
+    let Some(node) = find(root, "arm,pl031", 0) else { return Ok(None) };
+    ranges(node, "clock reg")?.next().transpose()
 }
 
 /// The node that `/chosen/stdout-path` names, by path or alias; options behind a colon do not matter here.

@@ -14,6 +14,8 @@ pub const REDISTRIBUTORS: u64 = 0x080a_0000;
 pub const UART: u64 = 0x0900_0000;
 /// Its interrupt, of the shared ones.
 pub const UART_SPI: u32 = 1;
+/// PL031.
+pub const CLOCK: u64 = 0x0901_0000;
 /// virtio-mmio devices, one after the other.
 pub const VIRTIO: u64 = 0x0a00_0000;
 /// Bytes of one of them.
@@ -43,6 +45,8 @@ pub struct GuestTree<'a> {
     pub command_line: &'a str,
     /// First byte of the initial RAM disk, and one past its last.
     pub initrd: Option<(u64, u64)>,
+    /// Whether there is a clock of the day.
+    pub clock: bool,
     /// virtio-mmio devices by slot.
     pub virtio: &'a [u32],
     /// Random bytes for the guest's own generator.
@@ -80,6 +84,9 @@ impl GuestTree<'_> {
         tree.end()?;
         self.interrupt_controller(&mut tree)?;
         uart(&mut tree)?;
+        if self.clock {
+            clock(&mut tree)?;
+        }
         for slot in self.virtio {
             virtio(&mut tree, *slot)?;
         }
@@ -144,6 +151,16 @@ fn uart(tree: &mut Flat<'_>) -> Result<(), TreeFull> {
     tree.cells("interrupts", &[SPI, UART_SPI, LEVEL])?;
     tree.cells("clocks", &[PHANDLE_CLOCK, PHANDLE_CLOCK])?;
     tree.text("clock-names", &["uartclk", "apb_pclk"])?;
+    tree.end()
+}
+
+/// Without an interrupt: its alarm is not offered.
+fn clock(tree: &mut Flat<'_>) -> Result<(), TreeFull> {
+    tree.begin_at("pl031", CLOCK)?;
+    tree.text("compatible", &["arm,pl031", "arm,primecell"])?;
+    tree.pair("reg", CLOCK, crate::pl031::SIZE)?;
+    tree.cells("clocks", &[PHANDLE_CLOCK])?;
+    tree.text("clock-names", &["apb_pclk"])?;
     tree.end()
 }
 

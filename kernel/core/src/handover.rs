@@ -106,6 +106,12 @@ pub fn write(machine: &Machine, into: &mut [u8]) -> Result<usize, TreeFull> {
     tree.cells("interrupts", interrupts.as_flattened())?;
     tree.end()?;
     interrupt_controller(&mut tree, machine)?;
+    if let Some(clock) = machine.clock {
+        tree.begin_at("rtc", clock.base)?;
+        tree.text("compatible", &["arm,pl031", "arm,primecell"])?;
+        tree.pair("reg", clock.base, clock.size)?;
+        tree.end()?;
+    }
     tree.begin_at("serial", machine.uart.base)?;
     tree.text("compatible", &["arm,pl011", "arm,primecell"])?;
     tree.pair("reg", machine.uart.base, 0x1000)?;
@@ -208,6 +214,7 @@ mod tests {
             virtio: [VirtioPlace { registers: range(0x0a00_3e00, 0x200), interrupt: 79 }]
                 .into_iter()
                 .collect(),
+            clock: Some(range(0x0901_0000, 0x1000)),
             firmware: Some(range(0x9200_0000, 0x321)),
             commands: "mem\nvm start \"linux\"\n".try_into().expect("short"),
         }

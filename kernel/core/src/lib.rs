@@ -14,6 +14,7 @@
 //! | [`vm_description`] | what a virtual machine is to be, from a text |
 //! | [`vgic`] | the interrupt controller that a guest sees |
 //! | [`pl011`] | the UART that a guest sees |
+//! | [`pl031`] | the clock of the day that a guest sees |
 //! | [`virtio`] | its disk |
 //! | [`system_registers`], [`injection`] | what a guest's trapped registers read as; exceptions given to it |
 //! | [`guest_ram`] | a guest's memory as its devices see it |
@@ -40,6 +41,7 @@ pub mod histogram;
 pub mod injection;
 pub mod last_words;
 pub mod pl011;
+pub mod pl031;
 pub mod psci;
 pub mod schedule;
 pub mod shell;

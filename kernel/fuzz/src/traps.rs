@@ -1,24 +1,25 @@
-//! What a guest's exits say, and what its UART and firmware calls do.
+//! What a guest's exits say, and what its UART, its clock and firmware calls do.
 
 use arbitrary::{Result, Unstructured};
 use bale_core::exception::{Cause, Syndrome};
 use bale_core::injection::Exception;
 use bale_core::pl011::Pl011;
+use bale_core::pl031::Pl031;
 use bale_core::psci::{self, Answer};
 use bale_core::system_registers::{self, Action};
 
 pub(crate) fn run(bytes: &[u8]) {
-    let mut uart = Pl011::new();
+    let (mut uart, mut clock) = (Pl011::new(), Pl031::new());
     let mut input = Unstructured::new(bytes);
     while !input.is_empty() {
-        if step(&mut input, &mut uart).is_err() {
+        if step(&mut input, &mut uart, &mut clock).is_err() {
             break;
         }
     }
 }
 
-fn step(input: &mut Unstructured<'_>, uart: &mut Pl011) -> Result<()> {
-    match input.int_in_range(0..=4u8)? {
+fn step(input: &mut Unstructured<'_>, uart: &mut Pl011, clock: &mut Pl031) -> Result<()> {
+    match input.int_in_range(0..=5u8)? {
         0 => exit(Syndrome::new(input.arbitrary()?), input.arbitrary()?),
         1 => {
             let function: u32 = input.arbitrary()?;
@@ -35,6 +36,11 @@ fn step(input: &mut Unstructured<'_>, uart: &mut Pl011) -> Result<()> {
             assert!(entry.pc.wrapping_sub(vectors) < 0x800);
         }
         3 => drop(uart.receive(input.arbitrary()?)),
+        4 => {
+            let (offset, width, write, now): (u16, u8, Option<u64>, u64) = input.arbitrary()?;
+            let read = clock.access(offset.into(), width, write, now);
+            assert!(read.is_err() || read <= Ok(u32::MAX.into()), "wider than its registers");
+        }
         _ => {
             let (offset, width, write): (u16, u8, Option<u64>) = input.arbitrary()?;
             let sent = uart.access(offset.into(), width, write).ok().and_then(|outcome| outcome.sent);

@@ -161,6 +161,7 @@ fn fill(
         vcpus: description.vcpus as u32,
         command_line: &description.command_line,
         initrd: layout.initrd,
+        clock: clock::of_day().is_some(),
         virtio: if description.swap == 0 { &[] } else { &[0] },
         seed: seed(),
     };

@@ -1,12 +1,14 @@
 //! The device bus of a machine: which device answers at a guest-physical address.
 
-use bale_core::guest_tree::{DISTRIBUTOR, REDISTRIBUTORS, UART, UART_SPI, VIRTIO, VIRTIO_SIZE};
+use bale_core::guest_tree::{CLOCK, DISTRIBUTOR, REDISTRIBUTORS, UART, UART_SPI, VIRTIO, VIRTIO_SIZE};
 use bale_core::pl011::{self, Pl011};
+use bale_core::pl031::{self, Pl031};
 use bale_core::vgic::{DISTRIBUTOR_SIZE, MAX_VCPUS, PRIVATE, REDISTRIBUTOR_SIZE, Refused};
 
 use super::Slot;
 use super::disk::DiskBay;
 use super::memory::GuestMemory;
+use crate::clock;
 use crate::sync::Lock;
 
 /// A device and the address within it.
@@ -18,6 +20,8 @@ pub(super) enum Device {
     Redistributors(u64),
     /// The UART.
     Uart(u64),
+    /// The clock of the day.
+    Clock(u64),
     /// The swap disk.
     Disk(u64),
 }
@@ -32,6 +36,7 @@ impl Device {
                 within(REDISTRIBUTORS, REDISTRIBUTOR_SIZE * MAX_VCPUS as u64).map(Self::Redistributors)
             })
             .or_else(|| within(UART, pl011::SIZE).map(Self::Uart))
+            .or_else(|| within(CLOCK, pl031::SIZE).map(Self::Clock))
             .or_else(|| within(VIRTIO, VIRTIO_SIZE).map(Self::Disk))
     }
 
@@ -42,7 +47,7 @@ impl Device {
             Self::Distributor(offset) | Self::Redistributors(offset) => {
                 write || (0x200..0x400).contains(&(offset & 0xffff))
             }
-            Self::Uart(_) | Self::Disk(_) => false,
+            Self::Uart(_) | Self::Clock(_) | Self::Disk(_) => false,
         }
     }
 }
@@ -50,17 +55,19 @@ impl Device {
 /// Devices of a machine that have a state of their own; the interrupt controller is the machine's.
 pub(super) struct Devices {
     uart: Lock<Pl011>,
+    clock: Lock<Pl031>,
     pub(super) disk: DiskBay,
 }
 
 impl Devices {
     pub(super) const fn new() -> Self {
-        Self { uart: Lock::new(Pl011::new()), disk: DiskBay::new() }
+        Self { uart: Lock::new(Pl011::new()), clock: Lock::new(Pl031::new()), disk: DiskBay::new() }
     }
 
     /// All of them as out of reset.
     pub(super) fn reset(&self) {
         *self.uart.lock() = Pl011::new();
+        *self.clock.lock() = Pl031::new();
         self.disk.reset();
     }
 }
@@ -83,6 +90,11 @@ impl Slot {
                     self.console.put(self.number(), byte);
                 }
                 Ok(outcome.value)
+            }
+            Device::Clock(offset) => {
+                // Where nobody knows the time there is no such device.
+                let now = clock::of_day().ok_or(Refused)?;
+                self.devices.clock.lock().access(offset, width, write, now)
             }
             Device::Disk(offset) => self.access_disk(offset, width, write, memory).map_err(|_| Refused),
         }

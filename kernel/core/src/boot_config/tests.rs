@@ -109,6 +109,7 @@ fn machine() -> Machine {
         bootargs: "of the tables".try_into().expect("short"),
         initrd: None,
         virtio: heapless::Vec::new(),
+        clock: None,
         firmware: None,
         commands: heapless::String::new(),
     }

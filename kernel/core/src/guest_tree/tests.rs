@@ -12,6 +12,7 @@ fn tree(command_line: &str) -> GuestTree<'_> {
         vcpus: 4,
         command_line,
         initrd: Some((0x4800_0000, 0x4812_3456)),
+        clock: true,
         virtio: &[0, 3],
         seed: core::array::from_fn(|at| at as u8),
     }
@@ -35,6 +36,9 @@ fn reads_back_as_a_machine() {
     assert_eq!((machine.uart.base, machine.uart.interrupt), (UART, 33));
     assert_eq!(machine.timer.virtual_timer, 27);
     assert_eq!(machine.psci, Conduit::Hvc);
+    assert_eq!(machine.clock, Some(Range { base: CLOCK, size: 0x1000 }));
+    let without = GuestTree { clock: false, ..tree("") };
+    assert_eq!(Machine::from_dtb(&written(&without)).unwrap().clock, None);
     assert_eq!(machine.bootargs.as_str(), "console=ttyAMA0 quiet");
     assert_eq!(machine.initrd, Some(Range { base: 0x4800_0000, size: 0x12_3456 }));
 }

@@ -248,6 +248,11 @@ pub(crate) fn uptime() -> u64 {
     clock(7)
 }
 
+/// Seconds since 1970.
+pub(crate) fn time_of_day() -> u64 {
+    clock(0) / 1_000_000_000
+}
+
 /// Sleeps.
 pub(crate) fn sleep_ms(ms: u64) {
     let time = [ms / 1000, ms % 1000 * 1_000_000];

@@ -51,6 +51,7 @@ mod program {
         let uptime = call::uptime();
         setup::mount()?;
         figure("uptime_us", uptime / 1000);
+        figure("clock_s", call::time_of_day());
         let mut line = [0; 4096];
         let work =
             Work::from_command_line(files::text(c"/proc/cmdline", &mut line)?).map_err(Failure::Work)?;

@@ -172,6 +172,7 @@ fn everything_is_found_where_the_board_has_it() {
         bootargs: String::new(),
         initrd: None,
         virtio: Vec::new(),
+        clock: None,
         firmware: None,
         commands: String::new(),
     };
