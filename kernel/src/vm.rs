@@ -5,12 +5,14 @@
 //! | [`build`] | a machine from its description: memory, kernel, initial RAM disk, device tree |
 //! | [`memory`] | frames behind stage 2, and access to them |
 //! | [`held`] | a machine held to less memory than it has: cold pages into the store and back |
-//! | [`vcpu`] | the task that enters the guest; whose state a core has loaded |
+//! | [`vcpu`], [`loaded`] | the task that enters the guest; whose state a core has loaded |
+//! | [`workspace`] | what a small guest's slot keeps |
 //! | [`delivery`] | interrupts to virtual CPUs: list registers, virtual timer, waking and kicking |
 //! | [`trap`] | what a guest traps for: system registers, device registers, waiting |
 //! | [`devices`], [`console`], [`disk`] | the device bus; the guest's console; its swap disk |
 //! | [`writeback`] | cold pages from it to the disk behind it |
 //! | [`medium`], [`store`] | a swap device with its memory; a machine's swap device for others than the guest |
+//! | [`slot`], [`summary`] | what there is of a machine whether it runs or not; what is told of it |
 //! | [`ending`], [`reasons`] | how a machine ends; why it did, or was not started |
 //! | [`hypercall`], [`firmware`] | calls: Bale's own for small guests; PSCI and SMCCC |
 //!
@@ -30,30 +32,30 @@ mod ending;
 mod firmware;
 mod held;
 mod hypercall;
+mod loaded;
 mod medium;
 mod memory;
 mod reasons;
+mod slot;
 pub mod store;
+mod summary;
 mod trap;
 mod vcpu;
+mod workspace;
 pub mod writeback;
 
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::Ordering;
 
-use bale_abi::{GuestInfo, INFO_MAGIC, RAM_SIZE, mode, report};
-use bale_core::vgic::{MAX_VCPUS, Vgic};
-use bale_swap::{Codec, Statistics};
-use heapless::String;
-use spin::rwlock::RwLock;
+use bale_abi::{GuestInfo, INFO_MAGIC, RAM_SIZE, mode};
+use bale_core::vgic::MAX_VCPUS;
+use bale_swap::Codec;
 
 use crate::backing::Region;
 use crate::pool::Kernel;
-use crate::sync::Lock;
-use crate::task::{self, TaskId};
-use crate::{bundle, clock, cores};
+use crate::{bundle, clock, cores, task};
 use ending::{ended, forget_device, note_holding, release_memory, settle};
 use memory::GuestMemory;
-use store::Store;
+use slot::{Kind, Power, SLOTS, Shared, Slot};
 
 pub use build::start_described;
 pub use console::{attach, detach, send};
@@ -61,8 +63,9 @@ pub use delivery::{on_maintenance, on_virtual_timer};
 pub use ending::{kill, stop, wait, wait_while};
 pub use held::Holding;
 pub use reasons::{HoldError, LEAST_HELD, Reason, StartError};
+pub use summary::{Name, State, Summary, summaries, vcpus};
 pub use trap::learn_identification;
-pub(crate) use vcpu::SCRATCH;
+pub(crate) use workspace::SCRATCH;
 
 /// The swap device of a guest.
 pub type SwapDevice = bale_swap::Device<'static, Kernel>;
@@ -71,241 +74,6 @@ pub type SwapCache = bale_swap::Cache<'static, Kernel, Region>;
 
 /// Machines at most.
 pub const MAX_VMS: usize = 4;
-
-/// A guest's name; what does not fit is cut.
-pub type Name = String<24>;
-
-/// What a machine is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// No machine has been here.
-    Empty,
-    /// Running.
-    Running,
-    /// Standing still until `vm resume`.
-    Paused,
-    /// Ended.
-    Ended(Reason),
-}
-
-/// What `vm list` prints of one.
-#[derive(Debug, Clone)]
-pub struct Summary {
-    /// Number of its slot.
-    pub slot: usize,
-    /// How often a machine was started in the slot.
-    pub generation: u32,
-    /// Name of its guest.
-    pub guest: Name,
-    /// Core of its first virtual CPU.
-    pub core: usize,
-    /// Virtual CPUs.
-    pub vcpus: usize,
-    /// Bytes of memory.
-    pub memory: u64,
-    /// Running, or why not.
-    pub state: State,
-    /// Figures it reported, by [`report`] key minus one.
-    pub figures: [u64; report::KEYS],
-    /// How often it was started anew since.
-    pub restarts: u32,
-    /// Exits to the hypervisor, since the last time it was.
-    pub exits: u64,
-    /// Hypercalls among them.
-    pub calls: u64,
-    /// Its swap device, as it was when it ended if it has.
-    pub swap: Statistics,
-    /// Pages that went to the disk behind it.
-    pub to_disk: u64,
-    /// What it was held to and what became of it, if it was.
-    pub held: Option<Holding>,
-    /// Slots released when it ended.
-    pub released: usize,
-    /// Ticks that this release took the dying machine, the drain's work not included.
-    pub release_ticks: u64,
-    /// Ticks it ran.
-    pub run_ticks: u64,
-}
-
-impl Summary {
-    const fn empty() -> Self {
-        Self {
-            slot: 0,
-            generation: 0,
-            guest: Name::new(),
-            core: 0,
-            vcpus: 1,
-            memory: RAM_SIZE,
-            state: State::Empty,
-            figures: [0; report::KEYS],
-            restarts: 0,
-            exits: 0,
-            calls: 0,
-            swap: Statistics::new(),
-            to_disk: 0,
-            held: None,
-            released: 0,
-            release_ticks: 0,
-            run_ticks: 0,
-        }
-    }
-}
-
-struct Status {
-    summary: Summary,
-    waiter: Option<TaskId>,
-    store: Option<Store>,
-    started: u64,
-}
-
-/// Whether a virtual CPU is on, as PSCI sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Power {
-    Off,
-    /// Told to go on at this address with this value in x0.
-    Coming(u64, u64),
-    On,
-}
-
-/// What others may touch of a virtual CPU.
-struct Shared {
-    power: Lock<Power>,
-    task: Lock<Option<TaskId>>,
-    core: AtomicUsize,
-    /// Something changed that it must look at before it enters the guest again.
-    attention: AtomicBool,
-    /// It is in the guest, or about to be: an interrupt brings it out.
-    in_guest: AtomicBool,
-    /// Exits to the hypervisor, and calls among them: written by its own task alone.
-    exits: AtomicU64,
-    calls: AtomicU64,
-    /// It is parked, or about to be: somebody has to wake it.
-    parked: AtomicBool,
-}
-
-/// How a machine is treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// A small guest of ours: what it touches and has not stops it.
-    Small,
-    /// A guest with devices: what it touches and has not gives it an external abort.
-    Full,
-}
-
-struct Slot {
-    status: Lock<Status>,
-    /// It is to end, and the first reason given.
-    stop: AtomicBool,
-    reason: Lock<Option<Reason>>,
-    paused: AtomicBool,
-    /// What its virtual counter is behind the physical one.
-    counter_offset: AtomicU64,
-    /// Tasks of virtual CPUs that have not ended.
-    live: AtomicUsize,
-    /// Whole while tasks live: they hold it for reading.
-    memory: RwLock<Option<GuestMemory>>,
-    kind: Lock<Kind>,
-    vcpus: [Shared; MAX_VCPUS],
-    vgic: Lock<Vgic>,
-    devices: devices::Devices,
-    console: console::Console,
-    /// Callers that work on its swap device.
-    store_users: AtomicUsize,
-    /// Whoever asked for its end does not wait: it is told on the terminal.
-    told: AtomicBool,
-}
-
-static SLOTS: [Slot; MAX_VMS] = [const { Slot::new() }; MAX_VMS];
-
-impl Slot {
-    const fn new() -> Self {
-        Self {
-            status: Lock::new(Status { summary: Summary::empty(), waiter: None, store: None, started: 0 }),
-            stop: AtomicBool::new(false),
-            reason: Lock::new(None),
-            paused: AtomicBool::new(false),
-            counter_offset: AtomicU64::new(0),
-            live: AtomicUsize::new(0),
-            memory: RwLock::new(None),
-            kind: Lock::new(Kind::Small),
-            vcpus: [const {
-                Shared {
-                    power: Lock::new(Power::Off),
-                    task: Lock::new(None),
-                    core: AtomicUsize::new(0),
-                    attention: AtomicBool::new(false),
-                    in_guest: AtomicBool::new(false),
-                    exits: AtomicU64::new(0),
-                    calls: AtomicU64::new(0),
-                    parked: AtomicBool::new(false),
-                }
-            }; MAX_VCPUS],
-            vgic: Lock::new(Vgic::new(1)),
-            devices: devices::Devices::new(),
-            console: console::Console::new(),
-            store_users: AtomicUsize::new(0),
-            told: AtomicBool::new(false),
-        }
-    }
-
-    /// Everything as out of reset, and no virtual CPU on; on other cores than before if they are given. No task of the slot runs.
-    fn renew(&self, cores: Option<&[usize]>) {
-        let vcpus = self.status.lock().summary.vcpus;
-        self.counter_offset.store(clock::now(), Ordering::Relaxed);
-        *self.vgic.lock() = Vgic::new(vcpus);
-        self.devices.reset();
-        for (number, shared) in self.vcpus.iter().enumerate() {
-            *shared.power.lock() = Power::Off;
-            *shared.task.lock() = None;
-            if let Some(cores) = cores {
-                shared.core.store(cores.get(number).copied().unwrap_or(0), Ordering::Relaxed);
-            }
-            shared.attention.store(true, Ordering::Relaxed);
-            shared.in_guest.store(false, Ordering::Relaxed);
-            shared.exits.store(0, Ordering::Relaxed);
-            shared.calls.store(0, Ordering::Relaxed);
-            shared.parked.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// Ends the machine: every virtual CPU leaves the guest and ends its task. The first reason counts, but a restart under way
-    /// does not save a machine that is killed.
-    fn finish(&self, reason: Reason) {
-        {
-            let mut first = self.reason.lock();
-            if first.is_none_or(|first| first == Reason::Reset) {
-                *first = Some(reason);
-            }
-        }
-        self.stop.store(true, Ordering::Release);
-        self.kick_all();
-    }
-
-    /// Exits and calls of all virtual CPUs.
-    fn counts(&self) -> [u64; 2] {
-        let sum = |count: fn(&Shared) -> &AtomicU64| {
-            self.vcpus.iter().map(|shared| count(shared).load(Ordering::Relaxed)).sum()
-        };
-        [sum(|shared| &shared.exits), sum(|shared| &shared.calls)]
-    }
-
-    fn kick_all(&self) {
-        for shared in &self.vcpus {
-            shared.kick();
-        }
-    }
-
-    fn report(&self, key: u64, value: u64) -> bool {
-        let place = (key as usize).wrapping_sub(1);
-        match self.status.lock().summary.figures.get_mut(place) {
-            Some(figure) => {
-                *figure = value;
-                true
-            }
-            None => false,
-        }
-    }
-}
 
 /// Starts a small guest of the bundle on a core, with what it needs for this mode; the number of its slot.
 ///
@@ -426,7 +194,7 @@ fn device_slots(pages: usize) -> usize {
 pub fn prepare() {
     let pages = bundle::pages().len() / 4096;
     if pages > 0 {
-        vcpu::prepare(device_slots(pages));
+        workspace::prepare(device_slots(pages));
     }
 }
 
@@ -505,34 +273,4 @@ pub fn hold(index: usize, bytes: u64) -> Result<(), HoldError> {
     }
     slot.kick_all();
     Ok(())
-}
-
-/// Every machine that was ever started, one a slot.
-pub fn summaries() -> impl Iterator<Item = Summary> {
-    SLOTS.iter().filter_map(|slot| {
-        let status = slot.status.lock();
-        if status.summary.state == State::Empty {
-            return None;
-        }
-        let mut summary = status.summary.clone();
-        [summary.exits, summary.calls] = slot.counts();
-        if let Some(store) = status.store {
-            (summary.swap, summary.to_disk) = store.statistics();
-        }
-        drop(status);
-        // Not there for a machine that comes or goes; what there was of one that is gone was noted.
-        let now = slot.memory.try_read().and_then(|memory| memory.as_ref().and_then(GuestMemory::holding));
-        summary.held = now.or(summary.held);
-        Some(summary)
-    })
-}
-
-/// Core and exits of each virtual CPU of a machine.
-pub fn vcpus(index: usize) -> impl Iterator<Item = (usize, u64)> {
-    let count = SLOTS.get(index).map_or(0, |slot| slot.status.lock().summary.vcpus);
-    SLOTS
-        .get(index)
-        .into_iter()
-        .flat_map(move |slot| slot.vcpus.iter().take(count))
-        .map(|shared| (shared.core.load(Ordering::Relaxed), shared.exits.load(Ordering::Relaxed)))
 }

@@ -13,7 +13,7 @@ use bale_arch::gich;
 use bale_arch::vcpu as registers;
 use bale_core::vgic::{VIRTUAL_TIMER, Vgic};
 
-use super::vcpu::State;
+use super::loaded::{self, State};
 use super::{SLOTS, Shared, Slot};
 use crate::{cores, interrupts, task};
 
@@ -107,7 +107,7 @@ pub(super) fn leave(state: &mut State) {
 
 /// The virtual timer's interrupt: it is the loaded virtual CPU's, whose end of interrupt deactivates it.
 pub fn on_virtual_timer() {
-    let fired = super::vcpu::with_loaded(|state| {
+    let fired = loaded::with_loaded(|state| {
         let attention = &SLOTS[state.slot].vcpus[state.number].attention;
         // While nobody has changed the books, the list register that held the last one does for this one.
         if !attention.load(Ordering::Relaxed)
@@ -128,7 +128,7 @@ pub fn on_virtual_timer() {
 /// The maintenance interrupt: the loaded virtual CPU's list registers want another look.
 pub fn on_maintenance() {
     gich::silence();
-    super::vcpu::with_loaded(|state| {
+    loaded::with_loaded(|state| {
         SLOTS[state.slot].vcpus[state.number].attention.store(true, Ordering::Release);
     });
 }

@@ -318,7 +318,7 @@ impl Squeeze {
         if pages.lock().held.is_none() {
             let slots = ((ram.end - ram.start) / PAGE) as usize;
             let (medium, scratch) = Medium::new(slots, false, store::setup(Codec::Page), |arena| {
-                Some((arena.place_copy(&super::vcpu::SCRATCH)?, arena.place([0; PAGE_SIZE])?))
+                Some((arena.place_copy(&super::workspace::SCRATCH)?, arena.place([0; PAGE_SIZE])?))
             })?;
             // Nobody has it: there is nothing to be done with it yet.
             *self.hand.lock() =

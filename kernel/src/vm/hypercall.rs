@@ -10,7 +10,8 @@ use bale_core::guest_ram::GuestRam;
 use bale_swap::SwapError;
 
 use super::memory::GuestMemory;
-use super::vcpu::{Vcpu, Workspace};
+use super::vcpu::Vcpu;
+use super::workspace::Workspace;
 use super::{Reason, firmware};
 use crate::{print, trace};
 

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use bale_swap::{Scratch, Setup, Tables};
 
-use super::vcpu::SCRATCH;
+use super::workspace::SCRATCH;
 use super::{StartError, SwapDevice};
 use crate::memory::frames::{self, Block};
 use crate::memory::{Arena, PAGE_SIZE};

@@ -1,36 +1,27 @@
-//! The virtual CPU: a task that enters the guest, and decides what to do when it comes out.
-//!
-//! A core keeps the EL1 state, SIMD registers and list registers of the virtual CPU that ran there last ([`LOADED`]) until
-//! another one takes it: exits, preemption by other tasks and waiting move nothing. So SIMD state is switched eagerly,
-//! but only from one virtual CPU to another; a trap on first use would cost an exit on each switch of two guests that
-//! both use it, which Linux does at every context switch.
+//! The virtual CPU: a task that enters the guest, and decides what to do when it comes out. Its registers are this core's while
+//! [`super::loaded`] says so.
 
-use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{Ordering, fence};
 
-use bale_arch::gich::{self, VirtualInterface};
+use bale_arch::gich;
 use bale_arch::mask::Masked;
 use bale_arch::mmu;
-use bale_arch::vcpu::{self, Exit, Registers, SimdState, SystemState};
+use bale_arch::vcpu::{self, Exit, Registers};
 use bale_core::exception::{Cause, Fault, Syndrome, fault_ipa};
 use bale_core::guest_tree::RAM;
 use bale_core::injection::Exception;
 use bale_core::trace::Kind as Traced;
-use bale_core::vgic::{Lists, MAX_VCPUS};
-use bale_swap::{Codec, Scratch, Tables};
+use bale_core::vgic::MAX_VCPUS;
 use spin::rwlock::RwLockReadGuard;
 
 use super::disk::Disk;
 use super::held::Touched;
+use super::loaded::{self, State, forget};
 use super::memory::GuestMemory;
 use super::store::Store;
-use super::{
-    Kind, MAX_VMS, Power, Reason, SLOTS, Shared, Slot, SwapDevice, delivery, hypercall, store, trap,
-};
-use crate::cores::{self, MAX_CORES};
-use crate::memory::{Arena, PAGE_SIZE};
-use crate::sync::Lock;
-use crate::{clock, interrupts, pool, task, trace};
+use super::workspace::{self, Workspace};
+use super::{Kind, Power, Reason, SLOTS, Shared, Slot, delivery, hypercall, trap};
+use crate::{clock, cores, interrupts, task, trace};
 
 /// Steps of putting pages out between two turns in the guest: each stores a page, or passes some that are in use.
 const SQUEEZE: usize = 64;
@@ -39,91 +30,6 @@ const PATIENCE_US: u64 = 1_000;
 
 /// `SPSR_EL2` of a guest at entry: EL1h, everything masked.
 const ENTRY_STATE: u64 = 0x3c5;
-
-/// What only one virtual CPU at a time can have in a core's registers.
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) slot: usize,
-    pub(super) number: usize,
-    system: SystemState,
-    simd: SimdState,
-    interface: VirtualInterface,
-    pub(super) lists: Lists,
-    /// The virtual timer has fired since the last fold, and its interrupt is active in the hardware.
-    pub(super) fired: bool,
-    vtcr: u64,
-    vttbr: u64,
-}
-
-impl State {
-    /// Reads this core's registers, whose interrupts go back into the books. Interrupts are masked.
-    fn save(&mut self) {
-        self.system.save();
-        self.simd.save();
-        self.interface.save();
-        delivery::leave(self);
-    }
-}
-
-/// Whose state each core's registers hold. Touched by tasks of that core alone, with interrupts masked.
-static LOADED: [AtomicPtr<State>; MAX_CORES] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CORES];
-
-/// Does something with the state that this core holds, from an interrupt handler; `None` if it holds none.
-pub(super) fn with_loaded<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
-    let masked = Masked::new();
-    let loaded = LOADED[cores::this(&masked).index()].load(Ordering::Relaxed);
-    // SAFETY: it leaves LOADED before its place is used anew, and does so on this core alone; whoever else refers to it
-    // does so with interrupts masked, and is not interrupted.
-    unsafe { loaded.as_mut() }.map(f)
-}
-
-/// The place of a virtual CPU's state.
-struct Place(core::cell::UnsafeCell<core::mem::MaybeUninit<State>>);
-
-// SAFETY: used by the task of that virtual CPU, and through LOADED by others of the same core.
-unsafe impl Sync for Place {}
-
-static PLACES: [[Place; MAX_VCPUS]; MAX_VMS] =
-    [const { [const { Place(core::cell::UnsafeCell::new(core::mem::MaybeUninit::uninit())) }; MAX_VCPUS] };
-        MAX_VMS];
-
-/// What a small guest's slot keeps from one machine to the next: its swap device among it.
-pub(super) struct Workspace {
-    pub(super) device: &'static SwapDevice,
-    pub(super) scratch: &'static mut Scratch,
-    /// A private copy of the page that is on its way: the guest may change its own meanwhile.
-    pub(super) page: &'static mut [u8; PAGE_SIZE],
-}
-
-/// What every codec's working memory is like at first: copied, since it is larger than what a stack should hold.
-pub(crate) static SCRATCH: Scratch = Scratch::new();
-
-static WORKSPACES: [Lock<Option<Workspace>>; MAX_VMS] = [const { Lock::new(None) }; MAX_VMS];
-
-impl Workspace {
-    fn new(slots: usize) -> Option<Self> {
-        let bytes = slots * 12 + size_of::<Scratch>() + size_of::<SwapDevice>() + 2 * PAGE_SIZE;
-        let mut arena = Arena::new(bytes)?;
-        let page = arena.place([0; PAGE_SIZE])?;
-        let tables = Tables {
-            slots: arena.place_each(slots, || AtomicU64::new(0))?,
-            notes: arena.place_each(slots, || AtomicU32::new(0))?,
-            checks: &mut [],
-        };
-        // The quota is the pool's own limit: one pool for all, and each guest may fill what is left.
-        let device = arena.place(SwapDevice::new(pool::pool(), tables, store::setup(Codec::Page)))?;
-        Some(Self { device, scratch: arena.place_copy(&SCRATCH)?, page })
-    }
-}
-
-/// Makes the workspaces of all slots, for swap devices of so many slots each, while memory lies in long ranges still.
-/// A slot for which there is no memory stays without, and its machines end with [`Reason::NoWorkspace`].
-pub(super) fn prepare(slots: usize) {
-    for place in &WORKSPACES {
-        let workspace = Workspace::new(slots);
-        *place.lock() = workspace;
-    }
-}
 
 /// What a virtual CPU's task works with while it runs.
 pub(super) struct Vcpu {
@@ -160,10 +66,10 @@ pub(super) extern "C" fn task(argument: u64) -> ! {
         squeezed: false,
         memory: slot.memory.read(),
         work: None,
-        state: PLACES[index][number].0.get().cast(),
+        state: loaded::place(index, number),
     };
     if kind == Kind::Small {
-        cpu.work = WORKSPACES[index].lock().take();
+        cpu.work = workspace::take(index);
         match &cpu.work {
             Some(work) => slot.status.lock().store = Some(Store::alone(work.device)),
             None => slot.finish(Reason::NoWorkspace),
@@ -194,17 +100,7 @@ impl Vcpu {
         let Some((vtcr, vttbr)) = self.memory().map(|memory| memory.registers(index as u16 + 1)) else {
             return;
         };
-        let state = State {
-            slot: index,
-            number: self.number,
-            system: SystemState::reset(self.number as u64),
-            simd: SimdState::zero(),
-            interface: VirtualInterface::new(),
-            lists: Lists::new(gich::list_registers()),
-            fired: false,
-            vtcr,
-            vttbr,
-        };
+        let state = State::new(index, self.number, (vtcr, vttbr));
         // SAFETY: the virtual CPU's own place; no core has it loaded, since its last user ended.
         unsafe { self.state.write(state) };
         loop {
@@ -231,10 +127,7 @@ impl Vcpu {
         forget(self.state);
         // SAFETY: the virtual CPU's own place, which no core has loaded now.
         let state = unsafe { &mut *self.state };
-        state.system = SystemState::reset(self.number as u64);
-        state.system.timer_offset = self.slot.counter_offset.load(Ordering::Relaxed);
-        state.simd = SimdState::zero();
-        state.interface = VirtualInterface::new();
+        state.reset(self.slot.counter_offset.load(Ordering::Relaxed));
         drop(masked);
         self.off = false;
         self.registers = Registers::default();
@@ -372,31 +265,9 @@ impl Vcpu {
     /// Makes this core's registers this guest's. Interrupts are masked.
     #[inline(always)]
     fn load(&mut self) {
-        let loaded = &LOADED[cores::this_unpinned().index()];
-        let other = loaded.load(Ordering::Relaxed);
-        if other != self.state {
-            self.load_in_place_of(other, loaded);
+        if loaded::load(self.state) {
+            self.shared().attention.store(true, Ordering::Relaxed);
         }
-    }
-
-    #[inline(never)]
-    fn load_in_place_of(&mut self, other: *mut State, loaded: &AtomicPtr<State>) {
-        if !other.is_null() {
-            // SAFETY: another virtual CPU of this core that was preempted between two turns; it leaves LOADED when it ends.
-            let other = unsafe { &mut *other };
-            other.save();
-        }
-        // SAFETY: the virtual CPU's own place.
-        let state = unsafe { &*self.state };
-        vcpu::stop_walks();
-        state.system.load();
-        state.simd.load();
-        state.interface.load();
-        // SAFETY: the tables live until every virtual CPU has ended, which drops their translations first.
-        unsafe { mmu::load_stage2(state.vtcr, state.vttbr) };
-        state.system.allow_walks();
-        loaded.store(self.state, Ordering::Relaxed);
-        self.shared().attention.store(true, Ordering::Relaxed);
     }
 
     /// Brings list registers and books together. Loaded, interrupts masked.
@@ -593,7 +464,7 @@ impl Vcpu {
         if let Some(Workspace { device, scratch, page }) = work {
             // The range is the device's own, so it cannot be refused.
             released = device.release(0, device.slots()).unwrap_or(0);
-            *WORKSPACES[index].lock() = Some(Workspace { device, scratch, page });
+            workspace::put_back(index, Workspace { device, scratch, page });
         }
         if slot.live.fetch_sub(1, Ordering::AcqRel) == 1 {
             let disk = slot.devices.disk.unplug();
@@ -623,26 +494,4 @@ fn faulting_address(syndrome: Syndrome) -> Option<(u64, u64)> {
     let own = matches!(syndrome.fault(), Fault::Permission(_)) && !syndrome.on_guest_table_walk();
     let looked_up = if own { mmu::guest_physical(address) } else { None };
     Some((looked_up.unwrap_or(fault_ipa(page, address)), address))
-}
-
-/// Drops every trace of a virtual CPU from the registers of this core, and of its machine from all TLBs.
-fn forget(state: *mut State) {
-    let masked = Masked::new();
-    let loaded = &LOADED[cores::this(&masked).index()];
-    let other = loaded.load(Ordering::Relaxed);
-    // SAFETY: either this virtual CPU's own place, or another one of this core, preempted between two turns, which
-    // finds its state saved.
-    if let Some(other) = unsafe { other.as_mut() } {
-        other.save();
-    }
-    // SAFETY: the virtual CPU's own place, which its task still holds.
-    let state = unsafe { &*state };
-    vcpu::stop_walks();
-    vcpu::stop_virtual_timer();
-    gich::control(0);
-    // SAFETY: the tables are still there; loading them names the machine whose translations go.
-    unsafe { mmu::load_stage2(state.vtcr, state.vttbr) };
-    mmu::invalidate_current_guest();
-    mmu::unload_stage2();
-    loaded.store(ptr::null_mut(), Ordering::Relaxed);
 }

@@ -1,0 +1,162 @@
+//! A machine's slot: what there is of it whether it runs or not, and what others may touch of its virtual CPUs.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use bale_core::vgic::{MAX_VCPUS, Vgic};
+use spin::rwlock::RwLock;
+
+use super::memory::GuestMemory;
+use super::summary::{Status, Summary};
+use super::{MAX_VMS, Reason, console, devices};
+use crate::clock;
+use crate::sync::Lock;
+use crate::task::TaskId;
+
+/// Whether a virtual CPU is on, as PSCI sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Power {
+    Off,
+    /// Told to go on at this address with this value in x0.
+    Coming(u64, u64),
+    On,
+}
+
+/// What others may touch of a virtual CPU.
+pub(super) struct Shared {
+    pub(super) power: Lock<Power>,
+    pub(super) task: Lock<Option<TaskId>>,
+    pub(super) core: AtomicUsize,
+    /// Something changed that it must look at before it enters the guest again.
+    pub(super) attention: AtomicBool,
+    /// It is in the guest, or about to be: an interrupt brings it out.
+    pub(super) in_guest: AtomicBool,
+    /// Exits to the hypervisor, and calls among them: written by its own task alone.
+    pub(super) exits: AtomicU64,
+    pub(super) calls: AtomicU64,
+    /// It is parked, or about to be: somebody has to wake it.
+    pub(super) parked: AtomicBool,
+}
+
+/// How a machine is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A small guest of ours: what it touches and has not stops it.
+    Small,
+    /// A guest with devices: what it touches and has not gives it an external abort.
+    Full,
+}
+
+pub(super) struct Slot {
+    pub(super) status: Lock<Status>,
+    /// It is to end, and the first reason given.
+    pub(super) stop: AtomicBool,
+    pub(super) reason: Lock<Option<Reason>>,
+    pub(super) paused: AtomicBool,
+    /// What its virtual counter is behind the physical one.
+    pub(super) counter_offset: AtomicU64,
+    /// Tasks of virtual CPUs that have not ended.
+    pub(super) live: AtomicUsize,
+    /// Whole while tasks live: they hold it for reading.
+    pub(super) memory: RwLock<Option<GuestMemory>>,
+    pub(super) kind: Lock<Kind>,
+    pub(super) vcpus: [Shared; MAX_VCPUS],
+    pub(super) vgic: Lock<Vgic>,
+    pub(super) devices: devices::Devices,
+    pub(super) console: console::Console,
+    /// Callers that work on its swap device.
+    pub(super) store_users: AtomicUsize,
+    /// Whoever asked for its end does not wait: it is told on the terminal.
+    pub(super) told: AtomicBool,
+}
+
+pub(super) static SLOTS: [Slot; MAX_VMS] = [const { Slot::new() }; MAX_VMS];
+
+impl Slot {
+    pub(super) const fn new() -> Self {
+        Self {
+            status: Lock::new(Status { summary: Summary::empty(), waiter: None, store: None, started: 0 }),
+            stop: AtomicBool::new(false),
+            reason: Lock::new(None),
+            paused: AtomicBool::new(false),
+            counter_offset: AtomicU64::new(0),
+            live: AtomicUsize::new(0),
+            memory: RwLock::new(None),
+            kind: Lock::new(Kind::Small),
+            vcpus: [const {
+                Shared {
+                    power: Lock::new(Power::Off),
+                    task: Lock::new(None),
+                    core: AtomicUsize::new(0),
+                    attention: AtomicBool::new(false),
+                    in_guest: AtomicBool::new(false),
+                    exits: AtomicU64::new(0),
+                    calls: AtomicU64::new(0),
+                    parked: AtomicBool::new(false),
+                }
+            }; MAX_VCPUS],
+            vgic: Lock::new(Vgic::new(1)),
+            devices: devices::Devices::new(),
+            console: console::Console::new(),
+            store_users: AtomicUsize::new(0),
+            told: AtomicBool::new(false),
+        }
+    }
+
+    /// Everything as out of reset, and no virtual CPU on; on other cores than before if they are given. No task of the slot runs.
+    pub(super) fn renew(&self, cores: Option<&[usize]>) {
+        let vcpus = self.status.lock().summary.vcpus;
+        self.counter_offset.store(clock::now(), Ordering::Relaxed);
+        *self.vgic.lock() = Vgic::new(vcpus);
+        self.devices.reset();
+        for (number, shared) in self.vcpus.iter().enumerate() {
+            *shared.power.lock() = Power::Off;
+            *shared.task.lock() = None;
+            if let Some(cores) = cores {
+                shared.core.store(cores.get(number).copied().unwrap_or(0), Ordering::Relaxed);
+            }
+            shared.attention.store(true, Ordering::Relaxed);
+            shared.in_guest.store(false, Ordering::Relaxed);
+            shared.exits.store(0, Ordering::Relaxed);
+            shared.calls.store(0, Ordering::Relaxed);
+            shared.parked.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the machine: every virtual CPU leaves the guest and ends its task. The first reason counts, but a restart under way
+    /// does not save a machine that is killed.
+    pub(super) fn finish(&self, reason: Reason) {
+        {
+            let mut first = self.reason.lock();
+            if first.is_none_or(|first| first == Reason::Reset) {
+                *first = Some(reason);
+            }
+        }
+        self.stop.store(true, Ordering::Release);
+        self.kick_all();
+    }
+
+    /// Exits and calls of all virtual CPUs.
+    pub(super) fn counts(&self) -> [u64; 2] {
+        let sum = |count: fn(&Shared) -> &AtomicU64| {
+            self.vcpus.iter().map(|shared| count(shared).load(Ordering::Relaxed)).sum()
+        };
+        [sum(|shared| &shared.exits), sum(|shared| &shared.calls)]
+    }
+
+    pub(super) fn kick_all(&self) {
+        for shared in &self.vcpus {
+            shared.kick();
+        }
+    }
+
+    pub(super) fn report(&self, key: u64, value: u64) -> bool {
+        let place = (key as usize).wrapping_sub(1);
+        match self.status.lock().summary.figures.get_mut(place) {
+            Some(figure) => {
+                *figure = value;
+                true
+            }
+            None => false,
+        }
+    }
+}
