@@ -8,9 +8,9 @@ use bale_arch::timer;
 use bale_core::trace::{Event, Head, Kind};
 use heapless::HistoryBuf;
 
-use crate::clock;
 use crate::cores::{self, Core, MAX_CORES};
 use crate::sync::Lock;
+use crate::{clock, vm};
 
 /// Events that a core keeps.
 pub const KEPT: usize = 1024;
@@ -57,6 +57,7 @@ pub fn start() {
         ring.written = 0;
     }
     cores::all().iter().for_each(|core| core.set_traced(true));
+    vm::kick_all();
 }
 
 /// Stops, and keeps what there is. An event that a core is about to write may still come.

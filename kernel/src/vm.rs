@@ -239,6 +239,11 @@ fn reserve(guest: &str, cores: &[usize], memory: u64, kind: Kind) -> Option<usiz
     None
 }
 
+/// Makes every virtual CPU look at what has changed around it.
+pub fn kick_all() {
+    SLOTS.iter().for_each(Slot::kick_all);
+}
+
 /// Lets a machine stand still, or go on; false if none runs there or it does so already. Its virtual counter goes on.
 pub fn pause(index: usize, still: bool) -> bool {
     let Some(slot) = SLOTS.get(index) else { return false };

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bale_core::guest_tree::VIRTIO_SPI;
 use bale_core::vgic::PRIVATE;
+use bale_core::virtio::Broken;
 use bale_core::virtio::block::{self, BLOCK, BlockStore, StoreError};
 use bale_core::virtio::mmio::{Effect, Refused, Registers};
 use bale_core::virtio::queue::Chain;
@@ -226,41 +227,46 @@ impl Slot {
         }
     }
 
-    /// Serves chain after chain until there is none, or the machine is to end.
+    /// Serves chain after chain until there is none, or the machine is to end. What became of one is told as the next one is fetched.
     fn serve_chains(&self, disk: &mut Disk, memory: &GuestMemory) {
-        while !self.stop.load(Ordering::Relaxed) {
+        let mut served = None;
+        loop {
+            let ends = self.stop.load(Ordering::Relaxed);
             let found = self.with_disk_registers(|registers| {
-                if !registers.is_live() {
-                    return false;
+                if let Some(served) = served.take() {
+                    tell(registers, memory, disk.chain, served);
                 }
-                let found = registers.queue.pop(memory, disk.chain).and_then(|found| {
-                    // None: asks for a notification, and looks once more.
-                    if found || !registers.queue.rest(memory)? {
-                        Ok(found)
-                    } else {
-                        registers.queue.pop(memory, disk.chain)
-                    }
-                });
-                found.unwrap_or_else(|_| {
-                    registers.fail();
-                    false
-                })
+                !ends && registers.is_live() && fetch(registers, memory, disk.chain)
             });
             if !found {
                 return;
             }
             let Medium { scratch, page, .. } = &mut disk.medium;
-            let served = block::serve(disk.chain, memory, &mut Request { store: disk.store, scratch }, page);
-            self.with_disk_registers(|registers| {
-                if !registers.is_live() {
-                    return;
-                }
-                match served.and_then(|written| registers.queue.push(memory, disk.chain.head, written)) {
-                    Ok(true) => registers.interrupt(),
-                    Ok(false) => {}
-                    Err(_) => registers.fail(),
-                }
-            });
+            let mut request = Request { store: disk.store, scratch };
+            served = Some(block::serve(disk.chain, memory, &mut request, page));
         }
+    }
+}
+
+/// The next chain, if there is one. None: asks for a notification, and looks once more.
+fn fetch(registers: &mut Registers, memory: &GuestMemory, chain: &mut Chain) -> bool {
+    let found = registers.queue.pop(memory, chain).and_then(|found| {
+        if found || !registers.queue.rest(memory)? { Ok(found) } else { registers.queue.pop(memory, chain) }
+    });
+    found.unwrap_or_else(|_| {
+        registers.fail();
+        false
+    })
+}
+
+/// What became of a chain, unless the device was reset meanwhile.
+fn tell(registers: &mut Registers, memory: &GuestMemory, chain: &Chain, served: Result<u32, Broken>) {
+    if !registers.is_live() {
+        return;
+    }
+    match served.and_then(|written| registers.queue.push(memory, chain.head, written)) {
+        Ok(true) => registers.interrupt(),
+        Ok(false) => {}
+        Err(_) => registers.fail(),
     }
 }

@@ -142,6 +142,7 @@ impl Vcpu {
         let shared = self.shared();
         loop {
             let masked = Masked::new();
+            let mut traced = false;
             shared.in_guest.store(true, Ordering::Relaxed);
             // Partner: the fence in `Shared::kick`. What is changed after the look below raises an interrupt that ends the
             // guest's turn at once; whoever wants the machine to stop or stand still asks for attention as well.
@@ -170,13 +171,19 @@ impl Vcpu {
                 }
                 self.squeezed = false;
                 self.sync();
+                traced = cores::this(&masked).traced();
+                if traced {
+                    // At the next turn as well: who begins to trace asks for the first look.
+                    shared.attention.store(true, Ordering::Relaxed);
+                    self.note_turn(Traced::GuestEnter);
+                }
             }
-            let core = cores::this(&masked);
-            trace::note(core, Traced::GuestEnter, self.machine, "");
             // SAFETY: interrupts are masked and this guest's state and tables are loaded.
             let exit = unsafe { vcpu::enter(&mut self.registers) };
             bale_arch::mask::begin_stretch();
-            trace::note(core, Traced::GuestExit, self.machine, "");
+            if traced {
+                self.note_turn(Traced::GuestExit);
+            }
             let syndrome = Syndrome::new(mmu::syndrome());
             // Only read where there is one, and before another exception can overwrite it.
             let fault = if exit == Exit::Synchronous { faulting_address(syndrome) } else { None };
@@ -200,6 +207,12 @@ impl Vcpu {
                 return;
             }
         }
+    }
+
+    /// A turn in the guest begins or ends, for the trace. Interrupts are masked.
+    #[cold]
+    fn note_turn(&self, what: Traced) {
+        trace::note(cores::this_unpinned(), what, self.machine, "");
     }
 
     /// Whether more of the machine's memory is resident than may be.
