@@ -61,26 +61,11 @@ fn begin() -> Result<u32> {
 }
 
 fn finish(report: &Report, name: &'static str, spread: &'static str) -> Result<()> {
-    let (mean, columns, count) = {
-        let samples = samples()?;
-        let mean = samples.mean_hundredths().ok_or(BenchError::Broken("no round was measured"))?;
-        (Hundredths(mean), percentiles(&samples), samples.count())
-    };
-    report.figure(name, mean, "instructions/op", count);
-    report.row(spread, 1, &columns, "instructions");
+    let samples = samples()?;
+    let mean = samples.mean_hundredths().ok_or(BenchError::Broken("no round was measured"))?;
+    report.figure(name, Hundredths(mean), "instructions/op", samples.count());
+    report.spread(spread, &samples, "instructions");
     Ok(())
-}
-
-/// Least, percentiles (at most 1/16 too high), worst.
-fn percentiles(samples: &Histogram) -> [(&'static str, Hundredths); 5] {
-    let whole = |value: Option<u64>| Hundredths(value.unwrap_or(0).saturating_mul(100));
-    [
-        ("min", whole(samples.min())),
-        ("p50", whole(samples.percentile(500))),
-        ("p99", whole(samples.percentile(990))),
-        ("p99.9", whole(samples.percentile(999))),
-        ("max", whole(samples.max())),
-    ]
 }
 
 /// Waits until so many tasks have ended; told to stop, they do so behind the round at hand.
@@ -261,11 +246,9 @@ pub(super) fn jitter(report: &mut Report) -> Result<()> {
     LEFT.store(ROUNDS / 2, Ordering::Relaxed);
     spawn(task::DRAIN_URGENT, periodic, 0)?;
     wait_for(1)?;
-    let (columns, samples) = {
-        let samples = samples()?;
-        (percentiles(&samples), samples.count())
-    };
-    report.row("jitter", 1, &columns, "ns");
-    report.figure("jitter-overruns", Hundredths(LATE.load(Ordering::Relaxed) * 100), "releases", samples);
+    let samples = samples()?;
+    report.spread("jitter", &samples, "ns");
+    let overruns = Hundredths(LATE.load(Ordering::Relaxed) * 100);
+    report.figure("jitter-overruns", overruns, "releases", samples.count());
     Ok(())
 }
