@@ -208,7 +208,8 @@ pub fn list() {
             crate::println!("{suite}");
             before = suite;
         }
-        crate::println!("  {name:<23} {about}");
+        crate::print!("  {name:<23} ");
+        crate::shell::print_wrapped(about, 26);
     }
 }
 

@@ -142,7 +142,7 @@ static COMMANDS: &[Command] = commands![
 const WIDTH: usize = 80;
 
 /// Prints words, in lines that begin behind `indent` blanks; the first one has begun, and stands there.
-fn print_wrapped(text: &str, indent: usize) {
+pub(crate) fn print_wrapped(text: &str, indent: usize) {
     let mut at = indent;
     for word in text.split(' ') {
         if at + word.len() >= WIDTH {
