@@ -286,6 +286,8 @@ pub fn write_frame(frame: &[u8]) {
 pub unsafe fn seize() {
     // SAFETY: the holder, if any, will not run again.
     unsafe { CONSOLE.force_unlock() };
+    // A crash is shown whatever somebody wanted to see before.
+    pager::end();
     if let Some(console) = CONSOLE.lock().as_mut() {
         console.last_words = true;
         console.poll(OUTPUT);

@@ -68,11 +68,12 @@ pub fn leave(core: usize) -> bool {
         if ring != core && home(ring) != core || TASKS[ring].lock().is_none() {
             continue;
         }
-        // Release: pairs with the acquire in `drain`.
+        // Whoever takes the wish back first has it: the task, which ends then, or this one, which gives up.
         ENDING[ring].store(true, Ordering::Release);
-        while ENDING[ring].load(Ordering::Acquire) {
+        while TASKS[ring].lock().is_some() {
             wake(ring);
-            if clock::now() > deadline {
+            // AcqRel: pairs with the swap in `end_if_asked`.
+            if clock::now() > deadline && ENDING[ring].swap(false, Ordering::AcqRel) {
                 return false;
             }
             task::sleep_until(clock::now() + clock::from_us(BUSY_PAUSE_US));
@@ -93,12 +94,13 @@ pub fn join(core: usize) {
     }
 }
 
-/// From a drain task that was told to end: it is one no more.
-fn end(ring: usize) -> ! {
-    *TASKS[ring].lock() = None;
-    // Release: pairs with the acquire in `leave`.
-    ENDING[ring].store(false, Ordering::Release);
-    task::exit()
+/// From a ring's drain task: ends it if it was told to. What is left in the ring is emptied when the core has gone, or by the next task.
+fn end_if_asked(ring: usize) {
+    // AcqRel: pairs with the swap in `leave`; the load before it, which may be late, keeps the common path free of it.
+    if ENDING[ring].load(Ordering::Relaxed) && ENDING[ring].swap(false, Ordering::AcqRel) {
+        *TASKS[ring].lock() = None;
+        task::exit()
+    }
 }
 
 /// The core to interrupt when a core's ring has passed its watermark.
@@ -150,10 +152,7 @@ extern "C" fn drain(core: u64) -> ! {
             if report.remaining == 0 {
                 break;
             }
-            if is_ending(core) {
-                // What is left is emptied when the core has gone, or by the next task.
-                end(core);
-            }
+            end_if_asked(core);
             if report.freed == 0 {
                 // Somebody else is at this ring, perhaps a task below this one on this very core: let it get done.
                 task::sleep_until(clock::now() + clock::from_us(BUSY_PAUSE_US));
@@ -165,25 +164,15 @@ extern "C" fn drain(core: u64) -> ! {
             freed = 0;
             compactor::call();
         }
-        if is_ending(core) {
-            end(core);
-        }
+        end_if_asked(core);
         while pool.prepare_sleep(core) {
             let woken_by_push = wait(core);
-            if is_ending(core) {
-                end(core);
-            }
+            end_if_asked(core);
             if woken_by_push || pool.needs_drain(core, clock::now(), clock::from_us(AGE_US)) {
                 break;
             }
         }
     }
-}
-
-/// Whether the task of a ring is to end.
-fn is_ending(ring: usize) -> bool {
-    // Acquire: pairs with the release in `leave`.
-    ENDING[ring].load(Ordering::Acquire)
 }
 
 /// Sleeps until the interrupt or the end of the period; whether the ring has reached its watermark.
