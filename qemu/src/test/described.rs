@@ -128,9 +128,8 @@ fn restarts(bench: &Bench<'_>) -> Result<(), String> {
         if status != 0 || !killed || good != 2 {
             return Err(format!("status {status}\n{text}"));
         }
-        let counted =
-            lines.iter().find_map(|line| line.split(", ").find_map(|part| part.split_once(" restarts")));
-        found = counted.and_then(|(number, _)| number.parse().ok()).unwrap_or(0);
+        let counted = lines.iter().find_map(|line| line.strip_prefix("restarts")?.split_whitespace().next());
+        found = counted.and_then(|number| number.parse().ok()).unwrap_or(0);
         if found >= 2 {
             return Ok(());
         }

@@ -80,7 +80,7 @@ fn follows_config(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
         "nonsense",
         "error: there is no command nonsense",
         "mem; tasks",
-        "task name",
+        "task         name",
     ];
     let mut rest = lines.iter();
     match wanted.iter().find(|start| !rest.any(|line| line.starts_with(**start))) {
