@@ -9,7 +9,8 @@
 //! | [`workspace`] | what a small guest's slot keeps |
 //! | [`delivery`] | interrupts to virtual CPUs: list registers, virtual timer, waking and kicking |
 //! | [`trap`] | what a guest traps for: system registers, device registers, waiting |
-//! | [`devices`], [`console`], [`disk`] | the device bus; the guest's console; its swap disk |
+//! | [`devices`], [`console`] | the device bus; what a guest says and is told |
+//! | [`disk`], [`port`], [`turn`] | its swap disk; its virtio console; who of the virtual CPUs serves them |
 //! | [`writeback`] | cold pages from it to the disk behind it |
 //! | [`medium`], [`store`] | a swap device with its memory; a machine's swap device for others than the guest |
 //! | [`slot`], [`summary`] | what there is of a machine whether it runs or not; what is told of it |
@@ -35,11 +36,13 @@ mod hypercall;
 mod loaded;
 mod medium;
 mod memory;
+mod port;
 mod reasons;
 mod slot;
 pub mod store;
 mod summary;
 mod trap;
+mod turn;
 mod vcpu;
 mod workspace;
 pub mod writeback;
@@ -110,6 +113,7 @@ pub fn start(
         seed,
         steps,
     };
+    SLOTS[index].devices.port.plug(shape.port);
     let filled =
         SLOTS[index].devices.disk.plug(shape.disk, false, store::setup(Codec::Page)).and_then(|store| {
             SLOTS[index].status.lock().store = store;
@@ -129,19 +133,25 @@ struct Shape {
     spreads: bool,
     /// Slots of its swap disk.
     disk: usize,
+    /// It has a virtio console.
+    port: bool,
 }
 
 impl Shape {
     fn of(mode: u64) -> Self {
         let disk = bale_abi::measure::SLOTS as usize;
         match mode {
-            mode::MEASURE => Self { vcpus: 2, kind: Kind::Full, spreads: false, disk },
+            mode::MEASURE => Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false },
             // It has the small guests' calls for something.
-            mode::STORM_CALLS => Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0 },
-            mode::STORM | mode::FIRST_STORM..=mode::LAST => {
-                Self { vcpus: bale_abi::STORM_VCPUS as usize, kind: Kind::Full, spreads: true, disk }
-            }
-            _ => Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0 },
+            mode::STORM_CALLS => Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0, port: false },
+            mode::STORM | mode::FIRST_STORM..=mode::LAST => Self {
+                vcpus: bale_abi::STORM_VCPUS as usize,
+                kind: Kind::Full,
+                spreads: true,
+                disk,
+                port: true,
+            },
+            _ => Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0, port: false },
         }
     }
 }

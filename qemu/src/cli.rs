@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::linux::Console;
+
 /// Builds Bale, boots it under QEMU, tests it.
 #[derive(Parser)]
 #[command(name = "cargo bale", bin_name = "cargo bale", disable_help_subcommand = true)]
@@ -103,6 +105,9 @@ pub(crate) struct GuestOptions {
     /// Swap disk of the guest
     #[arg(long, requires = "guest", value_name = "BYTES", value_parser = amount)]
     pub(crate) swap: Option<String>,
+    /// Its console
+    #[arg(long, requires = "guest", value_enum, default_value_t)]
+    pub(crate) console: Console,
     /// What packs the pages of its swap disk: page, lz4, lz4hc:1-9, deflate:1-9, zstd:1-9
     #[arg(long, requires = "swap", value_name = "CODEC")]
     pub(crate) codec: Option<String>,
@@ -115,7 +120,7 @@ pub(crate) struct GuestOptions {
     /// A checksum for each of them
     #[arg(long, requires = "swap")]
     pub(crate) checksum: bool,
-    /// What the guest's init does: boot, swap:SIZE:SECONDS
+    /// What the guest's init does: boot, echo, swap:SIZE:SECONDS[:WORKERS]
     #[arg(long, default_value = "boot", requires = "guest", value_name = "WORK", value_parser = work)]
     pub(crate) work: String,
 }
@@ -144,7 +149,7 @@ pub(crate) enum LinuxCommand {
 
 #[derive(Args)]
 pub(crate) struct LinuxBootOptions {
-    /// What the init does: boot, swap:SIZE:SECONDS, peer:REPETITIONS
+    /// What the init does: boot, swap:SIZE:SECONDS[:WORKERS], peer:REPETITIONS
     #[arg(long, default_value = "boot", value_name = "WORK", value_parser = work)]
     pub(crate) work: String,
     /// Memory of the machine, as QEMU's -m takes it
@@ -287,7 +292,7 @@ pub(crate) enum FuzzTarget {
     Traps,
     /// A guest's interrupt controller
     Vgic,
-    /// A guest's disk
+    /// A guest's disk and console
     Virtio,
 }
 

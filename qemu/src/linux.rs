@@ -44,7 +44,8 @@ pub(crate) fn run(command: &LinuxCommand) -> Result<u8> {
 
 fn boot_alone(options: &LinuxBootOptions) -> Result<u8> {
     setup::qemu(&options.setup)?;
-    let kit = Kit::make(build::linux_init(&options.setup)?, &options.work, options.pages.as_deref())?;
+    let init = build::linux_init(&options.setup)?;
+    let kit = Kit::make(init, &options.work, Console::Pl011, options.pages.as_deref())?;
     let mut machine = Alone::new(&kit, &options.work);
     machine.config.memory.clone_from(&options.memory);
     machine.config.cores = options.cores;
@@ -72,10 +73,10 @@ pub(crate) struct Kit {
 }
 
 impl Kit {
-    /// One for this work.
-    pub(crate) fn make(init: PathBuf, work: &str, pages: Option<&Path>) -> Result<Self> {
+    /// One for this work at this console.
+    pub(crate) fn make(init: PathBuf, work: &str, console: Console, pages: Option<&Path>) -> Result<Self> {
         let kernel = package::fetch()?;
-        let archive = initramfs::build(&kernel, &init, work, pages)?;
+        let archive = initramfs::build(&kernel, &init, work, console, pages)?;
         let initrd = own_file("initrd")?;
         fs::write(&initrd, archive).with_context(|| format!("cannot write {}", initrd.display()))?;
         Ok(Self { kernel, initrd })
@@ -112,7 +113,7 @@ impl Alone {
         config.memory = "256M".into();
         config.virtualization = false;
         config.initrd = Some(kit.initrd.clone());
-        config.arguments = command_line(work);
+        config.arguments = command_line(work, Console::Pl011);
         Self { config, disk: None }
     }
 
@@ -149,7 +150,28 @@ impl Drop for Alone {
     }
 }
 
+/// A guest's console: its device in Bale's description.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Console {
+    /// A PL011
+    #[default]
+    Pl011,
+    /// A virtio console
+    Virtio,
+}
+
+impl Console {
+    /// Linux's name for it.
+    fn device(self) -> &'static str {
+        match self {
+            Self::Pl011 => "ttyAMA0",
+            Self::Virtio => "hvc0",
+        }
+    }
+}
+
 /// The kernel's command line for a work. A panic ends the machine.
-fn command_line(work: &str) -> String {
-    format!("console=ttyAMA0 loglevel=4 panic=-1 bale.work={work}")
+fn command_line(work: &str, console: Console) -> String {
+    let console = console.device();
+    format!("console={console} loglevel=4 panic=-1 bale.work={work}")
 }

@@ -163,6 +163,7 @@ pub(crate) fn guest(
         memory: options.guest_memory.clone(),
         vcpus: options.vcpus,
         swap: options.swap.clone(),
+        console: options.console,
         store: [
             ("codec", options.codec.clone()),
             ("second", options.second.clone()),

@@ -10,6 +10,7 @@ mod matrix;
 mod report;
 mod shell;
 mod target;
+mod terminal;
 mod uefi;
 
 use std::time::Duration;

@@ -24,6 +24,10 @@ pub const VIRTIO_SIZE: u64 = 0x200;
 pub const VIRTIO_SPI: u32 = 16;
 /// virtio-mmio devices at most.
 pub const VIRTIO_SLOTS: u32 = 8;
+/// Slot of the swap disk.
+pub const DISK_SLOT: u32 = 0;
+/// Slot of the virtio console.
+pub const CONSOLE_SLOT: u32 = 1;
 /// Memory.
 pub const RAM: u64 = 0x4000_0000;
 

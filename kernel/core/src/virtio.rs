@@ -1,4 +1,4 @@
-//! Devices of a guest behind virtio-mmio (Virtual I/O Device 1.2, chapters 2, 4.2 and 5.2): what a driver may do to them, and what it gets for it.
+//! Devices of a guest behind virtio-mmio (Virtual I/O Device 1.2, chapters 2, 4.2, 5.2 and 5.3): what a driver may do to them, and what it gets for it.
 //!
 //! The guest is not trusted. A descriptor is copied once and then checked; addresses are the guest's and every access to them is checked by
 //! [`GuestRam`](crate::guest_ram::GuestRam); work is bounded by the size of the queue. What breaks the rules marks the device as needing a reset, as the standard says,
@@ -9,8 +9,11 @@
 //! | [`mmio`] | the register file: status, features, one queue's addresses, interrupts, configuration |
 //! | [`queue`] | the split ring: chains of buffers taken from it, and given back |
 //! | [`block`] | block requests over a store of 4096-byte blocks |
+//! | [`console`] | a console of one port |
 
 pub mod block;
+pub mod console;
+mod cursor;
 pub mod mmio;
 pub mod queue;
 
@@ -31,8 +34,10 @@ pub enum Broken {
     Indirect,
     /// A buffer to read comes behind one to write.
     Order,
-    /// A request has no whole header, or no room for its status.
+    /// A request has no whole header, or no room for its status; a console's is empty, or longer than [`console::MOST_BYTES`].
     Request,
+    /// A queue that goes one way has a buffer for the other.
+    Direction,
 }
 
 impl From<OutOfRam> for Broken {

@@ -12,6 +12,7 @@
 //! | `codec` | name of a codec, as `page`, `lz4`, `deflate:1` or `zstd:9` | `page` |
 //! | `second` | name of the codec that recompresses them | none |
 //! | `checksum` | `on` for a checksum of each stored page, or `off` | `off` |
+//! | `console` | `pl011`, or `virtio` for a virtio console (Linux's `hvc0`), to which the terminal belongs then | `pl011` |
 //! | `cores` | physical cores for its virtual CPUs, as `1,2,4-7` | all but the first, in turn |
 //!
 //! Empty lines and lines that begin with `#` are left out. Each key may come once. The text is not trusted.
@@ -54,8 +55,19 @@ pub struct VmDescription {
     pub checksum: bool,
     /// Whether the store may put pages on the machine's disk.
     pub backing: bool,
+    /// The device that the terminal belongs to.
+    pub console: Console,
     /// Physical cores for the virtual CPUs, in turn; empty for any.
     pub cores: Vec<u8, 16>,
+}
+
+/// A device that a terminal can belong to. The PL011 is there in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Console {
+    /// The PL011.
+    Pl011,
+    /// A virtio console.
+    Virtio,
 }
 
 /// What is wrong in a description.
@@ -81,6 +93,8 @@ pub enum Wrong {
     Swap,
     /// Neither `on` nor `off`.
     Switch,
+    /// No console of this name.
+    Console,
     /// Not a list of cores.
     Cores,
     /// `memory` is missing.
@@ -111,6 +125,7 @@ impl fmt::Display for Wrong {
             Self::Vcpus => write!(f, "vcpus must be 1 to {MAX_VCPUS}"),
             Self::Swap => write!(f, "swap must be whole pages of 4 KiB, at most {} GiB", LARGEST_SWAP >> 30),
             Self::Switch => f.write_str("the value is `on` or `off`"),
+            Self::Console => f.write_str("the console is `pl011` or `virtio`"),
             Self::Cores => f.write_str("cores must be a list such as 1,2,4-7"),
             Self::NoMemory => f.write_str("memory is missing"),
             Self::NoKernel => f.write_str("kernel is missing"),
@@ -128,9 +143,9 @@ impl fmt::Display for DescriptionError {
 }
 
 /// Keys, each with its bit in a mask of those seen.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "memory", "vcpus", "kernel", "initrd", "cmdline", "swap", "quota", "codec", "second", "checksum",
-    "backing", "cores",
+    "backing", "console", "cores",
 ];
 
 impl VmDescription {
@@ -153,6 +168,7 @@ impl VmDescription {
             second: None,
             checksum: false,
             backing: false,
+            console: Console::Pl011,
             cores: Vec::new(),
         };
         let mut seen = 0u16;
@@ -210,6 +226,13 @@ impl VmDescription {
             "second" => self.second = Some(copy(value)?),
             "checksum" => self.checksum = switch(value)?,
             "backing" => self.backing = switch(value)?,
+            "console" => {
+                self.console = match value {
+                    "pl011" => Console::Pl011,
+                    "virtio" => Console::Virtio,
+                    _ => return Err(Wrong::Console),
+                }
+            }
             _ => self.cores = core_list(value)?,
         }
         Ok(())
@@ -240,7 +263,6 @@ fn bytes(value: &str) -> Result<u64, Wrong> {
     number.checked_mul(1 << shift).ok_or(Wrong::NotANumber)
 }
 
-/// A list of cores with ranges.
 /// A list of cores such as `1,2,4-7`.
 ///
 /// # Errors
@@ -266,7 +288,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 1G\nquota = 64M\ncodec = deflate\nsecond = lz4hc:9\nchecksum = on\ncores = 1,3-5\n";
+    const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 1G\nquota = 64M\ncodec = deflate\nsecond = lz4hc:9\nchecksum = on\nconsole = virtio\ncores = 1,3-5\n";
 
     #[test]
     fn everything_named() {
@@ -278,7 +300,10 @@ mod tests {
         assert_eq!((description.swap, description.quota), (1 << 30, Some(64 << 20)));
         assert_eq!(description.codec.as_str(), "deflate");
         assert_eq!((description.second.as_deref(), description.checksum), (Some("lz4hc:9"), true));
+        assert_eq!(description.console, Console::Virtio);
         assert_eq!(description.cores.as_slice(), [1, 3, 4, 5]);
+        let plain = VmDescription::parse(b"memory=2M\nkernel=k\nconsole=pl011").unwrap();
+        assert_eq!(plain, VmDescription::parse(b"memory=2M\nkernel=k").unwrap());
     }
 
     #[test]
@@ -298,6 +323,7 @@ mod tests {
             ("swap = 65G", Wrong::Swap),
             ("codec = a-name-much-too-long", Wrong::TooLong),
             ("checksum = yes", Wrong::Switch),
+            ("console = hvc0", Wrong::Console),
             ("cores = 5-3", Wrong::Cores),
             ("cores = 0-99", Wrong::Cores),
             ("cores = ", Wrong::Cores),

@@ -11,7 +11,7 @@
 //! | `shell` | the serial line | a line fits its buffer, its words are parts of it |
 //! | `traps` | a guest at its UART, registers, firmware calls | values stay within their registers |
 //! | `vgic` | a guest at its interrupt controller | list registers are such as the architecture allows |
-//! | `virtio` | a guest at its disk | nothing is touched but its rings and buffers; work is bounded |
+//! | `virtio` | a guest at its disk, its console | nothing is touched but its rings and buffers; work is bounded |
 #![expect(clippy::panic_in_result_fn, reason = "a panic is how a target says that something does not hold")]
 
 mod acpi;

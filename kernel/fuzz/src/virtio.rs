@@ -1,10 +1,12 @@
-//! A guest's disk under a driver that does anything: registers, rings, chains, and memory that changes meanwhile.
+//! A guest's disk, or its console, under a driver that does anything: registers, rings, chains, and memory that changes meanwhile.
+
+mod port;
 
 use core::cell::RefCell;
 
 use arbitrary::{Result, Unstructured};
 use bale_core::guest_ram::{GuestRam, OutOfRam};
-use bale_core::virtio::block::{self, BLOCK, BlockStore, StoreError};
+use bale_core::virtio::block::{self, BLOCK, BlockStore, QUEUES, StoreError};
 use bale_core::virtio::mmio::{EVENT_IDX, Effect, INDIRECT_DESC, Registers, VERSION_1};
 use bale_core::virtio::queue::{Chain, MOST_ENTRIES};
 
@@ -13,6 +15,8 @@ const RAM: usize = 1 << 14;
 const BLOCKS: u64 = 4;
 /// Where a driver that means well puts its rings.
 const RINGS: [(u64, u32); 3] = [(0x80, 0), (0x90, 0x1000), (0xa0, 0x2000)];
+/// From a queue's rings to those of the next.
+const NEXT: usize = 0x400;
 /// `VIRTIO_BLK_F_DISCARD` and `_WRITE_ZEROES`, which it may take.
 const FEATURES: u64 = VERSION_1 | INDIRECT_DESC | EVENT_IDX | 1 << 13 | 1 << 14;
 
@@ -30,13 +34,38 @@ impl Ram {
 }
 
 impl Ram {
-    /// One more chain, which begins at this descriptor, is available.
-    fn offer(&self, head: u8, entries: u16) {
+    fn new() -> Self {
+        Self { bytes: RefCell::new(vec![0; RAM]), written: RefCell::new(Vec::new()) }
+    }
+
+    /// One more chain, which begins at this descriptor, is available in this queue.
+    fn offer(&self, queue: usize, head: u8, entries: u16) {
         let mut bytes = self.bytes.borrow_mut();
-        let index = u16::from_le_bytes([bytes[0x1002], bytes[0x1003]]);
-        let place = 0x1004 + 2 * usize::from(index % entries.clamp(1, MOST_ENTRIES));
-        bytes[place..place + 2].copy_from_slice(&u16::from(head).to_le_bytes());
-        bytes[0x1002..0x1004].copy_from_slice(&index.wrapping_add(1).to_le_bytes());
+        let ring = &mut bytes[0x1000 + NEXT * queue..];
+        let index = u16::from_le_bytes([ring[2], ring[3]]);
+        let place = 4 + 2 * usize::from(index % entries.clamp(1, MOST_ENTRIES));
+        ring[place..place + 2].copy_from_slice(&u16::from(head).to_le_bytes());
+        ring[2..4].copy_from_slice(&index.wrapping_add(1).to_le_bytes());
+    }
+
+    /// Any bytes, anywhere.
+    fn scribble(&self, input: &mut Unstructured<'_>) -> Result<()> {
+        let at = usize::from(input.arbitrary::<u16>()?) % RAM;
+        let length = usize::from(input.arbitrary::<u8>()?).min(RAM - at).min(input.len());
+        self.bytes.borrow_mut()[at..at + length].copy_from_slice(input.bytes(length)?);
+        Ok(())
+    }
+
+    /// All that was written since it was asked last lies in buffers of this chain that are to be written.
+    fn written_inside(&self, chain: &Chain) {
+        let writable = &chain.segments[chain.readable..];
+        for (address, length) in self.written.borrow_mut().drain(..) {
+            let end = address + length as u64;
+            let inside = writable.iter().any(|segment| {
+                segment.address <= address && end <= segment.address + u64::from(segment.length)
+            });
+            assert!(inside, "{length} bytes at {address:#x} are no buffer");
+        }
     }
 }
 
@@ -88,36 +117,35 @@ impl BlockStore for Blocks {
 
 pub(crate) fn run(bytes: &[u8]) {
     // Ends where the input does.
-    let _ = run_driver(&mut Unstructured::new(bytes));
+    let mut input = Unstructured::new(bytes);
+    let _ =
+        input.arbitrary().and_then(|port| if port { port::run(&mut input) } else { run_disk(&mut input) });
 }
 
-fn run_driver(input: &mut Unstructured<'_>) -> Result<()> {
-    let ram = Ram { bytes: RefCell::new(vec![0; RAM]), written: RefCell::new(Vec::new()) };
+fn run_disk(input: &mut Unstructured<'_>) -> Result<()> {
+    let ram = Ram::new();
     let mut store = Blocks(vec![[0; BLOCK]; 4]);
-    let mut registers = Registers::new(2, FEATURES);
+    let mut registers: Registers<QUEUES> = Registers::new(2, FEATURES);
     let config = block::config(BLOCKS);
     if input.arbitrary()? {
-        set_up(&mut registers, &config, input.int_in_range(1..=8)?);
+        set_up(&mut registers, FEATURES, input.int_in_range(1..=8)?);
     }
     while !input.is_empty() {
         match input.int_in_range(0..=4u8)? {
             0 => {
                 let (offset, width, write): (u16, u8, Option<u64>) = input.arbitrary()?;
                 let effect = registers.access((offset & 0x1ff).into(), width, write, &config);
-                if let Ok((_, Effect::Notify)) = effect {
-                    serve(&mut registers, &ram, &mut store);
+                if let Ok((_, Effect::Notify(queue))) = effect {
+                    serve(&mut registers, queue, &ram, &mut store);
                 }
             }
-            1 => {
-                let at = usize::from(input.arbitrary::<u16>()?) % RAM;
-                let length = usize::from(input.arbitrary::<u8>()?).min(RAM - at).min(input.len());
-                ram.bytes.borrow_mut()[at..at + length].copy_from_slice(input.bytes(length)?);
-            }
+            1 => ram.scribble(input)?,
             2 => descriptor(input, &ram)?,
             3 => request(input, &ram)?,
             _ => {
-                ram.offer(input.int_in_range(0..=8)?, registers.queue.size);
-                serve(&mut registers, &ram, &mut store);
+                let queue = input.int_in_range(0..=QUEUES - 1)?;
+                ram.offer(queue, input.int_in_range(0..=8)?, registers.queues[queue].size);
+                serve(&mut registers, queue, &ram, &mut store);
             }
         }
     }
@@ -125,24 +153,28 @@ fn run_driver(input: &mut Unstructured<'_>) -> Result<()> {
 }
 
 /// What a driver that means well does.
-fn set_up(registers: &mut Registers, config: &[u8], entries: u32) {
+fn set_up<const QUEUES: usize>(registers: &mut Registers<QUEUES>, features: u64, entries: u32) {
     let mut write = |offset: u64, value: u32| {
-        let done = registers.access(offset, 4, Some(value.into()), config);
+        let done = registers.access(offset, 4, Some(value.into()), &[]);
         assert!(done.is_ok(), "register {offset:#x} is refused");
     };
     let [low, high] =
-        [FEATURES & 0xffff_ffff, FEATURES >> 32].map(|half| u32::try_from(half).expect("a half"));
+        [features & 0xffff_ffff, features >> 32].map(|half| u32::try_from(half).expect("a half"));
     for (offset, value) in [(0x70, 1), (0x70, 3), (0x24, 0), (0x20, low), (0x24, 1), (0x20, high), (0x70, 11)]
     {
         write(offset, value);
     }
-    write(0x38, entries.next_power_of_two());
-    for (offset, ring) in RINGS {
-        write(offset, 0x4000_0000 + ring);
+    for queue in 0..QUEUES {
+        let first = u32::try_from(queue * NEXT).expect("few queues");
+        write(0x30, u32::try_from(queue).expect("few queues"));
+        write(0x38, entries.next_power_of_two());
+        for (offset, ring) in RINGS {
+            write(offset, 0x4000_0000 + first + ring);
+        }
+        write(0x44, 1);
     }
-    write(0x44, 1);
     write(0x70, 15);
-    assert!(registers.is_live());
+    assert!((0..QUEUES).all(|queue| registers.is_live(queue)));
 }
 
 /// Writes a request of three buffers, direct or in a table of their own.
@@ -160,13 +192,14 @@ fn request(input: &mut Unstructured<'_>, ram: &Ram) -> Result<()> {
         bytes.fill(0);
         (bytes[0], bytes[8]) = (kind, sector);
     }
-    let first = if nested { TABLE } else { 0 };
+    let direct = input.int_in_range(0..=1u16)? * u16::try_from(NEXT).expect("small");
+    let first = if nested { TABLE } else { direct };
     let buffers = [(HEADER, 16, 1), (DATA, length, if given { 1 } else { 3 }), (STATUS, 1, 2)];
     for ((address, length, flags), place) in buffers.into_iter().zip(0u16..) {
         put_descriptor(ram, first + 16 * place, address, length, flags, place + 1);
     }
     if nested {
-        put_descriptor(ram, 0, TABLE, 48, 4, 0);
+        put_descriptor(ram, direct, TABLE, 48, 4, 0);
     }
     Ok(())
 }
@@ -195,37 +228,20 @@ fn descriptor(input: &mut Unstructured<'_>, ram: &Ram) -> Result<()> {
 }
 
 /// The device's turn, as the kernel takes it.
-fn serve(registers: &mut Registers, ram: &Ram, store: &mut Blocks) {
+fn serve(registers: &mut Registers<QUEUES>, queue: usize, ram: &Ram, store: &mut Blocks) {
     let mut chain = Chain::default();
     let mut page = [0; BLOCK];
     for turn in 0.. {
         assert!(turn <= MOST_ENTRIES, "more chains than the ring holds");
-        if !registers.is_live() {
+        if !registers.fetch(queue, ram, &mut chain) {
             return;
-        }
-        match registers.queue.pop(ram, &mut chain) {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(_) => return registers.fail(),
         }
         ram.written.borrow_mut().clear();
         let served = block::serve(&chain, ram, store, &mut page);
+        ram.written_inside(&chain);
         let writable = &chain.segments[chain.readable..];
-        for (address, length) in ram.written.borrow().iter() {
-            let end = address + *length as u64;
-            let inside = writable.iter().any(|segment| {
-                segment.address <= *address && end <= segment.address + u64::from(segment.length)
-            });
-            assert!(inside, "{length} bytes at {address:#x} are no buffer");
-        }
         let room: u64 = writable.iter().map(|segment| u64::from(segment.length)).sum();
-        match served.and_then(|written| {
-            assert!(u64::from(written) <= room);
-            registers.queue.push(ram, chain.head, written)
-        }) {
-            Ok(true) => registers.interrupt(),
-            Ok(false) => {}
-            Err(_) => return registers.fail(),
-        }
+        assert!(served.is_err() || served.is_ok_and(|written| u64::from(written) <= room));
+        registers.tell(queue, ram, &chain, served);
     }
 }

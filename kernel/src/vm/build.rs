@@ -5,8 +5,8 @@
 
 use bale_core::core_kind::CoreKind;
 use bale_core::guest_image::GuestImage;
-use bale_core::guest_tree::{GuestTree, RAM};
-use bale_core::vm_description::VmDescription;
+use bale_core::guest_tree::{CONSOLE_SLOT, DISK_SLOT, GuestTree, RAM};
+use bale_core::vm_description::{Console, VmDescription};
 
 use super::memory::GuestMemory;
 use super::{Kind, SLOTS, StartError, abandon, launch, reserve};
@@ -77,6 +77,7 @@ impl Plan {
     fn launch(&self, index: usize) -> Result<usize, StartError> {
         let store = SLOTS[index].devices.disk.plug_described(&self.description)?;
         SLOTS[index].status.lock().store = store;
+        SLOTS[index].devices.port.plug(self.description.console == Console::Virtio);
         let memory = fill(index, &self.description, &self.layout, self.kernel, self.initrd)?;
         launch(index, memory, self.layout.kernel, self.layout.tree)
     }
@@ -156,13 +157,16 @@ fn fill(
     initrd: Option<&[u8]>,
 ) -> Result<GuestMemory, StartError> {
     let memory = GuestMemory::zeroed(index, RAM, description.memory)?;
+    let slots = [(DISK_SLOT, description.swap != 0), (CONSOLE_SLOT, description.console == Console::Virtio)];
+    let virtio: heapless::Vec<u32, 2> =
+        slots.into_iter().filter_map(|(slot, there)| there.then_some(slot)).collect();
     let tree = GuestTree {
         memory: description.memory,
         vcpus: description.vcpus as u32,
         command_line: &description.command_line,
         initrd: layout.initrd,
         clock: clock::of_day().is_some(),
-        virtio: if description.swap == 0 { &[] } else { &[0] },
+        virtio: &virtio,
         seed: seed(),
     };
     let mut bytes = [0; TREE];

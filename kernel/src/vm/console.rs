@@ -94,9 +94,13 @@ pub fn detach(index: usize) {
     }
 }
 
-/// A byte for a machine's UART; false if it runs no more. A full queue loses the byte, as on a wire.
+/// A byte for the console that a machine has, the UART or a virtio console; false if it runs no more. A full queue loses the byte, as on a wire.
 pub fn send(index: usize, byte: u8) -> bool {
     let Some(slot) = running(index) else { return false };
-    slot.with_uart(|uart| uart.receive(byte));
+    if slot.devices.port.is_plugged() {
+        slot.type_in(byte);
+    } else {
+        slot.with_uart(|uart| uart.receive(byte));
+    }
     true
 }

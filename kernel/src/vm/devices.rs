@@ -1,15 +1,20 @@
 //! The device bus of a machine: which device answers at a guest-physical address.
 
-use bale_core::guest_tree::{CLOCK, DISTRIBUTOR, REDISTRIBUTORS, UART, UART_SPI, VIRTIO, VIRTIO_SIZE};
+use bale_core::guest_tree::{
+    CLOCK, CONSOLE_SLOT, DISK_SLOT, DISTRIBUTOR, REDISTRIBUTORS, UART, UART_SPI, VIRTIO, VIRTIO_SIZE,
+    VIRTIO_SPI,
+};
 use bale_core::pl011::{self, Pl011};
 use bale_core::pl031::{self, Pl031};
 use bale_core::vgic::{DISTRIBUTOR_SIZE, MAX_VCPUS, PRIVATE, REDISTRIBUTOR_SIZE, Refused};
+use bale_core::virtio::mmio::Registers;
 
 use super::Slot;
 use super::disk::DiskBay;
 use super::memory::GuestMemory;
+use super::port::Port;
 use crate::clock;
-use crate::sync::Lock;
+use crate::sync::{IN_ORDER, Lock, Mutex};
 
 /// A device and the address within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub(super) enum Device {
     Clock(u64),
     /// The swap disk.
     Disk(u64),
+    /// The virtio console.
+    Port(u64),
 }
 
 impl Device {
@@ -37,7 +44,8 @@ impl Device {
             })
             .or_else(|| within(UART, pl011::SIZE).map(Self::Uart))
             .or_else(|| within(CLOCK, pl031::SIZE).map(Self::Clock))
-            .or_else(|| within(VIRTIO, VIRTIO_SIZE).map(Self::Disk))
+            .or_else(|| within(virtio(DISK_SLOT), VIRTIO_SIZE).map(Self::Disk))
+            .or_else(|| within(virtio(CONSOLE_SLOT), VIRTIO_SIZE).map(Self::Port))
     }
 
     /// Whether an access concerns what list registers hold: any write to the interrupt controller, and reads of what is
@@ -47,9 +55,14 @@ impl Device {
             Self::Distributor(offset) | Self::Redistributors(offset) => {
                 write || (0x200..0x400).contains(&(offset & 0xffff))
             }
-            Self::Uart(_) | Self::Clock(_) | Self::Disk(_) => false,
+            Self::Uart(_) | Self::Clock(_) | Self::Disk(_) | Self::Port(_) => false,
         }
     }
+}
+
+/// Where a virtio device is.
+fn virtio(slot: u32) -> u64 {
+    VIRTIO + u64::from(slot) * VIRTIO_SIZE
 }
 
 /// Devices of a machine that have a state of their own; the interrupt controller is the machine's.
@@ -57,11 +70,17 @@ pub(super) struct Devices {
     uart: Lock<Pl011>,
     clock: Lock<Pl031>,
     pub(super) disk: DiskBay,
+    pub(super) port: Port,
 }
 
 impl Devices {
     pub(super) const fn new() -> Self {
-        Self { uart: Lock::new(Pl011::new()), clock: Lock::new(Pl031::new()), disk: DiskBay::new() }
+        Self {
+            uart: Lock::new(Pl011::new()),
+            clock: Lock::new(Pl031::new()),
+            disk: DiskBay::new(),
+            port: Port::new(),
+        }
     }
 
     /// All of them as out of reset.
@@ -69,6 +88,7 @@ impl Devices {
         *self.uart.lock() = Pl011::new();
         *self.clock.lock() = Pl031::new();
         self.disk.reset();
+        self.port.reset();
     }
 }
 
@@ -97,7 +117,25 @@ impl Slot {
                 self.devices.clock.lock().access(offset, width, write, now)
             }
             Device::Disk(offset) => self.access_disk(offset, width, write, memory).map_err(|_| Refused),
+            Device::Port(offset) => self.access_port(offset, width, write, memory).map_err(|_| Refused),
         }
+    }
+
+    /// Does something with the registers of the virtio device in a slot, and passes on what became of its interrupt line.
+    pub(super) fn with_virtio<const QUEUES: usize, R>(
+        &self,
+        registers: &Mutex<Registers<QUEUES>>,
+        slot: u32,
+        f: impl FnOnce(&mut Registers<QUEUES>) -> R,
+    ) -> R {
+        let mut registers = registers.lock().expect(IN_ORDER);
+        let before = registers.line();
+        let result = f(&mut registers);
+        let after = registers.line();
+        if before != after {
+            self.deliver(|vgic| vgic.set_line(PRIVATE + VIRTIO_SPI + slot, after));
+        }
+        result
     }
 
     /// Does something with the UART, and passes on what became of its interrupt line.

@@ -1,23 +1,23 @@
 //! A machine's swap disk: a virtio block device whose blocks are slots of the compressed store.
 //!
-//! Whoever notifies the device serves its queue, in its own task with interrupts unmasked; a second virtual CPU that notifies meanwhile leaves a
-//! mark and goes on. Locks: the disk before its registers; the registers are held for a look at the rings only, which may have to be brought
-//! back into memory first.
+//! Whoever notifies a queue serves it, in its own task with interrupts unmasked; a second virtual CPU that notifies the same one meanwhile leaves a
+//! mark and goes on. Queues are served side by side. Locks: a server before the registers; the registers are held for a look at the rings only,
+//! which may have to be brought back into memory first.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use bale_core::guest_tree::VIRTIO_SPI;
-use bale_core::vgic::PRIVATE;
-use bale_core::virtio::Broken;
-use bale_core::virtio::block::{self, BLOCK, BlockStore, StoreError};
+use bale_core::guest_tree::DISK_SLOT;
+use bale_core::virtio::block::{self, BLOCK, BlockStore, QUEUES, StoreError};
 use bale_core::virtio::mmio::{Effect, Refused, Registers};
 use bale_core::virtio::queue::Chain;
 use bale_core::vm_description::VmDescription;
 use bale_swap::{Codec, Scratch, Setup};
+use heapless::Vec;
 
-use super::medium::Medium;
+use super::medium::{Medium, WorkingMemory};
 use super::memory::GuestMemory;
 use super::store::{self, Store};
+use super::turn::Turn;
 use super::{Slot, StartError, SwapCache};
 use crate::backing::{self, Region};
 use crate::memory::PAGE_SIZE;
@@ -27,25 +27,44 @@ use crate::trace;
 /// Percent of its quota below which a store accepts pages again, once it was full.
 const ACCEPT: u8 = 90;
 
-/// A disk: slots of the store, and the request at hand.
+/// A disk: slots of the store.
 pub(super) struct Disk {
     medium: Medium,
     store: Store,
     /// Of the disk behind it, if there is one.
     region: Option<Region>,
+}
+
+/// What a queue is served with.
+struct Server {
+    store: Store,
+    work: WorkingMemory,
+    /// The request at hand.
     chain: &'static mut Chain,
 }
 
 impl Disk {
-    /// A disk of so many slots, in front of this region if there is one.
-    fn new(slots: usize, checksum: bool, setup: Setup, region: Option<Region>) -> Result<Self, StartError> {
-        let (medium, (chain, place)) = Medium::new(slots, checksum, setup, |arena| {
-            Some((arena.place(Chain::default())?, arena.place(None::<SwapCache>)?))
+    /// A disk of so many slots, in front of this region if there is one, and a server for each of its queues.
+    fn new(
+        slots: usize,
+        checksum: bool,
+        setup: Setup,
+        region: Option<Region>,
+    ) -> Result<(Self, [Server; QUEUES]), StartError> {
+        let (medium, (place, servers)) = Medium::new(slots, checksum, setup, |arena| {
+            let place = arena.place(None::<SwapCache>)?;
+            let mut servers = Vec::<_, QUEUES>::new();
+            for _ in 0..QUEUES {
+                let server = (WorkingMemory::place(arena)?, arena.place(Chain::default())?);
+                servers.push(server).ok()?;
+            }
+            Some((place, servers.into_array::<QUEUES>().ok()?))
         })?;
         // The region has a block for each slot, so it is not refused.
         *place = region.and_then(|region| SwapCache::new(medium.device, region, ACCEPT).ok());
         let store = place.as_ref().map_or(Store::alone(medium.device), Store::backed);
-        Ok(Self { medium, store, region, chain })
+        let servers = servers.map(|(work, chain)| Server { store, work, chain });
+        Ok((Self { medium, store, region }, servers))
     }
 
     /// Gives up what the disk holds; how many slots held something. Its memory stays until [`Disk::release`], for those who look at its figures.
@@ -94,12 +113,12 @@ impl BlockStore for Request<'_> {
 
 /// Where a machine's disk is plugged in.
 pub(super) struct DiskBay {
-    registers: Mutex<Registers>,
+    registers: Mutex<Registers<QUEUES>>,
     disk: spin::Mutex<Option<Disk>>,
+    /// By queue.
+    servers: [Turn<Option<Server>>; QUEUES],
     /// Blocks of the disk; 0 without one.
     blocks: AtomicU64,
-    /// Somebody notified the device, and nobody has looked yet.
-    notified: AtomicBool,
 }
 
 impl DiskBay {
@@ -107,8 +126,8 @@ impl DiskBay {
         Self {
             registers: Mutex::new(Registers::new(block::DEVICE, block::FEATURES)),
             disk: spin::Mutex::new(None),
+            servers: [const { Turn::new(None) }; QUEUES],
             blocks: AtomicU64::new(0),
-            notified: AtomicBool::new(false),
         }
     }
 
@@ -116,7 +135,7 @@ impl DiskBay {
     pub(super) fn reset(&self) {
         *self.registers.lock().expect(IN_ORDER) = Registers::new(block::DEVICE, block::FEATURES);
         self.blocks.store(0, Ordering::Relaxed);
-        self.notified.store(false, Ordering::Relaxed);
+        self.servers.iter().for_each(Turn::forget);
     }
 
     /// Plugs in the disk that a description asks for, if any.
@@ -157,15 +176,21 @@ impl DiskBay {
         if slots == 0 {
             return Ok(None);
         }
-        let disk = Disk::new(slots, checksum, setup, region)?;
+        let (disk, servers) = Disk::new(slots, checksum, setup, region)?;
         let store = disk.store;
         self.blocks.store(slots as u64, Ordering::Relaxed);
         *self.disk.lock() = Some(disk);
+        for (place, server) in self.servers.iter().zip(servers) {
+            *place.lock() = Some(server);
+        }
         Ok(Some(store))
     }
 
-    /// Takes the disk out.
+    /// Takes the disk out, whose queues nobody serves any more.
     pub(super) fn unplug(&self) -> Option<Disk> {
+        for place in &self.servers {
+            *place.lock() = None;
+        }
         self.disk.lock().take()
     }
 }
@@ -188,85 +213,39 @@ impl Slot {
         let (value, effect) =
             self.with_disk_registers(|registers| registers.access(offset, width, write, &config))?;
         match (effect, memory) {
-            (Effect::Notify, Some(memory)) => self.serve_disk(memory),
-            // Whoever serves it has noticed that it is reset, and ends after the request at hand.
-            (Effect::Reset, _) => drop(bay.disk.lock()),
+            (Effect::Notify(queue), Some(memory)) => bay.servers[queue].serve(|server| {
+                if let Some(server) = server {
+                    self.serve_chains(queue, server, memory);
+                }
+            }),
+            // Whoever serves a queue has noticed that it is reset, and ends after the request at hand.
+            (Effect::Reset, _) => bay.servers.iter().for_each(|server| drop(server.lock())),
             _ => {}
         }
         Ok(value)
     }
 
-    fn with_disk_registers<R>(&self, f: impl FnOnce(&mut Registers) -> R) -> R {
-        let mut registers = self.devices.disk.registers.lock().expect(IN_ORDER);
-        let before = registers.line();
-        let result = f(&mut registers);
-        let after = registers.line();
-        if before != after {
-            self.deliver(|vgic| vgic.set_line(PRIVATE + VIRTIO_SPI, after));
-        }
-        result
-    }
-
-    fn serve_disk(&self, memory: &GuestMemory) {
-        let bay = &self.devices.disk;
-        // SeqCst, here and below: the mark is set before the lock is tried, and looked for after it was given up.
-        bay.notified.store(true, Ordering::SeqCst);
-        loop {
-            let Some(mut disk) = bay.disk.try_lock() else { return };
-            let Some(disk) = disk.as_mut() else { return };
-            while bay.notified.swap(false, Ordering::SeqCst) {
-                self.serve_chains(disk, memory);
-            }
-            if !bay.notified.load(Ordering::SeqCst) {
-                break;
-            }
-        }
-        // Somebody may have left a mark between the last look and the end of the lock.
-        if bay.notified.load(Ordering::SeqCst) {
-            self.serve_disk(memory);
-        }
+    fn with_disk_registers<R>(&self, f: impl FnOnce(&mut Registers<QUEUES>) -> R) -> R {
+        self.with_virtio(&self.devices.disk.registers, DISK_SLOT, f)
     }
 
     /// Serves chain after chain until there is none, or the machine is to end. What became of one is told as the next one is fetched.
-    fn serve_chains(&self, disk: &mut Disk, memory: &GuestMemory) {
+    fn serve_chains(&self, queue: usize, server: &mut Server, memory: &GuestMemory) {
+        let Server { store, work: WorkingMemory { scratch, page }, chain } = server;
         let mut served = None;
         loop {
             let ends = self.stop.load(Ordering::Relaxed);
             let found = self.with_disk_registers(|registers| {
                 if let Some(served) = served.take() {
-                    tell(registers, memory, disk.chain, served);
+                    registers.tell(queue, memory, chain, served);
                 }
-                !ends && registers.is_live() && fetch(registers, memory, disk.chain)
+                !ends && registers.fetch(queue, memory, chain)
             });
             if !found {
                 return;
             }
-            let Medium { scratch, page, .. } = &mut disk.medium;
-            let mut request = Request { store: disk.store, scratch };
-            served = Some(block::serve(disk.chain, memory, &mut request, page));
+            let mut request = Request { store: *store, scratch };
+            served = Some(block::serve(chain, memory, &mut request, page));
         }
-    }
-}
-
-/// The next chain, if there is one. None: asks for a notification, and looks once more.
-fn fetch(registers: &mut Registers, memory: &GuestMemory, chain: &mut Chain) -> bool {
-    let found = registers.queue.pop(memory, chain).and_then(|found| {
-        if found || !registers.queue.rest(memory)? { Ok(found) } else { registers.queue.pop(memory, chain) }
-    });
-    found.unwrap_or_else(|_| {
-        registers.fail();
-        false
-    })
-}
-
-/// What became of a chain, unless the device was reset meanwhile.
-fn tell(registers: &mut Registers, memory: &GuestMemory, chain: &Chain, served: Result<u32, Broken>) {
-    if !registers.is_live() {
-        return;
-    }
-    match served.and_then(|written| registers.queue.push(memory, chain.head, written)) {
-        Ok(true) => registers.interrupt(),
-        Ok(false) => {}
-        Err(_) => registers.fail(),
     }
 }

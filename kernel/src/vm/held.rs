@@ -21,8 +21,9 @@ use bale_arch::mmu;
 use bale_core::stage2::{Access, Stage2};
 use bale_swap::{Codec, Scratch, SwapError};
 
-use super::medium::Medium;
+use super::medium::{Medium, WorkingMemory};
 use super::memory::Tables;
+use super::workspace::SCRATCH;
 use super::{StartError, SwapDevice, store};
 use crate::clock;
 use crate::memory::PAGE_SIZE;
@@ -84,15 +85,19 @@ struct Held {
 struct Hand {
     page: usize,
     device: &'static SwapDevice,
+    work: WorkingMemory,
+}
+
+/// The device's memory, and what a page that comes back is decompressed with.
+struct Carrier {
+    medium: Medium,
     scratch: &'static mut Scratch,
-    copy: &'static mut [u8; PAGE_SIZE],
 }
 
 /// Who puts pages out, whether somebody has to, and who brings them back.
 pub(super) struct Squeeze {
     hand: spin::Mutex<Option<Hand>>,
-    /// The device's memory, and what a page is decompressed with.
-    carrier: Mutex<Option<Medium>>,
+    carrier: Mutex<Option<Carrier>>,
     /// More is resident than may be.
     over: AtomicBool,
     /// Not before this time, after a refusal.
@@ -279,7 +284,7 @@ impl Squeeze {
     #[cold]
     fn bring_back(&self, pages: &Lock<Pages>, ipa: u64, ram: &Range<u64>) -> Touched {
         let mut carrier = self.carrier.lock().expect(IN_ORDER);
-        let Some(Medium { device, scratch, .. }) = carrier.as_mut() else { return Touched::Foreign };
+        let Some(Carrier { medium, scratch }) = carrier.as_mut() else { return Touched::Foreign };
         // Somebody may have brought it meanwhile.
         let found = pages.lock().find(ipa, ram);
         let slot = match found {
@@ -287,7 +292,7 @@ impl Squeeze {
             Place::Stored(slot) => slot,
         };
         let Some(mut frame) = frames::allocate() else { return Touched::NoFrame };
-        if device.read(slot, frame.bytes_mut(), scratch).is_err() {
+        if medium.device.read(slot, frame.bytes_mut(), scratch).is_err() {
             frame.zero();
             frames::release([frame]);
             return Touched::Lost;
@@ -300,7 +305,7 @@ impl Squeeze {
 
     /// The machine is at its end: nothing is stored any more.
     pub(super) fn dissolve(&self) {
-        if let Some(medium) = self.carrier.lock().expect(IN_ORDER).take() {
+        if let Some(Carrier { medium, .. }) = self.carrier.lock().expect(IN_ORDER).take() {
             medium.empty();
             medium.release();
         }
@@ -317,16 +322,15 @@ impl Squeeze {
     pub(super) fn hold(&self, pages: &Lock<Pages>, limit: u64, ram: &Range<u64>) -> Result<(), StartError> {
         if pages.lock().held.is_none() {
             let slots = ((ram.end - ram.start) / PAGE) as usize;
-            let (medium, scratch) = Medium::new(slots, false, store::setup(Codec::Page), |arena| {
-                Some((arena.place_copy(&super::workspace::SCRATCH)?, arena.place([0; PAGE_SIZE])?))
+            let (medium, (work, scratch)) = Medium::new(slots, false, store::setup(Codec::Page), |arena| {
+                Some((WorkingMemory::place(arena)?, arena.place_copy(&SCRATCH)?))
             })?;
             // Nobody has it: there is nothing to be done with it yet.
-            *self.hand.lock() =
-                Some(Hand { page: 0, device: medium.device, scratch: scratch.0, copy: scratch.1 });
+            *self.hand.lock() = Some(Hand { page: 0, device: medium.device, work });
             let figures = Holding { resident: slots as u64, ..Holding::default() };
             let held = Held { device: medium.device, figures, leaving: None };
             // Before there is anything in the store.
-            *self.carrier.lock().expect(IN_ORDER) = Some(medium);
+            *self.carrier.lock().expect(IN_ORDER) = Some(Carrier { medium, scratch });
             pages.lock().held = Some(held);
         }
         let mut pages = pages.lock();
@@ -371,12 +375,16 @@ impl Squeeze {
                 // SAFETY: a frame of this guest, which is kept until `settle`. If it is put back meanwhile the guest may write to it, so this is a
                 // copy of raw bytes, which count for nothing then.
                 unsafe {
-                    core::ptr::copy_nonoverlapping(address as *const u8, hand.copy.as_mut_ptr(), PAGE_SIZE);
+                    core::ptr::copy_nonoverlapping(
+                        address as *const u8,
+                        hand.work.page.as_mut_ptr(),
+                        PAGE_SIZE,
+                    );
                 }
                 slot
             }
         };
-        let stored = hand.device.write(slot, hand.copy, hand.scratch).map(drop);
+        let stored = hand.device.write(slot, hand.work.page, hand.work.scratch).map(drop);
         let refused = stored.is_err();
         let frame = pages.lock().settle(slot, stored);
         if let Some(mut frame) = frame {

@@ -10,12 +10,26 @@ use crate::memory::frames::{self, Block};
 use crate::memory::{Arena, PAGE_SIZE};
 use crate::pool;
 
-/// A swap device, and what its user works with.
+/// Room for all but the tables: for the device, and for what its user places there, which is four times working memory at most.
+const BESIDE: usize = 5 * (size_of::<Scratch>() + PAGE_SIZE);
+
+/// A swap device and the memory it lies in.
 pub(super) struct Medium {
     blocks: Blocks,
     pub(super) device: &'static SwapDevice,
+}
+
+/// What one user of it at a time works with: a codec's memory, and a page on its way.
+pub(super) struct WorkingMemory {
     pub(super) scratch: &'static mut Scratch,
     pub(super) page: &'static mut [u8; PAGE_SIZE],
+}
+
+impl WorkingMemory {
+    /// One in an arena.
+    pub(super) fn place(arena: &mut Arena) -> Option<Self> {
+        Some(Self { scratch: arena.place_copy(&SCRATCH)?, page: arena.place([0; PAGE_SIZE])? })
+    }
 }
 
 impl Medium {
@@ -28,23 +42,23 @@ impl Medium {
     ) -> Result<(Self, T), StartError> {
         let (mut blocks, mut arena) = Blocks::new()?;
         let place = || {
-            let scratch = arena.place_copy(&SCRATCH)?;
-            let page = arena.place([0; PAGE_SIZE])?;
-            let more = beside(&mut arena)?;
             let words = arena.place_each(slots, || AtomicU64::new(0))?;
             let checks = if checksum { slots } else { 0 };
-            let (room, notes) = (size_of::<SwapDevice>() + PAGE_SIZE, slots * 4 + checks * 8);
-            let mut second = if arena.left() < room + notes { Some(blocks.second()?) } else { None };
+            let notes = slots * 4 + checks * 8;
+            let mut second = if arena.left() < BESIDE + notes { Some(blocks.second()?) } else { None };
             let other = second.as_mut().unwrap_or(&mut arena);
             let tables = Tables {
                 slots: words,
                 notes: other.place_each(slots, || AtomicU32::new(0))?,
                 checks: other.place_each(checks, || AtomicU64::new(0))?,
             };
-            Some((arena.place(SwapDevice::new(pool::pool(), tables, setup))?, scratch, page, more))
+            // What is left is in either, by how large the tables are.
+            let roomier = second.as_mut().filter(|second| second.left() > arena.left()).unwrap_or(&mut arena);
+            let more = beside(roomier)?;
+            Some((roomier.place(SwapDevice::new(pool::pool(), tables, setup))?, more))
         };
         match place() {
-            Some((device, scratch, page, more)) => Ok((Self { blocks, device, scratch, page }, more)),
+            Some((device, more)) => Ok((Self { blocks, device }, more)),
             None => {
                 blocks.release();
                 Err(StartError::SwapTooLarge)

@@ -16,7 +16,7 @@ use super::StartError;
 use super::held::{Holding, Pages, Squeeze, Touched};
 use crate::memory::PAGE_SIZE;
 use crate::memory::frames::{self, BLOCK_SIZE, Block, Frame};
-use crate::sync::Lock;
+use crate::sync::{Guard, Lock};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -258,8 +258,28 @@ impl GuestMemory {
         }
     }
 
-    /// Calls `visit` with address, offset in the range and length of each piece of a range that lies in one page, which stays there
-    /// meanwhile, and is brought back first if it is put out. In a task that may wait.
+    /// Where an address of the guest's memory is, which stays there as long as the tables are locked; its page is brought back first if it is
+    /// put out. In a task that may wait.
+    #[inline(never)]
+    fn locate(&self, ipa: u64, write: bool) -> Result<(Guard<'_, Pages>, u64), OutOfRam> {
+        loop {
+            let pages = self.pages.lock();
+            match pages.stage2.translate(ipa) {
+                None if self.ram.contains(&ipa) => {
+                    drop(pages);
+                    if self.touch(ipa) != Touched::There {
+                        return Err(OutOfRam);
+                    }
+                }
+                Some((address, Access::Ram)) => return Ok((pages, address)),
+                Some((address, Access::ReadOnly)) if !write => return Ok((pages, address)),
+                _ => return Err(OutOfRam),
+            }
+        }
+    }
+
+    /// Calls `visit` with address, offset in the range and length of each piece of a range that lies in one page.
+    #[inline(never)]
     fn each_piece(
         &self,
         ipa: u64,
@@ -271,22 +291,8 @@ impl GuestMemory {
         let mut at = ipa;
         while at < end {
             let piece = (PAGE - at % PAGE).min(end - at);
-            let pages = self.pages.lock();
-            let found = pages.stage2.translate(at);
-            match found {
-                None if self.ram.contains(&at) => {
-                    drop(pages);
-                    if self.touch(at) != Touched::There {
-                        return Err(OutOfRam);
-                    }
-                    continue;
-                }
-                Some((address, Access::Ram)) => visit(address, (at - ipa) as usize, piece as usize),
-                Some((address, Access::ReadOnly)) if !write => {
-                    visit(address, (at - ipa) as usize, piece as usize);
-                }
-                _ => return Err(OutOfRam),
-            }
+            let (_there, address) = self.locate(at, write)?;
+            visit(address, (at - ipa) as usize, piece as usize);
             at += piece;
         }
         Ok(())
@@ -315,9 +321,22 @@ impl GuestMemory {
     }
 }
 
+/// Whether a range has a byte at least, and all of them in one page.
+fn in_one_page(ipa: u64, length: usize) -> bool {
+    length.wrapping_sub(1) < (PAGE - ipa % PAGE) as usize
+}
+
 impl GuestRam for GuestMemory {
+    #[inline]
     fn read(&self, ipa: u64, into: &mut [u8]) -> Result<(), OutOfRam> {
         let to = into.as_mut_ptr();
+        if in_one_page(ipa, into.len()) {
+            let (_there, address) = self.locate(ipa, false)?;
+            // SAFETY: these bytes of a frame of this guest, and `into`; a copy of raw bytes, since the guest's other virtual CPUs may write
+            // there at the same time. Its length is a constant here in most cases, so this is a load or two.
+            unsafe { core::ptr::copy_nonoverlapping(address as *const u8, to, into.len()) };
+            return Ok(());
+        }
         self.each_piece(ipa, into.len(), false, |address, at, length| {
             // SAFETY: `length` bytes of a frame of this guest, and of `into` from `at`; a copy of raw bytes, since the guest's other
             // virtual CPUs may write there at the same time.
@@ -325,7 +344,14 @@ impl GuestRam for GuestMemory {
         })
     }
 
+    #[inline]
     fn write(&self, ipa: u64, from: &[u8]) -> Result<(), OutOfRam> {
+        if in_one_page(ipa, from.len()) {
+            let (_there, address) = self.locate(ipa, true)?;
+            // SAFETY: as in `read`, the other way.
+            unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), address as *mut u8, from.len()) };
+            return Ok(());
+        }
         self.each_piece(ipa, from.len(), true, |address, at, length| {
             // SAFETY: as in `read`, the other way.
             unsafe {

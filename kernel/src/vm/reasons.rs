@@ -127,7 +127,7 @@ impl fmt::Display for StartError {
                 f.write_str("the disk behind the store has no room for another swap device of that size")
             }
             Self::SwapTooLarge => {
-                f.write_str("the swap disk is too large: 960 MiB at most, 640 MiB with checksums")
+                f.write_str("the swap disk is too large: 1 GiB at most, 682 MiB with checksums")
             }
         }
     }
@@ -158,7 +158,7 @@ impl fmt::Display for HoldError {
                 write!(f, "it can be held to {} to {} MiB", LEAST_HELD >> 20, most >> 20)
             }
             Self::NoStore => {
-                f.write_str("there is no memory for the table of its pages, or it has more than 960 MiB")
+                f.write_str("there is no memory for the table of its pages, or it has more than 1 GiB")
             }
         }
     }

@@ -15,7 +15,7 @@ use super::report::Data;
 use super::{Run, save};
 use crate::cli::BenchOptions;
 use crate::linux::boot::{self, Figures};
-use crate::linux::{Alone, Kit};
+use crate::linux::{Alone, Console, Kit};
 use crate::log::Decoder;
 use crate::machine::Config;
 use crate::run::Bundle;
@@ -40,7 +40,7 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     setup::qemu(&options.setup)?;
     let built = build::build(&options.setup)?;
     let work = format!("peer:{REPETITIONS}");
-    let kit = Kit::make(built.linux_init.clone(), &work, None)?;
+    let kit = Kit::make(built.linux_init.clone(), &work, Console::Pl011, None)?;
     let mut machine = Alone::new(&kit, &work);
     machine.config.memory = "512M".into();
     machine.count();

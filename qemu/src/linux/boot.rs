@@ -40,6 +40,12 @@ impl Figures {
         let (_, value) = found.with_context(|| format!("the guest printed no {key}"))?;
         value.parse().with_context(|| format!("the guest's {key} is no number: {value}"))
     }
+
+    /// All figures of a name that are numbers.
+    pub(crate) fn all(&self, key: &str) -> Vec<u64> {
+        let found = self.0.iter().filter(|(name, _)| name == key);
+        found.filter_map(|(_, value)| value.parse().ok()).collect()
+    }
 }
 
 /// Runs a machine to its end: all that its console said. `show` gets it as it comes.

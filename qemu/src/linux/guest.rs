@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Kit, command_line};
+use super::{Console, Kit, command_line};
 
 /// Name of the virtual machine at Bale's shell.
 pub(crate) const NAME: &str = "linux";
@@ -17,10 +17,25 @@ pub(crate) struct Shape {
     pub(crate) vcpus: u32,
     /// Bytes of its swap disk, as the memory.
     pub(crate) swap: Option<String>,
+    pub(crate) console: Console,
     /// Further lines of the description.
     pub(crate) store: Vec<(&'static str, String)>,
     /// What its init does.
     pub(crate) work: String,
+}
+
+impl Shape {
+    /// One without a swap disk, with a PL011.
+    pub(crate) fn of(memory: &str, vcpus: u32, work: &str) -> Self {
+        Self {
+            memory: memory.into(),
+            vcpus,
+            swap: None,
+            console: Console::Pl011,
+            store: Vec::new(),
+            work: work.into(),
+        }
+    }
 }
 
 /// Files of a bundle by their names there.
@@ -32,7 +47,7 @@ pub(crate) struct Guest {
 impl Guest {
     /// Fetches and builds what is missing.
     pub(crate) fn make(init: PathBuf, shape: &Shape, pages: Option<&Path>) -> Result<Self> {
-        let kit = Kit::make(init, &shape.work, pages)?;
+        let kit = Kit::make(init, &shape.work, shape.console, pages)?;
         Ok(Self { kit, description: describe(shape) })
     }
 
@@ -55,10 +70,13 @@ fn describe(shape: &Shape) -> String {
         "memory = {}\nvcpus = {}\nkernel = {NAME}.image\ninitrd = {NAME}.initrd\ncmdline = {}\n",
         shape.memory,
         shape.vcpus,
-        command_line(&shape.work)
+        command_line(&shape.work, shape.console)
     );
     if let Some(swap) = &shape.swap {
         text.push_str(&format!("swap = {swap}\n"));
+    }
+    if shape.console == Console::Virtio {
+        text.push_str("console = virtio\n");
     }
     for (key, value) in &shape.store {
         text.push_str(&format!("{key} = {value}\n"));
@@ -68,24 +86,31 @@ fn describe(shape: &Shape) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Shape, describe};
+    use super::{Console, Shape, describe};
 
     #[test]
     fn a_description_has_a_line_for_each_key() {
         let shape = Shape {
-            memory: "96M".into(),
-            vcpus: 2,
             swap: Some("512M".into()),
+            console: Console::Virtio,
             store: vec![("second", "deflate:9".into())],
-            work: "boot".into(),
+            ..Shape::of("96M", 2, "boot")
         };
         let text = describe(&shape);
-        for line in
-            ["second = deflate:9", "memory = 96M", "vcpus = 2", "swap = 512M", "initrd = linux.initrd"]
-        {
+        for line in [
+            "console = virtio",
+            "second = deflate:9",
+            "memory = 96M",
+            "vcpus = 2",
+            "swap = 512M",
+            "initrd = linux.initrd",
+        ] {
             assert!(text.lines().any(|other| other == line), "{line} in {text}");
         }
-        assert!(text.contains("bale.work=boot"));
-        assert!(!describe(&Shape { swap: None, ..shape }).contains("swap ="));
+        assert!(text.contains("bale.work=boot") && text.contains("console=hvc0"));
+        let plain = describe(&Shape::of("96M", 2, "boot"));
+        assert!(
+            !plain.contains("swap =") && !plain.contains("console =") && plain.contains("console=ttyAMA0")
+        );
     }
 }

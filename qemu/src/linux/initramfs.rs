@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::Console;
 use super::cpio::Archive;
 use super::modules::Modules;
 use super::package::Kernel;
@@ -15,13 +16,22 @@ use crate::pages::{self, PAGE};
 const SWAP_PAGES: usize = 1024;
 
 /// An archive for work such as `swap:256M:60`.
-pub(crate) fn build(kernel: &Kernel, init: &Path, work: &str, given: Option<&Path>) -> Result<Vec<u8>> {
+pub(crate) fn build(
+    kernel: &Kernel,
+    init: &Path,
+    work: &str,
+    console: Console,
+    given: Option<&Path>,
+) -> Result<Vec<u8>> {
     let kind = work.split(':').next().unwrap_or_default();
-    let wanted: &[&str] = match kind {
-        "swap" => &["virtio_mmio", "virtio_blk"],
-        "peer" => &["lz4", "zram"],
-        _ => &[],
+    let mut wanted: Vec<&str> = match kind {
+        "swap" => vec!["virtio_mmio", "virtio_blk"],
+        "peer" => vec!["lz4", "zram"],
+        _ => Vec::new(),
     };
+    if console == Console::Virtio {
+        wanted.extend(["virtio_mmio", "virtio_console"]);
+    }
     let pages = match kind {
         "swap" | "fill" | "peer" => {
             bundle::read_pages(&given.map_or_else(pages::kept, |path| Ok(path.to_owned()))?)?
@@ -36,7 +46,7 @@ pub(crate) fn build(kernel: &Kernel, init: &Path, work: &str, given: Option<&Pat
     archive.device("dev/console", 5, 1);
     archive.file("init", &fs::read(init).with_context(|| format!("cannot read {}", init.display()))?);
     let mut order = String::new();
-    for module in Modules::find(&kernel.modules)?.in_order(wanted)? {
+    for module in Modules::find(&kernel.modules)?.in_order(&wanted)? {
         let name = format!("modules/{}.ko", module.name);
         archive.file(&name, &module.content);
         order.push_str(&format!("/{name}\n"));

@@ -1,17 +1,14 @@
 //! The kernel's shell at a terminal: what is typed, pasted, stopped and paged; its tables and its JSON.
 
-use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::Value;
 
 use super::Bench;
 use super::report::{Case, Outcome};
-use crate::machine::{Config, Event, Machine};
+use super::terminal::Terminal;
 
-const PROMPT: &str = "bale> ";
-const LIMIT: Duration = Duration::from_secs(40);
 /// Columns of a terminal.
 const WIDTH: usize = 80;
 
@@ -30,65 +27,6 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("watch_draws_until_a_key", watch),
         case("last_words_outlive_a_warm_reboot", last_words),
     ]
-}
-
-/// A machine whose serial line is typed at.
-struct Terminal {
-    machine: Machine,
-    events: Receiver<Event>,
-    /// What came and was not looked at yet.
-    said: Vec<u8>,
-}
-
-impl Terminal {
-    /// One at its first prompt, with a screen of so many rows.
-    fn start(bench: &Bench<'_>, rows: u32) -> Result<Self> {
-        Self::with(bench, |config| config.arguments = format!("noguest rows={rows}"))
-    }
-
-    fn with(bench: &Bench<'_>, change: impl FnOnce(&mut Config)) -> Result<Self> {
-        let mut config = bench.config();
-        config.cores = 2;
-        change(&mut config);
-        let (sender, events) = mpsc::channel();
-        let machine = Machine::start(&config, sender)?;
-        let mut terminal = Self { machine, events, said: Vec::new() };
-        terminal.wait(PROMPT)?;
-        Ok(terminal)
-    }
-
-    fn send(&mut self, keys: &[u8]) -> Result<()> {
-        self.machine.send(keys)?;
-        Ok(())
-    }
-
-    /// Waits until this has come; what came up to its end.
-    fn wait(&mut self, text: &str) -> Result<String> {
-        let until = Instant::now() + LIMIT;
-        loop {
-            let found = self.said.windows(text.len()).position(|part| part == text.as_bytes());
-            if let Some(at) = found {
-                let before: Vec<u8> = self.said.drain(..at + text.len()).collect();
-                return Ok(String::from_utf8_lossy(&before).into_owned());
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            match self.events.recv_timeout(left) {
-                Ok(Event::Serial(bytes)) => self.said.extend_from_slice(&bytes),
-                Ok(_) => {}
-                Err(_) => {
-                    return Err(anyhow!("`{text}` did not come:\n{}", String::from_utf8_lossy(&self.said)));
-                }
-            }
-        }
-    }
-
-    /// Types a line; what came from its echo to the next prompt.
-    fn line(&mut self, line: &str) -> Result<String> {
-        self.send(line.as_bytes())?;
-        self.send(b"\r")?;
-        self.wait("\n")?;
-        self.wait(PROMPT)
-    }
 }
 
 fn run(bench: &Bench<'_>, commands: &str) -> Result<Vec<String>> {
@@ -265,7 +203,7 @@ fn ctrl_c_stops(bench: &Bench<'_>) -> Result<()> {
             _ => std::thread::sleep(Duration::from_millis(300)),
         }
         terminal.send(b"\x03")?;
-        let said = terminal.wait(PROMPT)?;
+        let said = terminal.prompt()?;
         ensure!(
             said.contains("stopped") || said.contains("interrupted"),
             "{command} was not stopped:\n{said}"
@@ -296,7 +234,7 @@ fn paste(bench: &Bench<'_>) -> Result<()> {
     };
     send(&mut terminal, &vec![b'x'; 10_000])?;
     send(&mut terminal, b"\r")?;
-    let said = terminal.wait(PROMPT)?;
+    let said = terminal.prompt()?;
     ensure!(
         said.contains("longer than") && said.contains("nothing was run"),
         "{}",
@@ -328,7 +266,7 @@ fn paged(bench: &Bench<'_>) -> Result<()> {
     let third = terminal.wait("--more--")?;
     ensure!(third.matches('\n').count() == 9, "{third}");
     terminal.send(b"q")?;
-    let rest = terminal.wait(PROMPT)?;
+    let rest = terminal.prompt()?;
     ensure!(!rest.contains('\n'), "{rest}");
     let all = terminal.line("page off; help")?;
     ensure!(all.contains("poweroff") && !all.contains("--more--"), "{all}");
@@ -345,7 +283,7 @@ fn watch(bench: &Bench<'_>) -> Result<()> {
         ensure!(picture.contains("enqueued") && picture.contains("\x1b[K\r\n"), "{picture:?}");
     }
     terminal.send(b" ")?;
-    terminal.wait(PROMPT)?;
+    terminal.prompt()?;
     let once = terminal.line("watch --count 1 pool")?;
     ensure!(once.contains("objects"), "{once}");
     Ok(())
@@ -361,14 +299,14 @@ fn last_words(bench: &Bench<'_>) -> Result<()> {
     ensure!(none.contains("left nothing"), "{none}");
     terminal.send(b"crash panic\r")?;
     terminal.wait("its last words: `log last` shows them.")?;
-    terminal.wait(PROMPT)?;
+    terminal.prompt()?;
     let crash = terminal.line("log last")?;
     // The log that nobody had taken, what went to the wire, and where it was.
     let wanted = ["defmt:", "panic on core 0", "asked for by the shell", "#0 +0x", "bale: stopped: a panic"];
     ensure!(wanted.iter().all(|text| crash.contains(text)), "{crash}");
     terminal.send(b"reboot\r")?;
     terminal.wait("its last words")?;
-    terminal.wait(PROMPT)?;
+    terminal.prompt()?;
     let part = terminal.line("log last")?;
     ensure!(part.contains("started anew from the shell after") && !part.contains("panic"), "{part}");
     Ok(())

@@ -1,8 +1,9 @@
 //! Block requests (5.2) over a store of 4096-byte blocks. A sector has 512 bytes, whatever the block.
 
 use super::Broken;
+use super::cursor::Cursor;
 use super::mmio::{EVENT_IDX, INDIRECT_DESC};
-use super::queue::{Chain, MOST_SEGMENTS, Segment};
+use super::queue::{Chain, MOST_SEGMENTS};
 use crate::guest_ram::GuestRam;
 
 /// Bytes of a block of the store.
@@ -14,8 +15,12 @@ const SECTORS: u64 = BLOCK as u64 / SECTOR;
 
 /// The device number (5.2.1).
 pub const DEVICE: u32 = 2;
-/// What is offered: `SEG_MAX`, `BLK_SIZE`, `FLUSH`, `TOPOLOGY`, `DISCARD`, `WRITE_ZEROES`, and the rings' two.
-pub const FEATURES: u64 = 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 13 | 1 << 14 | INDIRECT_DESC | EVENT_IDX;
+/// What is offered: `SEG_MAX`, `BLK_SIZE`, `FLUSH`, `TOPOLOGY`, `MQ`, `DISCARD`, `WRITE_ZEROES`, and the rings' two.
+pub const FEATURES: u64 =
+    1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 12 | 1 << 13 | 1 << 14 | INDIRECT_DESC | EVENT_IDX;
+/// Queues: so many requests are served at once. Linux takes one for each of its CPUs, as far as there are.
+pub const QUEUES: usize = QUEUE_COUNT as usize;
+const QUEUE_COUNT: u16 = 4;
 
 /// Ranges of one request to discard.
 const MOST_RANGES: u32 = 64;
@@ -79,58 +84,12 @@ pub fn config(blocks: u64) -> [u8; 60] {
     put(0x34, MOST_RANGES);
     put(0x38, 1);
     bytes[..8].copy_from_slice(&(blocks * SECTORS).to_le_bytes());
+    bytes[0x22..0x24].copy_from_slice(&QUEUE_COUNT.to_le_bytes());
     bytes
 }
 
 /// Buffers of data in a request, beside its header and its status.
 const MOST_DATA: u32 = MOST_SEGMENTS - 2;
-
-/// Bytes of a run of buffers, taken or given front to back.
-struct Cursor<'a> {
-    segments: &'a [Segment],
-    /// Bytes of the first one that are done with.
-    done: u32,
-}
-
-impl<'a> Cursor<'a> {
-    fn new(segments: &'a [Segment]) -> Self {
-        Self { segments, done: 0 }
-    }
-
-    fn left(&self) -> u64 {
-        self.segments.iter().map(|segment| u64::from(segment.length)).sum::<u64>() - u64::from(self.done)
-    }
-
-    /// Goes over the next `length` bytes, which are there: address in the guest, and which of the bytes.
-    fn each(
-        &mut self,
-        length: usize,
-        mut visit: impl FnMut(u64, core::ops::Range<usize>) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
-        let mut at = 0;
-        while at < length {
-            let segment = self.segments.first().ok_or(Broken::Request)?;
-            let here =
-                usize::try_from(segment.length - self.done).map_err(|_| Broken::Request)?.min(length - at);
-            let address = segment.address.checked_add(self.done.into()).ok_or(Broken::OutOfRam)?;
-            visit(address, at..at + here)?;
-            at += here;
-            self.done += u32::try_from(here).map_err(|_| Broken::Request)?;
-            if self.done == segment.length {
-                (self.segments, self.done) = (&self.segments[1..], 0);
-            }
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, ram: &impl GuestRam, bytes: &mut [u8]) -> Result<(), Broken> {
-        self.each(bytes.len(), |address, place| Ok(ram.read(address, &mut bytes[place])?))
-    }
-
-    fn give(&mut self, ram: &impl GuestRam, bytes: &[u8]) -> Result<(), Broken> {
-        self.each(bytes.len(), |address, place| Ok(ram.write(address, &bytes[place])?))
-    }
-}
 
 /// A range of sectors within the device.
 #[derive(Clone, Copy)]

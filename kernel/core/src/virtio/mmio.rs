@@ -1,6 +1,8 @@
-//! The register file of a device with one queue (4.2.2), and its state (2.1, 3.1).
+//! The register file of a device with one queue or several (4.2.2), and its state (2.1, 3.1).
 
-use super::queue::{MOST_ENTRIES, Queue};
+use super::Broken;
+use super::queue::{Chain, MOST_ENTRIES, Queue};
+use crate::guest_ram::GuestRam;
 
 /// `VIRTIO_F_VERSION_1`.
 pub const VERSION_1: u64 = 1 << 32;
@@ -30,15 +32,15 @@ pub struct Refused;
 pub enum Effect {
     /// Nothing.
     None,
-    /// The driver says that there are chains.
-    Notify,
+    /// The driver says that there are chains in this queue.
+    Notify(usize),
     /// The device is as new: what it was doing is over.
     Reset,
 }
 
-/// Registers and state of a device.
+/// Registers and state of a device with so many queues.
 #[derive(Debug, Clone)]
-pub struct Registers {
+pub struct Registers<const QUEUES: usize = 1> {
     device: u32,
     offered: u64,
     status: u32,
@@ -47,11 +49,11 @@ pub struct Registers {
     accepted: u64,
     queue_select: u32,
     interrupts: u32,
-    /// Its queue.
-    pub queue: Queue,
+    /// Its queues.
+    pub queues: [Queue; QUEUES],
 }
 
-impl Registers {
+impl<const QUEUES: usize> Registers<QUEUES> {
     /// A device of this number (5) that offers these features.
     pub const fn new(device: u32, offered: u64) -> Self {
         Self {
@@ -63,23 +65,21 @@ impl Registers {
             accepted: 0,
             queue_select: 0,
             interrupts: 0,
-            queue: Queue {
-                size: MOST_ENTRIES,
-                ready: false,
-                descriptors: 0,
-                available: 0,
-                used: 0,
-                event_index: false,
-                indirect: false,
-                next_available: 0,
-                next_used: 0,
-            },
+            queues: [const { Queue::new() }; QUEUES],
         }
     }
 
-    /// Whether its queue may be looked at.
-    pub fn is_live(&self) -> bool {
-        self.status & (DRIVER_OK | NEEDS_RESET) == DRIVER_OK && self.queue.ready
+    /// Whether a queue may be looked at.
+    pub fn is_live(&self, queue: usize) -> bool {
+        self.runs() && self.queues.get(queue).is_some_and(|queue| queue.ready)
+    }
+
+    fn runs(&self) -> bool {
+        self.status & (DRIVER_OK | NEEDS_RESET) == DRIVER_OK
+    }
+
+    fn live(&mut self, queue: usize) -> Option<&mut Queue> {
+        if self.runs() { self.queues.get_mut(queue).filter(|queue| queue.ready) } else { None }
     }
 
     /// Whether its interrupt line is up.
@@ -87,9 +87,29 @@ impl Registers {
         self.interrupts != 0
     }
 
-    /// A buffer was used, and the driver wants to know.
-    pub fn interrupt(&mut self) {
-        self.interrupts |= USED;
+    /// Takes the next chain of a queue, if it is live and there is one. None: asks for a notification, and looks once more. A chain that
+    /// breaks the rules ends it all, as [`Self::fail`] does.
+    #[inline]
+    pub fn fetch(&mut self, queue: usize, ram: &impl GuestRam, chain: &mut Chain) -> bool {
+        let Some(queue) = self.live(queue) else { return false };
+        let found = queue
+            .pop(ram, chain)
+            .and_then(|found| if found || !queue.rest(ram)? { Ok(found) } else { queue.pop(ram, chain) });
+        found.unwrap_or_else(|_| {
+            self.fail();
+            false
+        })
+    }
+
+    /// Gives a chain of a queue back, so many bytes of it written or broken, unless the device was reset meanwhile.
+    #[inline]
+    pub fn tell(&mut self, queue: usize, ram: &impl GuestRam, chain: &Chain, served: Result<u32, Broken>) {
+        let Some(queue) = self.live(queue) else { return };
+        match served.and_then(|written| queue.push(ram, chain.head, written)) {
+            Ok(true) => self.interrupts |= USED,
+            Ok(false) => {}
+            Err(_) => self.fail(),
+        }
     }
 
     /// The driver broke a rule: nothing goes on before it resets the device (2.1.2).
@@ -135,7 +155,7 @@ impl Registers {
 
     #[expect(clippy::cast_possible_truncation, reason = "a half of the features at a time")]
     fn read(&self, offset: u64) -> u32 {
-        let here = self.queue_select == 0;
+        let here = self.queues.get(self.queue_select as usize);
         match offset {
             0x00 => MAGIC,
             0x04 => 2,
@@ -146,8 +166,8 @@ impl Registers {
                 1 => (self.offered >> 32) as u32,
                 _ => 0,
             },
-            0x34 if here => MOST_ENTRIES.into(),
-            0x44 if here => self.queue.ready.into(),
+            0x34 if here.is_some() => MOST_ENTRIES.into(),
+            0x44 => here.is_some_and(|queue| queue.ready).into(),
             0x60 => self.interrupts,
             0x70 => self.status,
             // No shared memory: lengths of all ones (4.2.2).
@@ -167,11 +187,10 @@ impl Registers {
                 _ => {}
             },
             0x30 => self.queue_select = value,
-            0x50 if value == 0 && self.is_live() => return Effect::Notify,
+            0x50 if self.is_live(value as usize) => return Effect::Notify(value as usize),
             0x64 => self.interrupts &= !value,
             0x70 => return self.set_status(value),
-            _ if self.queue_select == 0 => self.set_queue(offset, value),
-            _ => {}
+            _ => self.set_queue(offset, value),
         }
         Effect::None
     }
@@ -190,8 +209,10 @@ impl Registers {
         }
         self.status |= added;
         if self.status & FEATURES_OK != 0 {
-            self.queue.event_index = self.accepted & EVENT_IDX != 0;
-            self.queue.indirect = self.accepted & INDIRECT_DESC != 0;
+            for queue in &mut self.queues {
+                queue.event_index = self.accepted & EVENT_IDX != 0;
+                queue.indirect = self.accepted & INDIRECT_DESC != 0;
+            }
         }
         Effect::None
     }
@@ -199,7 +220,7 @@ impl Registers {
     fn set_queue(&mut self, offset: u64, value: u32) {
         let low = |whole: u64| whole & !0xffff_ffff | u64::from(value);
         let high = |whole: u64| whole & 0xffff_ffff | u64::from(value) << 32;
-        let queue = &mut self.queue;
+        let Some(queue) = self.queues.get_mut(self.queue_select as usize) else { return };
         if offset == 0x44 {
             let ready = value & 1 != 0;
             if !ready || queue.is_sound() {

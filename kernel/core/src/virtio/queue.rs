@@ -40,7 +40,7 @@ pub struct Chain {
 }
 
 /// One queue of a device.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Queue {
     /// Entries, a power of two.
     pub size: u16,
@@ -67,7 +67,28 @@ struct Descriptor {
     next: u16,
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Queue {
+    /// A queue out of reset.
+    pub const fn new() -> Self {
+        Self {
+            size: MOST_ENTRIES,
+            ready: false,
+            descriptors: 0,
+            available: 0,
+            used: 0,
+            event_index: false,
+            indirect: false,
+            next_available: 0,
+            next_used: 0,
+        }
+    }
+
     /// Whether its addresses and its size can be those of a ring: aligned (2.7), and not beyond the end of all addresses.
     pub fn is_sound(&self) -> bool {
         let size = u64::from(self.size);

@@ -31,6 +31,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 }
 
 mod number {
+    pub(super) const DUP3: usize = 24;
     pub(super) const IOCTL: usize = 29;
     pub(super) const MKDIRAT: usize = 34;
     pub(super) const MOUNT: usize = 40;
@@ -109,6 +110,22 @@ impl File {
         // SAFETY: the path ends with a zero and is only read.
         let result = unsafe { call(number::OPENAT, arguments) };
         result.map(Self).map_err(Failure::call("open", path))
+    }
+
+    /// Makes it what is read and written where no other file is named.
+    pub(crate) fn take_over(self) -> Result<(), Failure> {
+        for standard in 0..3 {
+            if standard != self.0 {
+                // SAFETY: no memory is touched.
+                unsafe { call(number::DUP3, [self.0, standard, 0, 0, 0, 0]) }
+                    .map_err(Failure::call("dup3", c""))?;
+            }
+        }
+        if self.0 < 3 {
+            // It is one of them itself, and stays.
+            core::mem::forget(self);
+        }
+        Ok(())
     }
 
     /// Reads from where the file stands.
@@ -202,6 +219,13 @@ fn whole(result: Result<usize, usize>, length: usize, what: &'static str) -> Res
 pub(crate) fn say(bytes: &[u8]) {
     // SAFETY: the bytes are only read.
     let _ = unsafe { call(number::WRITE, [1, bytes.as_ptr().addr(), bytes.len(), 0, 0, 0]) };
+}
+
+/// Reads from the console: a line, or a part of one that fills the buffer; how many bytes.
+pub(crate) fn hear(buffer: &mut [u8]) -> Result<usize, Failure> {
+    // SAFETY: the buffer may be written over its whole length.
+    let result = unsafe { call(number::READ, [0, buffer.as_mut_ptr().addr(), buffer.len(), 0, 0, 0]) };
+    result.map_err(Failure::call("read", c"the console"))
 }
 
 /// Mounts a file system that needs no device, on a folder that is made for it.
@@ -326,10 +350,19 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// Maps this many bytes.
+    /// Maps this many bytes, private to the process, without a reservation.
     pub(crate) fn map(length: usize) -> Result<Self, Failure> {
-        // Readable and writable; private and anonymous, without a reservation.
-        let arguments = [0, length, 3, 0x2 | 0x20 | 0x4000, usize::MAX, 0];
+        Self::map_as(length, 0x2 | 0x4000)
+    }
+
+    /// Maps this many bytes, shared with the children to come.
+    pub(crate) fn shared(length: usize) -> Result<Self, Failure> {
+        Self::map_as(length, 0x1)
+    }
+
+    fn map_as(length: usize, how: usize) -> Result<Self, Failure> {
+        // Readable and writable, anonymous.
+        let arguments = [0, length, 3, how | 0x20, usize::MAX, 0];
         // SAFETY: a new mapping, at a place that the kernel chooses.
         let base = unsafe { call(number::MMAP, arguments) }.map_err(Failure::call("mmap", c""))?;
         let region = Self { base: core::ptr::with_exposed_provenance_mut(base), length };

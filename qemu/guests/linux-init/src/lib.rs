@@ -4,7 +4,7 @@
 //! | argument | work |
 //! |---|---|
 //! | `bale.work=boot` | power off at once |
-//! | `bale.work=swap:SIZE:SECONDS` | write and verify SIZE bytes on a swap disk for SECONDS, at least one round |
+//! | `bale.work=swap:SIZE:SECONDS[:WORKERS]` | write and verify SIZE bytes on a swap disk for SECONDS, at least one round, in so many processes |
 //! | `bale.work=peer:REPETITIONS` | measure Linux's zram |
 //!
 //! SIZE has `K`, `M`, `G` or nothing behind it.

@@ -50,17 +50,27 @@ mod program {
     fn work() -> Result<(), Failure> {
         let uptime = call::uptime();
         setup::mount()?;
+        let mut line = [0; 4096];
+        let line = files::text(c"/proc/cmdline", &mut line)?;
+        setup::load_modules()?;
+        setup::open_console(line)?;
         figure("uptime_us", uptime / 1000);
         figure("clock_s", call::time_of_day());
-        let mut line = [0; 4096];
-        let work =
-            Work::from_command_line(files::text(c"/proc/cmdline", &mut line)?).map_err(Failure::Work)?;
-        setup::load_modules()?;
-        match work {
+        match Work::from_command_line(line).map_err(Failure::Work)? {
             Work::Boot => Ok(()),
-            Work::Swap { pages, seconds } => swap::run(pages, seconds),
+            Work::Echo => echo(),
+            Work::Swap { pages, seconds, workers } => swap::run(pages, seconds, workers),
             Work::Fill { pages, seconds } => swap::fill_only(pages, seconds),
             Work::Peer { repetitions } => peer::run(repetitions),
         }
+    }
+
+    /// Says back what it hears: the first line.
+    fn echo() -> Result<(), Failure> {
+        let mut heard = [0; 80];
+        let count = call::hear(&mut heard)?;
+        let text = core::str::from_utf8(&heard[..count]).map_err(|_| Failure::Content("the line"))?;
+        figure("heard", text.trim_end());
+        Ok(())
     }
 }

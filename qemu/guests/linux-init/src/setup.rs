@@ -33,6 +33,14 @@ pub(crate) fn load_modules() -> Result<(), Failure> {
     Ok(())
 }
 
+/// The console that the command line names, where its driver is a module: the kernel had none to give when it started this program.
+pub(crate) fn open_console(command_line: &str) -> Result<(), Failure> {
+    if command_line.split_ascii_whitespace().any(|word| word == "console=hvc0") {
+        device(c"/dev/hvc0", READ_WRITE)?.take_over()?;
+    }
+    Ok(())
+}
+
 /// Opens a device, once it is there.
 pub(crate) fn device(path: &CStr, how: usize) -> Result<File, Failure> {
     let mut waited = 0;

@@ -1,11 +1,12 @@
 //! Memory beyond what there is, on a swap disk: written, verified byte by byte, forked and killed.
 
 use core::ffi::CStr;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use linux_init::content;
-use linux_init::work::PAGE;
+use linux_init::work::{MOST_WORKERS, PAGE};
 
-use crate::call::{self, Region};
+use crate::call::{self, File, Region};
 use crate::files::{self, Pages};
 use crate::print::{Failure, figure};
 use crate::setup;
@@ -15,18 +16,29 @@ const DISK: &CStr = c"/dev/vda";
 const CHILD_PART: u64 = 4;
 const SIGKILL: u32 = 9;
 
-/// Works on `pages` pages for some seconds, one round at least.
-pub(crate) fn run(pages: usize, seconds: u64) -> Result<(), Failure> {
+/// Works on `pages` pages for some seconds, one round at least, in so many processes.
+pub(crate) fn run(pages: usize, seconds: u64, workers: usize) -> Result<(), Failure> {
     // Linux takes a virtio disk for a rotational one, and frees slots of such a disk without a word to it.
     drop(setup::device(DISK, call::READ_ONLY)?);
     files::set(c"/sys/block/vda/queue/rotational", "0")?;
+    figure("disk_queues", queues());
     figure("swap_pages", setup::make_swap(DISK)?);
     call::swap_on(DISK, setup::DISCARD)?;
     figure("memory_kib", memory("MemTotal")?);
-    let captured = Pages::open()?;
-    let mut region = Region::map(pages * PAGE)?;
-    let verified = rounds(&mut region, &captured, seconds)?;
-    figure("verified_pages", verified);
+    let start = call::now();
+    let mut team = Team::of(workers)?;
+    let mut others = [const { None }; MOST_WORKERS - 1];
+    for other in &mut others[..workers - 1] {
+        *other = Some(call::fork(|| work(pages / workers, seconds, &mut team).map(drop))?);
+    }
+    let region = work(pages / workers, seconds, &mut team)?;
+    for other in others.into_iter().flatten() {
+        match other.wait()? {
+            0 => {}
+            status => return Err(Failure::Child(status)),
+        }
+    }
+    figure("worked_us", (call::now() - start) / 1000);
     figure("swapped_in", vmstat("pswpin ")?);
     figure("swapped_out", vmstat("pswpout ")?);
     let used = |free| Ok::<_, Failure>(memory("SwapTotal")?.saturating_sub(free));
@@ -39,23 +51,62 @@ pub(crate) fn run(pages: usize, seconds: u64) -> Result<(), Failure> {
     call::swap_off(DISK)
 }
 
+/// Verifies a region of so many pages for some seconds, and returns it.
+fn work(pages: usize, seconds: u64, team: &mut Team) -> Result<Region, Failure> {
+    let captured = Pages::open()?;
+    let mut region = Region::map(pages * PAGE)?;
+    figure("verified_pages", rounds(&mut region, &captured, seconds, team)?);
+    Ok(region)
+}
+
+/// Processes that work at once, each with memory of its own.
+struct Team {
+    /// How many have filled theirs, in a page that all of them have.
+    filled: Region,
+    workers: u64,
+}
+
+impl Team {
+    /// One of so many, before they are forked.
+    fn of(workers: usize) -> Result<Self, Failure> {
+        Ok(Self { filled: Region::shared(PAGE)?, workers: workers as u64 })
+    }
+
+    /// Waits until all have filled their memory: from then on all of it is there at once.
+    fn wait(&mut self) -> Result<(), Failure> {
+        const STEP_MS: u64 = 5;
+        const PATIENCE_MS: u64 = 120_000;
+        // SAFETY: a word of a page that is mapped as long as `self`, and that every process takes for an atomic.
+        let filled = unsafe { AtomicU64::from_ptr(&raw mut self.filled.words()[0]) };
+        // Relaxed: the count alone is looked at, nothing that lies behind it.
+        filled.fetch_add(1, Ordering::Relaxed);
+        for _ in 0..PATIENCE_MS / STEP_MS {
+            if filled.load(Ordering::Relaxed) >= self.workers {
+                return Ok(());
+            }
+            call::sleep_ms(STEP_MS);
+        }
+        Err(Failure::Content("the other workers' memory"))
+    }
+}
+
 /// Works on `pages` pages of memory for some seconds, one round at least, without a disk: whoever takes memory away is the hypervisor.
 pub(crate) fn fill_only(pages: usize, seconds: u64) -> Result<(), Failure> {
     figure("memory_kib", memory("MemTotal")?);
-    let captured = Pages::open()?;
-    let mut region = Region::map(pages * PAGE)?;
-    figure("verified_pages", rounds(&mut region, &captured, seconds)?);
-    Ok(())
+    work(pages, seconds, &mut Team::of(1)?).map(drop)
 }
 
-/// Round after round for some seconds, one at least; how many pages were verified.
-fn rounds(region: &mut Region, captured: &Pages, seconds: u64) -> Result<u64, Failure> {
+/// Round after round for some seconds, one at least; how many pages were verified. The first is verified once all of a team have filled.
+fn rounds(region: &mut Region, captured: &Pages, seconds: u64, team: &mut Team) -> Result<u64, Failure> {
     let end = call::now() + seconds * 1_000_000_000;
     let mut round = 0;
     let mut verified = 0;
     loop {
         fill(region, captured, round)?;
         child(region, captured, round)?;
+        if round == 0 {
+            team.wait()?;
+        }
         verified += verify(region, captured, round)?;
         round += 1;
         figure("rounds", round);
@@ -125,6 +176,17 @@ fn memory(name: &str) -> Result<u64, Failure> {
 
 fn vmstat(name: &str) -> Result<u64, Failure> {
     setup::number(c"/proc/vmstat", name)?.ok_or(Failure::Content("/proc/vmstat"))
+}
+
+/// Queues of the disk that Linux uses: each has a folder.
+fn queues() -> usize {
+    const FOLDERS: [&CStr; 4] = [
+        c"/sys/block/vda/mq/0/nr_tags",
+        c"/sys/block/vda/mq/1/nr_tags",
+        c"/sys/block/vda/mq/2/nr_tags",
+        c"/sys/block/vda/mq/3/nr_tags",
+    ];
+    FOLDERS.iter().filter(|path| File::open(path, call::READ_ONLY).is_ok()).count()
 }
 
 /// Discards that the disk got, the twelfth number of its statistics (Documentation/block/stat.rst).

@@ -1,23 +1,31 @@
 //! The work that the command line asks for.
 
 use core::fmt;
+use core::str::FromStr;
 
 /// Name of the argument.
 const ARGUMENT: &str = "bale.work=";
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
 
+/// Processes that swap at once, at most.
+pub const MOST_WORKERS: usize = 8;
+
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Nothing: the boot itself is what is looked at.
     Boot,
+    /// Say back a line from the console.
+    Echo,
     /// Swap.
     Swap {
-        /// Pages of the region.
+        /// Pages of all regions.
         pages: usize,
         /// How long, in seconds of the guest's clock.
         seconds: u64,
+        /// Processes, each with a region of its own.
+        workers: usize,
     },
     /// Fill memory and verify it, without a swap disk.
     Fill {
@@ -40,6 +48,8 @@ pub enum WorkError {
     Missing,
     /// No such work, or a part too few or too many.
     Unknown,
+    /// Too many processes.
+    Workers,
     /// Not a number, or one that is too large.
     NotANumber,
     /// Zero pages, or zero repetitions.
@@ -51,8 +61,9 @@ impl fmt::Display for WorkError {
         f.write_str(match self {
             Self::Missing => "the command line has no bale.work=",
             Self::Unknown => {
-                "bale.work is none of boot, swap:SIZE:SECONDS, fill:SIZE:SECONDS, peer:REPETITIONS"
+                "bale.work is none of boot, echo, swap:SIZE:SECONDS[:WORKERS], fill:SIZE:SECONDS, peer:REPETITIONS"
             }
+            Self::Workers => "bale.work has more than 8 workers",
             Self::NotANumber => "bale.work has something else where a number belongs",
             Self::Zero => "bale.work asks for nothing to be done",
         })
@@ -69,25 +80,37 @@ impl Work {
         let value =
             words.filter_map(|word| word.strip_prefix(ARGUMENT)).next_back().ok_or(WorkError::Missing)?;
         let mut parts = value.split(':');
-        let work = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some("boot"), None, ..) => Self::Boot,
-            (Some(name @ ("swap" | "fill")), Some(size), Some(seconds), None) => {
-                let pages = usize::try_from(bytes(size)?).map_err(|_| WorkError::NotANumber)? / PAGE;
-                let seconds = seconds.parse().map_err(|_| WorkError::NotANumber)?;
-                if name == "swap" { Self::Swap { pages, seconds } } else { Self::Fill { pages, seconds } }
+        let work = match [(); 5].map(|()| parts.next()) {
+            [Some("boot"), None, ..] => Self::Boot,
+            [Some("echo"), None, ..] => Self::Echo,
+            [Some("swap"), Some(size), Some(seconds), workers, None] => Self::Swap {
+                pages: pages(size)?,
+                seconds: number(seconds)?,
+                workers: workers.map_or(Ok(1), number)?,
+            },
+            [Some("fill"), Some(size), Some(seconds), None, _] => {
+                Self::Fill { pages: pages(size)?, seconds: number(seconds)? }
             }
-            (Some("peer"), Some(count), None, _) => {
-                Self::Peer { repetitions: count.parse().map_err(|_| WorkError::NotANumber)? }
-            }
+            [Some("peer"), Some(count), None, ..] => Self::Peer { repetitions: number(count)? },
             _ => return Err(WorkError::Unknown),
         };
         match work {
-            Self::Swap { pages: 0, .. } | Self::Fill { pages: 0, .. } | Self::Peer { repetitions: 0 } => {
+            Self::Swap { pages, workers, .. } if pages < workers => Err(WorkError::Zero),
+            Self::Swap { workers: 0, .. } | Self::Fill { pages: 0, .. } | Self::Peer { repetitions: 0 } => {
                 Err(WorkError::Zero)
             }
+            Self::Swap { workers, .. } if workers > MOST_WORKERS => Err(WorkError::Workers),
             work => Ok(work),
         }
     }
+}
+
+fn number<T: FromStr>(text: &str) -> Result<T, WorkError> {
+    text.parse().map_err(|_| WorkError::NotANumber)
+}
+
+fn pages(size: &str) -> Result<usize, WorkError> {
+    Ok(usize::try_from(bytes(size)?).map_err(|_| WorkError::NotANumber)? / PAGE)
 }
 
 fn bytes(text: &str) -> Result<u64, WorkError> {
@@ -97,8 +120,7 @@ fn bytes(text: &str) -> Result<u64, WorkError> {
         Some(b'G') => (&text[..text.len() - 1], 1 << 30),
         _ => (text, 1),
     };
-    let number: u64 = digits.parse().map_err(|_| WorkError::NotANumber)?;
-    number.checked_mul(unit).ok_or(WorkError::NotANumber)
+    number::<u64>(digits)?.checked_mul(unit).ok_or(WorkError::NotANumber)
 }
 
 #[cfg(test)]
@@ -109,7 +131,12 @@ mod tests {
     fn each_work_is_read() {
         let read = Work::from_command_line;
         assert_eq!(read("console=ttyAMA0 bale.work=boot\n"), Ok(Work::Boot));
-        assert_eq!(read("bale.work=swap:256M:600"), Ok(Work::Swap { pages: 65536, seconds: 600 }));
+        assert_eq!(read("console=hvc0 bale.work=echo"), Ok(Work::Echo));
+        assert_eq!(
+            read("bale.work=swap:256M:600"),
+            Ok(Work::Swap { pages: 65536, seconds: 600, workers: 1 })
+        );
+        assert_eq!(read("bale.work=swap:64K:0:8"), Ok(Work::Swap { pages: 16, seconds: 0, workers: 8 }));
         assert_eq!(read("bale.work=fill:8K:0"), Ok(Work::Fill { pages: 2, seconds: 0 }));
         assert_eq!(read("bale.work=boot bale.work=peer:5 quiet"), Ok(Work::Peer { repetitions: 5 }));
     }
@@ -121,8 +148,13 @@ mod tests {
             ("xbale.work=boot", WorkError::Missing),
             ("bale.work=", WorkError::Unknown),
             ("bale.work=boot:1", WorkError::Unknown),
+            ("bale.work=echo:1", WorkError::Unknown),
             ("bale.work=swap:1M", WorkError::Unknown),
-            ("bale.work=swap:1M:1:1", WorkError::Unknown),
+            ("bale.work=swap:1M:1:1:1", WorkError::Unknown),
+            ("bale.work=fill:1M:1:1", WorkError::Unknown),
+            ("bale.work=swap:1M:1:0", WorkError::Zero),
+            ("bale.work=swap:8K:1:3", WorkError::Zero),
+            ("bale.work=swap:1M:1:9", WorkError::Workers),
             ("bale.work=swap:M:1", WorkError::NotANumber),
             ("bale.work=swap:1M:-1", WorkError::NotANumber),
             ("bale.work=swap:18446744073709551615G:1", WorkError::NotANumber),

@@ -25,8 +25,15 @@ const CPU_ON: u64 = 0xc400_0003;
 const CPU_OFF: u64 = 0x8400_0002;
 
 /// Addresses that devices have on this machine, and their sizes.
-const DEVICES: [(u64, u64); 4] =
-    [(0x0800_0000, 0x1_0000), (0x080a_0000, 0x10_0000), (0x0900_0000, 0x1000), (0x0a00_0000, 0x1000)];
+const DEVICES: [(u64, u64); 6] = [
+    (0x0800_0000, 0x1_0000),
+    (0x080a_0000, 0x10_0000),
+    (0x0900_0000, 0x1000),
+    (0x0901_0000, 0x1000),
+    // The disk and the console, and all places for such devices.
+    (0x0a00_0000, 0x400),
+    (0x0a00_0000, 0x1000),
+];
 
 /// Seed of the first virtual CPU's choices.
 static SEED: AtomicU64 = AtomicU64::new(0);
@@ -60,6 +67,9 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
     }
     storm(0, info.seed, info);
     wait_for_all(vcpus);
+    if info.mode == mode::STORM_CHAINS && !chains::console_is_well() {
+        call::exit(3);
+    }
     let _ = call::report(report::CHECKS_PASSED, vcpus * (info.steps / vcpus));
     call::exit(0)
 }
@@ -138,7 +148,7 @@ fn device(random: &mut Random) {
         // No memory is mapped below this guest's own but for its start-up page.
         0 => (0, 0x0600_0000),
         1 => (1 << 39, 1 << 38),
-        _ => DEVICES[random.below(4) as usize],
+        _ => DEVICES[random.below(DEVICES.len() as u64) as usize],
     };
     let address = base + random.below(size);
     let (address, value) = (address & !(7 >> random.below(4)), random.value());

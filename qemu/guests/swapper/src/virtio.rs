@@ -1,4 +1,5 @@
-//! The swap disk's driver (virtio 1.2 over MMIO, split ring): batches of whole pages, one notification each.
+//! The swap disk's driver (virtio 1.2 over MMIO, split ring): batches of whole pages, one notification each; and what
+//! every device needs to come up.
 #![expect(clippy::cast_possible_truncation, reason = "64-bit words, and small numbers in them")]
 
 use core::arch::asm;
@@ -6,8 +7,9 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fe
 
 use bale_abi::measure::BATCH;
 
-/// The device, and its shared interrupt.
+/// The disk, and the console.
 pub(crate) const BASE: u64 = 0x0a00_0000;
+pub(crate) const PORT: u64 = BASE + 0x200;
 pub(crate) const STATUS: u64 = 0x70;
 /// Entries of the ring: header, data and status of a batch, rounded up.
 pub(crate) const ENTRIES: usize = 128;
@@ -32,13 +34,28 @@ pub(crate) struct Rings {
     pub(crate) statuses: [AtomicU8; REQUESTS],
 }
 
-pub(crate) static RINGS: Rings = Rings {
-    descriptors: [const { [const { AtomicU64::new(0) }; 2] }; ENTRIES],
-    available: [const { AtomicU16::new(0) }; ENTRIES + 3],
-    used: [const { AtomicU32::new(0) }; 2 * ENTRIES + 2],
-    headers: [const { [const { AtomicU64::new(0) }; 2] }; REQUESTS],
-    statuses: [const { AtomicU8::new(0) }; REQUESTS],
-};
+impl Rings {
+    const fn new() -> Self {
+        Self {
+            descriptors: [const { [const { AtomicU64::new(0) }; 2] }; ENTRIES],
+            available: [const { AtomicU16::new(0) }; ENTRIES + 3],
+            used: [const { AtomicU32::new(0) }; 2 * ENTRIES + 2],
+            headers: [const { [const { AtomicU64::new(0) }; 2] }; REQUESTS],
+            statuses: [const { AtomicU8::new(0) }; REQUESTS],
+        }
+    }
+
+    /// Chains that the device has used since it came up. The index is the upper half of the first word.
+    pub(crate) fn used(&self) -> u32 {
+        self.used[0].load(Ordering::Acquire) >> 16
+    }
+}
+
+/// The disk's: of two queues, of which storms use both.
+pub(crate) static DISK_RINGS: [Rings; 2] = [Rings::new(), Rings::new()];
+static RINGS: &Rings = &DISK_RINGS[0];
+/// The console's: to receive, to transmit.
+pub(crate) static PORT_RINGS: [Rings; 2] = [Rings::new(), Rings::new()];
 
 pub(crate) fn address<T>(of: &'static T) -> u64 {
     core::ptr::from_ref(of) as u64
@@ -58,6 +75,37 @@ pub(crate) fn get(address: u64) -> u32 {
     value
 }
 
+/// Resets the device of this kind at an address and brings it up, with rings for each of its queues; false if there is none or it
+/// refuses.
+pub(crate) fn bring_up(base: u64, kind: u32, queues: &'static [Rings]) -> bool {
+    if [0, 4, 8].map(|offset| get(base + offset)) != [0x7472_6976, 2, kind] {
+        return false;
+    }
+    for value in [0, 1, 3] {
+        set(base + STATUS, value);
+    }
+    // VERSION_1, EVENT_IDX and INDIRECT_DESC.
+    for (select, features) in [(1, 1), (0, 3 << 28)] {
+        set(base + 0x24, select);
+        set(base + 0x20, features);
+    }
+    set(base + STATUS, 0xb);
+    for (queue, rings) in (0..).zip(queues) {
+        set(base + 0x30, queue);
+        set(base + 0x38, ENTRIES as u32);
+        let areas = [address(&rings.descriptors), address(&rings.available), address(&rings.used)];
+        for (register, area) in [0x80, 0x90, 0xa0].into_iter().zip(areas) {
+            set(base + register, area as u32);
+            set(base + register + 4, (area >> 32) as u32);
+        }
+        // A device out of reset begins at chain 0.
+        rings.available[1].store(0, Ordering::Relaxed);
+        set(base + 0x44, 1);
+    }
+    set(base + STATUS, 0xf);
+    get(base + STATUS) == 0xf
+}
+
 /// The device with its ring in place.
 pub(crate) struct Disk {
     next: u16,
@@ -66,30 +114,7 @@ pub(crate) struct Disk {
 impl Disk {
     /// Resets the device and brings it up; `None` if there is none or it refuses.
     pub(crate) fn start() -> Option<Self> {
-        if [0, 4, 8].map(|offset| get(BASE + offset)) != [0x7472_6976, 2, 2] {
-            return None;
-        }
-        for value in [0, 1, 3] {
-            set(BASE + STATUS, value);
-        }
-        // VERSION_1, EVENT_IDX and INDIRECT_DESC.
-        for (select, features) in [(1, 1), (0, 3 << 28)] {
-            set(BASE + 0x24, select);
-            set(BASE + 0x20, features);
-        }
-        set(BASE + STATUS, 0xb);
-        set(BASE + 0x30, 0);
-        set(BASE + 0x38, ENTRIES as u32);
-        let areas = [address(&RINGS.descriptors), address(&RINGS.available), address(&RINGS.used)];
-        for (register, area) in [0x80, 0x90, 0xa0].into_iter().zip(areas) {
-            set(BASE + register, area as u32);
-            set(BASE + register + 4, (area >> 32) as u32);
-        }
-        // A device out of reset begins at chain 0.
-        RINGS.available[1].store(0, Ordering::Relaxed);
-        set(BASE + 0x44, 1);
-        set(BASE + STATUS, 0xf);
-        (get(BASE + STATUS) == 0xf).then_some(Self { next: 0 })
+        bring_up(BASE, 2, &DISK_RINGS[..1]).then_some(Self { next: 0 })
     }
 
     /// Makes the descriptors of a batch of pages from an address, to the disk's blocks from `block`: everything but the last
@@ -126,8 +151,7 @@ impl Disk {
         set(BASE + 0x50, 0);
         done();
         set(BASE + 0x64, get(BASE + 0x60));
-        // The index is the upper half of the first word.
-        let used = RINGS.used[0].load(Ordering::Acquire) >> 16;
-        used == self.next.into() && RINGS.statuses.iter().all(|status| status.load(Ordering::Relaxed) == 0)
+        RINGS.used() == self.next.into()
+            && RINGS.statuses.iter().all(|status| status.load(Ordering::Relaxed) == 0)
     }
 }
