@@ -5,10 +5,10 @@
 //! | [`build`] | a machine from its description: memory, kernel, initial RAM disk, device tree |
 //! | [`memory`] | frames behind stage 2, and access to them |
 //! | [`held`] | a machine held to less memory than it has: cold pages into the store and back |
-//! | [`vcpu`], [`loaded`] | the task that enters the guest; whose state a core has loaded |
+//! | [`vcpu`], [`waiting`], [`loaded`] | the task that enters the guest; one that does not run; whose state a core has loaded |
 //! | [`workspace`] | what a small guest's slot keeps |
 //! | [`delivery`] | interrupts to virtual CPUs: list registers, virtual timer, waking and kicking |
-//! | [`trap`] | what a guest traps for: system registers, device registers, waiting |
+//! | [`trap`] | what a guest comes out for: calls, aborts, system registers, device registers |
 //! | [`devices`], [`console`] | the device bus; what a guest says and is told |
 //! | [`disk`], [`port`], [`turn`] | its swap disk; its virtio console; who of the virtual CPUs serves them |
 //! | [`writeback`] | cold pages from it to the disk behind it |
@@ -44,6 +44,7 @@ mod summary;
 mod trap;
 mod turn;
 mod vcpu;
+mod waiting;
 mod workspace;
 pub mod writeback;
 

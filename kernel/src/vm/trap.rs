@@ -1,14 +1,22 @@
-//! What a guest traps for: system registers and device registers.
+//! What a guest comes out for: calls, aborts, system registers and device registers; and what it gets for it.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use bale_arch::vcpu as hardware;
-use bale_core::exception::{MemoryAccess, Syndrome, SystemAccess};
+use bale_arch::mask::Masked;
+use bale_arch::{mmu, vcpu as hardware};
+use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, SystemAccess, fault_ipa};
+use bale_core::guest_tree::RAM;
 use bale_core::injection::Exception;
 use bale_core::system_registers::{Action, SHOWN, common, decide, identification};
 
 use super::devices::Device;
+use super::held::Touched;
 use super::vcpu::Vcpu;
+use super::{Kind, Reason, hypercall};
+use crate::{clock, cores, task};
+
+/// Between two looks for a frame for a page that is to come back.
+const PATIENCE_US: u64 = 1_000;
 
 /// What all cores offer, in the order of [`SHOWN`]; written by each core as it comes up.
 static OFFERED: [AtomicU64; SHOWN.len()] = [const { AtomicU64::new(NOT_YET) }; SHOWN.len()];
@@ -40,6 +48,103 @@ pub(super) fn has_pan() -> bool {
 }
 
 impl Vcpu {
+    /// What the guest wants, or has done: a reason if it cannot go on.
+    pub(super) fn handle(&mut self, syndrome: Syndrome, fault: (u64, u64)) -> Option<Reason> {
+        match syndrome.cause() {
+            Cause::HypervisorCall => {
+                cores::count(&self.shared().calls);
+                hypercall::answer(self)
+            }
+            // Every device is below memory.
+            Cause::DataAbort(cause, access)
+                if self.kind == Kind::Full && cause != Fault::External && fault.0 < RAM =>
+            {
+                self.data_abort(syndrome, access, fault.0, fault.1);
+                None
+            }
+            cause => self.handle_seldom(cause, syndrome, fault),
+        }
+    }
+
+    /// What is no call and no device's register.
+    #[inline(never)]
+    fn handle_seldom(
+        &mut self,
+        cause: Cause,
+        syndrome: Syndrome,
+        (ipa, address): (u64, u64),
+    ) -> Option<Reason> {
+        match cause {
+            Cause::SecureMonitorCall => {
+                cores::count(&self.shared().calls);
+                // A trapped SMC returns to itself; HVC returns behind itself.
+                self.skip(syndrome);
+                hypercall::answer(self)
+            }
+            Cause::Wait => {
+                self.skip(syndrome);
+                self.wait();
+                None
+            }
+            Cause::DataAbort(Fault::External, _) | Cause::InstructionAbort(Fault::External) => {
+                Some(Reason::Hardware)
+            }
+            Cause::DataAbort(fault, _) if self.kind == Kind::Full => {
+                self.memory_abort(fault, ipa, Exception::DataAbort(address))
+            }
+            Cause::InstructionAbort(fault) if self.kind == Kind::Full => {
+                self.memory_abort(fault, ipa, Exception::InstructionAbort(address))
+            }
+            Cause::DataAbort(fault, access) => {
+                let write = access.map_or(syndrome.is_write(), |access| access.write);
+                Some(Reason::from_fault(fault, ipa, write))
+            }
+            Cause::InstructionAbort(_) => Some(Reason::StrayFetch(ipa)),
+            Cause::SystemRegister(access) => {
+                self.system_register(syndrome, access);
+                None
+            }
+            Cause::Other(_) if self.kind == Kind::Full => {
+                self.inject(Exception::Undefined);
+                None
+            }
+            Cause::HypervisorCall | Cause::Other(_) => Some(Reason::Unsupported(syndrome)),
+        }
+    }
+
+    /// An abort in memory: the page comes back, or the guest is told.
+    fn memory_abort(&mut self, fault: Fault, ipa: u64, exception: Exception) -> Option<Reason> {
+        match self.touch(fault, ipa) {
+            Ok(true) => None,
+            Ok(false) => {
+                self.inject(exception);
+                None
+            }
+            Err(reason) => Some(reason),
+        }
+    }
+
+    /// An abort, perhaps for want of a mapping or an access flag: whether the guest can try the same instruction again. A reason if it cannot
+    /// go on at all.
+    #[cold]
+    #[inline(never)]
+    fn touch(&mut self, fault: Fault, ipa: u64) -> Result<bool, Reason> {
+        if !matches!(fault, Fault::Translation(_) | Fault::AccessFlag(_)) {
+            return Ok(false);
+        }
+        let Some(memory) = self.memory() else { return Ok(false) };
+        match memory.touch(ipa) {
+            Touched::Foreign => return Ok(false),
+            Touched::Lost => return Err(Reason::MemoryLost(ipa)),
+            Touched::There if !memory.is_over() => {}
+            // The next one pays for it.
+            Touched::There => self.shared().attention.store(true, Ordering::Relaxed),
+            // Others give frames back; who stops the machine is heard before the next try.
+            Touched::NoFrame => task::sleep_until(clock::now() + clock::from_us(PATIENCE_US)),
+        }
+        Ok(true)
+    }
+
     /// A trapped access to a system register.
     pub(super) fn system_register(&mut self, syndrome: Syndrome, access: SystemAccess) {
         match decide(access) {
@@ -83,6 +188,52 @@ impl Vcpu {
         }
         self.skip(syndrome);
     }
+
+    /// Gives the guest an exception of its own.
+    pub(super) fn inject(&mut self, exception: Exception) {
+        let masked = Masked::new();
+        self.load();
+        let (vectors, control) = hardware::exception_controls();
+        let entry = exception.entry(self.registers.pstate, vectors, control, has_pan());
+        hardware::set_exception(
+            self.registers.pc,
+            self.registers.pstate,
+            entry.syndrome,
+            entry.fault_address,
+        );
+        self.registers.pc = entry.pc;
+        self.registers.pstate = entry.pstate;
+        drop(masked);
+    }
+
+    /// Goes on behind the instruction that trapped.
+    pub(super) fn skip(&mut self, syndrome: Syndrome) {
+        self.registers.pc = self.registers.pc.wrapping_add(syndrome.instruction_length());
+    }
+
+    /// A general register as an operand; 31 is zero.
+    pub(super) fn operand(&self, register: u8) -> u64 {
+        self.registers.x.get(usize::from(register)).copied().unwrap_or(0)
+    }
+
+    /// Writes a general register; 31 is none.
+    pub(super) fn set_operand(&mut self, register: u8, value: u64) {
+        if let Some(place) = self.registers.x.get_mut(usize::from(register)) {
+            *place = value;
+        }
+    }
+}
+
+/// Guest-physical and virtual address of the abort that has just been taken, if it was one.
+pub(super) fn faulting_address(syndrome: Syndrome) -> Option<(u64, u64)> {
+    if !syndrome.is_guest_abort() {
+        return None;
+    }
+    let (page, address) = (mmu::fault_page(), mmu::fault_address());
+    // HPFAR_EL2 is not promised for a permission fault on the guest's own access (DDI 0487, HPFAR_EL2).
+    let own = matches!(syndrome.fault(), Fault::Permission(_)) && !syndrome.on_guest_table_walk();
+    let looked_up = if own { mmu::guest_physical(address) } else { None };
+    Some((looked_up.unwrap_or(fault_ipa(page, address)), address))
 }
 
 /// What a load of `bits` bits leaves in its register.

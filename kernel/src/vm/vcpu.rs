@@ -3,31 +3,24 @@
 
 use core::sync::atomic::{Ordering, fence};
 
-use bale_arch::gich;
 use bale_arch::mask::Masked;
 use bale_arch::mmu;
 use bale_arch::vcpu::{self, Exit, Registers};
-use bale_core::exception::{Cause, Fault, Syndrome, fault_ipa};
-use bale_core::guest_tree::RAM;
-use bale_core::injection::Exception;
+use bale_core::exception::Syndrome;
 use bale_core::trace::Kind as Traced;
 use bale_core::vgic::MAX_VCPUS;
 use spin::rwlock::RwLockReadGuard;
 
 use super::disk::Disk;
-use super::held::Touched;
 use super::loaded::{self, State, forget};
 use super::memory::GuestMemory;
 use super::store::Store;
 use super::workspace::{self, Workspace};
-use super::{Kind, Power, Reason, SLOTS, Shared, Slot, delivery, hypercall, trap};
+use super::{Kind, Power, Reason, SLOTS, Shared, Slot, delivery, trap};
 use crate::{clock, cores, interrupts, task, trace};
 
 /// Steps of putting pages out between two turns in the guest: each stores a page, or passes some that are in use.
 const SQUEEZE: usize = 64;
-/// Between two looks for a frame for a page that is to come back.
-const PATIENCE_US: u64 = 1_000;
-
 /// `SPSR_EL2` of a guest at entry: EL1h, everything masked.
 const ENTRY_STATE: u64 = 0x3c5;
 
@@ -46,7 +39,7 @@ pub(super) struct Vcpu {
     memory: RwLockReadGuard<'static, Option<GuestMemory>>,
     /// A small guest's.
     pub(super) work: Option<Workspace>,
-    state: *mut State,
+    pub(super) state: *mut State,
 }
 
 /// The task of a virtual CPU: slot times [`MAX_VCPUS`] plus its number.
@@ -81,7 +74,7 @@ pub(super) extern "C" fn task(argument: u64) -> ! {
 }
 
 impl Vcpu {
-    fn shared(&self) -> &'static Shared {
+    pub(super) fn shared(&self) -> &'static Shared {
         &self.slot.vcpus[self.number]
     }
 
@@ -186,7 +179,7 @@ impl Vcpu {
             }
             let syndrome = Syndrome::new(mmu::syndrome());
             // Only read where there is one, and before another exception can overwrite it.
-            let fault = if exit == Exit::Synchronous { faulting_address(syndrome) } else { None };
+            let fault = if exit == Exit::Synchronous { trap::faulting_address(syndrome) } else { None };
             shared.in_guest.store(false, Ordering::Relaxed);
             cores::count(&shared.exits);
             if exit == Exit::Interrupt {
@@ -216,7 +209,7 @@ impl Vcpu {
     }
 
     /// Whether more of the machine's memory is resident than may be.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.memory().is_some_and(GuestMemory::is_over)
     }
 
@@ -240,51 +233,16 @@ impl Vcpu {
         }
     }
 
-    /// An abort, perhaps for want of a mapping or an access flag: whether the guest can try the same instruction again. A reason if it cannot
-    /// go on at all.
-    #[cold]
-    #[inline(never)]
-    fn touch(&mut self, fault: Fault, ipa: u64) -> Result<bool, Reason> {
-        if !matches!(fault, Fault::Translation(_) | Fault::AccessFlag(_)) {
-            return Ok(false);
-        }
-        let Some(memory) = self.memory() else { return Ok(false) };
-        match memory.touch(ipa) {
-            Touched::Foreign => return Ok(false),
-            Touched::Lost => return Err(Reason::MemoryLost(ipa)),
-            Touched::There if !memory.is_over() => {}
-            // The next one pays for it.
-            Touched::There => self.shared().attention.store(true, Ordering::Relaxed),
-            // Others give frames back; who stops the machine is heard before the next try.
-            Touched::NoFrame => task::sleep_until(clock::now() + clock::from_us(PATIENCE_US)),
-        }
-        Ok(true)
-    }
-
-    /// Whether the machine is to stop or to stand still.
-    fn is_held(&self) -> bool {
-        self.slot.stop.load(Ordering::Acquire) || self.slot.paused.load(Ordering::Acquire)
-    }
-
-    /// Stands still while the machine is paused; whether it is to stop.
-    fn stand_still(&mut self) -> bool {
-        while self.slot.paused.load(Ordering::Acquire) && !self.slot.stop.load(Ordering::Acquire) {
-            self.park(None);
-        }
-        self.shared().attention.store(true, Ordering::Relaxed);
-        self.slot.stop.load(Ordering::Acquire)
-    }
-
     /// Makes this core's registers this guest's. Interrupts are masked.
     #[inline(always)]
-    fn load(&mut self) {
+    pub(super) fn load(&mut self) {
         if loaded::load(self.state) {
             self.shared().attention.store(true, Ordering::Relaxed);
         }
     }
 
     /// Brings list registers and books together. Loaded, interrupts masked.
-    fn sync(&mut self) {
+    pub(super) fn sync(&mut self) {
         // SAFETY: the virtual CPU's own place, and nobody else of this core runs.
         delivery::sync(unsafe { &mut *self.state });
     }
@@ -301,166 +259,6 @@ impl Vcpu {
         self.slot.deliver(|vgic| delivery::fold(state, vgic));
         self.shared().attention.store(true, Ordering::Relaxed);
         drop(masked);
-    }
-
-    /// Parks unless attention is asked for already, until somebody kicks or `deadline` has passed. What was asked for counts as
-    /// seen: the caller looks at everything, and asks for itself what it does not look at.
-    fn park(&mut self, deadline: Option<u64>) {
-        let shared = self.shared();
-        shared.parked.store(true, Ordering::Relaxed);
-        // Partner: the fence in `Shared::kick`.
-        fence(Ordering::SeqCst);
-        if !shared.attention.swap(false, Ordering::Acquire) {
-            match deadline {
-                Some(deadline) => task::park_until(deadline),
-                None => task::park(),
-            }
-        }
-        shared.parked.store(false, Ordering::Relaxed);
-    }
-
-    /// WFI: waits until an interrupt is there or the virtual timer fires.
-    pub(super) fn wait(&mut self) {
-        let deadline = {
-            let masked = Masked::new();
-            self.load();
-            if self.shared().attention.load(Ordering::Relaxed) {
-                self.shared().attention.store(false, Ordering::Relaxed);
-                fence(Ordering::SeqCst);
-                self.sync();
-            }
-            let timer = vcpu::virtual_timer();
-            let waits = !timer.fired && !self.something_listed();
-            drop(masked);
-            if self.is_held() {
-                // This asked for the attention that was just taken away.
-                self.shared().attention.store(true, Ordering::Relaxed);
-                return;
-            }
-            if !waits {
-                return;
-            }
-            if self.is_over() {
-                // Time to put pages out.
-                self.shared().attention.store(true, Ordering::Relaxed);
-                return;
-            }
-            timer.armed.then_some(timer.deadline)
-        };
-        self.park(deadline);
-        self.shared().attention.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the list registers hold an interrupt that the guest's priority mask lets through.
-    fn something_listed(&self) -> bool {
-        // SAFETY: the virtual CPU's own place.
-        let lists = unsafe { &(*self.state).lists };
-        lists.any_pending(gich::priority_mask(), gich::list)
-    }
-
-    /// Gives the guest an exception of its own.
-    pub(super) fn inject(&mut self, exception: Exception) {
-        let masked = Masked::new();
-        self.load();
-        let (vectors, control) = vcpu::exception_controls();
-        let entry = exception.entry(self.registers.pstate, vectors, control, trap::has_pan());
-        vcpu::set_exception(self.registers.pc, self.registers.pstate, entry.syndrome, entry.fault_address);
-        self.registers.pc = entry.pc;
-        self.registers.pstate = entry.pstate;
-        drop(masked);
-    }
-
-    /// What the guest wants, or has done: a reason if it cannot go on.
-    fn handle(&mut self, syndrome: Syndrome, fault: (u64, u64)) -> Option<Reason> {
-        match syndrome.cause() {
-            Cause::HypervisorCall => {
-                cores::count(&self.shared().calls);
-                hypercall::answer(self)
-            }
-            // Every device is below memory.
-            Cause::DataAbort(cause, access)
-                if self.kind == Kind::Full && cause != Fault::External && fault.0 < RAM =>
-            {
-                self.data_abort(syndrome, access, fault.0, fault.1);
-                None
-            }
-            cause => self.handle_seldom(cause, syndrome, fault),
-        }
-    }
-
-    /// What is no call and no device's register.
-    #[inline(never)]
-    fn handle_seldom(
-        &mut self,
-        cause: Cause,
-        syndrome: Syndrome,
-        (ipa, address): (u64, u64),
-    ) -> Option<Reason> {
-        match cause {
-            Cause::SecureMonitorCall => {
-                cores::count(&self.shared().calls);
-                // A trapped SMC returns to itself; HVC returns behind itself.
-                self.skip(syndrome);
-                hypercall::answer(self)
-            }
-            Cause::Wait => {
-                self.skip(syndrome);
-                self.wait();
-                None
-            }
-            Cause::DataAbort(Fault::External, _) | Cause::InstructionAbort(Fault::External) => {
-                Some(Reason::Hardware)
-            }
-            Cause::DataAbort(fault, _) if self.kind == Kind::Full => {
-                self.memory_abort(fault, ipa, Exception::DataAbort(address))
-            }
-            Cause::InstructionAbort(fault) if self.kind == Kind::Full => {
-                self.memory_abort(fault, ipa, Exception::InstructionAbort(address))
-            }
-            Cause::DataAbort(fault, access) => {
-                let write = access.map_or(syndrome.is_write(), |access| access.write);
-                Some(Reason::from_fault(fault, ipa, write))
-            }
-            Cause::InstructionAbort(_) => Some(Reason::StrayFetch(ipa)),
-            Cause::SystemRegister(access) => {
-                self.system_register(syndrome, access);
-                None
-            }
-            Cause::Other(_) if self.kind == Kind::Full => {
-                self.inject(Exception::Undefined);
-                None
-            }
-            Cause::HypervisorCall | Cause::Other(_) => Some(Reason::Unsupported(syndrome)),
-        }
-    }
-
-    /// An abort in memory: the page comes back, or the guest is told.
-    fn memory_abort(&mut self, fault: Fault, ipa: u64, exception: Exception) -> Option<Reason> {
-        match self.touch(fault, ipa) {
-            Ok(true) => None,
-            Ok(false) => {
-                self.inject(exception);
-                None
-            }
-            Err(reason) => Some(reason),
-        }
-    }
-
-    /// Goes on behind the instruction that trapped.
-    pub(super) fn skip(&mut self, syndrome: Syndrome) {
-        self.registers.pc = self.registers.pc.wrapping_add(syndrome.instruction_length());
-    }
-
-    /// A general register as an operand; 31 is zero.
-    pub(super) fn operand(&self, register: u8) -> u64 {
-        self.registers.x.get(usize::from(register)).copied().unwrap_or(0)
-    }
-
-    /// Writes a general register; 31 is none.
-    pub(super) fn set_operand(&mut self, register: u8, value: u64) {
-        if let Some(place) = self.registers.x.get_mut(usize::from(register)) {
-            *place = value;
-        }
     }
 
     /// Leaves the core; the last one of a machine gives back everything: what it stored goes into the rings, its memory
@@ -495,16 +293,4 @@ impl Vcpu {
             super::ended(index, released, release_ticks);
         }
     }
-}
-
-/// Guest-physical and virtual address of the abort that has just been taken, if it was one.
-fn faulting_address(syndrome: Syndrome) -> Option<(u64, u64)> {
-    if !syndrome.is_guest_abort() {
-        return None;
-    }
-    let (page, address) = (mmu::fault_page(), mmu::fault_address());
-    // HPFAR_EL2 is not promised for a permission fault on the guest's own access (DDI 0487, HPFAR_EL2).
-    let own = matches!(syndrome.fault(), Fault::Permission(_)) && !syndrome.on_guest_table_walk();
-    let looked_up = if own { mmu::guest_physical(address) } else { None };
-    Some((looked_up.unwrap_or(fault_ipa(page, address)), address))
 }
