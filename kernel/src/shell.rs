@@ -3,6 +3,7 @@
 //! With the boot argument `exec` it serves a script: nothing is echoed, a line `\x1eREADY` comes before the first
 //! command is read, and a line `\x1eSTATUS n` after each line of commands, 0 when all of them succeeded.
 
+mod bench;
 mod guest;
 mod machine;
 mod show;
@@ -132,7 +133,7 @@ static COMMANDS: &[Command] = commands![
     "watch", ["[-n SECONDS] [--count N] COMMAND"], "a command's text, drawn anew every two seconds until a key is pressed" => watch::watch;
     "page", ["ROWS", "off"], "how many lines the terminal has: longer text stops behind each screen; `off`, as on a serial line at first, lets it run" => tools::page;
     "selftest", ["[--long] [NAME...]", "--list"], "tests of the kernel on this machine; Ctrl-C stops behind the one that runs" => tools::selftest;
-    "bench", ["list", "run [NAME...] [--cores N] [--seed S] [--json]"], "measure: all, or suites and figures by name; Ctrl-C stops" => tools::bench;
+    "bench", ["list", "run [NAME...] [--pages N] [--mix bundle|zeros|random|half] [--cores N[,N...]] [--seed S] [--json]"], "measure: all, or suites and figures by name; --pages: objects or pages that are worked on; --mix: what the store's pages hold; --cores: how many free at once, several one after the other; Ctrl-C stops" => bench::bench;
     "crash", ["panic", "read", "stack", "hang"], "crash on purpose, to see the report; `hang` takes a core away, which the watchdog finds" => tools::crash;
     "reboot", [""], "start the machine anew" => tools::reboot;
     "poweroff", [""], "turn the machine off" => tools::poweroff;
@@ -169,7 +170,8 @@ fn help(arguments: &Arguments<'_>) -> Outcome {
         [name] => match COMMANDS.iter().find(|command| command.name == *name) {
             Some(command) => {
                 for form in command.usage {
-                    println!("  {} {form}", command.name);
+                    print!("  {} ", command.name);
+                    print_wrapped(form, command.name.len() + 3);
                 }
                 print_wrapped(command.about, 0);
                 Ok(())

@@ -12,7 +12,6 @@ use crate::memory::frames;
 type Result = core::result::Result<(), BenchError<'static>>;
 
 const UNIT: &str = "instructions/op";
-const HALF: usize = OBJECTS / 2;
 /// Handles between two looks at the counter.
 const RUN: usize = 64;
 
@@ -24,22 +23,24 @@ fn per(report: &Report, name: &str, instructions: u64, operations: usize) -> Res
 
 pub(super) fn malloc(report: &mut Report) -> Result {
     let mut bench = Workbench::counting(report)?;
+    let objects = bench.words.len();
     let mut sum = 0;
-    for index in 0..OBJECTS {
+    for index in 0..objects {
         let size = bench.sizes.next().unwrap_or(1);
         let (count, handle) = bench.count(|| bench.pool.malloc(size));
         bench.words.set(index, handle?.into_raw());
         sum += count;
     }
-    per(report, "malloc", sum, OBJECTS)
+    per(report, "malloc", sum, objects)
 }
 
 pub(super) fn write(report: &mut Report) -> Result {
     let mut bench = Workbench::filled(report)?;
+    let objects = bench.words.len();
     let mut frame = frames::allocate_zeroed().ok_or(BenchError::OutOfMemory)?;
     let mut sizes = zsmalloc::bench::Sizes::new(report.options.seed);
     let mut sum = 0;
-    for index in 0..OBJECTS {
+    for index in 0..objects {
         let handle = bench.handle(index)?;
         let bytes = &frame.bytes_mut()[..sizes.next().unwrap_or(1)];
         let (count, written) = bench.count(|| bench.pool.write(&handle, bytes));
@@ -47,28 +48,30 @@ pub(super) fn write(report: &mut Report) -> Result {
         sum += count;
     }
     frames::release([frame]);
-    per(report, "write", sum, OBJECTS)
+    per(report, "write", sum, objects)
 }
 
 pub(super) fn read(report: &mut Report) -> Result {
     let mut bench = Workbench::filled(report)?;
+    let objects = bench.words.len();
     let mut sum = 0;
-    for index in 0..OBJECTS {
+    for index in 0..objects {
         let handle = bench.handle(index)?;
         let (count, read) = bench.count(|| bench.pool.read(&handle).map(|view| drop(black_box(view))));
         read?;
         sum += count;
     }
-    per(report, "read", sum, OBJECTS)
+    per(report, "read", sum, objects)
 }
 
 /// The push as its caller has it: inlined in a loop, whose own cost is taken off.
 pub(super) fn push(report: &mut Report) -> Result {
     let mut bench = Workbench::filled(report)?;
+    let objects = bench.words.len();
     let pinned = bench.pool.platform().pin();
     let mut run = [0; RUN];
     let (mut sum, mut pushed) = (0, 0);
-    while pushed < OBJECTS {
+    while pushed < objects {
         let count = bench.words.copy_to(pushed, &mut run);
         let handles = || black_box(&run[..count]).iter().filter_map(|&word| Handle::from_raw(word));
         let empty = bench.count(|| handles().for_each(|handle| drop(black_box(handle)))).0;
@@ -79,47 +82,53 @@ pub(super) fn push(report: &mut Report) -> Result {
             bench.pool.flush();
         }
     }
-    per(report, "push", sum, OBJECTS)
+    per(report, "push", sum, objects)
 }
 
 pub(super) fn push_many(report: &mut Report) -> Result {
     let mut bench = Workbench::filled(report)?;
-    let (pushes, _) = bench.push_and_drain(OBJECTS)?;
-    per(report, "push-many", pushes, OBJECTS)
+    let objects = bench.words.len();
+    let (pushes, _) = bench.push_and_drain(objects)?;
+    per(report, "push-many", pushes, objects)
 }
 
 pub(super) fn push_drain(report: &mut Report) -> Result {
     let mut bench = Workbench::filled(report)?;
-    let (pushes, drains) = bench.push_and_drain(OBJECTS)?;
-    per(report, "push-drain", pushes + drains, OBJECTS)
+    let objects = bench.words.len();
+    let (pushes, drains) = bench.push_and_drain(objects)?;
+    per(report, "push-drain", pushes + drains, objects)
 }
 
 pub(super) fn push_drain_random(report: &mut Report) -> Result {
     let mut bench = Workbench::filled(report)?;
+    let objects = bench.words.len();
     bench.shuffle();
-    let (pushes, drains) = bench.push_and_drain(HALF)?;
-    per(report, "push-drain-random", pushes + drains, HALF)
+    let (pushes, drains) = bench.push_and_drain(objects / 2)?;
+    per(report, "push-drain-random", pushes + drains, objects / 2)
 }
 
 pub(super) fn free(report: &mut Report) -> Result {
     let mut bench = Workbench::filled(report)?;
-    let sum = bench.each(OBJECTS, Pool::free)?;
-    per(report, "free", sum, OBJECTS)
+    let objects = bench.words.len();
+    let sum = bench.each(objects, Pool::free)?;
+    per(report, "free", sum, objects)
 }
 
 pub(super) fn free_random(report: &mut Report) -> Result {
     let mut bench = Workbench::filled(report)?;
+    let objects = bench.words.len();
     bench.shuffle();
-    let sum = bench.each(HALF, Pool::free)?;
-    per(report, "free-random", sum, HALF)
+    let sum = bench.each(objects / 2, Pool::free)?;
+    per(report, "free-random", sum, objects / 2)
 }
 
 pub(super) fn pair(report: &mut Report) -> Result {
     let mut bench = Workbench::filled(report)?;
+    let objects = bench.words.len();
     let mut random = bench.random();
     let mut sum = 0;
-    for _ in 0..OBJECTS {
-        let victim = usize::try_from(random.below(OBJECTS as u64)).unwrap_or(0);
+    for _ in 0..objects {
+        let victim = usize::try_from(random.below(objects as u64)).unwrap_or(0);
         let size = bench.sizes.next().unwrap_or(1);
         let handle = bench.handle(victim)?;
         let (count, made) = bench.count(|| {
@@ -129,13 +138,14 @@ pub(super) fn pair(report: &mut Report) -> Result {
         bench.words.set(victim, made?.into_raw());
         sum += count;
     }
-    per(report, "pair", sum, OBJECTS)
+    per(report, "pair", sum, objects)
 }
 
 pub(super) fn compact(report: &mut Report) -> Result {
     let mut bench = Workbench::filled(report)?;
+    let objects = bench.words.len();
     bench.shuffle();
-    bench.each(HALF, Pool::free)?;
+    bench.each(objects / 2, Pool::free)?;
     let (mut sum, mut pages, mut complete) = (0, 0, false);
     while !complete {
         let (count, step) = bench.count(|| bench.pool.compact(10_000));
@@ -146,13 +156,14 @@ pub(super) fn compact(report: &mut Report) -> Result {
     if pages == 0 {
         return Err(BenchError::Broken("compaction gave nothing back"));
     }
-    per(report, "compact", sum, OBJECTS - HALF)
+    per(report, "compact", sum, objects - objects / 2)
 }
 
 pub(super) fn locks(report: &mut Report) -> Result {
-    let mut bench = Workbench::new(report, OBJECTS)?;
+    let mut bench = Workbench::new(report, report.pages(OBJECTS))?;
     bench.fill()?;
-    bench.push_and_drain(OBJECTS)?;
+    let objects = bench.words.len();
+    bench.push_and_drain(objects)?;
     let stats = bench.pool.stats();
     let drained = stats.drained + stats.helped;
     report.figure(

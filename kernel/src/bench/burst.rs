@@ -1,16 +1,17 @@
-//! A burst: every core frees 200,000 objects at the same time through the kernel's own pool, rings and drain tasks.
+//! A burst: several cores free 200,000 objects each at the same time through the kernel's own pool, rings and drain tasks.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use zsmalloc::Platform;
 
 use super::report::Hundredths;
 use super::words::Words;
-use super::{BenchError, Report};
+use super::{BenchError, Report, go_on};
 use crate::pool::pool;
 use crate::{clock, cores, drain, task};
 
-const OBJECTS: usize = 200_000;
+/// Objects of each core, unless another number is asked for.
+const OWN_OBJECTS: usize = 200_000;
 const SIZE: usize = 64;
 const RUN: usize = 64;
 
@@ -18,9 +19,21 @@ const RUN: usize = 64;
 static READY: AtomicU32 = AtomicU32::new(0);
 static DONE: AtomicU32 = AtomicU32::new(0);
 static FAILED: AtomicU32 = AtomicU32::new(0);
+/// Objects of each core.
+static OBJECTS: AtomicUsize = AtomicUsize::new(0);
 
 pub(super) fn burst(report: &mut Report) -> Result<(), BenchError<'static>> {
-    let cores = report.options.cores.min(cores::online());
+    // Relaxed: a producer sees it as it sees that it was spawned.
+    OBJECTS.store(report.pages(OWN_OBJECTS), Ordering::Relaxed);
+    for cores in report.cores(&[cores::online()]).iter() {
+        go_on()?;
+        of(report, cores)?;
+    }
+    Ok(())
+}
+
+/// From so many cores.
+fn of(report: &Report, cores: usize) -> Result<(), BenchError<'static>> {
     if !drain::wait_until_quiet(10_000_000) {
         return Err(BenchError::Broken("the drain is not quiet"));
     }
@@ -45,7 +58,7 @@ pub(super) fn burst(report: &mut Report) -> Result<(), BenchError<'static>> {
     if !back {
         return Err(BenchError::Broken("not all memory came back"));
     }
-    let handles = (OBJECTS * cores) as u64;
+    let handles = (OBJECTS.load(Ordering::Relaxed) * cores) as u64;
     let taken = (after.enqueued - before.enqueued) + (after.synchronous - before.synchronous);
     if taken != handles || after.refused != before.refused {
         return Err(BenchError::Broken("the books do not balance"));
@@ -76,8 +89,8 @@ fn wait_for(counter: &AtomicU32, cores: usize) {
 }
 
 fn objects() -> Option<Words> {
-    let mut words = Words::new(OBJECTS)?;
-    for index in 0..OBJECTS {
+    let mut words = Words::new(OBJECTS.load(Ordering::Relaxed))?;
+    for index in 0..words.len() {
         let Ok(handle) = pool().malloc(SIZE) else {
             for made in 0..index {
                 // Freed at once: there is no memory to spare.
@@ -105,7 +118,7 @@ extern "C" fn producer(cores: u64) -> ! {
     if let Some(mut words) = words {
         let mut run = [0; RUN];
         let mut at = 0;
-        while at < OBJECTS {
+        while at < words.len() {
             let count = words.copy_to(at, &mut run);
             let pinned = pool().platform().pin();
             pool().free_deferred_words(&pinned, &run[..count]);

@@ -9,6 +9,7 @@ use crate::pool::Kernel;
 
 type Result = core::result::Result<(), BenchError<'static>>;
 
+/// Objects of the large ones, unless another number is asked for.
 const LARGE: usize = 100_000;
 
 /// Whether to go on, asked at some of the objects.
@@ -38,10 +39,11 @@ pub(super) fn eight_thousand(report: &mut Report) -> Result {
 }
 
 pub(super) fn large(report: &mut Report) -> Result {
-    let mut bench = Workbench::new(report, LARGE)?;
+    let mut bench = Workbench::new(report, report.pages(LARGE))?;
+    let objects = bench.words.len();
     // Sizes are kept beside the handles: bits 47 and up are free.
     let mut stored = 0;
-    for index in 0..LARGE {
+    for index in 0..objects {
         look(index)?;
         let size = bench.sizes.next().unwrap_or(1);
         let word = bench.pool.malloc(size)?.into_raw();
@@ -50,9 +52,9 @@ pub(super) fn large(report: &mut Report) -> Result {
     }
     say(report, "density-full", &bench.pool, stored);
     let metadata = bench.pool.stats().metadata_pages * PAGE_SIZE as u64;
-    report.figure("metadata", Hundredths::ratio(metadata, LARGE as u64), "bytes/object", LARGE as u64);
+    report.figure("metadata", Hundredths::ratio(metadata, objects as u64), "bytes/object", objects as u64);
     bench.shuffle();
-    for index in 0..LARGE / 2 {
+    for index in 0..objects / 2 {
         look(index)?;
         let word = bench.words.get(index);
         stored -= word >> 48;
@@ -67,15 +69,16 @@ pub(super) fn large(report: &mut Report) -> Result {
 }
 
 pub(super) fn churned(report: &mut Report) -> Result {
-    let mut bench = Workbench::new(report, LARGE)?;
+    let mut bench = Workbench::new(report, report.pages(LARGE))?;
+    let objects = bench.words.len();
     let mut sizes = zsmalloc::bench::Sizes::new(report.options.seed + 7);
     let mut random = bench.random();
     let mut stored = 0;
-    for index in 0..2 * LARGE {
+    for index in 0..2 * objects {
         look(index)?;
         let place =
-            if index < LARGE { index } else { usize::try_from(random.below(LARGE as u64)).unwrap_or(0) };
-        if index >= LARGE {
+            if index < objects { index } else { usize::try_from(random.below(objects as u64)).unwrap_or(0) };
+        if index >= objects {
             let word = bench.words.get(place);
             stored -= word >> 48;
             bench.words.set(place, word & ((1 << 48) - 1));

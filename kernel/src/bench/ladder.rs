@@ -4,7 +4,7 @@
 //! like, under emulation only the counts mean something. The task that asks drains all rings while the producers run, and times an allocation now and then;
 //! where producers are fewer than cores it has a core to itself, with all cores it shares one with a producer. Two rungs are shown once more with compaction running.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use bale_core::histogram::Histogram;
 use spin::RwLock;
@@ -21,7 +21,10 @@ use crate::{clock, cores, task};
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 
-const OBJECTS: usize = 8_000;
+/// Objects of each core, unless another number is asked for.
+const OWN_OBJECTS: usize = 8_000;
+/// Cores that free at once, as far as there are so many, unless others are asked for.
+const OWN_CORES: [usize; 5] = [1, 2, 4, 8, 12];
 const RUN: usize = 64;
 /// A ring that one core's objects do not fit, so that what happens when it is full is seen.
 const RING: usize = 2048;
@@ -57,6 +60,8 @@ static READY: AtomicU32 = AtomicU32::new(0);
 static DONE: AtomicU32 = AtomicU32::new(0);
 static FAILED: AtomicU32 = AtomicU32::new(0);
 static SEED: AtomicU64 = AtomicU64::new(0);
+/// Objects of each core.
+static OBJECTS: AtomicUsize = AtomicUsize::new(0);
 /// Ticks that producers were at it, in all.
 static PRODUCED: AtomicU64 = AtomicU64::new(0);
 static LATENCY: Lock<Histogram> = Lock::new(Histogram::new());
@@ -73,9 +78,9 @@ pub(super) fn ladder(report: &mut Report) -> Result<()> {
         if counts && !step.compaction {
             counted(report, step)?;
         }
-        let most = report.options.cores.min(cores::online());
-        if !counts || most > 1 {
-            for cores in [1, 2, 4, 8, 12].into_iter().filter(|&cores| cores <= most) {
+        let chosen = report.cores(&OWN_CORES);
+        if !counts || chosen.iter().any(|cores| cores > 1) {
+            for cores in chosen.iter() {
                 go_on()?;
                 timed(report, step, cores)?;
             }
@@ -93,7 +98,7 @@ fn counted(report: &Report, step: &Step) -> Result<()> {
     let core = zsmalloc::PinnedCore::core(&pinned);
     let (mut producer, mut drain, mut at) = (0, 0, 0);
     let mut run = [0; RUN];
-    while at < OBJECTS {
+    while at < bench.words.len() {
         let count = bench.words.copy_to(at, &mut run);
         let handles = || run[..count].iter().filter_map(|&word| Handle::from_raw(word));
         producer += bench.count(|| handles().for_each(|handle| bench.pool.free_deferred(&pinned, handle))).0;
@@ -108,7 +113,7 @@ fn counted(report: &Report, step: &Step) -> Result<()> {
     }
     drain += bench.count(|| bench.pool.flush()).0;
     let stats = bench.pool.stats();
-    let objects = OBJECTS as u64;
+    let objects = bench.words.len() as u64;
     report.row(
         step.name,
         1,
@@ -140,6 +145,7 @@ fn contend(report: &Report, step: &Step, cores: usize) -> Result<()> {
     }
     PRODUCED.store(0, Ordering::Relaxed);
     SEED.store(report.options.seed, Ordering::Relaxed);
+    OBJECTS.store(report.pages(OWN_OBJECTS), Ordering::Relaxed);
     *LATENCY.lock() = Histogram::new();
     let guard = POOL.read();
     let Some(pool) = guard.as_ref() else { return Err(BenchError::Broken("the pool is gone")) };
@@ -153,10 +159,14 @@ fn contend(report: &Report, step: &Step, cores: usize) -> Result<()> {
         pause();
     }
     let start = clock::now();
+    // Whatever becomes of it, producers hold the pool until they have ended.
+    let mut timed = Ok(());
     loop {
         let done = DONE.load(Ordering::Acquire) as usize == cores;
         let left: usize = (0..cores::online()).map(|core| pool.drain(core, 512).remaining).sum();
-        time_malloc(pool)?;
+        if timed.is_ok() {
+            timed = time_malloc(pool);
+        }
         if step.compaction {
             pool.compact(COMPACTION);
         }
@@ -170,11 +180,12 @@ fn contend(report: &Report, step: &Step, cores: usize) -> Result<()> {
     if FAILED.load(Ordering::Acquire) != 0 {
         return Err(BenchError::OutOfMemory);
     }
+    timed?;
     let stats = pool.stats();
     if stats.objects != 0 || stats.pages != 0 {
         return Err(BenchError::Broken("not all memory came back"));
     }
-    let objects = (OBJECTS * cores) as u64;
+    let objects = (report.pages(OWN_OBJECTS) * cores) as u64;
     let ns = |ticks: u64| clock::to_us(ticks * 1000);
     let latency = LATENCY.lock().percentile(999).unwrap_or(0);
     report.row(
@@ -208,8 +219,8 @@ fn time_malloc(pool: &Pool<Kernel>) -> Result<()> {
 }
 
 fn objects(pool: &Pool<Kernel>, seed: u64) -> Option<Words> {
-    let mut words = Words::new(OBJECTS)?;
-    for (index, size) in (0..OBJECTS).zip(Sizes::new(seed)) {
+    let mut words = Words::new(OBJECTS.load(Ordering::Relaxed))?;
+    for (index, size) in (0..words.len()).zip(Sizes::new(seed)) {
         // What was made before goes with the pool.
         words.set(index, pool.malloc(size).ok()?.into_raw());
     }
@@ -243,7 +254,7 @@ fn produce(pool: &Pool<Kernel>, cores: u64) {
     let start = clock::now();
     let mut run = [0; RUN];
     let mut at = 0;
-    while at < OBJECTS {
+    while at < words.len() {
         let count = words.copy_to(at, &mut run);
         let pinned = pool.platform().pin();
         for handle in run[..count].iter().filter_map(|&word| Handle::from_raw(word)) {

@@ -7,19 +7,9 @@ use aarch64_cpu::registers::{CNTFRQ_EL0, MIDR_EL1, Readable};
 use bale_core::histogram::Histogram;
 use heapless::String;
 
+use super::options::{CoreCounts, Mix, Options};
 use crate::console::Turn;
 use crate::{cores, print, println};
-
-/// How to run, and what to print.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// Cores that take part where several do.
-    pub cores: usize,
-    /// Seed of sizes and orders.
-    pub seed: u64,
-    /// JSON lines instead of text.
-    pub json: bool,
-}
 
 /// Where figures go.
 pub(super) struct Report {
@@ -51,6 +41,17 @@ impl Report {
         Self { options, suite: "", table: Cell::new("") }
     }
 
+    /// How many objects or pages: what was asked for, or the benchmark's own number.
+    pub(super) fn pages(&self, own: usize) -> usize {
+        self.options.pages.unwrap_or(own)
+    }
+
+    /// How many cores, one after the other: what was asked for, or those of `own` that are there.
+    pub(super) fn cores(&self, own: &[usize]) -> CoreCounts {
+        let there = || own.iter().copied().filter(|count| *count <= cores::online()).collect();
+        self.options.cores.unwrap_or_else(there)
+    }
+
     /// What machine this is.
     pub(super) fn header(&self) {
         let counts = super::workbench::overhead().is_some();
@@ -62,17 +63,28 @@ impl Report {
         if self.options.json {
             println!(
                 "{{\"report\":\"bench\",\"board\":\"{board}\",\"cores\":{cores},\"cpu\":\"{cpu:#x}\",\
-                 \"counter\":\"{counter}\",\"clock_hz\":{clock},\"build\":\"{version}\",\"seed\":{seed}}}"
+                 \"counter\":\"{counter}\",\"clock_hz\":{clock},\"build\":\"{version}\",\"seed\":{seed},\
+                 \"pages\":{},\"mix\":\"{}\"}}",
+                Own(self.options.pages, "null"),
+                self.options.mix.name()
             );
         } else {
             println!(
                 "Bale {version} on {board}, {cores} cores, MIDR {cpu:#x}, counter: {counter}, seed {seed}"
             );
+            if self.options.pages.is_some() || self.options.mix != Mix::Bundle {
+                println!("pages: {}, mix {}", Own(self.options.pages, "own"), self.options.mix.name());
+            }
         }
     }
 
     pub(super) fn begin(&mut self, suite: &'static str) {
         self.suite = suite;
+    }
+
+    /// A figure that these pages do not have.
+    pub(super) fn left_out(&self, name: &str, why: &str) {
+        println!("  {name} is left out: {why}");
     }
 
     /// One figure, over `n` operations or objects.
@@ -137,6 +149,18 @@ impl Report {
                 print!(" {:>1$}", value_text(*value), Heading(column).width());
             }
             println!();
+        }
+    }
+}
+
+/// A number, or a word for none.
+struct Own(Option<usize>, &'static str);
+
+impl core::fmt::Display for Own {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            Some(number) => write!(f, "{number}"),
+            None => f.write_str(self.1),
         }
     }
 }

@@ -77,7 +77,8 @@ pub(super) fn guest(report: &mut Report) -> Result<()> {
         return Err(BenchError::Broken("the drain is not quiet"));
     }
     let batch = measure::BATCH as usize;
-    let (store, whole) = store::write_alone(|pages| pages.min(measure::SLOTS as usize) / batch * batch)?;
+    let (store, whole) =
+        store::write_alone(report, |pages| pages.min(measure::SLOTS as usize) / batch * batch)?;
     report.figure("store-write", Hundredths(store), "instructions/op", whole as u64);
     let beside = figure(measure::DISK_WRITE).saturating_sub(store);
     report.figure("disk-write", Hundredths(beside), unit, whole as u64);

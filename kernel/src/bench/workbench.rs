@@ -9,7 +9,7 @@ use super::words::Words;
 use super::{BenchError, Report};
 use crate::pool::Kernel;
 
-/// Objects that most figures are taken over.
+/// Objects that most figures are taken over, unless another number is asked for.
 pub(super) const OBJECTS: usize = 8_000;
 /// Handles that a ring of a workbench holds.
 const RING: usize = 4096;
@@ -64,7 +64,7 @@ impl Workbench {
     /// With instructions counted.
     pub(super) fn counting(report: &Report) -> Result<Self> {
         overhead().ok_or(BenchError::NoCounter)?;
-        Self::new(report, OBJECTS)
+        Self::new(report, report.pages(OBJECTS))
     }
 
     /// With instructions counted, and an object for each word.
@@ -103,7 +103,9 @@ impl Workbench {
         count(self.overhead, f)
     }
 
-    /// Sums the instructions of `f` over the handles of the first `count` words, which are used up.
+    /// Sums the instructions of `f` over the handles of the first `count` words, which are used up. Not inlined, so
+    /// that the code around `f`, and with it the count, does not depend on the caller.
+    #[inline(never)]
     pub(super) fn each(
         &mut self,
         count: usize,

@@ -1,10 +1,10 @@
-//! `selftest`, `bench`, `crash`, `reboot`, `poweroff`.
+//! `selftest`, `core`, `page`, `crash`, `reboot`, `poweroff`.
 
 use super::{Arguments, Outcome, fail};
-use bale_core::shell::{MAX_WORDS, number};
+use bale_core::shell::number;
 
 use crate::console::pager;
-use crate::{bench, cores, hotplug, last_words, power, println, selftest, task};
+use crate::{cores, hotplug, last_words, power, println, selftest, task};
 
 pub(super) fn selftest(arguments: &Arguments<'_>) -> Outcome {
     if arguments.words() == ["--list"] {
@@ -21,38 +21,6 @@ pub(super) fn selftest(arguments: &Arguments<'_>) -> Outcome {
         Ok(false) => fail(format_args!("not every test passed")),
         Err(unknown) => fail(format_args!("there is no test {unknown}; `selftest --list` names them")),
     }
-}
-
-pub(super) fn bench(arguments: &Arguments<'_>) -> Outcome {
-    let mut names: heapless::Vec<&str, MAX_WORDS> = heapless::Vec::new();
-    let mut words = arguments.words().iter().copied();
-    let mut json = false;
-    match words.next() {
-        Some("list") => {
-            bench::list();
-            return Ok(());
-        }
-        Some("run") => {}
-        _ => words = arguments.words().iter().copied(),
-    }
-    while let Some(word) = words.next() {
-        match word {
-            "--json" => json = true,
-            // Their numbers are read below.
-            "--cores" | "--seed" => drop(words.next()),
-            _ if word.starts_with("--") => {
-                return fail(format_args!("bench: {word} is not known here; `help bench` tells"));
-            }
-            // There are no more words than a command has.
-            name => drop(names.push(name)),
-        }
-    }
-    let cores = usize::try_from(arguments.option("--cores", cores::online() as u64)?).unwrap_or(usize::MAX);
-    if !(1..=cores::online()).contains(&cores) {
-        return fail(format_args!("bench: --cores is 1 to {}", cores::online()));
-    }
-    let options = bench::Options { cores, seed: arguments.option("--seed", 1)?, json };
-    bench::run(&names, options).or_else(|error| fail(format_args!("bench: {error}")))
 }
 
 #[expect(clippy::panic_in_result_fn, reason = "it is what the command is for")]

@@ -32,7 +32,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     fn command(&self, suite: &str) -> String {
-        format!("bench run {suite} --json --cores {} --seed {}", self.cores, self.seed)
+        format!("bench run {suite} --json --seed {}", self.seed)
     }
 }
 

@@ -1,13 +1,13 @@
 //! The kernel's shell at a terminal: what is typed, pasted, stopped and paged; its tables and its JSON.
 
-use std::time::Duration;
+mod measuring;
+mod typed;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::Value;
 
 use super::Bench;
 use super::report::{Case, Outcome};
-use super::terminal::Terminal;
 
 /// Columns of a terminal.
 const WIDTH: usize = 80;
@@ -21,11 +21,12 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("figures_as_json", figures_as_json),
         case("text_fits_80_columns", text_fits),
         case("bad_arguments_get_a_line", bad_arguments),
-        case("ctrl_c_stops_a_benchmark", ctrl_c_stops),
-        case("a_paste_of_10_kb", paste),
-        case("long_text_stops_behind_a_screen", paged),
-        case("watch_draws_until_a_key", watch),
-        case("last_words_outlive_a_warm_reboot", last_words),
+        case("bench_takes_pages_mix_and_cores", measuring::options),
+        case("ctrl_c_stops_a_benchmark", measuring::ctrl_c_stops),
+        case("a_paste_of_10_kb", typed::paste),
+        case("long_text_stops_behind_a_screen", typed::paged),
+        case("watch_draws_until_a_key", typed::watch),
+        case("last_words_outlive_a_warm_reboot", typed::last_words),
     ]
 }
 
@@ -173,6 +174,19 @@ fn bad_arguments(bench: &Bench<'_>) -> Result<()> {
         "bench run malloc --cores 99",
         "bench run malloc --seed x",
         "bench run --nonsense",
+        "bench list x",
+        "bench run malloc --pages",
+        "bench run malloc --pages x",
+        "bench run malloc --pages 63",
+        "bench run malloc --pages 1000000",
+        "bench run density-2000 --pages 1000",
+        "bench run rtos --pages 1000",
+        "bench run page --mix nonsense",
+        "bench run malloc --mix zeros",
+        "bench run malloc --cores 2",
+        "bench run ladder --cores 1,,2",
+        "bench run ladder --cores 1,5",
+        "bench run ladder --cores 4 --pages 262144",
         "crash",
         "crash x",
         "reboot x",
@@ -185,129 +199,5 @@ fn bad_arguments(bench: &Bench<'_>) -> Result<()> {
     let lines = run(bench, &bad.join("\n"))?;
     let errors = lines.iter().filter(|line| line.starts_with("error: ")).count();
     ensure!(errors == bad.len(), "{errors} errors for {} commands:\n{}", bad.len(), lines.join("\n"));
-    Ok(())
-}
-
-/// In the midst of a benchmark: it stops, gives back what it had, and the shell goes on.
-fn ctrl_c_stops(bench: &Bench<'_>) -> Result<()> {
-    let mut terminal = Terminal::start(bench, 0)?;
-    let before = terminal.line("mem --json")?;
-    for command in ["bench run ladder --cores 2", "bench run jitter", "selftest", "vm run --mode 5"] {
-        terminal.send(command.as_bytes())?;
-        terminal.send(b"\r")?;
-        terminal.wait("\n")?;
-        // What each says once it is at it; the machine that never ends says nothing.
-        match command.split(' ').next() {
-            Some("bench") => drop(terminal.wait("Bale 0.")?),
-            Some("selftest") => drop(terminal.wait("... ok")?),
-            _ => std::thread::sleep(Duration::from_millis(300)),
-        }
-        terminal.send(b"\x03")?;
-        let said = terminal.prompt()?;
-        ensure!(
-            said.contains("stopped") || said.contains("interrupted"),
-            "{command} was not stopped:\n{said}"
-        );
-    }
-    terminal.line("vm kill 0")?;
-    let pool = terminal.line("drain flush; pool --json")?;
-    ensure!(pool.contains("\"objects\":0,"), "{pool}");
-    let after = terminal.line("mem --json")?;
-    let free = |text: &str| -> Option<u64> {
-        text.split_once("\"free_frames\":")?.1.split(',').next()?.parse().ok()
-    };
-    // Tables of the pool's metadata may stay.
-    let lost = free(&before).zip(free(&after)).map(|(before, after)| before.saturating_sub(after));
-    ensure!(lost.is_some_and(|lost| lost < 64), "{lost:?} frames are missing:\n{before}\n{after}");
-    Ok(())
-}
-
-/// 10 kB at once, as a line that is too long and as many lines: clear errors, and what is typed next works.
-fn paste(bench: &Bench<'_>) -> Result<()> {
-    let mut terminal = Terminal::start(bench, 0)?;
-    // At the pace of a fast serial line: QEMU's has none, and a FIFO of 32 bytes would overflow as no line makes it.
-    let send = |terminal: &mut Terminal, bytes: &[u8]| {
-        bytes.chunks(16).try_for_each(|piece| {
-            std::thread::sleep(Duration::from_micros(1_000));
-            terminal.send(piece)
-        })
-    };
-    send(&mut terminal, &vec![b'x'; 10_000])?;
-    send(&mut terminal, b"\r")?;
-    let said = terminal.prompt()?;
-    ensure!(
-        said.contains("longer than") && said.contains("nothing was run"),
-        "{}",
-        &said[said.len().saturating_sub(300)..]
-    );
-    let noise: Vec<u8> = (0..10_000u32)
-        .map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[2])
-        .filter(|byte| *byte != 0x1d)
-        .collect();
-    send(&mut terminal, &noise)?;
-    // Whatever the noise left behind in the line, or in the middle of a key.
-    send(&mut terminal, b"\x1b[A\x03")?;
-    send(&mut terminal, b"\rpool --json\r")?;
-    let said = terminal.wait("\"objects\":")?;
-    ensure!(!said.contains("panic"), "{said}");
-    Ok(())
-}
-
-fn paged(bench: &Bench<'_>) -> Result<()> {
-    let mut terminal = Terminal::start(bench, 10)?;
-    terminal.send(b"help\r")?;
-    terminal.wait("\n")?;
-    let first = terminal.wait("--more--")?;
-    ensure!(first.matches('\n').count() == 9, "{first}");
-    terminal.send(b"\r")?;
-    let second = terminal.wait("--more--")?;
-    ensure!(second.matches('\n').count() == 1, "{second}");
-    terminal.send(b" ")?;
-    let third = terminal.wait("--more--")?;
-    ensure!(third.matches('\n').count() == 9, "{third}");
-    terminal.send(b"q")?;
-    let rest = terminal.prompt()?;
-    ensure!(!rest.contains('\n'), "{rest}");
-    let all = terminal.line("page off; help")?;
-    ensure!(all.contains("poweroff") && !all.contains("--more--"), "{all}");
-    Ok(())
-}
-
-fn watch(bench: &Bench<'_>) -> Result<()> {
-    let mut terminal = Terminal::start(bench, 10)?;
-    terminal.send(b"watch -n 1 drain\r")?;
-    terminal.wait("\x1b[2J")?;
-    for _ in 0..2 {
-        terminal.wait("\x1b[H")?;
-        let picture = terminal.wait("\x1b[J")?;
-        ensure!(picture.contains("enqueued") && picture.contains("\x1b[K\r\n"), "{picture:?}");
-    }
-    terminal.send(b" ")?;
-    terminal.prompt()?;
-    let once = terminal.line("watch --count 1 pool")?;
-    ensure!(once.contains("objects"), "{once}");
-    Ok(())
-}
-
-/// A crash's report, and why the machine was started anew, are there at the next boot, and only there.
-fn last_words(bench: &Bench<'_>) -> Result<()> {
-    let mut terminal = Terminal::with(bench, |config| {
-        config.arguments = "noguest crash=reboot".into();
-        config.reboots = true;
-    })?;
-    let none = terminal.line("log last")?;
-    ensure!(none.contains("left nothing"), "{none}");
-    terminal.send(b"crash panic\r")?;
-    terminal.wait("its last words: `log last` shows them.")?;
-    terminal.prompt()?;
-    let crash = terminal.line("log last")?;
-    // The log that nobody had taken, what went to the wire, and where it was.
-    let wanted = ["defmt:", "panic on core 0", "asked for by the shell", "#0 +0x", "bale: stopped: a panic"];
-    ensure!(wanted.iter().all(|text| crash.contains(text)), "{crash}");
-    terminal.send(b"reboot\r")?;
-    terminal.wait("its last words")?;
-    terminal.prompt()?;
-    let part = terminal.line("log last")?;
-    ensure!(part.contains("started anew from the shell after") && !part.contains("panic"), "{part}");
     Ok(())
 }

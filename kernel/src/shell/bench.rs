@@ -1,0 +1,78 @@
+//! `bench`: its options, checked before anything runs.
+
+use core::fmt::Write as _;
+
+use bale_core::shell::{MAX_WORDS, number};
+
+use super::{Arguments, Failure, Outcome, fail};
+use crate::bench::{self, CoreCounts, Mix, Options, PAGES};
+use crate::cores;
+
+pub(super) fn bench(arguments: &Arguments<'_>) -> Outcome {
+    let mut names: heapless::Vec<&str, MAX_WORDS> = heapless::Vec::new();
+    let mut words = arguments.words().iter().copied();
+    match words.next() {
+        Some("list") => {
+            if let Some(other) = words.next() {
+                return fail(format_args!("bench: list takes nothing, but got {other}"));
+            }
+            bench::list();
+            return Ok(());
+        }
+        Some("run") => {}
+        _ => words = arguments.words().iter().copied(),
+    }
+    let mut options = Options { pages: None, mix: Mix::Bundle, cores: None, seed: 1, json: false };
+    while let Some(word) = words.next() {
+        let mut value =
+            || words.next().map_or_else(|| fail(format_args!("bench: {word} needs a value behind it")), Ok);
+        match word {
+            "--json" => options.json = true,
+            "--pages" => options.pages = Some(pages(value()?)?),
+            "--mix" => options.mix = mix(value()?)?,
+            "--cores" => options.cores = Some(core_counts(value()?)?),
+            "--seed" => options.seed = value_of("--seed", value()?)?,
+            _ if word.starts_with("--") => {
+                return fail(format_args!("bench: {word} is not known here; `help bench` tells"));
+            }
+            // There are no more words than a command has.
+            name => drop(names.push(name)),
+        }
+    }
+    bench::run(&names, options).or_else(|error| fail(format_args!("bench: {error}")))
+}
+
+fn value_of(option: &str, word: &str) -> Result<u64, Failure> {
+    number(word).or_else(|error| fail(format_args!("bench: {option} {word}: {error}")))
+}
+
+fn pages(word: &str) -> Result<usize, Failure> {
+    let pages = value_of("--pages", word)?;
+    match usize::try_from(pages) {
+        Ok(count) if PAGES.contains(&pages) => Ok(count),
+        _ => fail(format_args!("bench: --pages is {} to {}", PAGES.start(), PAGES.end())),
+    }
+}
+
+fn mix(word: &str) -> Result<Mix, Failure> {
+    Mix::named(word).map_or_else(
+        || {
+            let mut names: heapless::String<64> = heapless::String::new();
+            for (place, (name, _)) in Mix::ALL.iter().enumerate() {
+                // There is room for the few that there are.
+                let _ = write!(names, "{}{name}", if place == 0 { "" } else { ", " });
+            }
+            fail(format_args!("bench: there is no mix {word}; there are {names}"))
+        },
+        Ok,
+    )
+}
+
+/// Numbers of cores between commas.
+fn core_counts(list: &str) -> Result<CoreCounts, Failure> {
+    let one = |word| match usize::try_from(value_of("--cores", word)?) {
+        Ok(count) if (1..=cores::online()).contains(&count) => Ok(count),
+        _ => fail(format_args!("bench: --cores is 1 to {}, or several of these as 1,2", cores::online())),
+    };
+    list.split(',').map(one).collect()
+}

@@ -1,0 +1,85 @@
+//! `bench` at the shell: its options, its progress, and how it is stopped.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::run;
+use crate::bench::collect::COUNTED;
+use crate::test::Bench;
+use crate::test::terminal::Terminal;
+
+/// How many objects, which pages and how many cores: figures say so, in a run that counts and in one with several cores.
+pub(super) fn options(bench: &Bench<'_>) -> Result<()> {
+    let lines = run(bench, "bench run burst ladder --pages 2000 --cores 3,1 --json")?;
+    let found: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    ensure!(found.first().is_some_and(|header| header["pages"] == 2000), "no such header: {lines:?}");
+    let drained = |cores: u64| {
+        let name = format!("burst-{cores}-drained");
+        found.iter().find(|row| row["name"] == name.as_str()).and_then(|row| row["n"].as_u64())
+    };
+    ensure!(drained(1) == Some(2000) && drained(3) == Some(6000) && drained(4).is_none(), "{found:?}");
+    let rungs: Vec<_> =
+        found.iter().filter(|row| row["suite"] == "ladder").filter_map(|row| row["cores"].as_u64()).collect();
+    ensure!(rungs.starts_with(&[1, 3, 1, 3]) && !rungs.contains(&2), "{rungs:?}");
+
+    let mut config = bench.config();
+    config.cores = 1;
+    config.extra.extend(COUNTED.map(str::to_owned));
+    let mixes = ["bundle", "zeros", "random", "half"];
+    let command = |mix| format!("bench run page --pages 300 --seed 7 --json --mix {mix}");
+    let script: Vec<_> = mixes.into_iter().map(command).collect();
+    let script = format!("{}\nbench run allocator --pages 1000 --json", script.join("\n"));
+    let (lines, _) = bench.script(&config, &script).map_err(|why| anyhow::anyhow!(why))?;
+    let found: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let runs: Vec<&[Value]> = found.split(|row| row["report"] == "bench").skip(1).collect();
+    ensure!(runs.len() == mixes.len() + 1, "{} runs:\n{}", runs.len(), lines.join("\n"));
+    let of = |place: usize, name: &str| runs[place].iter().find(|row| row["name"] == name);
+    for (place, mix) in mixes.iter().enumerate() {
+        let write = of(place, "write").with_context(|| format!("{mix}: no write in {lines:?}"))?;
+        ensure!(write["n"] == 300, "{mix}: {write}");
+    }
+    let ratio = |place: usize| of(place, "ratio-page").and_then(|row| row["value"].as_f64());
+    ensure!(ratio(1).is_none(), "zeros are no objects: {:?}", ratio(1));
+    ensure!(ratio(2) == Some(1.0), "random pages: {:?}", ratio(2));
+    ensure!(ratio(3).is_some_and(|ratio| (1.8..2.1).contains(&ratio)), "half of it: {:?}", ratio(3));
+    ensure!(of(4, "malloc").is_some_and(|row| row["n"] == 1000), "{:?}", of(4, "malloc"));
+    ensure!(of(4, "density-2000").is_none(), "density-2000 has a number of its own");
+    ensure!(lines.iter().any(|line| line == "density-2000 is left out: it takes no --pages"), "{lines:?}");
+    Ok(())
+}
+
+/// In the midst of a benchmark: it stops, gives back what it had, and the shell goes on.
+pub(super) fn ctrl_c_stops(bench: &Bench<'_>) -> Result<()> {
+    let mut terminal = Terminal::start(bench, 0)?;
+    let before = terminal.line("mem --json")?;
+    for command in ["bench run ladder --cores 2", "bench run jitter", "selftest", "vm run --mode 5"] {
+        terminal.send(command.as_bytes())?;
+        terminal.send(b"\r")?;
+        terminal.wait("\n")?;
+        // What each says once it is at it; the machine that never ends says nothing.
+        match command.split(' ').next() {
+            Some("bench") => drop(terminal.wait("Bale 0.")?),
+            Some("selftest") => drop(terminal.wait("... ok")?),
+            _ => std::thread::sleep(Duration::from_millis(300)),
+        }
+        terminal.send(b"\x03")?;
+        let said = terminal.prompt()?;
+        ensure!(
+            said.contains("stopped") || said.contains("interrupted"),
+            "{command} was not stopped:\n{said}"
+        );
+    }
+    terminal.line("vm kill 0")?;
+    let pool = terminal.line("drain flush; pool --json")?;
+    ensure!(pool.contains("\"objects\":0,"), "{pool}");
+    let after = terminal.line("mem --json")?;
+    let free = |text: &str| -> Option<u64> {
+        text.split_once("\"free_frames\":")?.1.split(',').next()?.parse().ok()
+    };
+    // Tables of the pool's metadata may stay.
+    let lost = free(&before).zip(free(&after)).map(|(before, after)| before.saturating_sub(after));
+    ensure!(lost.is_some_and(|lost| lost < 64), "{lost:?} frames are missing:\n{before}\n{after}");
+    Ok(())
+}
