@@ -126,13 +126,14 @@ pub fn run<'a>(names: &[&'a str], options: Options) -> Result<(), BenchError<'a>
     let mut report = Report::new(options);
     report.header();
     let counts = workbench::overhead().is_some();
-    for bench in BENCHES.iter().filter(wanted).filter(taken) {
-        if counts || bench.place == Place::Anywhere || named(bench) {
-            go_on()?;
-            report.begin(bench.suite);
-            // Not inlined: a workbench lives on the stack while its benchmark runs, and only one at a time.
-            core::hint::black_box(bench.run)(&mut report)?;
-        }
+    let says = |bench: &&Bench| counts || bench.place == Place::Anywhere || named(bench);
+    let chosen = || BENCHES.iter().filter(wanted).filter(taken).filter(says);
+    let count = chosen().count();
+    for (place, bench) in chosen().enumerate() {
+        go_on()?;
+        report.begin(bench, place + 1, count);
+        // Not inlined: a workbench lives on the stack while its benchmark runs, and only one at a time.
+        core::hint::black_box(bench.run)(&mut report)?;
     }
     for bench in BENCHES.iter().filter(wanted).filter(|bench| !taken(bench)) {
         let option = options.refused_by(bench.takes).unwrap_or_default();

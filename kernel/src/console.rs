@@ -6,6 +6,7 @@
 //! interrupt into a queue that the shell's task reads. On the wire a log frame is NUL, its bytes (never NUL), NUL; text never holds a NUL.
 
 pub mod pager;
+pub mod progress;
 
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
@@ -253,6 +254,7 @@ impl Write for Text {
         if pager::drops() {
             return Ok(());
         }
+        progress::take_away();
         last_words::keep(text);
         let end: &[u8] = if pager::clears() { b"\x1b[K\r\n" } else { b"\r\n" };
         for piece in text.as_bytes().chunks(PIECE) {

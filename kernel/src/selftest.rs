@@ -19,6 +19,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use heapless::String;
 
+use crate::console::progress;
 use crate::println;
 
 /// Why a test failed, in one line.
@@ -148,9 +149,11 @@ pub fn run<'a>(names: &[&'a str]) -> Result<bool, &'a str> {
     let mut failed = 0;
     let mut passed = 0;
     let chosen = || TESTS.iter().filter(|test| names.is_empty() || names.contains(&test.name));
-    for test in chosen() {
+    let count = chosen().count();
+    for (place, test) in chosen().enumerate() {
+        progress::show(format_args!("selftest: {} of {count}: {}", place + 1, test.name));
         if crate::console::interrupted() {
-            println!("stopped: {} tests were not run", chosen().count() - passed - failed);
+            println!("stopped: {} tests were not run", count - passed - failed);
             failed += 1;
             break;
         }

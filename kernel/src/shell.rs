@@ -20,7 +20,7 @@ use bale_core::shell::{Event, LineEditor, commands, number, words};
 use heapless::String;
 
 use self::show::{Show, show};
-use crate::console::{self, Text, pager};
+use crate::console::{self, Text, pager, progress};
 use crate::{boot, cores, last_words, memory, print, println};
 
 const PROMPT: &str = "bale> ";
@@ -229,6 +229,7 @@ pub extern "C" fn task(_argument: u64) -> ! {
     run_at_boot();
     if !script {
         TYPED_AT.store(true, Ordering::Relaxed);
+        progress::attend();
         pager::set_rows(boot::argument("rows").and_then(|rows| rows.parse().ok()).unwrap_or(0));
     }
     if script {

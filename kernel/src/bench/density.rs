@@ -12,9 +12,13 @@ type Result = core::result::Result<(), BenchError<'static>>;
 /// Objects of the large ones, unless another number is asked for.
 const LARGE: usize = 100_000;
 
-/// Whether to go on, asked at some of the objects.
-fn look(index: usize) -> Result {
-    if index.is_multiple_of(4096) { go_on() } else { Ok(()) }
+/// Whether to go on, asked at some of the `all` objects.
+fn look(report: &Report, index: usize, all: usize) -> Result {
+    if index.is_multiple_of(4096) {
+        go_on()?;
+        report.part(index, all);
+    }
+    Ok(())
 }
 
 fn say(report: &Report, name: &str, pool: &Pool<Kernel>, stored: u64) {
@@ -44,7 +48,7 @@ pub(super) fn large(report: &mut Report) -> Result {
     // Sizes are kept beside the handles: bits 47 and up are free.
     let mut stored = 0;
     for index in 0..objects {
-        look(index)?;
+        look(report, index, objects + objects / 2)?;
         let size = bench.sizes.next().unwrap_or(1);
         let word = bench.pool.malloc(size)?.into_raw();
         bench.words.set(index, word | (size as u64) << 48);
@@ -55,7 +59,7 @@ pub(super) fn large(report: &mut Report) -> Result {
     report.figure("metadata", Hundredths::ratio(metadata, objects as u64), "bytes/object", objects as u64);
     bench.shuffle();
     for index in 0..objects / 2 {
-        look(index)?;
+        look(report, objects + index, objects + objects / 2)?;
         let word = bench.words.get(index);
         stored -= word >> 48;
         bench.words.set(index, word & ((1 << 48) - 1));
@@ -75,7 +79,7 @@ pub(super) fn churned(report: &mut Report) -> Result {
     let mut random = bench.random();
     let mut stored = 0;
     for index in 0..2 * objects {
-        look(index)?;
+        look(report, index, 2 * objects)?;
         let place =
             if index < objects { index } else { usize::try_from(random.below(objects as u64)).unwrap_or(0) };
         if index >= objects {

@@ -72,8 +72,9 @@ fn config(rung: Rung) -> Config {
 
 pub(super) fn ladder(report: &mut Report) -> Result<()> {
     let counts = workbench::overhead().is_some();
-    for step in STEPS {
+    for (place, step) in STEPS.iter().enumerate() {
         go_on()?;
+        report.part(place, STEPS.len());
         // One core with interrupts masked has nothing running beside it.
         if counts && !step.compaction {
             counted(report, step)?;

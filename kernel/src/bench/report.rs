@@ -8,13 +8,16 @@ use bale_core::histogram::Histogram;
 use heapless::String;
 
 use super::options::{CoreCounts, Mix, Options};
-use crate::console::Turn;
+use super::table::Bench;
+use crate::console::{Turn, progress};
 use crate::{cores, print, println};
 
 /// Where figures go.
 pub(super) struct Report {
     pub(super) options: Options,
     suite: &'static str,
+    /// The benchmark that runs, its place, and how many there are.
+    running: (&'static str, usize, usize),
     /// Name of the table that was begun last.
     table: Cell<&'static str>,
 }
@@ -38,7 +41,7 @@ impl core::fmt::Display for Hundredths {
 
 impl Report {
     pub(super) fn new(options: Options) -> Self {
-        Self { options, suite: "", table: Cell::new("") }
+        Self { options, suite: "", running: ("", 0, 0), table: Cell::new("") }
     }
 
     /// How many objects or pages: what was asked for, or the benchmark's own number.
@@ -78,8 +81,24 @@ impl Report {
         }
     }
 
-    pub(super) fn begin(&mut self, suite: &'static str) {
-        self.suite = suite;
+    /// A benchmark begins, the `place`th of `count`.
+    pub(super) fn begin(&mut self, bench: &Bench, place: usize, count: usize) {
+        self.suite = bench.suite;
+        self.running = (bench.name, place, count);
+        self.show(format_args!(""));
+    }
+
+    /// The benchmark has come so far.
+    pub(super) fn part(&self, done: usize, all: usize) {
+        self.show(format_args!(", {} %", done * 100 / all.max(1)));
+    }
+
+    /// Tells somebody at a terminal what runs; those who read JSON are none.
+    fn show(&self, part: core::fmt::Arguments<'_>) {
+        let (name, place, count) = self.running;
+        if !self.options.json {
+            progress::show(format_args!("bench: {place} of {count}: {name}{part}"));
+        }
     }
 
     /// A figure that these pages do not have.

@@ -31,6 +31,11 @@ fn mode() -> u32 {
     if mode != PLAIN && TASK.load(Ordering::Relaxed) == task::running_index() as u32 { mode } else { PLAIN }
 }
 
+/// Whether the running task's text comes as it comes.
+pub(super) fn is_plain() -> bool {
+    mode() == PLAIN
+}
+
 fn set(mode: u32) {
     TASK.store(task::running_index() as u32, Ordering::Relaxed);
     MODE.store(mode, Ordering::Relaxed);

@@ -22,6 +22,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("text_fits_80_columns", text_fits),
         case("bad_arguments_get_a_line", bad_arguments),
         case("bench_takes_pages_mix_and_cores", measuring::options),
+        case("progress_is_drawn_for_people_alone", measuring::progress),
         case("ctrl_c_stops_a_benchmark", measuring::ctrl_c_stops),
         case("a_paste_of_10_kb", typed::paste),
         case("long_text_stops_behind_a_screen", typed::paged),

@@ -50,6 +50,31 @@ pub(super) fn options(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// One line with what runs and how far it is, gone before each result; neither JSON nor a script has it.
+pub(super) fn progress(bench: &Bench<'_>) -> Result<()> {
+    let mut terminal = Terminal::start(bench, 0)?;
+    let command = "bench run density --pages 9000";
+    let said = terminal.line("bench run density-2000 density-8000")?;
+    for (place, name) in ["density-2000", "density-8000"].into_iter().enumerate() {
+        let drawn = format!("\rbench: {} of 2: {name}\x1b[K\r\x1b[K  {name} ", place + 1);
+        ensure!(said.contains(&drawn), "{name}: {said:?}");
+    }
+    ensure!(said.matches("\x1b[K").count() == 4, "{said:?}");
+    let said = terminal.line("bench run density --pages 9000")?;
+    ensure!(said.contains("\rbench: 1 of 1: density, 60 %\x1b[K"), "{said:?}");
+    let said = terminal.line("selftest mapping::nothing_at_zero copying::set_and_compare")?;
+    let drawn =
+        "\rselftest: 1 of 2: mapping::nothing_at_zero\x1b[K\r\x1b[Ktest mapping::nothing_at_zero ... ok";
+    ensure!(said.contains(drawn), "{said:?}");
+    let said = terminal.line(&format!("{command} --json"))?;
+    ensure!(said.contains("density-half") && !said.contains('\x1b'), "{said:?}");
+    let lines = run(bench, &format!("{command}; selftest mapping::nothing_at_zero"))?;
+    let drawn =
+        |line: &String| line.contains('\x1b') || line.contains("bench: ") || line.contains("selftest: ");
+    ensure!(!lines.iter().any(drawn), "{lines:?}");
+    Ok(())
+}
+
 /// In the midst of a benchmark: it stops, gives back what it had, and the shell goes on.
 pub(super) fn ctrl_c_stops(bench: &Bench<'_>) -> Result<()> {
     let mut terminal = Terminal::start(bench, 0)?;
