@@ -9,6 +9,7 @@ mod machine;
 mod show;
 mod store;
 mod swap;
+mod terminal;
 mod tools;
 mod trace;
 mod watch;
@@ -113,8 +114,8 @@ macro_rules! commands {
     };
 }
 
-/// Commands whose text comes as it comes: they run for long, or have the terminal to themselves.
-const NEVER_PAGED: [&str; 5] = ["bench", "selftest", "trace", "vm", "watch"];
+/// Commands whose text comes as it comes: they run for long, have the terminal to themselves, or are to be copied.
+const NEVER_PAGED: [&str; 6] = ["bench", "board", "selftest", "trace", "vm", "watch"];
 
 static COMMANDS: &[Command] = commands![
     "help", ["[COMMAND]"], "what there is, or how one command is used" => help;
@@ -131,7 +132,7 @@ static COMMANDS: &[Command] = commands![
     "log", ["[--json]", "stream on|off", "dump", "last"], "the defmt log: frames by core; `last` shows what the boot before left: a crash's report, the end of its log" => machine::log;
     "trace", ["[--json]", "on", "off", "dump"], "what each core did last: interrupts, switches, wake-ups, drain, guests; `cargo bale trace` makes a picture of it" => trace::trace;
     "watch", ["[-n SECONDS] [--count N] COMMAND"], "a command's text, drawn anew every two seconds until a key is pressed" => watch::watch;
-    "page", ["ROWS", "off"], "how many lines the terminal has: longer text stops behind each screen; `off`, as on a serial line at first, lets it run" => tools::page;
+    "page", ["ROWS", "off"], "how many lines the terminal has, if it did not say so itself: longer text stops behind each screen; `off` lets it run" => tools::page;
     "selftest", ["[--long] [NAME...]", "--list"], "tests of the kernel on this machine; Ctrl-C stops behind the one that runs" => tools::selftest;
     "bench", ["list", "run [NAME...] [--pages N] [--mix bundle|zeros|random|half] [--cores N[,N...]] [--seed S] [--json]"], "measure: all, or suites and figures by name; --pages: objects or pages that are worked on; --mix: what the store's pages hold; --cores: how many free at once, several one after the other; Ctrl-C stops" => bench::bench;
     "crash", ["panic", "read", "stack", "hang"], "crash on purpose, to see the report; `hang` takes a core away, which the watchdog finds" => tools::crash;
@@ -214,7 +215,9 @@ fn run_command(words: &[&str]) -> Outcome {
     }
 }
 
-static EDITOR: spin::Mutex<LineEditor<LONGEST_LINE, HISTORY>> = spin::Mutex::new(LineEditor::new(PROMPT));
+type Editor = LineEditor<LONGEST_LINE, HISTORY>;
+
+static EDITOR: spin::Mutex<Editor> = spin::Mutex::new(LineEditor::new(PROMPT));
 
 /// The shell's task.
 pub extern "C" fn task(_argument: u64) -> ! {
@@ -230,20 +233,21 @@ pub extern "C" fn task(_argument: u64) -> ! {
     if !script {
         TYPED_AT.store(true, Ordering::Relaxed);
         progress::attend();
-        pager::set_rows(boot::argument("rows").and_then(|rows| rows.parse().ok()).unwrap_or(0));
     }
+    let mut typed = None;
     if script {
         println!("\x1eREADY");
     } else {
         if !boot::has_argument("noguest") {
             guest::start_first();
         }
-        print!("{PROMPT}");
+        typed = terminal::find_rows(&mut editor);
     }
     loop {
-        let byte = console::read();
-        let succeeded = match editor.feed(byte, &mut Text) {
-            Event::None | Event::EndOfFile => continue,
+        let event = typed.take().unwrap_or_else(|| editor.feed(console::read(), &mut Text));
+        let succeeded = match event {
+            // An answer of the terminal that came too late is none any more.
+            Event::None | Event::EndOfFile | Event::CursorAt { .. } => continue,
             Event::Complete => {
                 editor.complete(COMMANDS.iter().map(|command| command.name), &mut Text);
                 continue;

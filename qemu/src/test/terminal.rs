@@ -27,14 +27,19 @@ impl Terminal {
     }
 
     pub(super) fn with(bench: &Bench<'_>, change: impl FnOnce(&mut Config)) -> Result<Self> {
+        let mut terminal = Self::silent(bench, change)?;
+        terminal.prompt()?;
+        Ok(terminal)
+    }
+
+    /// One that may not have said anything yet.
+    pub(super) fn silent(bench: &Bench<'_>, change: impl FnOnce(&mut Config)) -> Result<Self> {
         let mut config = bench.config();
         config.cores = 2;
         change(&mut config);
         let (sender, events) = mpsc::channel();
         let machine = Machine::start(&config, sender)?;
-        let mut terminal = Self { machine, events, said: Vec::new() };
-        terminal.prompt()?;
-        Ok(terminal)
+        Ok(Self { machine, events, said: Vec::new() })
     }
 
     pub(super) fn send(&mut self, keys: &[u8]) -> Result<()> {

@@ -3,9 +3,13 @@
 //! Keys: cursor keys, Home, End, Delete (VT100 and xterm sequences), Ctrl-A E B F, Backspace, Ctrl-K U W L, up and
 //! down or Ctrl-P N for history, Tab, Ctrl-C, Ctrl-D. Only printable ASCII enters the line.
 
+mod escape;
+
 use core::fmt::Write;
 
 use heapless::{Deque, String};
+
+use self::escape::{Escape, Step};
 
 /// What a byte led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,16 +26,14 @@ pub enum Event {
     EndOfFile,
     /// Tab: [`LineEditor::complete`] wants candidates.
     Complete,
-}
-
-/// Where an escape sequence stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Escape {
-    None,
-    /// ESC.
-    Started,
-    /// ESC [ or ESC O, and the number so far.
-    Parameters(u8),
+    /// The terminal says where its cursor is, from 1 on, as it was asked to (ESC `[6n`): the line is as it was. An xterm's
+    /// F3 with a modifier looks like row 1.
+    CursorAt {
+        /// From the top.
+        row: u16,
+        /// From the left.
+        column: u16,
+    },
 }
 
 /// A line being edited: at most `LINE` bytes, and the last `HISTORY` lines.
@@ -103,33 +105,14 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
             }
         }
         self.after_return = false;
-        match self.escape {
-            Escape::None => self.plain(byte, out),
-            Escape::Started => {
-                let sequence = matches!(byte, b'[' | b'O');
-                self.escape = if sequence { Escape::Parameters(0) } else { Escape::None };
-                // An escape that leads nowhere must not swallow Enter or Ctrl-C.
-                if !sequence && byte < b' ' { self.plain(byte, out) } else { Event::None }
+        match self.escape.feed(byte) {
+            Step::Plain => self.plain(byte, out),
+            Step::Taken => Event::None,
+            Step::Sequence(row, column, b'R') => Event::CursorAt { row, column },
+            Step::Sequence(_, number, last) => {
+                self.sequence(number, last, out);
+                Event::None
             }
-            Escape::Parameters(number) => match byte {
-                b'0'..=b'9' => {
-                    self.escape = Escape::Parameters(number.saturating_mul(10).saturating_add(byte - b'0'));
-                    Event::None
-                }
-                b';' => {
-                    self.escape = Escape::Parameters(0);
-                    Event::None
-                }
-                0..b' ' => {
-                    self.escape = Escape::None;
-                    self.plain(byte, out)
-                }
-                _ => {
-                    self.escape = Escape::None;
-                    self.sequence(number, byte, out);
-                    Event::None
-                }
-            },
         }
     }
 
@@ -142,7 +125,6 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
                 self.after_return = byte == b'\r';
                 return self.enter(out);
             }
-            0x1b => self.escape = Escape::Started,
             b'\t' => return Event::Complete,
             0x08 | 0x7f => self.backspace(out),
             b' '..=b'~' => self.insert(byte, out),
@@ -179,7 +161,7 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         Event::None
     }
 
-    fn sequence(&mut self, number: u8, last: u8, out: &mut dyn Write) {
+    fn sequence(&mut self, number: u16, last: u8, out: &mut dyn Write) {
         match (number, last) {
             (_, b'A') => self.recall(self.recalled + 1, out),
             (_, b'B') => self.recall(self.recalled.saturating_sub(1), out),

@@ -58,6 +58,46 @@ pub(super) fn paged(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The shell asks the terminal; what is typed beside the answer is kept, and an answer that comes too late goes nowhere.
+pub(super) fn height(bench: &Bench<'_>) -> Result<()> {
+    const QUESTION: &str = "\x1b[999;999H\x1b[6n";
+    let first_screen = |terminal: &mut Terminal| -> Result<usize> {
+        terminal.send(b"\r")?;
+        terminal.wait("\n")?;
+        let lines = terminal.wait("--more--")?.matches('\n').count();
+        terminal.send(b"q")?;
+        terminal.prompt()?;
+        Ok(lines)
+    };
+    // On a busy host the answer may come later than the shell waits.
+    let answered = |_| -> Result<usize> {
+        let mut terminal = Terminal::silent(bench, |config| config.arguments = "noguest rows=30".into())?;
+        terminal.wait(QUESTION)?;
+        terminal.send(b"he\x1b[11;80Rlp")?;
+        terminal.prompt()?;
+        let echo = terminal.wait("lp")?;
+        ensure!(echo == "help", "{echo:?}");
+        first_screen(&mut terminal)
+    };
+    let heights = (0..3).map(answered).collect::<Result<Vec<_>>>()?;
+    ensure!(heights.contains(&10) && heights.iter().all(|lines| [10, 29].contains(lines)), "{heights:?}");
+
+    for (arguments, lines) in [("noguest rows=8", 7), ("noguest", 23)] {
+        let mut terminal = Terminal::with(bench, |config| config.arguments = arguments.into())?;
+        terminal.send(b"he\x1b[50;80Rlp")?;
+        let echo = terminal.wait("lp")?;
+        ensure!(echo == "help", "{echo:?}");
+        let first = first_screen(&mut terminal)?;
+        ensure!(first == lines, "{arguments}: {first} lines");
+    }
+    for arguments in ["noguest rows=0", "exec"] {
+        let mut terminal = Terminal::silent(bench, |config| config.arguments = arguments.into())?;
+        let said = terminal.wait(if arguments == "exec" { "READY" } else { "bale> " })?;
+        ensure!(!said.contains('\x1b'), "{arguments}: {said:?}");
+    }
+    Ok(())
+}
+
 pub(super) fn watch(bench: &Bench<'_>) -> Result<()> {
     let mut terminal = Terminal::start(bench, 10)?;
     terminal.send(b"watch -n 1 drain\r")?;
@@ -77,7 +117,7 @@ pub(super) fn watch(bench: &Bench<'_>) -> Result<()> {
 /// A crash's report, and why the machine was started anew, are there at the next boot, and only there.
 pub(super) fn last_words(bench: &Bench<'_>) -> Result<()> {
     let mut terminal = Terminal::with(bench, |config| {
-        config.arguments = "noguest crash=reboot".into();
+        config.arguments = "noguest rows=0 crash=reboot".into();
         config.reboots = true;
     })?;
     let none = terminal.line("log last")?;

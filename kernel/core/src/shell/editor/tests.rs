@@ -37,6 +37,18 @@ fn keys() {
 }
 
 #[test]
+fn an_answer_of_the_terminal_leaves_the_line() {
+    let mut editor = Editor::new("> ");
+    let (_, event) = type_in(&mut editor, b"po\x1b[24;80R");
+    assert_eq!(event, Event::CursorAt { row: 24, column: 80 });
+    // In pieces, late, and broken off by a key.
+    let (echo, event) = type_in(&mut editor, b"o\x1b[50;132Rl\x1b[24;\x1b[D\x7fo");
+    assert_eq!((editor.line(), event), ("pool", Event::None));
+    assert!(!echo.contains('R') && !echo.contains('5'), "{echo:?}");
+    assert_eq!(type_in(&mut editor, b"\r").1, Event::Line);
+}
+
+#[test]
 fn history_goes_back_and_forth() {
     let mut editor = Editor::new("> ");
     for line in ["one\r", "two\r", "two\r", " \r", "three\r"] {
