@@ -83,9 +83,9 @@ pub(super) fn cores(arguments: &Arguments<'_>) -> Outcome {
 }
 
 pub(super) fn board(arguments: &Arguments<'_>) -> Outcome {
-    match arguments.words() {
-        ["report"] => {
-            report::print();
+    match arguments.with_json() {
+        (["report"], json) => {
+            report::write(&mut show(json));
             Ok(())
         }
         _ => fail(format_args!("board takes `report`")),

@@ -53,6 +53,7 @@ fn figures_as_json(bench: &Bench<'_>) -> Result<()> {
         "swap",
         "vm list",
         "vm stats 0",
+        "board report",
     ];
     let script: Vec<_> = commands.iter().map(|command| format!("{command} --json")).collect();
     let lines = run(bench, &format!("vm run\n{}", script.join("\n")))?;
@@ -90,6 +91,13 @@ fn figures_as_json(bench: &Bench<'_>) -> Result<()> {
         // More may have come between the two.
         ensure!(sum >= number(source, "taken")?, "{irq}");
     }
+    let board = of("board report")?;
+    let length = |key: &str| board[key].as_array().map(Vec::len);
+    ensure!(number(board, "online")? == 4 && length("redistributors") == Some(4), "{board}");
+    ensure!(board["psci_version"].as_str().is_some_and(|version| version.starts_with("1.")), "{board}");
+    let level = |row: &&Value| row["register"] == "CurrentEL" && row["value"] == "0x8";
+    let levels = board["registers"].as_array().map(|rows| rows.iter().filter(level).count());
+    ensure!(levels == Some(4), "{board}");
     let mem = of("mem")?;
     ensure!(number(mem, "free_frames")? < number(mem, "frames")?, "{mem}");
     let vm = of("vm stats 0")?;
@@ -136,6 +144,8 @@ fn bad_arguments(bench: &Bench<'_>) -> Result<()> {
         "core online 1",
         "core nonsense 1",
         "board",
+        "board report x",
+        "board --json",
         "irq x",
         "irq 9999",
         "irq 1 2",
