@@ -1,7 +1,9 @@
 //! The shell on the UART: commands of one line, several behind one another with `;`.
 //!
 //! With the boot argument `exec` it serves a script: nothing is echoed, a line `\x1eREADY` comes before the first
-//! command is read, and a line `\x1eSTATUS n` after each line of commands, 0 when all of them succeeded.
+//! command is read, and a line `\x1eSTATUS n` after each line of commands, 0 when all of them succeeded. A byte 0x03 stops what runs for
+//! long, as Ctrl-C does at a terminal: status 1, and what came before it and was not read yet is dropped. Where nothing runs it drops the line that was begun,
+//! and is answered with status 1 too.
 
 mod bench;
 mod guest;

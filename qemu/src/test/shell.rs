@@ -20,6 +20,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
     vec![
         case("figures_as_json", figures_as_json),
         case("text_fits_80_columns", text_fits),
+        case("a_script_stops_a_benchmark", measuring::script_stops),
         case("bad_arguments_get_a_line", bad_arguments),
         case("bench_takes_pages_mix_and_cores", measuring::options),
         case("progress_is_drawn_for_people_alone", measuring::progress),

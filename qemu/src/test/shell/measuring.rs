@@ -108,3 +108,26 @@ pub(super) fn ctrl_c_stops(bench: &Bench<'_>) -> Result<()> {
     ensure!(lost.is_some_and(|lost| lost < 64), "{lost:?} frames are missing:\n{before}\n{after}");
     Ok(())
 }
+
+/// A script's byte 0x03 stops a benchmark as Ctrl-C does: status 1, and the next command runs.
+pub(super) fn script_stops(bench: &Bench<'_>) -> Result<()> {
+    let mut script = Terminal::silent(bench, |config| config.arguments = "exec".into())?;
+    script.wait("\x1eREADY")?;
+    for command in ["bench run ladder --cores 2", "bench run jitter --json"] {
+        script.send(format!("{command}\n").as_bytes())?;
+        script.wait("counter")?;
+        script.send(b"\x03")?;
+        let said = script.wait("\x1eSTATUS 1")?;
+        ensure!(said.contains("error: bench: stopped"), "{command}: {said}");
+        script.send(b"drain flush; pool --json\n")?;
+        let said = script.wait("\x1eSTATUS ")?;
+        ensure!(said.contains("\"objects\":0,"), "{said}");
+        script.wait("0\r\n")?;
+    }
+    // With nothing to stop it drops what was begun.
+    script.send(b"nonsense\x03help pool\n")?;
+    script.wait("\x1eSTATUS 1")?;
+    let said = script.wait("\x1eSTATUS 0")?;
+    ensure!(said.contains("pool compact") && !said.contains("nonsense"), "{said}");
+    Ok(())
+}
