@@ -1,15 +1,19 @@
-//! `cargo bale bench --peer linux`: Linux's zram under the pages that Bale's store gets, counted in the same way.
+//! `cargo bale bench --peer linux`: Linux's zram under the pages that Bale's store gets, and Linux alone beside Linux on Bale, all counted in
+//! the same way.
 //!
 //! Both run under QEMU with `-icount shift=0`: a nanosecond of the guest's clock is an instruction. zram's pages go
 //! through system call and block layer (O_DIRECT), Bale's straight into the store: that is how a swapping guest of each
 //! reaches it, and part of what is compared.
 
+mod guest;
+
 use core::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use self::guest::Pair;
 use super::collect::{self, Asked};
 use super::report::Data;
 use super::{Run, save};
@@ -46,8 +50,10 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     machine.count();
     eprintln!("bale: Linux {} measures its zram", kit.kernel.version);
     let text = boot::run(&machine.config, Duration::from_secs(options.timeout), |_| {})?;
-    let rows = rows(&Figures::read(&text)?)?;
+    let zram = Figures::read(&text)?;
+    let rows = rows(&zram)?;
     let own = own(options, &built)?;
+    let pairs = guest::measure(options, &built, &zram)?;
     println!("Linux {}, zram with lz4, instructions counted exactly", kit.kernel.version);
     for row in &rows {
         println!("  {:<20} {:>12.1} {:<20} {}", row.name, row.value, row.unit, row.about);
@@ -61,11 +67,16 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
         }),
         None => println!("  this kernel has no suite {SUITE}: Linux's figures stand alone"),
     }
+    println!("The same Linux alone and as a guest of Bale, one core, instructions counted exactly");
+    println!("  {:<20} {:>12} {:>12} {:>6}", "", "alone", "on Bale", "ratio");
+    for Pair { name, about, alone, on_bale, unit } in &pairs {
+        println!("  {name:<20} {alone:>12.1} {on_bale:>12.1} {:>6.2} {unit:<20} {about}", on_bale / alone);
+    }
     if let Some(path) = &options.json {
-        save::write(path, &json(&kit.kernel.version, &rows, own.as_ref()))?;
+        save::write(path, &json(&kit.kernel.version, &rows, own.as_ref(), &pairs))?;
     }
     if let Some(path) = &options.csv {
-        save::write(path, &csv(&rows, own.as_ref()))?;
+        save::write(path, &csv(&rows, own.as_ref(), &pairs))?;
     }
     Ok(0)
 }
@@ -141,7 +152,7 @@ fn rows(figures: &Figures) -> Result<Vec<Row>> {
     ])
 }
 
-fn json(version: &str, rows: &[Row], own: Option<&Run>) -> String {
+fn json(version: &str, rows: &[Row], own: Option<&Run>, pairs: &[Pair]) -> String {
     let rows: Vec<Value> = rows
         .iter()
         .map(|row| {
@@ -156,15 +167,19 @@ fn json(version: &str, rows: &[Row], own: Option<&Run>) -> String {
     let own = own.map_or_else(Vec::new, |run| {
         run.report.rows.iter().map(|row| Value::Object(row.fields.clone())).collect()
     });
+    let pairs = pairs.iter().map(|pair| {
+        json!({ "name": pair.name, "alone": pair.alone, "on_bale": pair.on_bale, "unit": pair.unit, "about": pair.about })
+    });
     let mut document = Map::new();
     document.insert("peer".into(), "linux".into());
     document.insert("version".into(), version.into());
     document.insert("linux".into(), Value::Array(rows));
     document.insert("bale".into(), Value::Array(own));
+    document.insert("guest".into(), Value::Array(pairs.collect()));
     format!("{:#}\n", Value::Object(document))
 }
 
-fn csv(rows: &[Row], own: Option<&Run>) -> String {
+fn csv(rows: &[Row], own: Option<&Run>, pairs: &[Pair]) -> String {
     let mut out = String::from("system,name,value,unit\n");
     // Writing into a string does not fail.
     for row in rows {
@@ -174,6 +189,10 @@ fn csv(rows: &[Row], own: Option<&Run>) -> String {
         if let Data::Value(value) = row.data {
             let _ = writeln!(out, "bale,{},{value},{}", row.name, row.unit);
         }
+    }
+    for pair in pairs {
+        let _ = writeln!(out, "linux-alone,{},{},{}", pair.name, pair.alone, pair.unit);
+        let _ = writeln!(out, "linux-on-bale,{},{},{}", pair.name, pair.on_bale, pair.unit);
     }
     out
 }
@@ -206,8 +225,8 @@ mod tests {
         assert_eq!(value("reset-device"), Some(200.0));
         assert_eq!(value("density"), Some(80.0));
         assert_eq!(value("ratio"), Some(2.0));
-        assert!(csv(&rows, None).contains("linux,write,44700,instructions/page"));
-        assert!(serde_json::from_str::<serde_json::Value>(&json("6.1", &rows, None)).is_ok());
+        assert!(csv(&rows, None, &[]).contains("linux,write,44700,instructions/page"));
+        assert!(serde_json::from_str::<serde_json::Value>(&json("6.1", &rows, None, &[])).is_ok());
     }
 
     #[test]

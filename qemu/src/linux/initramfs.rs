@@ -25,7 +25,7 @@ pub(crate) fn build(
 ) -> Result<Vec<u8>> {
     let kind = work.split(':').next().unwrap_or_default();
     let mut wanted: Vec<&str> = match kind {
-        "swap" => vec!["virtio_mmio", "virtio_blk"],
+        "swap" | "munmap" => vec!["virtio_mmio", "virtio_blk"],
         "peer" => vec!["lz4", "zram"],
         _ => Vec::new(),
     };
@@ -33,7 +33,7 @@ pub(crate) fn build(
         wanted.extend(["virtio_mmio", "virtio_console"]);
     }
     let pages = match kind {
-        "swap" | "fill" | "peer" => {
+        "swap" | "fill" | "munmap" | "peer" => {
             bundle::read_pages(&given.map_or_else(pages::kept, |path| Ok(path.to_owned()))?)?
         }
         _ => Vec::new(),

@@ -52,6 +52,7 @@ mod number {
     pub(super) const MMAP: usize = 222;
     pub(super) const SWAPON: usize = 224;
     pub(super) const SWAPOFF: usize = 225;
+    pub(super) const MLOCK: usize = 228;
     pub(super) const MADVISE: usize = 233;
     pub(super) const WAIT4: usize = 260;
     pub(super) const FINIT_MODULE: usize = 273;
@@ -382,6 +383,13 @@ impl Region {
         let base = core::ptr::with_exposed_provenance_mut(self.base.expose_provenance());
         // SAFETY: as for `bytes`; a mapping begins at a page, and any bytes are a number.
         unsafe { core::slice::from_raw_parts_mut(base, self.length / 8) }
+    }
+
+    /// Keeps the memory where it is.
+    pub(crate) fn lock(&self) -> Result<(), Failure> {
+        // SAFETY: the memory's content stays as it is.
+        let result = unsafe { call(number::MLOCK, [self.base.addr(), self.length, 0, 0, 0, 0]) };
+        result.map(drop).map_err(Failure::call("mlock", c""))
     }
 
     /// Asks the kernel to write the memory to swap now.

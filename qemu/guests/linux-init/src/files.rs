@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use linux_init::work::PAGE;
 
-use crate::call::{File, READ_ONLY, WRITE_ONLY};
+use crate::call::{File, READ_ONLY, Region, WRITE_ONLY};
 use crate::print::Failure;
 
 /// A small file as a text.
@@ -24,6 +24,17 @@ pub(crate) fn text<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a str, Fai
 /// Writes a setting.
 pub(crate) fn set(path: &CStr, value: &str) -> Result<(), Failure> {
     File::open(path, WRITE_ONLY)?.write(value.as_bytes())
+}
+
+/// All captured pages, in memory.
+pub(crate) fn pages() -> Result<Region, Failure> {
+    let captured = Pages::open()?;
+    let mut content = Region::map(captured.count() as usize * PAGE)?;
+    for (number, page) in content.bytes().chunks_exact_mut(PAGE).enumerate() {
+        let page = page.try_into().map_err(|_| Failure::Content("/pages"))?;
+        captured.read(number as u64, page)?;
+    }
+    Ok(content)
 }
 
 /// The captured pages of the initramfs.

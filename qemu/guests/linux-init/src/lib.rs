@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `bale.work=boot` | power off at once |
 //! | `bale.work=swap:SIZE:SECONDS[:WORKERS]` | write and verify SIZE bytes on a swap disk for SECONDS, at least one round, in so many processes |
+//! | `bale.work=munmap:REPETITIONS` | measure the end of a region that is swapped to the disk |
 //! | `bale.work=peer:REPETITIONS` | measure Linux's zram |
 //!
 //! SIZE has `K`, `M`, `G` or nothing behind it.

@@ -10,6 +10,7 @@
 //! | [`files`] | files by name |
 //! | [`print`] | figures and errors |
 //! | [`swap`] | the swap disk, and memory beyond what there is; memory alone |
+//! | [`munmap`] | the end of a process whose memory is swapped |
 //! | [`peer`] | Linux's zram, measured |
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -19,6 +20,8 @@
 mod call;
 #[cfg(target_os = "none")]
 mod files;
+#[cfg(target_os = "none")]
+mod munmap;
 #[cfg(target_os = "none")]
 mod peer;
 #[cfg(target_os = "none")]
@@ -37,7 +40,7 @@ mod program {
     use linux_init::work::Work;
 
     use crate::print::{Failure, figure};
-    use crate::{call, files, peer, print, setup, swap};
+    use crate::{call, files, munmap, peer, print, setup, swap};
 
     pub(crate) fn run() -> ! {
         match work() {
@@ -61,6 +64,7 @@ mod program {
             Work::Echo => echo(),
             Work::Swap { pages, seconds, workers } => swap::run(pages, seconds, workers),
             Work::Fill { pages, seconds } => swap::fill_only(pages, seconds),
+            Work::Munmap { repetitions } => munmap::run(repetitions),
             Work::Peer { repetitions } => peer::run(repetitions),
         }
     }

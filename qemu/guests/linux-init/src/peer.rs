@@ -7,24 +7,17 @@ use core::ffi::CStr;
 use linux_init::work::PAGE;
 
 use crate::call::{self, DIRECT, READ_WRITE, Region};
-use crate::files::{self, Pages};
+use crate::files;
 use crate::print::{Failure, figure};
-use crate::setup;
+use crate::{munmap, setup};
 
 const DISK: &CStr = c"/dev/zram0";
 const RESET: &CStr = c"/sys/block/zram0/reset";
 
 /// Measures and prints.
 pub(crate) fn run(repetitions: u32) -> Result<(), Failure> {
-    let captured = Pages::open()?;
-    let count = captured.count();
-    let bytes = count * PAGE as u64;
-    figure("pages", count);
-    let mut content = Region::map(bytes as usize)?;
-    for (number, page) in content.bytes().chunks_exact_mut(PAGE).enumerate() {
-        let page = page.try_into().map_err(|_| Failure::Content("/pages"))?;
-        captured.read(number as u64, page)?;
-    }
+    let mut content = files::pages()?;
+    figure("pages", (content.bytes().len() / PAGE) as u64);
     let clock = (0..1000).map(|_| timed(|| Ok(()))).try_fold(u64::MAX, |least, time| Ok(least.min(time?)))?;
     figure("clock_ns", clock);
     slots(content.bytes(), repetitions, clock)?;
@@ -40,7 +33,7 @@ pub(crate) fn run(repetitions: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-fn timed(work: impl FnOnce() -> Result<(), Failure>) -> Result<u64, Failure> {
+pub(crate) fn timed(work: impl FnOnce() -> Result<(), Failure>) -> Result<u64, Failure> {
     let begin = call::now();
     work()?;
     Ok(call::now() - begin)
@@ -147,13 +140,7 @@ fn release(content: &[u8]) -> Result<[u64; 3], Failure> {
     set_up(2 * pages)?;
     setup::make_swap(DISK)?;
     call::swap_on(DISK, setup::DISCARD)?;
-    let mut region = Region::map(content.len())?;
-    region.bytes().copy_from_slice(content);
-    region.page_out()?;
-    let swapped = setup::number(c"/proc/self/status", "VmSwap")?.ok_or(Failure::Content("VmSwap"))?;
-    if swapped < content.len() as u64 / 1024 * 9 / 10 {
-        return Err(Failure::Content("VmSwap after MADV_PAGEOUT"));
-    }
+    let region = munmap::swapped(content)?;
     let munmap = timed(|| {
         drop(region);
         Ok(())

@@ -11,19 +11,24 @@ use crate::files::{self, Pages};
 use crate::print::{Failure, figure};
 use crate::setup;
 
-const DISK: &CStr = c"/dev/vda";
+pub(crate) const DISK: &CStr = c"/dev/vda";
 /// Of the pages, this part is written by a child that is then killed.
 const CHILD_PART: u64 = 4;
 const SIGKILL: u32 = 9;
 
-/// Works on `pages` pages for some seconds, one round at least, in so many processes.
-pub(crate) fn run(pages: usize, seconds: u64, workers: usize) -> Result<(), Failure> {
+/// Swaps to the disk from now on.
+pub(crate) fn open_disk() -> Result<(), Failure> {
     // Linux takes a virtio disk for a rotational one, and frees slots of such a disk without a word to it.
     drop(setup::device(DISK, call::READ_ONLY)?);
     files::set(c"/sys/block/vda/queue/rotational", "0")?;
     figure("disk_queues", queues());
     figure("swap_pages", setup::make_swap(DISK)?);
-    call::swap_on(DISK, setup::DISCARD)?;
+    call::swap_on(DISK, setup::DISCARD)
+}
+
+/// Works on `pages` pages for some seconds, one round at least, in so many processes.
+pub(crate) fn run(pages: usize, seconds: u64, workers: usize) -> Result<(), Failure> {
+    open_disk()?;
     figure("memory_kib", memory("MemTotal")?);
     let start = call::now();
     let mut team = Team::of(workers)?;
@@ -47,7 +52,7 @@ pub(crate) fn run(pages: usize, seconds: u64, workers: usize) -> Result<(), Fail
     figure("swap_used_after_kib", used(memory("SwapFree")?)?);
     // The clusters that are free are discarded from a work item.
     call::sleep_ms(500);
-    figure("discards", discards()?);
+    figure("discards", discards()?.requests);
     call::swap_off(DISK)
 }
 
@@ -170,7 +175,7 @@ fn expected(captured: &Pages, number: u64, round: u64) -> Result<[u8; PAGE], Fai
     Ok(page)
 }
 
-fn memory(name: &str) -> Result<u64, Failure> {
+pub(crate) fn memory(name: &str) -> Result<u64, Failure> {
     setup::number(c"/proc/meminfo", name)?.ok_or(Failure::Content("/proc/meminfo"))
 }
 
@@ -189,10 +194,19 @@ fn queues() -> usize {
     FOLDERS.iter().filter(|path| File::open(path, call::READ_ONLY).is_ok()).count()
 }
 
-/// Discards that the disk got, the twelfth number of its statistics (Documentation/block/stat.rst).
-fn discards() -> Result<u64, Failure> {
+/// Discards that the disk got.
+pub(crate) struct Discards {
+    pub(crate) requests: u64,
+    pub(crate) sectors: u64,
+}
+
+/// The twelfth and the fourteenth number of the disk's statistics (Documentation/block/stat.rst).
+pub(crate) fn discards() -> Result<Discards, Failure> {
     let mut buffer = [0; 512];
     let text = files::text(c"/sys/block/vda/stat", &mut buffer)?;
-    let number = text.split_ascii_whitespace().nth(11).and_then(|word| word.parse().ok());
-    number.ok_or(Failure::Content("/sys/block/vda/stat"))
+    let number = |place| {
+        let number = text.split_ascii_whitespace().nth(place).and_then(|word| word.parse().ok());
+        number.ok_or(Failure::Content("/sys/block/vda/stat"))
+    };
+    Ok(Discards { requests: number(11)?, sectors: number(13)? })
 }

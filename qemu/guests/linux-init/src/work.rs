@@ -34,6 +34,11 @@ pub enum Work {
         /// How long, in seconds of the guest's clock.
         seconds: u64,
     },
+    /// Measure the end of a region that is swapped to the disk.
+    Munmap {
+        /// How often.
+        repetitions: u32,
+    },
     /// Measure zram.
     Peer {
         /// How often each page is written, read and discarded.
@@ -61,7 +66,7 @@ impl fmt::Display for WorkError {
         f.write_str(match self {
             Self::Missing => "the command line has no bale.work=",
             Self::Unknown => {
-                "bale.work is none of boot, echo, swap:SIZE:SECONDS[:WORKERS], fill:SIZE:SECONDS, peer:REPETITIONS"
+                "bale.work is none of boot, echo, swap:SIZE:SECONDS[:WORKERS], fill:SIZE:SECONDS, munmap:REPETITIONS, peer:REPETITIONS"
             }
             Self::Workers => "bale.work has more than 8 workers",
             Self::NotANumber => "bale.work has something else where a number belongs",
@@ -91,14 +96,16 @@ impl Work {
             [Some("fill"), Some(size), Some(seconds), None, _] => {
                 Self::Fill { pages: pages(size)?, seconds: number(seconds)? }
             }
+            [Some("munmap"), Some(count), None, ..] => Self::Munmap { repetitions: number(count)? },
             [Some("peer"), Some(count), None, ..] => Self::Peer { repetitions: number(count)? },
             _ => return Err(WorkError::Unknown),
         };
         match work {
             Self::Swap { pages, workers, .. } if pages < workers => Err(WorkError::Zero),
-            Self::Swap { workers: 0, .. } | Self::Fill { pages: 0, .. } | Self::Peer { repetitions: 0 } => {
-                Err(WorkError::Zero)
-            }
+            Self::Swap { workers: 0, .. }
+            | Self::Fill { pages: 0, .. }
+            | Self::Munmap { repetitions: 0 }
+            | Self::Peer { repetitions: 0 } => Err(WorkError::Zero),
             Self::Swap { workers, .. } if workers > MOST_WORKERS => Err(WorkError::Workers),
             work => Ok(work),
         }
@@ -139,6 +146,7 @@ mod tests {
         assert_eq!(read("bale.work=swap:64K:0:8"), Ok(Work::Swap { pages: 16, seconds: 0, workers: 8 }));
         assert_eq!(read("bale.work=fill:8K:0"), Ok(Work::Fill { pages: 2, seconds: 0 }));
         assert_eq!(read("bale.work=boot bale.work=peer:5 quiet"), Ok(Work::Peer { repetitions: 5 }));
+        assert_eq!(read("bale.work=munmap:3"), Ok(Work::Munmap { repetitions: 3 }));
     }
 
     #[test]
