@@ -7,6 +7,7 @@
 mod allocator;
 mod burst;
 mod density;
+mod jitter;
 mod ladder;
 mod latency;
 mod memory;

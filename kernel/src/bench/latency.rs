@@ -3,7 +3,7 @@
 //! Each is a distribution over many rounds on one core: its mean, and behind `-spread` its percentiles. Rounds that the
 //! timer's interrupt falls into are part of it.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bale_arch::counter;
 use bale_arch::mask::Masked;
@@ -25,9 +25,12 @@ const ROUNDS: u32 = 2_000;
 /// Behind a mutex of tasks: going over all of it takes longer than interrupts may be masked.
 static SAMPLES: Mutex<Histogram> = Mutex::new(Histogram::new());
 static STARTED: AtomicU32 = AtomicU32::new(0);
-static LEFT: AtomicU32 = AtomicU32::new(0);
-static STOP: AtomicBool = AtomicBool::new(false);
-static ENDED: Semaphore = Semaphore::new(0, 8);
+/// Rounds that are left.
+pub(super) static LEFT: AtomicU32 = AtomicU32::new(0);
+/// Tasks end behind their round.
+pub(super) static STOP: AtomicBool = AtomicBool::new(false);
+/// Given by each task that ends: one for each core, and some.
+static ENDED: Semaphore = Semaphore::new(0, 32);
 
 fn record(since: u32, overhead: u32) {
     record_at(counter::instructions(), since, overhead);
@@ -41,14 +44,24 @@ fn record_at(now: u32, since: u32, overhead: u32) {
     }
 }
 
-fn samples() -> Result<MutexGuard<'static, Histogram>> {
+pub(super) fn samples() -> Result<MutexGuard<'static, Histogram>> {
     SAMPLES.lock().map_err(|_| BenchError::Broken("the samples are locked for good"))
 }
 
-fn spawn(priority: u8, entry: extern "C" fn(u64) -> !, argument: u64) -> Result<()> {
+/// Starts a task on this core.
+pub(super) fn spawn(priority: u8, entry: extern "C" fn(u64) -> !, argument: u64) -> Result<()> {
     let masked = Masked::new();
     let core = cores::this(&masked).index();
     drop(masked);
+    spawn_on(core, priority, entry, argument)
+}
+
+pub(super) fn spawn_on(
+    core: usize,
+    priority: u8,
+    entry: extern "C" fn(u64) -> !,
+    argument: u64,
+) -> Result<()> {
     task::spawn("bench", core, priority, entry, argument).map(drop).map_err(|_| BenchError::NoTask)
 }
 
@@ -69,7 +82,7 @@ fn finish(report: &Report, name: &'static str, spread: &'static str) -> Result<(
 }
 
 /// Waits until so many tasks have ended; told to stop, they do so behind the round at hand.
-fn wait_for(tasks: u32) -> Result<()> {
+pub(super) fn wait_for(tasks: u32) -> Result<()> {
     let deadline = clock::now() + clock::from_us(60_000_000);
     let (mut left, mut outcome) = (tasks, Ok(()));
     while left > 0 {
@@ -85,13 +98,13 @@ fn wait_for(tasks: u32) -> Result<()> {
     outcome
 }
 
-fn end() -> ! {
+pub(super) fn end() -> ! {
     let _ = ENDED.give();
     task::exit()
 }
 
 /// One more round to go?
-fn another() -> bool {
+pub(super) fn another() -> bool {
     let left = LEFT.load(Ordering::Relaxed);
     LEFT.store(left.saturating_sub(1), Ordering::Relaxed);
     left > 0
@@ -223,32 +236,5 @@ pub(super) fn masked(report: &mut Report) -> Result<()> {
     let longest = cores::all().iter().map(cores::Core::longest_masked).max().unwrap_or(0);
     let nanoseconds = clock::to_us(longest.saturating_mul(1000));
     report.figure("longest-masked", Hundredths(nanoseconds.saturating_mul(100)), "ns", 1);
-    Ok(())
-}
-
-static LATE: AtomicU64 = AtomicU64::new(0);
-
-/// How late a periodic task wakes: 1 ms, in the manner of cyclictest.
-pub(super) fn jitter(report: &mut Report) -> Result<()> {
-    extern "C" fn periodic(_argument: u64) -> ! {
-        let mut rhythm = task::Periodic::new(clock::from_us(1_000));
-        while another() {
-            let release = rhythm.wait();
-            let late = clock::now().saturating_sub(release);
-            if let Ok(mut samples) = SAMPLES.lock() {
-                samples.record(clock::to_us(late.saturating_mul(1000)));
-            }
-        }
-        LATE.store(rhythm.overruns(), Ordering::Relaxed);
-        end()
-    }
-    samples()?.clear();
-    LEFT.store(ROUNDS / 2, Ordering::Relaxed);
-    spawn(task::DRAIN_URGENT, periodic, 0)?;
-    wait_for(1)?;
-    let samples = samples()?;
-    report.spread("jitter", &samples, "ns");
-    let overruns = Hundredths(LATE.load(Ordering::Relaxed) * 100);
-    report.figure("jitter-overruns", overruns, "releases", samples.count());
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::options::Takes;
 use super::{
-    BenchError, Report, allocator, burst, density, ladder, latency, memory, store, thread_metric, vm,
+    BenchError, Report, allocator, burst, density, jitter, ladder, latency, memory, store, thread_metric, vm,
 };
 
 /// Where a benchmark says something.
@@ -75,9 +75,11 @@ pub(super) static BENCHES: &[Bench] = benches! {
         "mutex", "lock and unlock of a free mutex", Counted, NOTHING, latency::mutex;
         "hand-over", "unlock to the task that waited", Counted, NOTHING, latency::hand_over;
         "latency", "interrupt to the task that it wakes", Counted, NOTHING, latency::interrupt;
-        "jitter", "how late a periodic task of 1 ms wakes", Anywhere, NOTHING, latency::jitter;
+        "jitter", "how late a periodic task of 1 ms wakes", Anywhere, NOTHING, jitter::alone;
         "memory-bandwidth", "set, copy and read of memory", Anywhere, NOTHING, memory::bandwidth;
         "masked", "longest stretch with interrupts masked since boot", Anywhere, NOTHING, latency::masked;
+        // Behind the one before, which is about what ran until then: this load masks for longer.
+        "jitter-loaded", "the same at 211 us, beside drains and contending tasks", Anywhere, NOTHING, jitter::under_load;
     }
     "vm" {
         "guest", "what a guest pays: calls, registers, interrupts, swap disk", Counted, NOTHING, vm::guest;

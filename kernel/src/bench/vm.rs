@@ -5,13 +5,12 @@
 //! given as such, elsewhere as nanoseconds, which no goal is about.
 
 use bale_abi::{measure, mode, report as keys};
-use bale_arch::counter;
-use bale_arch::mask::Masked;
 
 use super::report::Hundredths;
+use super::workbench::nanoseconds_are_instructions;
 use super::{BenchError, Report, go_on, store};
 use crate::vm::{self, Reason, State};
-use crate::{clock, cores, drain};
+use crate::{cores, drain};
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 
@@ -29,23 +28,8 @@ const NAMES: [&str; measure::FIGURES] = [
     "disk-write-in-all",
     "exits-for-an-end",
 ];
-/// Rounds that the calibration takes.
-const CALIBRATION: u64 = 100_000;
 /// For the drain, after the guest has ended.
 const QUIET_LIMIT_US: u64 = 10_000_000;
-
-/// Whether a nanosecond of the counter is an instruction, within a thousandth.
-fn nanoseconds_are_instructions() -> bool {
-    let masked = Masked::new();
-    let (ticks, instructions) = (clock::now(), counter::instructions());
-    for round in 0..CALIBRATION {
-        core::hint::black_box(round);
-    }
-    let counted = u64::from(counter::instructions().wrapping_sub(instructions));
-    let nanoseconds = clock::to_us((clock::now() - ticks).saturating_mul(1000));
-    drop(masked);
-    counted.abs_diff(nanoseconds) <= counted / 1000
-}
 
 /// All figures of a run.
 pub(super) fn guest(report: &mut Report) -> Result<()> {

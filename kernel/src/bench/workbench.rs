@@ -7,12 +7,16 @@ use zsmalloc::{Config, Handle, Platform, Pool};
 
 use super::words::Words;
 use super::{BenchError, Report};
+use crate::clock;
 use crate::pool::Kernel;
 
 /// Objects that most figures are taken over, unless another number is asked for.
 pub(super) const OBJECTS: usize = 8_000;
 /// Handles that a ring of a workbench holds.
 const RING: usize = 4096;
+
+/// Rounds that the calibration of the clock takes.
+const CALIBRATION: u64 = 100_000;
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 
@@ -39,6 +43,17 @@ pub(super) fn overhead() -> Option<u32> {
     let count = raw(|| core::hint::black_box(())).0;
     // A machine that does not count gives nothing; one that counts something else gives different numbers.
     (count != 0 && (0..4).all(|_| raw(|| core::hint::black_box(())).0 == count)).then_some(count)
+}
+
+/// Whether a nanosecond of the counter is an instruction, within a thousandth. Interrupts may come: what they take is both.
+pub(super) fn nanoseconds_are_instructions() -> bool {
+    let (ticks, instructions) = (clock::now(), counter::instructions());
+    for round in 0..CALIBRATION {
+        core::hint::black_box(round);
+    }
+    let counted = u64::from(counter::instructions().wrapping_sub(instructions));
+    let nanoseconds = clock::to_us((clock::now() - ticks).saturating_mul(1000));
+    counted.abs_diff(nanoseconds) <= counted / 1000
 }
 
 /// A pool, and the words of the handles of its objects.

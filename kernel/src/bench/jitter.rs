@@ -1,0 +1,153 @@
+//! How late a periodic task wakes, in the manner of cyclictest: alone, and beside a drain at work and tasks that take a mutex from one another.
+//!
+//! Late is from the moment that the task asked for to its first instruction; under QEMU's `-icount shift=0` a nanosecond is an instruction, in
+//! steps of the counter's tick (16 at 62.5 MHz). Rounds that an interrupt falls into are part of it.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use zsmalloc::Platform;
+use zsmalloc::bench::Sizes;
+
+use super::latency::{LEFT, STOP, another, end, samples, spawn, spawn_on, wait_for};
+use super::report::Hundredths;
+use super::workbench::nanoseconds_are_instructions;
+use super::{BenchError, Report};
+use crate::pool::pool;
+use crate::sync::Mutex;
+use crate::{clock, cores, drain, task};
+
+type Result<T> = core::result::Result<T, BenchError<'static>>;
+
+const ROUNDS: u32 = 1_000;
+/// Between two releases, alone.
+const PERIOD_US: u64 = 1_000;
+/// Between two releases under load: no part of a slice or of a drain's period, so that they meet at every distance.
+const LOADED_PERIOD_US: u64 = 211;
+/// Above everything that works, drains under pressure included.
+const MEASURED: u8 = task::DRAIN_URGENT + 1;
+/// Objects that the load makes and frees at a time.
+const RUN: usize = 64;
+/// Tasks that take the mutex from one another.
+const CONTENDERS: u32 = 2;
+/// For the drain, once nothing is freed any more.
+const PATIENCE_US: u64 = 10_000_000;
+
+static OVERRUNS: AtomicU64 = AtomicU64::new(0);
+
+/// Releases [`LEFT`] times, and records how late it is, in nanoseconds.
+extern "C" fn periodic(period_us: u64) -> ! {
+    let mut rhythm = task::Periodic::new(clock::from_us(period_us));
+    while another() {
+        let release = rhythm.wait();
+        let late = clock::now().saturating_sub(release);
+        if let Ok(mut samples) = samples() {
+            samples.record(clock::to_us(late.saturating_mul(1000)));
+        }
+    }
+    OVERRUNS.store(rhythm.overruns(), Ordering::Relaxed);
+    end()
+}
+
+fn prepare() -> Result<()> {
+    samples()?.clear();
+    LEFT.store(ROUNDS, Ordering::Relaxed);
+    STOP.store(false, Ordering::Relaxed);
+    Ok(())
+}
+
+fn say_overruns(report: &Report, name: &str, rounds: u64) {
+    report.figure(name, Hundredths(OVERRUNS.load(Ordering::Relaxed) * 100), "releases", rounds);
+}
+
+/// With nothing else to do.
+pub(super) fn alone(report: &mut Report) -> Result<()> {
+    prepare()?;
+    spawn(task::DRAIN_URGENT, periodic, PERIOD_US)?;
+    wait_for(1)?;
+    let samples = samples()?;
+    report.spread("jitter", &samples, "ns");
+    say_overruns(report, "jitter-overruns", samples.count());
+    Ok(())
+}
+
+/// Beside tasks that free on every core, what drains for them, and tasks that contend for a mutex on this one.
+pub(super) fn under_load(report: &mut Report) -> Result<()> {
+    prepare()?;
+    let before = pool().stats();
+    let mut loads = 0;
+    let begun = load(&mut loads).and_then(|()| spawn(MEASURED, periodic, LOADED_PERIOD_US));
+    let measured = begun.and_then(|()| wait_for(1));
+    // Release: pairs with the acquires of those who look.
+    STOP.store(true, Ordering::Release);
+    let ended = wait_for(loads);
+    measured.and(ended)?;
+    if !drain::wait_until_quiet(PATIENCE_US) {
+        return Err(BenchError::Broken("the drain is not quiet"));
+    }
+    let drained = pool().stats().drained - before.drained;
+    if drained == 0 {
+        return Err(BenchError::Broken("the drain had nothing to do"));
+    }
+    let (samples, counted) = (samples()?, nanoseconds_are_instructions());
+    let (unit, single) = if counted { ("instructions/op", "instructions") } else { ("ns", "ns") };
+    let mean = samples.mean_hundredths().ok_or(BenchError::Broken("no round was measured"))?;
+    let worst = samples.max().unwrap_or(0).saturating_mul(100);
+    report.figure("jitter-loaded", Hundredths(mean), unit, samples.count());
+    report.figure("jitter-loaded-worst", Hundredths(worst), single, samples.count());
+    report.spread("jitter-loaded-spread", &samples, single);
+    say_overruns(report, "jitter-loaded-overruns", samples.count());
+    report.figure("jitter-loaded-drained", Hundredths(drained * 100), "handles", samples.count());
+    Ok(())
+}
+
+/// Starts the load; counts its tasks.
+fn load(tasks: &mut u32) -> Result<()> {
+    for core in cores::all().iter().filter(|core| core.online()) {
+        spawn_on(core.index(), task::VCPU, producer, core.index() as u64)?;
+        *tasks += 1;
+    }
+    for _ in 0..CONTENDERS {
+        spawn(task::VCPU, contender, 0)?;
+        *tasks += 1;
+    }
+    Ok(())
+}
+
+fn stopped() -> bool {
+    // Acquire: pairs with the release in `under_load`.
+    STOP.load(Ordering::Acquire)
+}
+
+/// Makes objects and frees them through the ring, for as long as it may.
+extern "C" fn producer(seed: u64) -> ! {
+    let mut sizes = Sizes::new(seed);
+    let mut words = [0; RUN];
+    while !stopped() {
+        let mut made = 0;
+        // With no memory left there is nothing to free, and the others go on.
+        while let (Some(word), Some(size)) = (words.get_mut(made), sizes.next()) {
+            let Ok(handle) = pool().malloc(size) else { break };
+            *word = handle.into_raw();
+            made += 1;
+        }
+        let pinned = pool().platform().pin();
+        pool().free_deferred_words(&pinned, &words[..made]);
+        drop(pinned);
+        if made == 0 {
+            task::yield_now();
+        }
+    }
+    end()
+}
+
+/// Holds a mutex while the other one comes to it.
+extern "C" fn contender(_argument: u64) -> ! {
+    static CONTENDED: Mutex<u64> = Mutex::new(0);
+    while !stopped() {
+        if let Ok(mut value) = CONTENDED.lock() {
+            *value += 1;
+            task::yield_now();
+        }
+    }
+    end()
+}
