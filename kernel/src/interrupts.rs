@@ -235,13 +235,14 @@ extern "C" fn bale_interrupt(_frame: &mut TrapFrame) {
     mask::end_stretch();
 }
 
-/// Takes every interrupt that waits, without an exception; then another task may go on first. Called by a task with interrupts
-/// masked and no lock held, or from the vectors.
+/// Takes the interrupt that waits, without an exception; then another task may go on first. One alone: a second one is taken once interrupts
+/// are unmasked, so that no device that always wants something keeps them masked. Called by a task with interrupts masked and no lock held, or
+/// from the vectors.
 pub fn serve() {
     let core = cores::this_unpinned();
     core.in_interrupt.store(true, Ordering::Relaxed);
     let sources = SOURCES.get();
-    while let Some(id) = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1) {
+    if let Some(id) = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1) {
         cores::count(&core.interrupts);
         let number = u32::from(id);
         // The priority drop; interrupts stay masked, so nothing comes in between.
