@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Linux(LinuxCommand),
     /// Decode a captured serial stream
     Log(LogOptions),
+    /// Whose the bytes of the image and of static memory are
+    Size(SizeOptions),
 }
 
 #[derive(Args)]
@@ -50,6 +52,18 @@ pub(crate) struct SetupOptions {
     /// Install what is missing without asking
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct SizeOptions {
+    /// Of this ELF, instead of the kernel's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) elf: Option<PathBuf>,
+    /// All of it, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
 }
 
 #[derive(Args)]

@@ -10,6 +10,7 @@
 //! | [`linux`] | Debian's kernel, our init for it, and the two as a guest |
 //! | [`machine`], [`stream`] | a QEMU process; its one UART taken apart into text and log frames |
 //! | [`log`], [`symbols`] | log frames and backtraces made readable |
+//! | [`size`] | whose the bytes of image and static memory are |
 //! | [`disk`], [`board`], [`flash`] | a disk image that UEFI starts, what is in it, and the way onto a stick |
 //! | [`console`], [`script`] | a person, or a list of commands, at the shell |
 //! | [`serial`] | a board on a serial line |
@@ -36,6 +37,7 @@ mod run;
 mod script;
 mod serial;
 mod setup;
+mod size;
 mod stream;
 mod symbols;
 mod test;
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         cli::Command::Console(options) => console::serial(&options),
         cli::Command::Linux(command) => linux::run(&command),
         cli::Command::Log(options) => log::run(&options),
+        cli::Command::Size(options) => size::run(&options),
     };
     match result {
         Ok(status) => ExitCode::from(status),

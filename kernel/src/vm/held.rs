@@ -323,7 +323,7 @@ impl Squeeze {
         if pages.lock().held.is_none() {
             let slots = ((ram.end - ram.start) / PAGE) as usize;
             let (medium, (work, scratch)) = Medium::new(slots, false, store::setup(Codec::Page), |arena| {
-                Some((WorkingMemory::place(arena)?, arena.place_copy(&SCRATCH)?))
+                Some((WorkingMemory::place(arena)?, arena.place_copy(&*SCRATCH.read())?))
             })?;
             // Nobody has it: there is nothing to be done with it yet.
             *self.hand.lock() = Some(Hand { page: 0, device: medium.device, work });

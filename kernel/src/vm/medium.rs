@@ -28,7 +28,7 @@ pub(super) struct WorkingMemory {
 impl WorkingMemory {
     /// One in an arena.
     pub(super) fn place(arena: &mut Arena) -> Option<Self> {
-        Some(Self { scratch: arena.place_copy(&SCRATCH)?, page: arena.place([0; PAGE_SIZE])? })
+        Some(Self { scratch: arena.place_copy(&*SCRATCH.read())?, page: arena.place([0; PAGE_SIZE])? })
     }
 }
 

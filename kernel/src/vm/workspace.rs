@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use bale_swap::{Codec, Scratch, Tables};
+use spin::RwLock;
 
 use super::{MAX_VMS, SwapDevice, store};
 use crate::memory::{Arena, PAGE_SIZE};
@@ -17,8 +18,9 @@ pub(super) struct Workspace {
     pub(super) page: &'static mut [u8; PAGE_SIZE],
 }
 
-/// What every codec's working memory is like at first: copied, since it is larger than what a stack should hold.
-pub(crate) static SCRATCH: Scratch = Scratch::new();
+/// What every codec's working memory is like at first: copied, since it is larger than what a stack should hold. Nobody writes to it; as a
+/// variable it is zeros of the bss, as a constant it would be 60 KiB of the image.
+pub(crate) static SCRATCH: RwLock<Scratch> = RwLock::new(Scratch::new());
 
 static WORKSPACES: [Lock<Option<Workspace>>; MAX_VMS] = [const { Lock::new(None) }; MAX_VMS];
 
@@ -34,7 +36,7 @@ impl Workspace {
         };
         // The quota is the pool's own limit: one pool for all, and each guest may fill what is left.
         let device = arena.place(SwapDevice::new(pool::pool(), tables, store::setup(Codec::Page)))?;
-        Some(Self { device, scratch: arena.place_copy(&SCRATCH)?, page })
+        Some(Self { device, scratch: arena.place_copy(&*SCRATCH.read())?, page })
     }
 }
 

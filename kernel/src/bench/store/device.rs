@@ -80,7 +80,7 @@ impl Bench {
             };
             let setup = Setup { second, ..setup(codec) };
             let device = arena.place(SwapDevice::new(pool::pool(), tables, setup))?;
-            let scratch = arena.place_copy(&crate::vm::SCRATCH)?;
+            let scratch = arena.place_copy(&*crate::vm::SCRATCH.read())?;
             let page = arena.place([0; PAGE_SIZE])?;
             Some(Self { block, device, scratch, page, pages, count, overhead })
         };
