@@ -21,7 +21,7 @@ static CALLS: Semaphore = Semaphore::new(0, 1);
 /// Without a free task.
 pub fn start() {
     assert!(
-        task::spawn("compact", cores::helper_of(0), task::COMPACT, compact, 0).is_ok(),
+        task::spawn_free("compact", cores::helper_of(0), task::COMPACT, compact, 0).is_ok(),
         "no room for the compactor"
     );
 }

@@ -1,9 +1,9 @@
 //! Cores that come and go.
 //!
 //! A core leaves in this order: nothing new is started there ([`task::spawn`] refuses); its drain tasks end, and those of other
-//! cores' rings that were its guests go elsewhere; no task is left; its idle task, with interrupts masked, turns timer and interrupt
+//! cores' rings that were its guests go elsewhere; its free tasks move ([`task::spawn_free`]); no task is left; its idle task, with interrupts masked, turns timer and interrupt
 //! interface off and itself by PSCI; once firmware says that it is off its ring is emptied by whoever asked. It comes back by the way of
-//! the boot. A task that stays, a virtual CPU for instance, keeps the core: nothing has changed then.
+//! the boot. A task that is pinned, a virtual CPU for instance, keeps the core: nothing has changed then.
 //!
 //! One task at a time does this.
 
@@ -136,6 +136,8 @@ pub fn take_offline(index: usize) -> Result<usize, Refused> {
     }
     core.set_online(false);
     watchdog::leave(index);
+    // Refused for want of a task: then those that are there stay, and so does the core.
+    let _ = task::evacuate(index);
     if !drain::leave(index) || !wait_until(|| task::on_core(index).is_none()) {
         let why = task::on_core(index).map_or(Refused::Late, Refused::Used);
         core.set_online(true);

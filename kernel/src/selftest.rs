@@ -101,6 +101,7 @@ static TESTS: &[Test] = tests![
     deferring::stale_handle_is_an_error,
     coming::cores_in_use_stay,
     coming::cores_go_and_come_back,
+    coming::free_tasks_move,
     guests::swaps_and_verifies,
     guests::exit_releases_everything,
     guests::stray_access_stops_the_guest_only,

@@ -1,6 +1,6 @@
 //! Tasks: fixed priorities, one run queue a core, preemption, park and unpark.
 //!
-//! A task belongs to one core at a time. Waiting is built on two calls: [`park`] blocks the caller unless somebody
+//! A task belongs to one core at a time: for good, or until that core leaves ([`spawn_free`]). Waiting is built on two calls: [`park`] blocks the caller unless somebody
 //! has called [`unpark`] on it since it last returned; [`unpark`] makes it ready, from any context on any core. A
 //! wake-up that comes before its park is remembered, so none is lost; a caller of `park` checks its condition again
 //! in a loop. What tasks wait for in practice is in [`crate::sync`].
@@ -9,16 +9,19 @@
 //! |---|---|
 //! | `switch` | choice of the next task, preemption, the timer, the idle loop |
 //! | `timed` | deadlines, sleep, periodic tasks |
+//! | `moving` | tasks that go elsewhere when their core leaves |
 //! | `priority` | own and inherited priorities |
 //!
 //! There is no tick: a core's timer is set to the nearest deadline, or to the end of a slice while an equal waits.
 //!
 //! Lock order: priorities, a task, then a run queue or a timer queue. All mask interrupts.
 
+mod moving;
 mod priority;
 mod switch;
 mod timed;
 
+pub use self::moving::{evacuate, spawn_free};
 pub use self::priority::set_priority;
 pub(crate) use self::priority::{PRIORITIES, apply as apply_priority};
 pub(crate) use self::switch::switch_if_asked;
@@ -95,6 +98,8 @@ struct Status {
     generation: u32,
     name: &'static str,
     core: usize,
+    /// It may belong to another one.
+    free: bool,
     /// What it runs at: its own, or what it has inherited.
     priority: u8,
     /// Unparked since its last park returned.
@@ -125,6 +130,7 @@ static SLOTS: [Slot; MAX_TASKS] = [const {
             generation: 0,
             name: "",
             core: 0,
+            free: false,
             priority: IDLE,
             notified: false,
             entry: never,
@@ -181,7 +187,30 @@ pub fn spawn(
     entry: extern "C" fn(u64) -> !,
     argument: u64,
 ) -> Result<TaskId, SpawnError> {
-    if !cores::all().get(core).is_some_and(Core::online) {
+    begin(name, core, priority, entry, argument, Bond::Pinned)
+}
+
+/// What ties a task to its core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bond {
+    /// It stays, and the core with it.
+    Pinned,
+    /// Nothing.
+    Free,
+    /// It is there to let the core go.
+    Leaving,
+}
+
+fn begin(
+    name: &'static str,
+    core: usize,
+    priority: u8,
+    entry: extern "C" fn(u64) -> !,
+    argument: u64,
+    bond: Bond,
+) -> Result<TaskId, SpawnError> {
+    let takes = |core: &Core| core.online() || bond == Bond::Leaving;
+    if !cores::all().get(core).is_some_and(takes) {
         return Err(SpawnError::NoSuchCore);
     }
     let index = reserve().ok_or(SpawnError::TooMany)?;
@@ -190,7 +219,7 @@ pub fn spawn(
     let id = {
         let mut status = slot.status.lock();
         // Under the lock that `on_core` takes: a core that leaves finds the task, or the task finds that it leaves.
-        if !cores::all()[core].online() {
+        if !takes(&cores::all()[core]) {
             status.state = State::Free;
             return Err(SpawnError::NoSuchCore);
         }
@@ -198,6 +227,7 @@ pub fn spawn(
         status.generation += 1;
         status.name = name;
         status.core = core;
+        status.free = bond == Bond::Free;
         status.priority = priority;
         status.notified = false;
         status.entry = entry;
@@ -364,6 +394,8 @@ pub struct Summary {
     pub name: &'static str,
     /// Core it belongs to.
     pub core: usize,
+    /// It goes to another one when that leaves.
+    pub free: bool,
     /// 0 is idle, larger runs first.
     pub priority: u8,
     /// What it is doing.
@@ -383,6 +415,7 @@ pub fn summaries() -> impl Iterator<Item = Summary> {
             index,
             name: status.name,
             core: status.core,
+            free: status.free,
             priority: status.priority,
             state: status.state,
             running: usize::from(core.current_task.load(Ordering::Relaxed)) == index,

@@ -106,3 +106,68 @@ pub(super) fn cores_in_use_stay() -> Verdict {
     fill_ring(last)?;
     all_back(before)
 }
+
+static TURNS: [AtomicU32; 3] = [const { AtomicU32::new(0) }; 3];
+static FREE_STOP: AtomicU32 = AtomicU32::new(0);
+
+/// A free task: one that works without end, one that sleeps, one that parks until it is told.
+extern "C" fn roams(kind: u64) -> ! {
+    while FREE_STOP.load(Ordering::Acquire) == 0 {
+        TURNS[kind as usize].fetch_add(1, Ordering::Relaxed);
+        match kind {
+            0 => core::hint::spin_loop(),
+            1 => task::sleep_until(crate::clock::now() + crate::clock::from_us(300)),
+            _ => task::park(),
+        }
+    }
+    FREE_STOP.fetch_add(1, Ordering::Release);
+    task::exit()
+}
+
+/// Tasks that are free leave with their core's going, in whatever state they are, and go on elsewhere.
+pub(super) fn free_tasks_move() -> Verdict {
+    let all = cores::all().len();
+    if all < 2 {
+        return Ok(());
+    }
+    FREE_STOP.store(0, Ordering::Release);
+    let first = all - 1;
+    let mut tasks = [None; 3];
+    for (kind, place) in tasks.iter_mut().enumerate() {
+        let spawned = task::spawn_free("roams", first, task::COMPACT, roams, kind as u64);
+        ensure!(spawned.is_ok(), "no task: {spawned:?}");
+        *place = spawned.ok();
+    }
+    let rounds = if is_long() { 300 } else { 24 };
+    for round in 0..rounds {
+        // Wherever one of them is, if that is not the boot core.
+        let core =
+            task::summaries().filter(|task| task.name == "roams").map(|task| task.core).max().unwrap_or(0);
+        let core = if core == 0 { first } else { core };
+        let gone = hotplug::take_offline(core);
+        ensure!(gone.is_ok(), "round {round}: core {core} stays: {gone:?}");
+        let left = task::summaries().find(|task| task.core == core && task.name != "idle");
+        ensure!(left.is_none(), "round {round}: a task belongs to a core that is off");
+        let before = TURNS.each_ref().map(|turns| turns.load(Ordering::Relaxed));
+        if let Some(parked) = tasks[2] {
+            task::unpark(parked);
+        }
+        let goes_on =
+            || TURNS.iter().zip(before).all(|(turns, before)| turns.load(Ordering::Relaxed) != before);
+        ensure!(
+            super::scheduling::eventually(goes_on),
+            "round {round}: a task does not go on: {TURNS:?}, {before:?}"
+        );
+        let back = hotplug::bring_online(core);
+        ensure!(back.is_ok(), "round {round}: core {core} does not come back: {back:?}");
+    }
+    FREE_STOP.store(1, Ordering::Release);
+    let ended = super::scheduling::eventually(|| {
+        if let Some(parked) = tasks[2] {
+            task::unpark(parked);
+        }
+        FREE_STOP.load(Ordering::Acquire) == 4
+    });
+    ensure!(ended, "not all end");
+    Ok(())
+}

@@ -140,10 +140,11 @@ pub(super) fn irq(arguments: &Arguments<'_>) -> Outcome {
     Ok(())
 }
 
-static TASKS: [Column; 6] = [
+static TASKS: [Column; 7] = [
     column("task", "task", 4),
     column("name", "name", 12),
     column("core", "core", 4),
+    column("bond", "", 6),
     column("priority", "priority", 8),
     column("overruns", "overruns", 8),
     column("state", "state", 8),
@@ -164,6 +165,7 @@ pub(super) fn tasks(arguments: &Arguments<'_>) -> Outcome {
             task.index.into(),
             task.name.into(),
             task.core.into(),
+            if task.free { "free" } else { "pinned" }.into(),
             u32::from(task.priority).into(),
             task.overruns.into(),
             state.into(),

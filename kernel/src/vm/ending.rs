@@ -131,7 +131,7 @@ pub(super) fn ended(index: usize, released: usize, release_ticks: u64) {
     }
     if slot.told.swap(false, Ordering::Relaxed) {
         let what = index as u64 | (released as u64) << 8;
-        if task::spawn("vm end", cores::helper_of(0), task::LOG, tell_end, what).is_err() {
+        if task::spawn_free("vm end", cores::helper_of(0), task::LOG, tell_end, what).is_err() {
             defmt::warn!("no room for a task that tells of the end of vm {}", index as u32);
         }
     }

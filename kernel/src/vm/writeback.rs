@@ -15,7 +15,7 @@ static CALLS: Semaphore = Semaphore::new(0, 1);
 /// Without a free task.
 pub fn start() {
     assert!(
-        task::spawn("writeback", cores::helper_of(0), task::COMPACT, write_back, 0).is_ok(),
+        task::spawn_free("writeback", cores::helper_of(0), task::COMPACT, write_back, 0).is_ok(),
         "no room for the writeback"
     );
 }

@@ -31,8 +31,10 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    fn command(&self, suite: &str) -> String {
-        format!("bench run {suite} --json --seed {}", self.seed)
+    /// A machine under QEMU has as many cores as are asked for, a board all of its own.
+    fn command(&self, suite: &str, mode: Mode) -> String {
+        let cores = if mode == Mode::Serial { format!(" --cores {}", self.cores) } else { String::new() };
+        format!("bench run {suite} --json{cores} --seed {}", self.seed)
     }
 }
 
@@ -117,7 +119,7 @@ impl Heard {
             eprintln!("bale: suite {suite}, {} core{plural}, {}", asked.cores, mode.about());
             let started = Instant::now();
             self.lines.borrow_mut().clear();
-            let command = asked.command(suite);
+            let command = asked.command(suite, mode);
             let status = session.command(&command)?;
             ensure!(status == 0, "`{command}` failed with status {status}");
             let lines = self.lines.take();
