@@ -59,3 +59,9 @@ pub mod task;
 pub mod trace;
 pub mod vm;
 pub mod watchdog;
+
+/// What this is a build of: the version, and the commit where whoever built it knew one.
+pub const BUILD: &str = match option_env!("BALE_BUILD") {
+    Some(build) => build,
+    None => env!("CARGO_PKG_VERSION"),
+};

@@ -46,7 +46,7 @@ static WATCHED: [Column; 3] =
 /// Writes the report.
 pub fn write<W: Write>(sheet: &mut Sheet<W>) {
     let Some(machine) = boot::machine() else { return };
-    let (version, board) = (env!("CARGO_PKG_VERSION"), boot::board_name());
+    let (version, board) = (crate::BUILD, boot::board_name());
     sheet.note(format_args!("```text"));
     sheet.note(format_args!("Bale {version} on {board}"));
     sheet.hidden("build", version);

@@ -84,8 +84,24 @@ impl Toolchain {
         if std::env::var_os("DEFMT_LOG").is_none() {
             command.env("DEFMT_LOG", "debug");
         }
+        command.env("BALE_BUILD", build_name());
         command.args(["--release", "--target", target]);
         command
+    }
+}
+
+/// What is built: the version, and the commit if this is a checkout of git.
+fn build_name() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let git = |arguments: &[&str]| output(workspace::command("git").args(arguments));
+    // Not if it only lies within somebody else's checkout.
+    let own = git(&["rev-parse", "--show-prefix"]).is_some_and(|prefix| prefix.trim().is_empty());
+    match git(&["rev-parse", "--short", "HEAD"]) {
+        Some(commit) if own => {
+            let same = git(&["status", "--porcelain", "-uno"]).is_some_and(|changes| changes.is_empty());
+            format!("{version} {}{}", commit.trim(), if same { "" } else { " changed" })
+        }
+        _ => version.into(),
     }
 }
 

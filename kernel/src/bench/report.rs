@@ -60,7 +60,7 @@ impl Report {
         let counts = super::workbench::overhead().is_some();
         let counter = if counts { "instructions" } else { "none" };
         let (cores, seed) = (cores::online(), self.options.seed);
-        let version = env!("CARGO_PKG_VERSION");
+        let version = crate::BUILD;
         let (cpu, clock) = (MIDR_EL1.get(), CNTFRQ_EL0.get());
         let board = crate::boot::board_name();
         if self.options.json {
