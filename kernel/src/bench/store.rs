@@ -4,6 +4,7 @@
 
 mod device;
 
+use bale_arch::counter;
 use bale_swap::{Codec, Level, Pick, Statistics, Stored};
 use zsmalloc::PAGE_SIZE;
 
@@ -182,6 +183,24 @@ pub(super) fn zero_and_release(report: &mut Report) -> Result<()> {
     per(report, "write-zero", sum, zeros);
     bench.write()?;
     per(report, "release", bench.release()?, bench.count);
+    Ok(())
+}
+
+/// The whole device at once, as when a machine ends: what its releaser is at, and everything until the last page is back. Interrupts come, and the
+/// drain, as they like: that is part of it.
+pub(super) fn release_device(report: &mut Report) -> Result<()> {
+    let mut bench = Bench::new(report, PAGE.codec, None, false)?;
+    bench.write()?;
+    let begin = counter::instructions();
+    let released = bench.device.release(0, bench.count);
+    let releaser = counter::instructions().wrapping_sub(begin);
+    released.map_err(|_| BenchError::Broken("a slot is missing"))?;
+    if !drain::wait_until_quiet(PATIENCE_US) || pool::pool().stats().objects != 0 {
+        return Err(BenchError::Broken("pages did not come back"));
+    }
+    let all = counter::instructions().wrapping_sub(begin);
+    per(report, "release-device", releaser.into(), bench.count);
+    per(report, "release-device-in-all", all.into(), bench.count);
     Ok(())
 }
 

@@ -68,6 +68,7 @@ pub(super) static BENCHES: &[Bench] = benches! {
         "store-density", "objects to memory of the pool", Counted, PAGES_AND_MIX, store::density;
         "checksum", "what checksums add", Counted, PAGES_AND_MIX, store::checksum;
         "recompress", "all pages by the second codec", Counted, PAGES_AND_MIX, store::recompress;
+        "release-device", "a whole device given up: by its releaser, and in all", Counted, PAGES_AND_MIX, store::release_device;
     }
     "rtos" {
         "switch", "voluntary switch to another task", Counted, NOTHING, latency::switch;
