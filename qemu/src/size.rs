@@ -58,8 +58,16 @@ impl Sizes {
         let file = object::File::parse(bytes)?;
         let mut sizes = Self::default();
         let mut left = Columns::default();
+        let mut end = None;
         for section in file.sections() {
             if let Some(kind) = kind(&section) {
+                // What aligns a section counts as its kind.
+                let gap = section.address().saturating_sub(end.unwrap_or(section.address()));
+                if gap > 0 {
+                    sizes.sections.push((format!("(before {})", section.name()?), kind, gap));
+                    left[kind] += gap;
+                }
+                end = end.max(Some(section.address() + section.size()));
                 sizes.sections.push((section.name()?.to_owned(), kind, section.size()));
                 left[kind] += section.size();
             }
@@ -68,15 +76,25 @@ impl Sizes {
         let mut places = BTreeMap::new();
         for symbol in file.symbols().filter(|symbol| symbol.size() > 0) {
             let section = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
-            if let Some(kind) = section.as_ref().and_then(kind) {
-                places.entry(symbol.address()).or_insert((symbol.size(), kind, symbol.name()?));
+            if let Some((section, kind)) =
+                section.and_then(|section| kind(&section).map(|kind| (section, kind)))
+            {
+                // A symbol of the linker script can be longer than its section, and one of a thread's is no address.
+                let room = (section.address() + section.size()).saturating_sub(symbol.address());
+                if symbol.address() >= section.address() && room > 0 {
+                    places.entry(symbol.address()).or_insert((symbol.size().min(room), kind, symbol.name()?));
+                }
             }
         }
-        for (size, kind, name) in places.into_values() {
+        let mut covered = 0;
+        for (address, (size, kind, name)) in places {
+            // A byte belongs to the first that covers it.
+            let end = address + size;
+            let size = end.saturating_sub(address.max(covered));
+            covered = covered.max(end);
             let name = demangle_auto(Cow::Borrowed(name), Some(gimli::DW_LANG_Rust));
             sizes.owners.entry(owner(&name)).or_default()[kind] += size;
-            // Symbols of the linker script can be longer than what is theirs.
-            left[kind] = left[kind].saturating_sub(size);
+            left[kind] -= size;
             sizes.symbols.push((size, kind, name.into_owned()));
         }
         sizes.owners.insert(NOBODY.into(), left);
@@ -205,7 +223,7 @@ mod tests {
         let sizes = Sizes::of(&bytes).expect("an ELF");
         for kind in 0..KINDS.len() {
             let owned: u64 = sizes.owners.values().map(|columns| columns[kind]).sum();
-            assert!(owned >= sizes.sum(&[kind]), "{}: {owned} of {}", KINDS[kind], sizes.sum(&[kind]));
+            assert_eq!(owned, sizes.sum(&[kind]), "{}", KINDS[kind]);
         }
         assert!(sizes.owners.keys().any(|owner| owner.starts_with("bale::size")), "our own module");
         assert!(sizes.symbols.is_sorted_by(|a, b| a.0 >= b.0));
