@@ -129,8 +129,11 @@ fn install_packages(options: &SetupOptions, packages: &[&str]) -> Result<()> {
     };
     let install: Vec<&str> =
         ["install", "-y", "--no-install-recommends"].into_iter().chain(packages.iter().copied()).collect();
-    // The lists may be absent or old: they are fetched only when the first attempt fails.
-    if apt(&install)? || apt(&["update"])? && apt(&install)? {
+    // The lists may be absent, or so old that they name packages that are gone or a compiler that is too old.
+    if !apt(&["update"])? {
+        eprintln!("bale: not all package lists could be fetched; going on with those that are there");
+    }
+    if apt(&install)? {
         return Ok(());
     }
     bail!("apt-get could not install {}", packages.join(" "))

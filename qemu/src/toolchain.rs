@@ -121,20 +121,22 @@ fn has_core(target: &str) -> bool {
     })
 }
 
-/// Debian packages that its way needs and that are not there.
+/// Debian packages that its way needs and that are not there, or too old.
 pub(crate) fn debian_missing() -> Vec<&'static str> {
     let mut missing = Vec::new();
     let version = output(Command::new(DEBIAN_RUSTC).arg("--version")).and_then(|text| version_in(&text));
     if version.is_none_or(|version| version < LEAST_RUST) {
-        missing.push("rustc-web");
-    }
-    if !Path::new(DEBIAN_CARGO).is_file() {
-        missing.push("cargo-web");
-    }
-    let source = output(Command::new(DEBIAN_RUSTC).args(["--print", "sysroot"]))
-        .map(|sysroot| PathBuf::from(sysroot.trim()).join("lib/rustlib/src/rust/library/core"));
-    if source.is_none_or(|source| !source.is_dir()) {
-        missing.push("rust-web-src");
+        // The three are of one version: an older one's source does not build with this compiler.
+        missing.extend(["rustc-web", "cargo-web", "rust-web-src"]);
+    } else {
+        if !Path::new(DEBIAN_CARGO).is_file() {
+            missing.push("cargo-web");
+        }
+        let source = output(Command::new(DEBIAN_RUSTC).args(["--print", "sysroot"]))
+            .map(|sysroot| PathBuf::from(sysroot.trim()).join("lib/rustlib/src/rust/library/core"));
+        if source.is_none_or(|source| !source.is_dir()) {
+            missing.push("rust-web-src");
+        }
     }
     if workspace::find_program("ld.lld").is_none() {
         missing.push("lld");
