@@ -358,9 +358,14 @@ pub fn unpark(task: TaskId) {
 /// As [`unpark`], for a task that cannot have ended: it was seen to wait.
 pub(crate) fn unpark_index(index: usize) {
     let masked = Masked::new();
-    wake(index as u16, &mut SLOTS[index].status.lock_masked(&masked));
+    wake_index(index, &masked);
     drop(masked);
     switch_if_asked();
+}
+
+/// As [`unpark_index`], and the caller looks whether to switch once it unmasks.
+pub(crate) fn wake_index(index: usize, masked: &Masked) {
+    wake(index as u16, &mut SLOTS[index].status.lock_masked(masked));
 }
 
 fn wake(index: u16, status: &mut Status) {

@@ -2,6 +2,7 @@
 
 use core::ops::{Deref, DerefMut};
 
+use bale_arch::mask::Masked;
 use bale_core::wait::{self, LockError};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
@@ -100,12 +101,17 @@ impl Drop for Ownership<'_> {
 #[cold]
 #[inline(never)]
 fn hand_over(state: &Lock<wait::Mutex>) {
-    let next = state.lock().hand_over(&mut PRIORITIES.lock(), &mut task::apply_priority);
-    match next {
-        Some(next) => task::unpark_index(next),
-        // Whoever waited has given up meanwhile; our own priority may have fallen.
-        None => task::switch_if_asked(),
+    // Masked over both: our own priority falls at the hand-over, and were an interrupt taken before the next owner
+    // is ready, any task between the two would run first.
+    let masked = Masked::new();
+    let next =
+        state.lock_masked(&masked).hand_over(&mut PRIORITIES.lock_masked(&masked), &mut task::apply_priority);
+    // Whoever waited may have given up meanwhile.
+    if let Some(next) = next {
+        task::wake_index(next, &masked);
     }
+    drop(masked);
+    task::switch_if_asked();
 }
 
 impl<T> Deref for MutexGuard<'_, T> {
