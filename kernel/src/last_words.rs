@@ -7,6 +7,7 @@ use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use bale_arch::mmu;
 use bale_core::last_words::LastWords;
 
 use crate::sync::Lock;
@@ -28,11 +29,13 @@ static PREVIOUS: Lock<([u8; ROOM], usize)> = Lock::new(([0; ROOM], 0));
 /// What goes to the UART is kept as well.
 static KEEPING: AtomicBool = AtomicBool::new(false);
 
-/// Does something with the record.
+/// Does something with the record, which is in memory afterwards: a reset may drop what is in caches alone.
 fn with<R>(f: impl FnOnce(&mut LastWords<'_>) -> R) -> R {
     // SAFETY: by `find` at boot, before there is a second core; by `part` and `keep`, of which the first is the shell's alone, and the
     // second belongs to the only core that still runs.
-    f(&mut LastWords::new(unsafe { &mut *PLACE.0.get() }))
+    let result = f(&mut LastWords::new(unsafe { &mut *PLACE.0.get() }));
+    mmu::clean_invalidate(PLACE.0.get() as u64, ROOM);
+    result
 }
 
 /// Takes what the boot before left, and makes room. Once, on the boot core before there are others.

@@ -1,12 +1,15 @@
 //! The frame allocator: 4 KiB frames of all memory that nobody else has.
 //!
 //! Frames that were never used come from ranges, one after the other, so boot touches no memory; frames that were
-//! given back lie in bundles. Each core keeps a few of its own. A frame is a token: it cannot be copied, and giving it
+//! given back lie in bundles, and are joined to blocks when one is wanted. Each core keeps a few of its own. A frame is a token: it cannot be copied, and giving it
 //! back uses it up.
 
 mod blocks;
 mod bundle;
 mod cache;
+mod joining;
+
+use core::ops::Range;
 
 use heapless::Vec;
 
@@ -67,15 +70,24 @@ struct Common {
     /// Never used yet: (next address, end).
     fresh: Vec<(u64, u64), 16>,
     returned: Bundles,
+    /// As well, but seen already by who joins blocks.
+    aside: Bundles,
     blocks: Blocks,
     usage: Usage,
+    /// Numbers of all frames, those between ranges included.
+    numbers: Range<u32>,
+    /// Least number of free frames since nothing could be joined: with no more than these there is nothing to join either.
+    unjoined: usize,
 }
 
 static FRAMES: Lock<Common> = Lock::new(Common {
     fresh: Vec::new(),
     returned: Bundles::new(),
+    aside: Bundles::new(),
     blocks: Blocks::new(),
     usage: Usage { total: 0, free: 0, least_free: 0 },
+    numbers: Range { start: u32::MAX, end: 0 },
+    unjoined: 0,
 });
 
 /// Frames end below this address, so that their numbers have 32 bits.
@@ -88,7 +100,7 @@ fn number(address: u64) -> u32 {
 impl Common {
     /// Takes as many frames as there are, up to a bundle; says how many.
     fn take(&mut self, to: &mut Bundle) -> usize {
-        let count = match self.returned.pop() {
+        let count = match self.returned.pop().or_else(|| self.aside.pop()) {
             Some(bundle) => {
                 *to = bundle;
                 to.len()
@@ -143,6 +155,21 @@ impl Common {
         self.usage.free += bundle.len();
     }
 
+    /// Lays a bundle aside that was given back; what is in it.
+    fn lay_aside(&mut self) -> Option<Bundle> {
+        let bundle = self.returned.pop()?;
+        self.aside.push(&bundle);
+        Some(bundle)
+    }
+
+    /// A block that is there, not handed out.
+    fn take_block(&mut self) -> Option<Block> {
+        let start = self.blocks.pop().or_else(|| self.cut_block())?;
+        self.usage.free -= BLOCK_SIZE as usize / PAGE_SIZE;
+        self.note_least();
+        Some(Block::new(start))
+    }
+
     fn note_least(&mut self) {
         self.usage.least_free = self.usage.least_free.min(self.usage.free);
     }
@@ -171,6 +198,7 @@ pub unsafe fn add(start: u64, end: u64) -> bool {
     frames.usage.total += count;
     frames.usage.free += count;
     frames.usage.least_free = frames.usage.free;
+    frames.numbers = frames.numbers.start.min(number(start))..frames.numbers.end.max(number(end));
     true
 }
 
@@ -206,17 +234,22 @@ pub fn allocate_static(count: usize) -> Option<&'static mut [u8]> {
     Some(bytes)
 }
 
-/// A block with undefined content: one that was given back, or the end of a range of unused memory. `None` when
-/// neither is there, though there may be as many single frames.
+/// A block with undefined content: one that was given back, the end of a range of unused memory, or one whose frames were all given back, which takes
+/// time. `None` when there is none, though there may be as many single frames. In a task that may wait.
 pub fn allocate_block() -> Option<Block> {
+    let there = FRAMES.lock().take_block();
+    if there.is_some() || !has_more_than_unjoined() || joining::join() == 0 {
+        return there;
+    }
+    FRAMES.lock().take_block()
+}
+
+fn has_more_than_unjoined() -> bool {
+    let free = usage().free;
     let mut frames = FRAMES.lock();
-    let start = match frames.blocks.pop() {
-        Some(start) => start,
-        None => frames.cut_block()?,
-    };
-    frames.usage.free -= BLOCK_SIZE as usize / PAGE_SIZE;
-    frames.note_least();
-    Some(Block::new(start))
+    let more = free > frames.unjoined;
+    frames.unjoined = frames.unjoined.min(free);
+    more
 }
 
 /// Gives a block back, whole.

@@ -7,7 +7,7 @@ use zsmalloc::bench::Random;
 
 use super::scheduling::eventually;
 use super::{Failure, Verdict, ensure, failure};
-use crate::memory::frames::{self, Frame};
+use crate::memory::frames::{self, Block, Frame};
 use crate::sync::Lock;
 use crate::{cores, drain, task};
 
@@ -162,6 +162,47 @@ impl Iterator for Chain {
         self.length -= 1;
         Some(frame)
     }
+}
+
+/// Blocks that can be had at once, as far as they are counted; all are given back.
+fn blocks() -> usize {
+    let mut held: Vec<u64, 512> = Vec::new();
+    while !held.is_full() {
+        let Some(block) = frames::allocate_block() else { break };
+        let _ = held.push(block.into_address());
+    }
+    let count = held.len();
+    for address in held {
+        // SAFETY: taken above, and forgotten here.
+        frames::release_block(unsafe { Block::from_address(address) });
+    }
+    count
+}
+
+/// All memory is taken frame by frame and given back: there are as many blocks as before then, also while other cores take and give frames.
+pub(super) fn frames_become_blocks_again() -> Verdict {
+    let before = (free_when_quiet()?, blocks());
+    ensure!(before.1 > 16, "only {} blocks at the beginning", before.1);
+    frames::release(Chain::of_all());
+    DONE.store(0, Ordering::Relaxed);
+    BROKEN.store(0, Ordering::Relaxed);
+    let others = cores::online();
+    for core in 0..others {
+        ensure!(
+            task::spawn("framer", core, task::VCPU, trader, core as u64).is_ok(),
+            "no task on core {core}"
+        );
+    }
+    let beside_others = blocks();
+    all_done(others)?;
+    frames::release(core::mem::take(&mut *EXCHANGE.lock()));
+    let after = (free_when_quiet()?, blocks());
+    ensure!(beside_others > 0, "no block beside others, {} before", before.1);
+    // What is counted in lies in a block, and a part of one was never handed out.
+    ensure!(after.1 + 2 >= before.1, "{} blocks, {} before", after.1, before.1);
+    let again = free_when_quiet()?;
+    ensure!(after.0 == before.0 && again == before.0, "{again} frames are free, {} were before", before.0);
+    Ok(())
 }
 
 /// Leaves frames in its core's cache.

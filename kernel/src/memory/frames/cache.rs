@@ -3,6 +3,8 @@
 //! A core fills and empties its stack by bundles of [`BUNDLE`] frames, under one hold of the common lock. Lock order: a core's cache, then the common
 //! allocator. A core that finds both empty takes from another core's stack, holding one cache's lock at a time. The locks are uncontended but for that.
 
+use heapless::Vec;
+
 use super::FRAMES;
 use super::bundle::{BUNDLE, Bundle};
 use crate::cores::{self, MAX_CORES};
@@ -96,6 +98,18 @@ pub(super) fn put(numbers: &[u32]) {
             cache.spill();
         }
         cache.extend(some);
+    }
+}
+
+/// Gives up what is on all cores' stacks.
+pub(super) fn empty_all(mut take: impl FnMut(u32)) {
+    for slot in &CACHES {
+        let numbers: Vec<u32, CAPACITY> = {
+            let mut cache = slot.0.lock();
+            let count = core::mem::take(&mut cache.count);
+            cache.numbers[..count].iter().copied().collect()
+        };
+        numbers.into_iter().for_each(&mut take);
     }
 }
 
