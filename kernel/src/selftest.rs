@@ -76,6 +76,7 @@ static TESTS: &[Test] = tests![
     framing::no_frame_has_two_owners,
     framing::one_core_gets_every_frame,
     framing::cores_take_from_each_other,
+    framing::frames_become_blocks_again,
     scheduling::higher_priority_preempts,
     scheduling::equals_share_a_core,
     scheduling::sleepers_wake_in_order,
@@ -117,6 +118,7 @@ static TESTS: &[Test] = tests![
     guests::storm_of_interrupts,
     guests::storm_of_descriptor_chains,
     guests::storm_of_hypercalls,
+    guests::storm_of_sectors,
     guests::storm_of_translation_tables,
 ];
 

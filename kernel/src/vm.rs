@@ -42,7 +42,6 @@ mod slot;
 pub mod store;
 mod summary;
 mod trap;
-mod turn;
 mod vcpu;
 mod waiting;
 mod workspace;

@@ -138,10 +138,12 @@ pub mod mode {
     pub const STORM_CALLS: u64 = 13;
     /// Translation tables that change while they are used.
     pub const STORM_TABLES: u64 = 14;
+    /// Sectors of the same blocks of the swap disk, written through several queues at once and read back.
+    pub const STORM_SECTORS: u64 = 15;
     /// First of the storms of one kind.
     pub const FIRST_STORM: u64 = STORM_DEVICES;
     /// Largest of the modes.
-    pub const LAST: u64 = STORM_TABLES;
+    pub const LAST: u64 = STORM_SECTORS;
 }
 
 /// What a guest in [`mode::MEASURE`] reports: figures in hundredths of a nanosecond of its own counter for each operation, those of

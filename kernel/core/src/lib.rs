@@ -7,6 +7,7 @@
 //! | [`core_kind`] | which cores are meant for speed, and who helps whom |
 //! | [`exception`] | what a syndrome register says |
 //! | [`schedule`] | which task runs next, which wakes next |
+//! | [`turn`] | who serves a device that several notify at once |
 //! | [`wait`] | who waits for whom: semaphores, mutexes with priority inheritance, event flags |
 //! | [`stage2`] | translation tables of a virtual machine |
 //! | [`guest_image`] | whether a guest's kernel image can be started, and where |
@@ -15,7 +16,7 @@
 //! | [`vgic`] | the interrupt controller that a guest sees |
 //! | [`pl011`] | the UART that a guest sees |
 //! | [`pl031`] | the clock of the day that a guest sees |
-//! | [`virtio`] | its disk |
+//! | [`virtio`] | its disk, its console |
 //! | [`system_registers`], [`injection`] | what a guest's trapped registers read as; exceptions given to it |
 //! | [`guest_ram`] | a guest's memory as its devices see it |
 //! | [`psci`] | what a guest's firmware calls get for an answer |
@@ -48,6 +49,7 @@ pub mod shell;
 pub mod stage2;
 pub mod system_registers;
 pub mod trace;
+pub mod turn;
 pub mod vgic;
 pub mod virtio;
 pub mod vm_description;

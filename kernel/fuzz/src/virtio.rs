@@ -3,6 +3,7 @@
 mod port;
 
 use core::cell::RefCell;
+use core::ops::Range;
 
 use arbitrary::{Result, Unstructured};
 use bale_core::guest_ram::{GuestRam, OutOfRam};
@@ -108,6 +109,17 @@ impl BlockStore for Blocks {
         }
         *self.at(block) = *from;
         Ok(())
+    }
+
+    fn write_part(
+        &mut self,
+        block: u64,
+        bytes: Range<usize>,
+        from: &[u8; BLOCK],
+    ) -> core::result::Result<(), StoreError> {
+        let mut page = *self.at(block);
+        page[bytes.clone()].copy_from_slice(&from[bytes]);
+        self.write(block, &page)
     }
 
     fn release(&mut self, first: u64, count: u64) {

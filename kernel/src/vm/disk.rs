@@ -1,23 +1,25 @@
 //! A machine's swap disk: a virtio block device whose blocks are slots of the compressed store.
 //!
 //! Whoever notifies a queue serves it, in its own task with interrupts unmasked; a second virtual CPU that notifies the same one meanwhile leaves a
-//! mark and goes on. Queues are served side by side. Locks: a server before the registers; the registers are held for a look at the rings only,
+//! mark and goes on. Queues are served side by side; a part of a block is written while nobody else writes. Locks: a server before the registers; the registers are held for a look at the rings only,
 //! which may have to be brought back into memory first.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use bale_core::guest_tree::DISK_SLOT;
+use bale_core::turn::Turn;
 use bale_core::virtio::block::{self, BLOCK, BlockStore, QUEUES, StoreError};
 use bale_core::virtio::mmio::{Effect, Refused, Registers};
 use bale_core::virtio::queue::Chain;
 use bale_core::vm_description::VmDescription;
 use bale_swap::{Codec, Scratch, Setup};
 use heapless::Vec;
+use spin::RwLock;
 
 use super::medium::{Medium, WorkingMemory};
 use super::memory::GuestMemory;
 use super::store::{self, Store};
-use super::turn::Turn;
 use super::{Slot, StartError, SwapCache};
 use crate::backing::{self, Region};
 use crate::memory::PAGE_SIZE;
@@ -39,6 +41,8 @@ pub(super) struct Disk {
 struct Server {
     store: Store,
     work: WorkingMemory,
+    /// The block of which a part is written.
+    block: &'static mut [u8; BLOCK],
     /// The request at hand.
     chain: &'static mut Chain,
 }
@@ -55,7 +59,8 @@ impl Disk {
             let place = arena.place(None::<SwapCache>)?;
             let mut servers = Vec::<_, QUEUES>::new();
             for _ in 0..QUEUES {
-                let server = (WorkingMemory::place(arena)?, arena.place(Chain::default())?);
+                let block = arena.place([0; BLOCK])?;
+                let server = (WorkingMemory::place(arena)?, block, arena.place(Chain::default())?);
                 servers.push(server).ok()?;
             }
             Some((place, servers.into_array::<QUEUES>().ok()?))
@@ -63,7 +68,7 @@ impl Disk {
         // The region has a block for each slot, so it is not refused.
         *place = region.and_then(|region| SwapCache::new(medium.device, region, ACCEPT).ok());
         let store = place.as_ref().map_or(Store::alone(medium.device), Store::backed);
-        let servers = servers.map(|(work, chain)| Server { store, work, chain });
+        let servers = servers.map(|(work, block, chain)| Server { store, work, block, chain });
         Ok((Self { medium, store, region }, servers))
     }
 
@@ -89,6 +94,8 @@ fn give_back(region: Option<Region>) {
 struct Request<'a> {
     store: Store,
     scratch: &'a mut Scratch,
+    block: &'a mut [u8; BLOCK],
+    writers: &'a RwLock<()>,
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the queue's side has checked the block")]
@@ -102,10 +109,20 @@ impl BlockStore for Request<'_> {
     }
 
     fn write(&mut self, block: u64, from: &[u8; BLOCK]) -> Result<(), StoreError> {
+        let _beside_others = self.writers.read();
         self.store.write(block as usize, from, self.scratch).map_err(|_| StoreError)
     }
 
+    fn write_part(&mut self, block: u64, bytes: Range<usize>, from: &[u8; BLOCK]) -> Result<(), StoreError> {
+        let _alone = self.writers.write();
+        let error = |_| StoreError;
+        self.store.read(block as usize, self.block, self.scratch).map_err(error)?;
+        self.block[bytes.clone()].copy_from_slice(&from[bytes]);
+        self.store.write(block as usize, self.block, self.scratch).map_err(error)
+    }
+
     fn release(&mut self, first: u64, count: u64) {
+        let _beside_others = self.writers.read();
         // Refused only beyond the end, which was checked.
         trace::released(self.store.release(first as usize, count as usize).unwrap_or(0));
     }
@@ -115,8 +132,11 @@ impl BlockStore for Request<'_> {
 pub(super) struct DiskBay {
     registers: Mutex<Registers<QUEUES>>,
     disk: spin::Mutex<Option<Disk>>,
-    /// By queue.
-    servers: [Turn<Option<Server>>; QUEUES],
+    /// By queue: who serves it, and with what.
+    turns: [Turn; QUEUES],
+    servers: [spin::Mutex<Option<Server>>; QUEUES],
+    /// Who writes whole blocks holds it for reading, who writes a part of one for writing.
+    writers: RwLock<()>,
     /// Blocks of the disk; 0 without one.
     blocks: AtomicU64,
 }
@@ -126,7 +146,9 @@ impl DiskBay {
         Self {
             registers: Mutex::new(Registers::new(block::DEVICE, block::FEATURES)),
             disk: spin::Mutex::new(None),
-            servers: [const { Turn::new(None) }; QUEUES],
+            turns: [const { Turn::new() }; QUEUES],
+            servers: [const { spin::Mutex::new(None) }; QUEUES],
+            writers: RwLock::new(()),
             blocks: AtomicU64::new(0),
         }
     }
@@ -135,7 +157,6 @@ impl DiskBay {
     pub(super) fn reset(&self) {
         *self.registers.lock().expect(IN_ORDER) = Registers::new(block::DEVICE, block::FEATURES);
         self.blocks.store(0, Ordering::Relaxed);
-        self.servers.iter().for_each(Turn::forget);
     }
 
     /// Plugs in the disk that a description asks for, if any.
@@ -213,13 +234,14 @@ impl Slot {
         let (value, effect) =
             self.with_disk_registers(|registers| registers.access(offset, width, write, &config))?;
         match (effect, memory) {
-            (Effect::Notify(queue), Some(memory)) => bay.servers[queue].serve(|server| {
-                if let Some(server) = server {
+            (Effect::Notify(queue), Some(memory)) => bay.turns[queue].serve(|| {
+                // Nobody else has it: this is our turn.
+                if let Some(server) = bay.servers[queue].lock().as_mut() {
                     self.serve_chains(queue, server, memory);
                 }
             }),
             // Whoever serves a queue has noticed that it is reset, and ends after the request at hand.
-            (Effect::Reset, _) => bay.servers.iter().for_each(|server| drop(server.lock())),
+            (Effect::Reset, _) => bay.turns.iter().for_each(Turn::wait),
             _ => {}
         }
         Ok(value)
@@ -231,7 +253,8 @@ impl Slot {
 
     /// Serves chain after chain until there is none, or the machine is to end. What became of one is told as the next one is fetched.
     fn serve_chains(&self, queue: usize, server: &mut Server, memory: &GuestMemory) {
-        let Server { store, work: WorkingMemory { scratch, page }, chain } = server;
+        let Server { store, work: WorkingMemory { scratch, page }, block, chain } = server;
+        let writers = &self.devices.disk.writers;
         let mut served = None;
         loop {
             let ends = self.stop.load(Ordering::Relaxed);
@@ -244,7 +267,7 @@ impl Slot {
             if !found {
                 return;
             }
-            let mut request = Request { store: *store, scratch };
+            let mut request = Request { store: *store, scratch, block, writers };
             served = Some(block::serve(chain, memory, &mut request, page));
         }
     }

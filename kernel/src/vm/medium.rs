@@ -10,8 +10,9 @@ use crate::memory::frames::{self, Block};
 use crate::memory::{Arena, PAGE_SIZE};
 use crate::pool;
 
-/// Room for all but the tables: for the device, and for what its user places there, which is four times working memory at most.
-const BESIDE: usize = 5 * (size_of::<Scratch>() + PAGE_SIZE);
+/// Room for all but the tables: for the device, and for what its user places there, which is four times working memory and as many
+/// pages at most.
+const BESIDE: usize = 5 * (size_of::<Scratch>() + 2 * PAGE_SIZE);
 
 /// A swap device and the memory it lies in.
 pub(super) struct Medium {

@@ -7,6 +7,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use bale_core::guest_tree::CONSOLE_SLOT;
+use bale_core::turn::Turn;
 use bale_core::virtio::console::{self, PIECE, QUEUES, RECEIVE, TRANSMIT};
 use bale_core::virtio::mmio::{Effect, Refused, Registers};
 use bale_core::virtio::queue::Chain;
@@ -14,14 +15,13 @@ use heapless::{Deque, Vec};
 
 use super::Slot;
 use super::memory::GuestMemory;
-use super::turn::Turn;
 use crate::sync::{IN_ORDER, Lock, Mutex};
 
 /// Where a machine's console is plugged in.
 pub(super) struct Port {
     registers: Mutex<Registers<QUEUES>>,
     plugged: AtomicBool,
-    transmitter: Turn<()>,
+    transmitter: Turn,
     typed: Lock<Deque<u8, PIECE>>,
 }
 
@@ -30,7 +30,7 @@ impl Port {
         Self {
             registers: Mutex::new(Registers::new(console::DEVICE, console::FEATURES)),
             plugged: AtomicBool::new(false),
-            transmitter: Turn::new(()),
+            transmitter: Turn::new(),
             typed: Lock::new(Deque::new()),
         }
     }
@@ -39,7 +39,6 @@ impl Port {
     pub(super) fn reset(&self) {
         *self.registers.lock().expect(IN_ORDER) = Registers::new(console::DEVICE, console::FEATURES);
         self.plugged.store(false, Ordering::Relaxed);
-        self.transmitter.forget();
         self.typed.lock().clear();
     }
 
@@ -70,10 +69,10 @@ impl Slot {
         // Its configuration (5.3.4) is all of features that are not offered: zeros.
         let (value, effect) = self.with_port(|registers| registers.access(offset, width, write, &[]))?;
         match (effect, memory) {
-            (Effect::Notify(TRANSMIT), Some(memory)) => port.transmitter.serve(|()| self.transmit(memory)),
+            (Effect::Notify(TRANSMIT), Some(memory)) => port.transmitter.serve(|| self.transmit(memory)),
             (Effect::Notify(_), Some(memory)) => self.receive(memory),
             // Whoever passes a chain on does not go on with it.
-            (Effect::Reset, _) => drop(port.transmitter.lock()),
+            (Effect::Reset, _) => port.transmitter.wait(),
             _ => {}
         }
         Ok(value)

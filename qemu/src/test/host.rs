@@ -1,4 +1,4 @@
-//! Tests on the host: cargo's own, and the models of the allocator's interleavings.
+//! Tests on the host: cargo's own, and the models of interleavings.
 
 use std::process::{Command, Stdio};
 
@@ -18,12 +18,15 @@ pub(super) fn cases() -> Vec<Case<'static>> {
         }),
     ];
     // Interleavings of ring, wake-up, help, cells and teardown; then the wake-up with its fences taken out, which the
-    // same tests expect to fail.
-    for (name, flags) in
-        [("model", "--cfg zs_loom"), ("model-broken", "--cfg zs_loom --cfg zs_break_wake_fence")]
-    {
+    // same tests expect to fail. Then who serves a device.
+    for (name, package, profile, flags) in [
+        ("model", "zsmalloc", "release", "--cfg zs_loom"),
+        ("model-broken", "zsmalloc", "release", "--cfg zs_loom --cfg zs_break_wake_fence"),
+        // A small one, which takes less time than its optimiser.
+        ("model-turn", "bale-core", "dev", "--cfg bale_loom"),
+    ] {
         cases.push(case(name, move || {
-            cargo(&["test", "--release", "-p", "zsmalloc", "--lib", "model"], flags)
+            cargo(&["test", "--profile", profile, "-p", package, "--lib", "model"], flags)
         }));
     }
     cases

@@ -1,5 +1,7 @@
 //! Block requests (5.2) over a store of 4096-byte blocks. A sector has 512 bytes, whatever the block.
 
+use core::ops::Range;
+
 use super::Broken;
 use super::cursor::Cursor;
 use super::mmio::{EVENT_IDX, INDIRECT_DESC};
@@ -65,6 +67,13 @@ pub trait BlockStore {
     /// # Errors
     /// There is no room; the block is what it was.
     fn write(&mut self, block: u64, from: &[u8; BLOCK]) -> Result<(), StoreError>;
+
+    /// Stores these bytes of a block: those at the same places of `from`. Nobody else writes the block meanwhile, so that what another one writes
+    /// to its other bytes stays.
+    ///
+    /// # Errors
+    /// It cannot be read, or there is no room; the block is what it was.
+    fn write_part(&mut self, block: u64, bytes: Range<usize>, from: &[u8; BLOCK]) -> Result<(), StoreError>;
 
     /// Gives blocks up, all of which exist.
     fn release(&mut self, first: u64, count: u64);
@@ -188,11 +197,11 @@ fn write(
 ) -> Result<Status, Broken> {
     let Some(range) = whole_sectors(sector, from.left(), store) else { return Ok(Status::Error) };
     for (block, start, length) in range.parts() {
-        if length != BLOCK && store.read(block, page).is_err() {
-            return Ok(Status::Error);
-        }
-        from.take(ram, &mut page[start..start + length])?;
-        if store.write(block, page).is_err() {
+        let bytes = start..start + length;
+        from.take(ram, &mut page[bytes.clone()])?;
+        let stored =
+            if length == BLOCK { store.write(block, page) } else { store.write_part(block, bytes, page) };
+        if stored.is_err() {
             return Ok(Status::Error);
         }
     }
@@ -256,9 +265,7 @@ fn erase_range(range: Sectors, zeroes: bool, store: &mut impl BlockStore, page: 
     } else {
         [range, edge(0, 0)]
     };
-    ends.into_iter().flat_map(Sectors::parts).all(|(block, start, length)| {
-        let read = store.read(block, page).is_ok();
-        page[start..start + length].fill(0);
-        read && store.write(block, page).is_ok()
-    })
+    page.fill(0);
+    let mut parts = ends.into_iter().flat_map(Sectors::parts);
+    parts.all(|(block, start, length)| store.write_part(block, start..start + length, page).is_ok())
 }

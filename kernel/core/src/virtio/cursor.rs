@@ -22,7 +22,8 @@ impl<'a> Cursor<'a> {
         self.segments.iter().map(|segment| u64::from(segment.length)).sum::<u64>() - u64::from(self.done)
     }
 
-    /// Goes over the next `length` bytes, which are there: address in the guest, and which of the bytes.
+    /// Goes over the next `length` bytes, which are there: address in the guest, and which of the bytes. Inlined: for a header its length is a constant.
+    #[inline(always)]
     pub(super) fn each(
         &mut self,
         length: usize,
@@ -45,11 +46,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// Copies the next bytes out.
+    #[inline(always)]
     pub(super) fn take(&mut self, ram: &impl GuestRam, bytes: &mut [u8]) -> Result<(), Broken> {
         self.each(bytes.len(), |address, place| Ok(ram.read(address, &mut bytes[place])?))
     }
 
     /// Copies bytes in, to where it stands.
+    #[inline(always)]
     pub(super) fn give(&mut self, ram: &impl GuestRam, bytes: &[u8]) -> Result<(), Broken> {
         self.each(bytes.len(), |address, place| Ok(ram.write(address, &bytes[place])?))
     }

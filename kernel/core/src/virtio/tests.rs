@@ -8,6 +8,7 @@ mod console;
 mod registers;
 
 use core::cell::RefCell;
+use core::ops::Range;
 use std::collections::HashMap;
 
 use super::Broken;
@@ -110,6 +111,14 @@ impl BlockStore for Store {
         }
         self.blocks.insert(block, *from);
         Ok(())
+    }
+
+    fn write_part(&mut self, block: u64, bytes: Range<usize>, from: &[u8; BLOCK]) -> Result<(), StoreError> {
+        assert!(!bytes.is_empty() && bytes != (0..BLOCK), "{bytes:?} is no part");
+        let mut page = [0; BLOCK];
+        self.read(block, &mut page)?;
+        page[bytes.clone()].copy_from_slice(&from[bytes]);
+        self.write(block, &page)
     }
 
     fn release(&mut self, first: u64, count: u64) {

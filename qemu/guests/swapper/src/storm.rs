@@ -1,11 +1,12 @@
 //! A storm on everything that traps, from several virtual CPUs at once: registers of devices and of nothing, system
-//! registers of every kind, wild PSCI calls and hypercalls, interrupts to everybody, descriptor chains, translation tables;
+//! registers of every kind, wild PSCI calls and hypercalls, interrupts to everybody, descriptor chains, sectors of the same blocks, translation tables;
 //! each kind alone, or the first ones mixed. What the hypervisor answers does not matter here; that it answers, and goes on,
 //! does.
 
 #![expect(clippy::cast_possible_truncation, reason = "usize is 64 bits here")]
 
 mod chains;
+mod sectors;
 mod tables;
 
 use core::arch::asm;
@@ -57,6 +58,9 @@ fn own<const N: usize>(of: &Own<N>, number: u64) -> u64 {
 /// Starts the other virtual CPUs, storms, and waits until all have stormed.
 pub(crate) fn run(info: &GuestInfo) -> ! {
     SEED.store(info.seed, Ordering::Relaxed);
+    if info.mode == mode::STORM_SECTORS && !sectors::start() {
+        call::exit(1);
+    }
     entry::skip_everything();
     let vcpus = vcpus(info);
     for number in 1..vcpus {
@@ -130,6 +134,11 @@ fn storm(number: u64, seed: u64, info: &GuestInfo) {
             mode::STORM_CHAINS => chains::step(&mut random),
             mode::STORM_CALLS => hypercall(&mut random),
             mode::STORM_TABLES => tables::step(&mut random),
+            mode::STORM_SECTORS => {
+                if !sectors::step(number, &mut random) {
+                    call::exit(4);
+                }
+            }
             _ => match random.below(128) {
                 0..48 => device(&mut random),
                 48..80 => system_register(number, &mut random),
@@ -172,16 +181,37 @@ fn device(random: &mut Random) {
     }
 }
 
-/// Reads or writes any system register but those that this program itself stands on.
+/// Registers that a hypervisor keeps from its guest or answers itself: op0, op1, `CRn`, the first `CRm` and how many.
+const KEPT: [(u64, u64, u64, u64, u64); 6] = [
+    // Breakpoints and watchpoints.
+    (2, 0, 0, 0, 16),
+    // Identification.
+    (3, 0, 0, 1, 7),
+    // Interrupts to other virtual CPUs.
+    (3, 0, 12, 11, 1),
+    // Counters of events.
+    (3, 3, 9, 12, 3),
+    // What the architecture leaves to the implementation.
+    (3, 0, 15, 0, 16),
+    (3, 1, 11, 0, 16),
+];
+
+/// Reads or writes any system register but those that this program itself stands on; every other time one that is kept.
 fn system_register(number: u64, random: &mut Random) {
     let read = random.below(2);
-    let op0 = 1 + random.below(3);
-    let (op1, crm, op2) = (random.below(8), random.below(16), random.below(8));
-    let crn = match (op0, read) {
-        // Address translation, cache and TLB maintenance.
-        (1, _) => 7 + random.below(2),
-        (3, 0) => [0, 9, 11, 12, 13, 14, 15][random.below(7) as usize],
-        _ => random.below(16),
+    let op2 = random.below(8);
+    let (op0, op1, crn, crm) = if random.below(2) == 0 {
+        let (op0, op1, crn, crm, count) = KEPT[random.below(KEPT.len() as u64) as usize];
+        (op0, op1, crn, crm + random.below(count))
+    } else {
+        let op0 = 1 + random.below(3);
+        let crn = match (op0, read) {
+            // Address translation, cache and TLB maintenance.
+            (1, _) => 7 + random.below(2),
+            (3, 0) => [0, 9, 11, 12, 13, 14, 15][random.below(7) as usize],
+            _ => random.below(16),
+        };
+        (op0, random.below(8), crn, random.below(16))
     };
     // VBAR_EL1 and its neighbours.
     let crm = if op0 == 3 && crn == 12 { crm | 8 } else { crm };

@@ -5,6 +5,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
+use bale_abi::STORM_VCPUS;
 use bale_abi::measure::BATCH;
 
 /// The disk, and the console.
@@ -17,8 +18,8 @@ const REQUESTS: usize = BATCH as usize;
 
 const OUT: u64 = 1;
 /// Flags of a descriptor, where they lie in its second word.
-const NEXT: u64 = 1 << 32;
-const WRITE: u64 = 2 << 32;
+pub(crate) const NEXT: u64 = 1 << 32;
+pub(crate) const WRITE: u64 = 2 << 32;
 
 /// What driver and device share, in words as they lie in memory.
 #[repr(C, align(4096))]
@@ -51,8 +52,8 @@ impl Rings {
     }
 }
 
-/// The disk's: of two queues, of which storms use both.
-pub(crate) static DISK_RINGS: [Rings; 2] = [Rings::new(), Rings::new()];
+/// The disk's, a queue each, of which storms use all.
+pub(crate) static DISK_RINGS: [Rings; STORM_VCPUS as usize] = [const { Rings::new() }; STORM_VCPUS as usize];
 static RINGS: &Rings = &DISK_RINGS[0];
 /// The console's: to receive, to transmit.
 pub(crate) static PORT_RINGS: [Rings; 2] = [Rings::new(), Rings::new()];

@@ -92,7 +92,8 @@ fn words(rings: &Rings, queue: usize, random: &mut Random, head: u64) {
 /// Some descriptors, some of them made available, a notification: mostly of the disk.
 pub(super) fn step(random: &mut Random) {
     let port = random.below(4) == 0;
-    let (base, kind, queues) = if port { (PORT, 3, &PORT_RINGS) } else { (BASE, 2, &DISK_RINGS) };
+    let (base, kind, queues) =
+        if port { (PORT, 3, PORT_RINGS.as_slice()) } else { (BASE, 2, DISK_RINGS.as_slice()) };
     if virtio::get(base + STATUS) & NEEDS_RESET != 0 || random.below(512) == 0 {
         // Another virtual CPU may be at it too: then it does not come up, and is reset again.
         let _ = virtio::bring_up(base, kind, queues);
