@@ -1,8 +1,9 @@
 //! The benchmarks: suites of figures, each measured on a pool of its own or on the kernel's, and reported as text or JSON.
 //!
-//! Instructions are those of the PMU's INST_RETIRED event on one core; QEMU counts them only with `-icount shift=0`, where they repeat to the digit. Object sizes are
-//! those of [`zsmalloc::bench::Sizes`]. What is measured on several cores at once is counted (locks, helpers, backlog) or given in ticks of the timer, which mean
-//! nothing under emulation but order.
+//! Instructions are those of the PMU's INST_RETIRED event on one core; QEMU counts them only with `-icount shift=0`, where they repeat to the digit. Cycles are those of
+//! its CPU_CYCLES event: on silicon the core's, under QEMU nanoseconds, which `-icount shift=0` makes instructions. Object sizes are those of [`zsmalloc::bench::Sizes`].
+//! What is measured on several cores at once is counted (locks, helpers, backlog) or given in ticks of the timer, which mean nothing under emulation
+//! but order.
 
 mod allocator;
 mod burst;
@@ -22,6 +23,8 @@ mod workbench;
 
 use core::fmt::{self, Write as _};
 
+use bale_arch::counter::{self, Event};
+
 pub use self::options::{CoreCounts, Mix, Options, PAGES};
 use self::report::Report;
 use self::table::{BENCHES, Bench, Place};
@@ -40,7 +43,7 @@ pub enum BenchError<'a> {
     },
     /// Not one benchmark of the suites takes the options.
     NoneTakes,
-    /// The machine does not count instructions.
+    /// The machine does not count what was asked for.
     NoCounter,
     /// Too little memory.
     OutOfMemory,
@@ -101,6 +104,23 @@ pub fn list() {
         let _ = write!(about, "{}{}", bench.about, bench.takes);
         crate::shell::print_wrapped(&about, 26);
     }
+    crate::println!("In brackets: the options that a benchmark takes.");
+}
+
+/// What this core counts, until it is dropped: instructions then.
+struct Selected;
+
+impl Selected {
+    fn new(event: Event) -> Self {
+        counter::select(event);
+        Self
+    }
+}
+
+impl Drop for Selected {
+    fn drop(&mut self) {
+        counter::select(Event::Instructions);
+    }
 }
 
 /// Runs the benchmarks and suites with these names, or all.
@@ -124,9 +144,11 @@ pub fn run<'a>(names: &[&'a str], options: Options) -> Result<(), BenchError<'a>
     if !BENCHES.iter().filter(wanted).any(|bench| taken(&bench)) {
         return Err(BenchError::NoneTakes);
     }
+    let _selected = Selected::new(options.event);
     let mut report = Report::new(options);
     report.header();
     let counts = workbench::overhead().is_some();
+    let unit = report.units().plain;
     let says = |bench: &&Bench| counts || bench.place == Place::Anywhere || named(bench);
     let chosen = || BENCHES.iter().filter(wanted).filter(taken).filter(says);
     let count = chosen().count();
@@ -141,7 +163,7 @@ pub fn run<'a>(names: &[&'a str], options: Options) -> Result<(), BenchError<'a>
         crate::println!("{} is left out: it takes no {option}", bench.name);
     }
     if !counts {
-        crate::println!("figures in instructions are left out: this machine does not count them");
+        crate::println!("figures in {unit} are left out: this machine does not count them");
     }
     Ok(())
 }

@@ -1,34 +1,65 @@
-//! Counts of retired instructions and of cycles, from the PMU (DDI 0487, D13), counted at EL2.
+//! Counts of an event from the PMU (DDI 0487, D13), of EL2 alone: instructions, or cycles.
 //!
-//! Under an emulator with one instruction a tick these are exact and repeat to the digit; on silicon the cycle
-//! counter is the one to time with. Event 0x08 rather than the cycle counter counts instructions, since the latter
-//! jumps with the clock over WFI.
+//! Instructions are exact, and under an emulator with one instruction a tick they repeat to the digit; cycles are what silicon is timed in. Both
+//! come from one event counter, so that what is measured is the same code; the cycle counter would be another register.
+
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{Readable, Writeable};
 
-use crate::registers::{PMCCFILTR_EL0, PMCCNTR_EL0, PMCNTENSET_EL0, PMCR_EL0, PMEVCNTR0_EL0, PMEVTYPER0_EL0};
+use crate::registers::{PMCNTENSET_EL0, PMCR_EL0, PMEVCNTR0_EL0, PMEVTYPER0_EL0};
 
-/// Starts event counter 0 (instructions at EL2) and the cycle counter (at EL2) on this core.
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Instructions that retired (INST_RETIRED).
+    Instructions,
+    /// Cycles of the core (CPU_CYCLES).
+    Cycles,
+}
+
+/// Whether there is a counter to be read; on a core without a PMU its registers are undefined.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+/// Starts event counter 0 on this core, with instructions.
 pub fn start() {
-    PMEVTYPER0_EL0.write(PMEVTYPER0_EL0::EVENT::InstructionsRetired + PMEVTYPER0_EL0::NSH::SET);
-    PMCCFILTR_EL0.write(PMCCFILTR_EL0::NSH::SET);
-    PMCNTENSET_EL0.write(PMCNTENSET_EL0::P0::SET + PMCNTENSET_EL0::C::SET);
-    PMCR_EL0.write(PMCR_EL0::E::SET + PMCR_EL0::LC::SET);
+    // Relaxed: each core sets it before it looks.
+    STARTED.store(true, Ordering::Relaxed);
+    select(Event::Instructions);
+    PMCNTENSET_EL0.write(PMCNTENSET_EL0::P0::SET);
+    PMCR_EL0.write(PMCR_EL0::E::SET);
     barrier::isb(barrier::SY);
 }
 
-/// Instructions retired at EL2 on this core since some moment; 32 bits, so take differences of short runs.
+/// Whether the cores of this machine count events.
+pub fn is_there() -> bool {
+    STARTED.load(Ordering::Relaxed)
+}
+
+/// Counts these on this core from now on, if it counts events.
+pub fn select(event: Event) {
+    if !is_there() {
+        return;
+    }
+    let event = match event {
+        Event::Instructions => PMEVTYPER0_EL0::EVENT::InstructionsRetired,
+        Event::Cycles => PMEVTYPER0_EL0::EVENT::Cycles,
+    };
+    PMEVTYPER0_EL0.write(event + PMEVTYPER0_EL0::NSH::SET);
+    barrier::isb(barrier::SY);
+}
+
+/// What this core counts.
+pub fn selected() -> Event {
+    let cycles = is_there() && PMEVTYPER0_EL0.matches_all(PMEVTYPER0_EL0::EVENT::Cycles);
+    if cycles { Event::Cycles } else { Event::Instructions }
+}
+
+/// Events at EL2 on this core since some moment; 32 bits, so take differences of short runs, where there is a counter.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "event counters are 32 bits wide")]
-pub fn instructions() -> u32 {
+pub fn read() -> u32 {
     barrier::isb(barrier::SY);
     PMEVCNTR0_EL0.get() as u32
-}
-
-/// Cycles of this core since some moment.
-#[inline(always)]
-pub fn cycles() -> u64 {
-    barrier::isb(barrier::SY);
-    PMCCNTR_EL0.get()
 }

@@ -13,7 +13,7 @@
 //! | [`copy`] | `memcpy` and its kin: the only users of SIMD registers at EL2 |
 //! | [`registers`] | system registers that `aarch64-cpu` lacks |
 //! | [`identity`] | what a core says of itself |
-//! | [`counter`] | exact instruction counts from the PMU |
+//! | [`counter`] | instructions or cycles, counted by the PMU |
 //!
 //! References: Arm ARM is DDI 0487 (sections named where a register is written).
 //!

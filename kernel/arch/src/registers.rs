@@ -21,8 +21,6 @@ register_bitfields! { u64,
     pub PMCR_EL0 [
         /// Number of event counters.
         N OFFSET(11) NUMBITS(5) [],
-        /// The cycle counter is 64 bits wide.
-        LC OFFSET(6) NUMBITS(1) [],
         /// Counters count.
         E OFFSET(0) NUMBITS(1) []
     ],
@@ -33,18 +31,13 @@ register_bitfields! { u64,
         /// Which event.
         EVENT OFFSET(0) NUMBITS(16) [
             /// Instructions architecturally executed.
-            InstructionsRetired = 0x08
+            InstructionsRetired = 0x08,
+            /// Cycles of the core.
+            Cycles = 0x11
         ]
-    ],
-    /// Where the cycle counter counts.
-    pub PMCCFILTR_EL0 [
-        /// At EL2.
-        NSH OFFSET(27) NUMBITS(1) []
     ],
     /// Which counters count.
     pub PMCNTENSET_EL0 [
-        /// The cycle counter.
-        C OFFSET(31) NUMBITS(1) [],
         /// Event counter 0.
         P0 OFFSET(0) NUMBITS(1) []
     ]
@@ -104,14 +97,6 @@ system_register! {
 system_register! {
     /// Event counter 0.
     PMEVCNTR0_EL0: EventCount, ()
-}
-system_register! {
-    /// Where the cycle counter counts.
-    PMCCFILTR_EL0: CycleFilter, PMCCFILTR_EL0::Register
-}
-system_register! {
-    /// The cycle counter.
-    PMCCNTR_EL0: CycleCount, ()
 }
 system_register! {
     /// Turns counters on.

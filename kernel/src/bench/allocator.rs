@@ -1,4 +1,4 @@
-//! Instructions of the allocator's paths, on one core with interrupts masked.
+//! Instructions or cycles of the allocator's paths, on one core with interrupts masked.
 
 use core::hint::black_box;
 
@@ -11,13 +11,12 @@ use crate::memory::frames;
 
 type Result = core::result::Result<(), BenchError<'static>>;
 
-const UNIT: &str = "instructions/op";
 /// Handles between two looks at the counter.
 const RUN: usize = 64;
 
-fn per(report: &Report, name: &str, instructions: u64, operations: usize) -> Result {
+fn per(report: &Report, name: &str, taken: u64, operations: usize) -> Result {
     let operations = operations as u64;
-    report.figure(name, Hundredths::ratio(instructions, operations), UNIT, operations);
+    report.figure(name, Hundredths::ratio(taken, operations), report.units().per_operation, operations);
     Ok(())
 }
 

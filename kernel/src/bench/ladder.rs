@@ -1,6 +1,6 @@
 //! The ladder: the same objects freed with each part of the deferred free added in turn, from one core or several at once.
 //!
-//! Where instructions are counted there is one core, and the columns are instructions. Otherwise they are nanoseconds by the timer: on silicon that is what it looks
+//! Where instructions are counted there is one core, and the columns are instructions (or cycles, where these are asked for). Otherwise they are nanoseconds by the timer: on silicon that is what it looks
 //! like, under emulation only the counts mean something. The task that asks drains all rings while the producers run, and times an allocation now and then;
 //! where producers are fewer than cores it has a core to itself, with all cores it shares one with a producer. Two rungs are shown once more with compaction running.
 
@@ -90,7 +90,7 @@ pub(super) fn ladder(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// On one core with interrupts masked: instructions of the producer, and in all.
+/// On one core with interrupts masked: events of the producer, and in all.
 fn counted(report: &Report, step: &Step) -> Result<()> {
     let mut bench = Workbench::counting(report)?;
     bench.pool = Pool::new(Kernel, config(step.rung))?;
@@ -126,7 +126,7 @@ fn counted(report: &Report, step: &Step) -> Result<()> {
             ("most_pending", Hundredths(stats.most_pending * 100)),
             ("locks", Hundredths::ratio(stats.batch_locks, objects)),
         ],
-        "instructions/op",
+        report.units().per_operation,
     );
     Ok(())
 }

@@ -33,7 +33,7 @@ pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 static ENDED: Semaphore = Semaphore::new(0, 32);
 
 fn record(since: u32, overhead: u32) {
-    record_at(counter::instructions(), since, overhead);
+    record_at(counter::read(), since, overhead);
 }
 
 fn record_at(now: u32, since: u32, overhead: u32) {
@@ -76,8 +76,8 @@ fn begin() -> Result<u32> {
 fn finish(report: &Report, name: &'static str, spread: &'static str) -> Result<()> {
     let samples = samples()?;
     let mean = samples.mean_hundredths().ok_or(BenchError::Broken("no round was measured"))?;
-    report.figure(name, Hundredths(mean), "instructions/op", samples.count());
-    report.spread(spread, &samples, "instructions");
+    report.figure(name, Hundredths(mean), report.units().per_operation, samples.count());
+    report.spread(spread, &samples, report.units().plain);
     Ok(())
 }
 
@@ -114,10 +114,10 @@ pub(super) fn another() -> bool {
 pub(super) fn switch(report: &mut Report) -> Result<()> {
     extern "C" fn player(overhead: u64) -> ! {
         while another() {
-            STARTED.store(counter::instructions(), Ordering::Relaxed);
+            STARTED.store(counter::read(), Ordering::Relaxed);
             task::yield_now();
             // Of the other one, which yielded here; the last has nobody to yield to.
-            let now = counter::instructions();
+            let now = counter::read();
             if ENDED.count() == 0 {
                 record_at(now, STARTED.load(Ordering::Relaxed), overhead as u32);
             }
@@ -137,7 +137,7 @@ pub(super) fn semaphore(report: &mut Report) -> Result<()> {
     static UNCONTENDED: Semaphore = Semaphore::new(0, 1);
     let overhead = begin()?;
     for _ in 0..ROUNDS {
-        let since = counter::instructions();
+        let since = counter::read();
         let given = UNCONTENDED.give();
         UNCONTENDED.take();
         record(since, overhead);
@@ -151,7 +151,7 @@ pub(super) fn mutex(report: &mut Report) -> Result<()> {
     static UNCONTENDED: Mutex<u64> = Mutex::new(0);
     let overhead = begin()?;
     for _ in 0..ROUNDS {
-        let since = counter::instructions();
+        let since = counter::read();
         let locked = UNCONTENDED.lock().map(|mut value| *value += 1);
         record(since, overhead);
         locked.map_err(|_| BenchError::Broken("a mutex was not free"))?;
@@ -181,7 +181,7 @@ pub(super) fn hand_over(report: &mut Report) -> Result<()> {
             if let Ok(value) = CONTENDED.lock() {
                 // The urgent task runs at once, finds the mutex taken, and waits.
                 let _ = TURN.give();
-                STARTED.store(counter::instructions(), Ordering::Relaxed);
+                STARTED.store(counter::read(), Ordering::Relaxed);
                 drop(value);
             }
         }
@@ -212,7 +212,7 @@ pub(super) fn interrupt(report: &mut Report) -> Result<()> {
         while another() {
             let masked = Masked::new();
             interrupts::raise(core as usize, interrupts::TEST);
-            STARTED.store(counter::instructions(), Ordering::Relaxed);
+            STARTED.store(counter::read(), Ordering::Relaxed);
             drop(masked);
         }
         STOP.store(true, Ordering::Release);

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::ops::RangeInclusive;
 
+use bale_arch::counter::Event;
+
 /// How many objects or pages a benchmark may be told to work on: below, some have nothing to measure; above, handles have no room.
 pub const PAGES: RangeInclusive<u64> = 64..=262_144;
 
@@ -17,6 +19,8 @@ pub struct Options {
     pub cores: Option<CoreCounts>,
     /// Seed of sizes, orders and made pages.
     pub seed: u64,
+    /// What is counted.
+    pub event: Event,
     /// JSON lines instead of text.
     pub json: bool,
 }
@@ -26,6 +30,7 @@ impl Options {
     pub(super) fn refused_by(&self, takes: Takes) -> Option<&'static str> {
         match self {
             Self { pages: Some(_), .. } if !takes.pages => Some("--pages"),
+            Self { event: Event::Cycles, .. } if !takes.cycles => Some("--cycles"),
             Self { mix, .. } if !takes.mix && *mix != Mix::Bundle => Some("--mix"),
             _ => None,
         }
@@ -37,22 +42,47 @@ impl Options {
     }
 }
 
+/// What counts are called.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Units {
+    pub(super) plain: &'static str,
+    pub(super) per_operation: &'static str,
+    pub(super) per_page: &'static str,
+}
+
+impl Units {
+    pub(super) const fn of(event: Event) -> Self {
+        match event {
+            Event::Instructions => Self {
+                plain: "instructions",
+                per_operation: "instructions/op",
+                per_page: "instructions/page",
+            },
+            Event::Cycles => Self { plain: "cycles", per_operation: "cycles/op", per_page: "cycles/page" },
+        }
+    }
+}
+
 /// What a benchmark can be told.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Takes {
     pub(super) pages: bool,
     pub(super) mix: bool,
     pub(super) cores: bool,
+    pub(super) cycles: bool,
 }
 
 /// Behind what a benchmark is, in the list.
 impl fmt::Display for Takes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let options = [(self.pages, "--pages"), (self.mix, "--mix"), (self.cores, "--cores")];
-        for (place, (_, option)) in options.iter().filter(|(takes, _)| *takes).enumerate() {
-            write!(f, "{}{option}", if place == 0 { " [" } else { " " })?;
+        let options =
+            [(self.pages, "pages"), (self.mix, "mix"), (self.cores, "cores"), (self.cycles, "cycles")];
+        let mut before = " [";
+        for (_, option) in options.iter().filter(|(takes, _)| *takes) {
+            write!(f, "{before}{option}")?;
+            before = " ";
         }
-        f.write_str(if self.pages { "]" } else { "" })
+        f.write_str(if before == " " { "]" } else { "" })
     }
 }
 

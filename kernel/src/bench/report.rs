@@ -7,7 +7,7 @@ use aarch64_cpu::registers::{CNTFRQ_EL0, MIDR_EL1, Readable};
 use bale_core::histogram::Histogram;
 use heapless::String;
 
-use super::options::{CoreCounts, Mix, Options};
+use super::options::{CoreCounts, Mix, Options, Units};
 use super::table::Bench;
 use crate::console::{Turn, progress};
 use crate::{cores, print, println};
@@ -55,10 +55,15 @@ impl Report {
         self.options.cores.unwrap_or_else(there)
     }
 
+    /// What counts are called here.
+    pub(super) fn units(&self) -> Units {
+        Units::of(self.options.event)
+    }
+
     /// What machine this is.
     pub(super) fn header(&self) {
         let counts = super::workbench::overhead().is_some();
-        let counter = if counts { "instructions" } else { "none" };
+        let counter = if counts { self.units().plain } else { "none" };
         let (cores, seed) = (cores::online(), self.options.seed);
         let version = crate::BUILD;
         let (cpu, clock) = (MIDR_EL1.get(), CNTFRQ_EL0.get());

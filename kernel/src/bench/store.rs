@@ -1,4 +1,4 @@
-//! Instructions of the compressed store for each page, over pages of the bundle or made here: codecs, the store's own work, release, density.
+//! Instructions or cycles of the compressed store for each page, over pages of the bundle or made here: codecs, the store's own work, release, density.
 //!
 //! It uses the kernel's own pool, which must be empty.
 
@@ -21,7 +21,6 @@ type Result<T> = core::result::Result<T, BenchError<'static>>;
 const NO_OBJECT: &str = "no page of this mix is an object";
 /// Why a figure about a codec's work is.
 const NOT_COMPRESSED: &str = "no page of this mix is compressed";
-const UNIT: &str = "instructions/page";
 /// Pages that the smaller density is of.
 const FEW: usize = 2048;
 /// How long the drain may take to empty the pool.
@@ -56,12 +55,12 @@ const LZ4: Subject = Subject {
 /// What idle pages are recompressed with.
 const SECOND: Codec = Codec::Zstd(Level::DEFAULT);
 
-fn per(report: &Report, name: &str, instructions: u64, pages: usize) {
+fn per(report: &Report, name: &str, taken: u64, pages: usize) {
     if pages == 0 {
         report.left_out(name, NOT_COMPRESSED);
         return;
     }
-    report.figure(name, Hundredths::ratio(instructions, pages as u64), UNIT, pages as u64);
+    report.figure(name, Hundredths::ratio(taken, pages as u64), report.units().per_page, pages as u64);
 }
 
 /// What objects are made of to what they are.
@@ -143,7 +142,7 @@ pub(super) fn against(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// What the store takes for a page, in hundredths of an instruction, and for how many it was counted: so many of the bundle's first ones as `first`
+/// What the store takes for a page, in hundredths of an event, and for how many it was counted: so many of the bundle's first ones as `first`
 /// says of their number.
 pub(super) fn write_alone(report: &Report, first: impl FnOnce(usize) -> usize) -> Result<(u64, usize)> {
     let mut bench = Bench::new(report, PAGE.codec, None, false)?;
@@ -191,14 +190,14 @@ pub(super) fn zero_and_release(report: &mut Report) -> Result<()> {
 pub(super) fn release_device(report: &mut Report) -> Result<()> {
     let mut bench = Bench::new(report, PAGE.codec, None, false)?;
     bench.write()?;
-    let begin = counter::instructions();
+    let begin = counter::read();
     let released = bench.device.release(0, bench.count);
-    let releaser = counter::instructions().wrapping_sub(begin);
+    let releaser = counter::read().wrapping_sub(begin);
     released.map_err(|_| BenchError::Broken("a slot is missing"))?;
     if !drain::wait_until_quiet(PATIENCE_US) || pool::pool().stats().objects != 0 {
         return Err(BenchError::Broken("pages did not come back"));
     }
-    let all = counter::instructions().wrapping_sub(begin);
+    let all = counter::read().wrapping_sub(begin);
     per(report, "release-device", releaser.into(), bench.count);
     per(report, "release-device-in-all", all.into(), bench.count);
     Ok(())

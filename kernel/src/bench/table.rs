@@ -8,7 +8,7 @@ use super::{
 /// Where a benchmark says something.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// On one core, where instructions are counted.
+    /// On one core, where instructions or cycles are counted.
     Counted,
     /// Anywhere.
     Anywhere,
@@ -26,10 +26,12 @@ pub(super) struct Bench {
     pub(super) run: fn(&mut Report) -> Result<(), BenchError<'static>>,
 }
 
-const NOTHING: Takes = Takes { pages: false, mix: false, cores: false };
-const PAGES: Takes = Takes { pages: true, ..NOTHING };
+const NOTHING: Takes = Takes { pages: false, mix: false, cores: false, cycles: false };
+const CYCLES: Takes = Takes { cycles: true, ..NOTHING };
+const PAGES: Takes = Takes { pages: true, ..CYCLES };
 const PAGES_AND_MIX: Takes = Takes { mix: true, ..PAGES };
 const PAGES_AND_CORES: Takes = Takes { cores: true, ..PAGES };
+const TIMED: Takes = Takes { cycles: false, ..PAGES_AND_CORES };
 
 macro_rules! benches {
     ($($suite:literal { $($name:literal, $about:literal, $place:ident, $takes:ident, $run:path;)* })*) => {
@@ -57,7 +59,7 @@ pub(super) static BENCHES: &[Bench] = benches! {
         "density-8000", "stored bytes to pool memory, 8,000 objects", Counted, NOTHING, density::eight_thousand;
         "density", "full, half freed, compacted, metadata; 100,000 objects", Counted, PAGES, density::large;
         "density-churned", "100,000 objects after as many pairs", Counted, PAGES, density::churned;
-        "burst", "200,000 deferred frees from each core at once", Anywhere, PAGES_AND_CORES, burst::burst;
+        "burst", "200,000 deferred frees from each core at once", Anywhere, TIMED, burst::burst;
     }
     "store" {
         "page", "store with our codec: write, read, ratio, the store's own part", Counted, PAGES_AND_MIX, store::page;
@@ -71,11 +73,11 @@ pub(super) static BENCHES: &[Bench] = benches! {
         "release-device", "a whole device given up: by its releaser, and in all", Counted, PAGES_AND_MIX, store::release_device;
     }
     "rtos" {
-        "switch", "voluntary switch to another task", Counted, NOTHING, latency::switch;
-        "semaphore", "give and take of a free semaphore", Counted, NOTHING, latency::semaphore;
-        "mutex", "lock and unlock of a free mutex", Counted, NOTHING, latency::mutex;
-        "hand-over", "unlock to the task that waited", Counted, NOTHING, latency::hand_over;
-        "latency", "interrupt to the task that it wakes", Counted, NOTHING, latency::interrupt;
+        "switch", "voluntary switch to another task", Counted, CYCLES, latency::switch;
+        "semaphore", "give and take of a free semaphore", Counted, CYCLES, latency::semaphore;
+        "mutex", "lock and unlock of a free mutex", Counted, CYCLES, latency::mutex;
+        "hand-over", "unlock to the task that waited", Counted, CYCLES, latency::hand_over;
+        "latency", "interrupt to the task that it wakes", Counted, CYCLES, latency::interrupt;
         "jitter", "how late a periodic task of 1 ms wakes", Anywhere, NOTHING, jitter::alone;
         "memory-bandwidth", "set, copy and read of memory", Anywhere, NOTHING, memory::bandwidth;
         "masked", "longest stretch with interrupts masked since boot", Anywhere, NOTHING, latency::masked;
@@ -86,13 +88,13 @@ pub(super) static BENCHES: &[Bench] = benches! {
         "guest", "what a guest pays: calls, registers, interrupts, swap disk", Counted, NOTHING, vm::guest;
     }
     "thread-metric" {
-        "tm-cooperative", "five tasks that yield in turn, a yield", Counted, NOTHING, thread_metric::cooperative;
-        "tm-preemptive", "five tasks, each wakes a more urgent one, a round", Counted, NOTHING, thread_metric::preemptive;
-        "tm-interrupt", "interrupt, its handler's semaphore", Counted, NOTHING, thread_metric::interrupt;
-        "tm-interrupt-preemption", "interrupt that wakes a more urgent task", Counted, NOTHING, thread_metric::interrupt_preemption;
-        "tm-message", "16 bytes to a queue and from it", Counted, NOTHING, thread_metric::message;
-        "tm-synchronization", "a semaphore taken and given", Counted, NOTHING, thread_metric::synchronization;
-        "tm-memory", "128 bytes from the pool and back", Counted, NOTHING, thread_metric::memory;
+        "tm-cooperative", "five tasks that yield in turn, a yield", Counted, CYCLES, thread_metric::cooperative;
+        "tm-preemptive", "five tasks, each wakes a more urgent one, a round", Counted, CYCLES, thread_metric::preemptive;
+        "tm-interrupt", "interrupt, its handler's semaphore", Counted, CYCLES, thread_metric::interrupt;
+        "tm-interrupt-preemption", "interrupt that wakes a more urgent task", Counted, CYCLES, thread_metric::interrupt_preemption;
+        "tm-message", "16 bytes to a queue and from it", Counted, CYCLES, thread_metric::message;
+        "tm-synchronization", "a semaphore taken and given", Counted, CYCLES, thread_metric::synchronization;
+        "tm-memory", "128 bytes from the pool and back", Counted, CYCLES, thread_metric::memory;
     }
     "ladder" {
         "ladder", "what each part of the deferred free brings", Anywhere, PAGES_AND_CORES, ladder::ladder;

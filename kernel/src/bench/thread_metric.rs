@@ -28,7 +28,7 @@ const LIMIT_US: u64 = 60_000_000;
 /// Rounds that are left; the task that finds none gives `ENDED`.
 static LEFT: AtomicU32 = AtomicU32::new(0);
 static ENDED: Semaphore = Semaphore::new(0, TASKS);
-/// Instructions at the first round and behind the last.
+/// The counter at the first round and behind the last.
 static BEGAN: AtomicU32 = AtomicU32::new(0);
 static OVER: AtomicU32 = AtomicU32::new(0);
 /// Where the chain of the preemptive kernel goes on, a place for each task.
@@ -39,10 +39,10 @@ static TAKEN: AtomicU64 = AtomicU64::new(0);
 fn another() -> bool {
     let left = LEFT.load(Ordering::Relaxed);
     if left == ROUNDS {
-        BEGAN.store(counter::instructions(), Ordering::Relaxed);
+        BEGAN.store(counter::read(), Ordering::Relaxed);
     } else if left == 0 {
         // Only the first that finds none ends the count.
-        let _ = OVER.compare_exchange(0, counter::instructions(), Ordering::Relaxed, Ordering::Relaxed);
+        let _ = OVER.compare_exchange(0, counter::read(), Ordering::Relaxed, Ordering::Relaxed);
         return false;
     }
     LEFT.store(left - 1, Ordering::Relaxed);
@@ -54,7 +54,7 @@ fn end() -> ! {
     task::exit()
 }
 
-/// Runs these tasks to their end and reports instructions a round.
+/// Runs these tasks to their end and reports events a round.
 fn measure(report: &Report, name: &str, tasks: &[(u8, Entry)]) -> Result {
     overhead().ok_or(BenchError::NoCounter)?;
     LEFT.store(ROUNDS, Ordering::Relaxed);
@@ -68,7 +68,8 @@ fn measure(report: &Report, name: &str, tasks: &[(u8, Entry)]) -> Result {
         return Err(BenchError::Broken("a task of the benchmark did not end"));
     }
     let taken = OVER.load(Ordering::Relaxed).wrapping_sub(BEGAN.load(Ordering::Relaxed));
-    report.figure(name, Hundredths::ratio(taken.into(), ROUNDS.into()), "instructions/op", ROUNDS.into());
+    let unit = report.units().per_operation;
+    report.figure(name, Hundredths::ratio(taken.into(), ROUNDS.into()), unit, ROUNDS.into());
     Ok(())
 }
 
@@ -187,11 +188,12 @@ pub(super) fn memory(report: &mut Report) -> Result {
     overhead().ok_or(BenchError::NoCounter)?;
     let mut taken = 0;
     for _ in 0..ROUNDS {
-        let (instructions, outcome) =
+        let (events, outcome) =
             bench.count(|| bench.pool.malloc(OBJECT).and_then(|handle| bench.pool.free(handle)));
         outcome?;
-        taken += instructions;
+        taken += events;
     }
-    report.figure("tm-memory", Hundredths::ratio(taken, ROUNDS.into()), "instructions/op", ROUNDS.into());
+    let unit = report.units().per_operation;
+    report.figure("tm-memory", Hundredths::ratio(taken, ROUNDS.into()), unit, ROUNDS.into());
     Ok(())
 }

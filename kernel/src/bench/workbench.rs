@@ -1,6 +1,6 @@
-//! A pool with objects in it, and the counting of instructions.
+//! A pool with objects in it, and the counting of what it takes.
 
-use bale_arch::counter;
+use bale_arch::counter::{self, Event};
 use bale_arch::mask::Masked;
 use zsmalloc::bench::{Random, Sizes};
 use zsmalloc::{Config, Handle, Platform, Pool};
@@ -15,43 +15,56 @@ pub(super) const OBJECTS: usize = 8_000;
 /// Handles that a ring of a workbench holds.
 const RING: usize = 4096;
 
+/// Measurements of nothing, of which the least is what measuring takes in cycles.
+const EMPTY: u32 = 64;
 /// Rounds that the calibration of the clock takes.
 const CALIBRATION: u64 = 100_000;
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 
-/// Instructions that `f` takes, with those of measuring. Interrupts are masked.
+/// Events that `f` takes, with those of measuring. Interrupts are masked.
 #[inline(always)]
 fn raw<R>(f: impl FnOnce() -> R) -> (u32, R) {
     let masked = Masked::new();
-    let start = counter::instructions();
+    let start = counter::read();
     let result = f();
-    let end = counter::instructions();
+    let end = counter::read();
     drop(masked);
     (end.wrapping_sub(start), result)
 }
 
-/// Instructions of `f`, without those of measuring, and what it returned.
+/// Events of `f`, without those of measuring, and what it returned.
 #[inline(always)]
 pub(super) fn count<R>(overhead: u32, f: impl FnOnce() -> R) -> (u64, R) {
     let (count, result) = raw(f);
     (u64::from(count.saturating_sub(overhead)), result)
 }
 
-/// What measuring takes itself; `None` if the machine does not count instructions.
+/// What measuring takes itself; `None` if the machine does not count what is asked for.
 pub(super) fn overhead() -> Option<u32> {
-    let count = raw(|| core::hint::black_box(())).0;
-    // A machine that does not count gives nothing; one that counts something else gives different numbers.
-    (count != 0 && (0..4).all(|_| raw(|| core::hint::black_box(())).0 == count)).then_some(count)
+    if !counter::is_there() {
+        return None;
+    }
+    let empty = || raw(|| core::hint::black_box(())).0;
+    let count = empty();
+    let (count, steady) = match counter::selected() {
+        // A machine that does not count gives nothing; one that counts something else gives different numbers.
+        Event::Instructions => (count, (0..4).all(|_| empty() == count)),
+        Event::Cycles => ((0..EMPTY).map(|_| empty()).fold(count, u32::min), true),
+    };
+    (count != 0 && steady).then_some(count)
 }
 
 /// Whether a nanosecond of the counter is an instruction, within a thousandth. Interrupts may come: what they take is both.
 pub(super) fn nanoseconds_are_instructions() -> bool {
-    let (ticks, instructions) = (clock::now(), counter::instructions());
+    if counter::selected() != Event::Instructions || overhead().is_none() {
+        return false;
+    }
+    let (ticks, instructions) = (clock::now(), counter::read());
     for round in 0..CALIBRATION {
         core::hint::black_box(round);
     }
-    let counted = u64::from(counter::instructions().wrapping_sub(instructions));
+    let counted = u64::from(counter::read().wrapping_sub(instructions));
     let nanoseconds = clock::to_us((clock::now() - ticks).saturating_mul(1000));
     counted.abs_diff(nanoseconds) <= counted / 1000
 }
@@ -76,13 +89,13 @@ impl Workbench {
         Ok(Self { pool: Pool::new(Kernel, config)?, words, sizes: Sizes::new(seed), seed, overhead })
     }
 
-    /// With instructions counted.
+    /// With events counted.
     pub(super) fn counting(report: &Report) -> Result<Self> {
         overhead().ok_or(BenchError::NoCounter)?;
         Self::new(report, report.pages(OBJECTS))
     }
 
-    /// With instructions counted, and an object for each word.
+    /// With events counted, and an object for each word.
     pub(super) fn filled(report: &Report) -> Result<Self> {
         let mut bench = Self::counting(report)?;
         bench.fill()?;
@@ -112,13 +125,13 @@ impl Workbench {
         }
     }
 
-    /// Instructions of `f`, without those of measuring.
+    /// Events of `f`, without those of measuring.
     #[inline(always)]
     pub(super) fn count<R>(&self, f: impl FnOnce() -> R) -> (u64, R) {
         count(self.overhead, f)
     }
 
-    /// Sums the instructions of `f` over the handles of the first `count` words, which are used up. Not inlined, so
+    /// Sums the events of `f` over the handles of the first `count` words, which are used up. Not inlined, so
     /// that the code around `f`, and with it the count, does not depend on the caller.
     #[inline(never)]
     pub(super) fn each(
@@ -141,7 +154,7 @@ impl Workbench {
         Handle::from_raw(self.words.get(index)).ok_or(BenchError::Broken("a word is no handle"))
     }
 
-    /// Hands the first `count` words over in runs of 64 and drains them in batches of a ring. Instructions of the pushes and of the drains.
+    /// Hands the first `count` words over in runs of 64 and drains them in batches of a ring. Events of the pushes and of the drains.
     pub(super) fn push_and_drain(&mut self, count: usize) -> Result<(u64, u64)> {
         let pinned = self.pool.platform().pin();
         let core = zsmalloc::PinnedCore::core(&pinned);
@@ -154,8 +167,8 @@ impl Workbench {
                 pushes += self.count(|| self.pool.free_deferred_words(&pinned, &run[..some])).0;
                 pushed += some;
             }
-            let (instructions, report) = self.count(|| self.pool.drain(core, RING));
-            drains += instructions;
+            let (taken, report) = self.count(|| self.pool.drain(core, RING));
+            drains += taken;
             drained += report.freed;
         }
         if drained != count || self.pool.stats().refused != 0 {

@@ -2,6 +2,7 @@
 
 use core::fmt::Write as _;
 
+use bale_arch::counter::Event;
 use bale_core::shell::{MAX_WORDS, number};
 
 use super::{Arguments, Failure, Outcome, fail};
@@ -22,12 +23,20 @@ pub(super) fn bench(arguments: &Arguments<'_>) -> Outcome {
         Some("run") => {}
         _ => words = arguments.words().iter().copied(),
     }
-    let mut options = Options { pages: None, mix: Mix::Bundle, cores: None, seed: 1, json: false };
+    let mut options = Options {
+        pages: None,
+        mix: Mix::Bundle,
+        cores: None,
+        seed: 1,
+        event: Event::Instructions,
+        json: false,
+    };
     while let Some(word) = words.next() {
         let mut value =
             || words.next().map_or_else(|| fail(format_args!("bench: {word} needs a value behind it")), Ok);
         match word {
             "--json" => options.json = true,
+            "--cycles" => options.event = Event::Cycles,
             "--pages" => options.pages = Some(pages(value()?)?),
             "--mix" => options.mix = mix(value()?)?,
             "--cores" => options.cores = Some(core_counts(value()?)?),

@@ -95,7 +95,7 @@ impl Bench {
         self.pages.iter().cycle().take(self.count).enumerate()
     }
 
-    /// Stores every page; instructions.
+    /// Stores every page; events.
     pub(super) fn write(&mut self) -> Result<u64> {
         let mut sum = 0;
         for (slot, page) in self.each() {
@@ -107,7 +107,7 @@ impl Bench {
         Ok(sum)
     }
 
-    /// Reads every page; instructions, all, and those of the compressed pages.
+    /// Reads every page; events, all, and those of the compressed pages.
     pub(super) fn read(&mut self) -> Result<(u64, u64)> {
         let (mut all, mut compressed) = (0, 0);
         for (slot, page) in self.each() {
@@ -123,7 +123,7 @@ impl Bench {
         Ok((all, compressed))
     }
 
-    /// Releases every slot; instructions.
+    /// Releases every slot; events.
     pub(super) fn release(&self) -> Result<u64> {
         let mut sum = 0;
         for first in (0..self.count).step_by(RUN) {
