@@ -62,7 +62,7 @@ impl Mode {
     /// What a reader of its figures has to know.
     pub(crate) fn about(self) -> &'static str {
         match self {
-            Self::Counted => "instructions counted exactly",
+            Self::Counted => "counted exactly, an instruction a cycle",
             Self::Emulated => "emulated, times mean nothing",
             Self::Serial => "over the serial line",
             Self::Host => "host threads by wall clock, and models",
@@ -147,6 +147,7 @@ fn asked(options: &BenchOptions) -> Vec<Asked> {
         suites: suites.clone(),
         cores,
         seed: options.seed,
+        cycles: options.cycles,
         limit: std::time::Duration::from_secs(options.timeout),
     };
     cores.into_iter().map(one).collect()

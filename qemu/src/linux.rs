@@ -32,8 +32,8 @@ use package::Kernel;
 /// `cargo bale linux`.
 pub(crate) fn run(command: &LinuxCommand) -> Result<u8> {
     match command {
-        LinuxCommand::Fetch => {
-            let kernel = package::fetch()?;
+        LinuxCommand::Fetch { suite } => {
+            let kernel = package::fetch(suite.as_deref())?;
             println!("kernel   {} ({})", kernel.image.display(), kernel.version);
             println!("modules  {}", kernel.modules.display());
             Ok(0)
@@ -45,7 +45,8 @@ pub(crate) fn run(command: &LinuxCommand) -> Result<u8> {
 fn boot_alone(options: &LinuxBootOptions) -> Result<u8> {
     setup::qemu(&options.setup)?;
     let init = build::linux_init(&options.setup)?;
-    let kit = Kit::make(init, &options.work, Console::Pl011, options.pages.as_deref())?;
+    let kernel = package::fetch(options.suite.as_deref())?;
+    let kit = Kit::make(kernel, &init, &options.work, Console::Pl011, options.pages.as_deref())?;
     let mut machine = Alone::new(&kit, &options.work);
     machine.config.memory.clone_from(&options.memory);
     machine.config.cores = options.cores;
@@ -73,10 +74,15 @@ pub(crate) struct Kit {
 }
 
 impl Kit {
-    /// One for this work at this console.
-    pub(crate) fn make(init: PathBuf, work: &str, console: Console, pages: Option<&Path>) -> Result<Self> {
-        let kernel = package::fetch()?;
-        let archive = initramfs::build(&kernel, &init, work, console, pages)?;
+    /// This kernel, with this init for this work at this console.
+    pub(crate) fn make(
+        kernel: Kernel,
+        init: &Path,
+        work: &str,
+        console: Console,
+        pages: Option<&Path>,
+    ) -> Result<Self> {
+        let archive = initramfs::build(&kernel, init, work, console, pages)?;
         let initrd = own_file("initrd")?;
         fs::write(&initrd, archive).with_context(|| format!("cannot write {}", initrd.display()))?;
         Ok(Self { kernel, initrd })
@@ -173,5 +179,6 @@ impl Console {
 /// The kernel's command line for a work. A panic ends the machine.
 fn command_line(work: &str, console: Console) -> String {
     let console = console.device();
-    format!("console={console} loglevel=4 panic=-1 bale.work={work}")
+    // Warnings and worse come to the console.
+    format!("console={console} loglevel=5 panic=-1 bale.work={work}")
 }

@@ -164,6 +164,7 @@ pub(crate) fn guest(
         vcpus: options.vcpus,
         swap: options.swap.clone(),
         console: options.console,
+        suite: options.suite.clone(),
         store: [
             ("codec", options.codec.clone()),
             ("second", options.second.clone()),
@@ -176,7 +177,7 @@ pub(crate) fn guest(
         .collect(),
         work: options.work.clone(),
     };
-    Guest::make(built.linux_init.clone(), &shape, pages)?.files()
+    Guest::make(&built.linux_init, &shape, pages)?.files()
 }
 
 fn run_script(config: &Config, decoder: &Decoder, limit: Duration, text: &str) -> Result<u8> {

@@ -1,15 +1,21 @@
 //! The kernel's ELF, laid out in memory: a position-independent executable linked at 0 (ELF-64 object file format; it relocates itself).
 
+use core::slice;
+
 use elf::ElfBytes;
 use elf::abi::{EM_AARCH64, PT_LOAD};
 use elf::endian::LittleEndian;
-use uefi::boot::MemoryType;
+use uefi::boot::{self, AllocateType, MemoryType};
+use uefi::mem::memory_map::MemoryMap as _;
 
 use crate::error::LoadError;
 use crate::files;
 
 /// Where a kernel may begin, by the arm64 boot protocol.
 const ALIGNMENT: usize = 2 << 20;
+/// Between two places for it, so that a free part that is a little larger or smaller than last time makes no difference. A multiple of that.
+const STEP: u64 = 64 << 20;
+const PAGE: usize = 4096;
 /// Memory that a kernel may want.
 const LARGEST: u64 = 64 << 20;
 
@@ -37,9 +43,7 @@ pub(crate) fn load(file: &[u8]) -> Result<Kernel, LoadError> {
         return Err(LoadError::Kernel("it wants no memory, or more than 64 MiB"));
     }
     let size = usize::try_from(end).map_err(|_| LoadError::Kernel("it is too large"))?;
-    let room = files::pages(size + ALIGNMENT, MemoryType::LOADER_CODE)?;
-    let skip = room.as_ptr().align_offset(ALIGNMENT);
-    let image = room.get_mut(skip..skip + size).ok_or(LoadError::NoMemory(size))?;
+    let image = place(size)?;
     for segment in loaded() {
         let bytes = elf.segment_data(&segment).map_err(|_| LoadError::Kernel("a part of it is missing"))?;
         let place = usize::try_from(segment.p_vaddr).ok();
@@ -48,4 +52,24 @@ pub(crate) fn load(file: &[u8]) -> Result<Kernel, LoadError> {
     }
     let base = image.as_ptr() as u64;
     Ok(Kernel { base, size, entry: base + elf.ehdr.e_entry })
+}
+
+/// Where the kernel is to lie. What is there stays but for what is laid over it: a kernel looks for the last words of the one before it.
+///
+/// Firmware takes memory from an end, so the middle of the largest free part is left alone by it, and is the same after a warm reboot.
+fn place(size: usize) -> Result<&'static mut [u8], LoadError> {
+    let pages = size.div_ceil(PAGE);
+    let map = boot::memory_map(MemoryType::LOADER_DATA).map_err(|_| LoadError::NoMap)?;
+    let free = map.entries().filter(|entry| entry.ty == MemoryType::CONVENTIONAL);
+    if let Some(largest) = free.max_by_key(|entry| entry.page_count) {
+        let middle = largest.phys_start + largest.page_count / 2 * PAGE as u64;
+        let at = AllocateType::Address(middle & !(STEP - 1));
+        if let Ok(start) = boot::allocate_pages(at, MemoryType::LOADER_CODE, pages) {
+            // SAFETY: the firmware gave these pages to us, for good; they are mapped at this address, and hold some bytes or other.
+            return Ok(unsafe { slice::from_raw_parts_mut(start.as_ptr(), size) });
+        }
+    }
+    let room = files::pages(size + ALIGNMENT, MemoryType::LOADER_CODE)?;
+    let skip = room.as_ptr().align_offset(ALIGNMENT);
+    room.get_mut(skip..skip + size).ok_or(LoadError::NoMemory(size))
 }

@@ -26,6 +26,8 @@ pub(crate) struct Asked {
     pub(crate) suites: Vec<String>,
     pub(crate) cores: u32,
     pub(crate) seed: u64,
+    /// Cycles are counted, not instructions.
+    pub(crate) cycles: bool,
     /// For all of it.
     pub(crate) limit: Duration,
 }
@@ -34,7 +36,8 @@ impl Asked {
     /// A machine under QEMU has as many cores as are asked for, a board all of its own.
     fn command(&self, suite: &str, mode: Mode) -> String {
         let cores = if mode == Mode::Serial { format!(" --cores {}", self.cores) } else { String::new() };
-        format!("bench run {suite} --json{cores} --seed {}", self.seed)
+        let cycles = if self.cycles { " --cycles" } else { "" };
+        format!("bench run {suite} --json{cores}{cycles} --seed {}", self.seed)
     }
 }
 

@@ -89,7 +89,7 @@ fn is_worse(better: Better, before: f64, now: f64) -> bool {
 fn values(runs: &[Run]) -> BTreeMap<Key, Known<'_>> {
     let mut values = BTreeMap::new();
     for (run, row) in runs.iter().flat_map(|run| run.report.rows.iter().map(move |row| (run, row))) {
-        let time = row.unit.starts_with("ns") || row.unit.starts_with("us");
+        let time = ["ns", "us", "cycles"].iter().any(|unit| row.unit.starts_with(unit));
         let noise = run.mode == Mode::Emulated && time;
         let mut put = |part: &str, value: f64| {
             let key = Key {

@@ -87,7 +87,7 @@ impl Goal {
         let fits = |run: &Run| {
             self.host == (run.mode == Mode::Host)
                 && self.cores.is_none_or(|cores| cores == run.report.cores)
-                && (!counted || run.report.counts())
+                && (!counted || run.report.counts_instructions())
         };
         runs.iter().any(fits)
     }

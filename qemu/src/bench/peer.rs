@@ -19,7 +19,7 @@ use super::report::Data;
 use super::{Run, save};
 use crate::cli::BenchOptions;
 use crate::linux::boot::{self, Figures};
-use crate::linux::{Alone, Console, Kit};
+use crate::linux::{Alone, Console, Kit, package};
 use crate::log::Decoder;
 use crate::machine::Config;
 use crate::run::Bundle;
@@ -44,7 +44,7 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     setup::qemu(&options.setup)?;
     let built = build::build(&options.setup)?;
     let work = format!("peer:{REPETITIONS}");
-    let kit = Kit::make(built.linux_init.clone(), &work, Console::Pl011, None)?;
+    let kit = Kit::make(package::fetch(None)?, &built.linux_init, &work, Console::Pl011, None)?;
     let mut machine = Alone::new(&kit, &work);
     machine.config.memory = "512M".into();
     machine.count();
@@ -88,7 +88,7 @@ fn own(options: &BenchOptions, built: &build::Built) -> Result<Option<Run>> {
     let mut config = Config::new(built.image.clone());
     config.initrd = Some(bundle.path().to_owned());
     let limit = Duration::from_secs(options.timeout);
-    let asked = Asked { suites: vec![SUITE.into()], cores: 1, seed: options.seed, limit };
+    let asked = Asked { suites: vec![SUITE.into()], cores: 1, seed: options.seed, cycles: false, limit };
     match collect::qemu(&config, &decoder, &asked) {
         Ok(run) => Ok(Some(run)),
         Err(error) if format!("{error:#}").contains("there is no benchmark") => Ok(None),

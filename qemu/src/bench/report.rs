@@ -95,9 +95,14 @@ impl Report {
         Ok(())
     }
 
-    /// Whether the machine counts instructions.
+    /// Whether the machine counts, instructions or cycles.
     pub(crate) fn counts(&self) -> bool {
         self.says("counter") != "none"
+    }
+
+    /// Whether it counts instructions.
+    pub(crate) fn counts_instructions(&self) -> bool {
+        self.says("counter") == "instructions"
     }
 
     /// A text field of the header, or nothing.

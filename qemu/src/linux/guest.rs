@@ -1,10 +1,10 @@
 //! What Bale's bundle holds for a Linux guest: kernel, initial RAM disk, and the description of the virtual machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Console, Kit, command_line};
+use super::{Console, Kit, command_line, package};
 
 /// Name of the virtual machine at Bale's shell.
 pub(crate) const NAME: &str = "linux";
@@ -18,6 +18,8 @@ pub(crate) struct Shape {
     /// Bytes of its swap disk, as the memory.
     pub(crate) swap: Option<String>,
     pub(crate) console: Console,
+    /// Debian's suite that its kernel is from; without one, the machine's.
+    pub(crate) suite: Option<String>,
     /// Further lines of the description.
     pub(crate) store: Vec<(&'static str, String)>,
     /// What its init does.
@@ -32,6 +34,7 @@ impl Shape {
             vcpus,
             swap: None,
             console: Console::Pl011,
+            suite: None,
             store: Vec::new(),
             work: work.into(),
         }
@@ -46,8 +49,9 @@ pub(crate) struct Guest {
 
 impl Guest {
     /// Fetches and builds what is missing.
-    pub(crate) fn make(init: PathBuf, shape: &Shape, pages: Option<&Path>) -> Result<Self> {
-        let kit = Kit::make(init, &shape.work, shape.console, pages)?;
+    pub(crate) fn make(init: &Path, shape: &Shape, pages: Option<&Path>) -> Result<Self> {
+        let kernel = package::fetch(shape.suite.as_deref())?;
+        let kit = Kit::make(kernel, init, &shape.work, shape.console, pages)?;
         Ok(Self { kit, description: describe(shape) })
     }
 

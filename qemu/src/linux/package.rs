@@ -1,6 +1,6 @@
-//! Debian's arm64 kernel, fetched as a package with the machine's own sources.
+//! Debian's arm64 kernel, fetched as a package: from the machine's own sources, or from another suite of the same archive.
 //!
-//! apt works in folders of its own, so that the machine gets no further architecture and no package. It verifies the
+//! apt works in folders of its own, so that the machine gets no further architecture, source or package. It verifies the
 //! signatures of the lists and the digest of the package.
 
 use std::fs;
@@ -25,12 +25,12 @@ pub(crate) struct Kernel {
     pub(crate) modules: PathBuf,
 }
 
-/// The kernel, fetched if it is not there yet.
-pub(crate) fn fetch() -> Result<Kernel> {
+/// The kernel of a suite such as `trixie`, or of the machine's own, fetched if it is not there yet.
+pub(crate) fn fetch(suite: Option<&str>) -> Result<Kernel> {
     let folder = workspace::own_folder()?.join("linux");
-    let unpacked = folder.join("kernel");
+    let unpacked = folder.join(suite.map_or_else(|| "kernel".into(), |suite| format!("kernel-{suite}")));
     if !unpacked.is_dir() {
-        fetch_into(&folder, &unpacked).context(
+        fetch_into(&folder, &unpacked, suite).context(
             "Debian's arm64 kernel cannot be fetched; that takes apt-get, dpkg-deb and a Debian archive among the \
              machine's package sources",
         )?;
@@ -38,7 +38,7 @@ pub(crate) fn fetch() -> Result<Kernel> {
     look(&unpacked)
 }
 
-fn fetch_into(folder: &Path, unpacked: &Path) -> Result<()> {
+fn fetch_into(folder: &Path, unpacked: &Path, suite: Option<&str>) -> Result<()> {
     // Two runs at the same time do not disturb each other.
     let work = folder.join(format!("apt-{}", std::process::id()));
     for part in ["lists/partial", "cache/archives/partial", "download"] {
@@ -46,15 +46,22 @@ fn fetch_into(folder: &Path, unpacked: &Path) -> Result<()> {
         fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
     }
     fs::write(work.join("status"), "").context("cannot write apt's status")?;
-    let result = download(&work, unpacked);
+    let result = download(&work, unpacked, suite);
     // What is left over takes room and nothing else.
     let _ = fs::remove_dir_all(&work);
     result
 }
 
-fn download(work: &Path, unpacked: &Path) -> Result<()> {
+fn download(work: &Path, unpacked: &Path, suite: Option<&str>) -> Result<()> {
     eprintln!("bale: fetches the package lists for arm64");
     said(apt(work, "apt-get").args(["--quiet", "update"]))?;
+    if let Some(suite) = suite {
+        let known = said(apt(work, "apt-get").args(["indextargets", "--format", FIELDS]))?;
+        let source = source(&known, suite).context("no Debian archive is among the package sources")?;
+        fs::write(work.join(SOURCES), source).context("cannot write apt's sources")?;
+        eprintln!("bale: fetches the package lists of {suite}");
+        said(apt(work, "apt-get").args(["--quiet", "update"]))?;
+    }
     let depends = said(apt(work, "apt-cache").args(["depends", META]))?;
     let package = named(&depends).with_context(|| format!("the package sources have no {META}"))?;
     eprintln!("bale: fetches the package {package}");
@@ -75,6 +82,25 @@ fn download(work: &Path, unpacked: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A file that takes the place of the machine's sources, once it is there.
+const SOURCES: &str = "sources.list";
+
+/// Fields of a list that apt knows, as [`source`] reads them.
+const FIELDS: &str = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)";
+
+/// Keys of Debian's archive, as their package installs them.
+const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// A line of sources.list for a suite of Debian's archive, found where this machine finds its own.
+fn source(known: &str, suite: &str) -> Option<String> {
+    // Without that file, apt takes the keys that it trusts for any source.
+    let keys = if Path::new(KEYS).is_file() { format!("[signed-by={KEYS}] ") } else { String::new() };
+    known.lines().find_map(|line| {
+        let archive = line.strip_prefix("Debian|Debian|main|")?;
+        Some(format!("deb {keys}{archive} {suite} main\n"))
+    })
+}
+
 /// A command of apt that works in this folder alone.
 fn apt(work: &Path, program: &str) -> Command {
     let mut command = Command::new(program);
@@ -85,6 +111,11 @@ fn apt(work: &Path, program: &str) -> Command {
         [("Dir::State::Lists", "lists"), ("Dir::State::status", "status"), ("Dir::Cache", "cache")]
     {
         command.arg("-o").arg(format!("{option}={}", work.join(part).display()));
+    }
+    let sources = work.join(SOURCES);
+    if sources.is_file() {
+        command.arg("-o").arg(format!("Dir::Etc::SourceList={}", sources.display()));
+        command.args(["-o", "Dir::Etc::SourceParts=/dev/null"]);
     }
     command
 }
@@ -128,7 +159,15 @@ fn check_image(bytes: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_image, named};
+    use super::{check_image, named, source};
+
+    #[test]
+    fn another_suite_is_looked_for_in_the_archive_that_the_machine_uses() {
+        let known = "Debian|Debian-Security|main|ftp://one/security/\nDebian|Debian|main|ftp://two/debian/\n";
+        let line = source(known, "trixie").expect("an archive");
+        assert!(line.starts_with("deb ") && line.ends_with(" ftp://two/debian/ trixie main\n"), "{line}");
+        assert_eq!(source("Ubuntu|Ubuntu|main|ftp://three/\n$(ORIGIN)|$(LABEL)|main|x\n", "trixie"), None);
+    }
 
     #[test]
     fn the_kernel_is_the_one_that_the_meta_package_names() {

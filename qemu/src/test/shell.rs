@@ -22,6 +22,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("text_fits_80_columns", text_fits),
         case("a_script_stops_a_benchmark", measuring::script_stops),
         case("bad_arguments_get_a_line", bad_arguments),
+        case("bench_counts_cycles", measuring::cycles),
         case("bench_takes_pages_mix_and_cores", measuring::options),
         case("progress_is_drawn_for_people_alone", measuring::progress),
         case("ctrl_c_stops_a_benchmark", measuring::ctrl_c_stops),
@@ -30,6 +31,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("the_terminal_says_how_high_it_is", typed::height),
         case("watch_draws_until_a_key", typed::watch),
         case("last_words_outlive_a_warm_reboot", typed::last_words),
+        case("last_words_outlive_firmware_and_loader", typed::last_words_by_uefi),
     ]
 }
 

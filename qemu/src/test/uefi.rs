@@ -43,12 +43,10 @@ fn by_uefi(bench: &Bench<'_>, tables: Tables, further: &str, check: Check) -> Re
     outcome
 }
 
-/// All tests of the target, on one machine since the firmware takes its time. Those of guests come first: they want memory in long pieces, of which
-/// the tests that use it up leave none.
+/// All tests of the target, on one machine since the firmware takes its time.
 fn passes_target_tests(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
     const LIMIT: Duration = Duration::from_secs(300);
-    let mut names = target::names(bench).map_err(|error| format!("{error:#}"))?;
-    names.sort_by_key(|name| !name.starts_with("guests::"));
+    let names = target::names(bench).map_err(|error| format!("{error:#}"))?;
     let commands: Vec<String> = names.iter().map(|name| format!("selftest {name}")).collect();
     let mut lines = Vec::new();
     let status = bench.session(config, &commands.join("\n"), LIMIT, &mut lines);

@@ -12,7 +12,7 @@ use crate::build::Built;
 use crate::cli::BenchOptions;
 use crate::linux::boot::{self, Figures};
 use crate::linux::guest::{Guest, NAME, Shape};
-use crate::linux::{Alone, Console, Kit};
+use crate::linux::{Alone, Console, Kit, package};
 use crate::log::Decoder;
 use crate::machine::Config;
 use crate::run::Bundle;
@@ -37,7 +37,7 @@ pub(super) struct Pair {
 /// Boots and swaps; `zram` are the figures of the kernel alone with zram for its swap disk.
 pub(super) fn measure(options: &BenchOptions, built: &Built, zram: &Figures) -> Result<Vec<Pair>> {
     let limit = Duration::from_secs(options.timeout);
-    let kit = Kit::make(built.linux_init.clone(), "boot", Console::Pl011, None)?;
+    let kit = Kit::make(package::fetch(None)?, &built.linux_init, "boot", Console::Pl011, None)?;
     let mut machine = Alone::new(&kit, "boot");
     machine.config.memory = MEMORY.into();
     machine.count();
@@ -84,7 +84,7 @@ fn pairs(alone: &Figures, booted: &Figures, zram: &Figures, swapped: &Figures) -
 /// Runs a guest to its end on one core.
 fn on_bale(built: &Built, shape: &Shape, limit: Duration) -> Result<Figures> {
     let decoder = Decoder::from_elf(&built.elf)?;
-    let bundle = Bundle::with(built, None, &Guest::make(built.linux_init.clone(), shape, None)?.files()?)?;
+    let bundle = Bundle::with(built, None, &Guest::make(&built.linux_init, shape, None)?.files()?)?;
     let mut config = Config::new(built.image.clone());
     config.initrd = Some(bundle.path().to_owned());
     config.cores = 1;

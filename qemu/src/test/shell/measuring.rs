@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::run;
 use crate::bench::collect::COUNTED;
+use crate::machine::Config;
 use crate::test::Bench;
 use crate::test::terminal::Terminal;
 
@@ -48,6 +49,45 @@ pub(super) fn options(bench: &Bench<'_>) -> Result<()> {
     ensure!(of(4, "density-2000").is_none(), "density-2000 has a number of its own");
     ensure!(lines.iter().any(|line| line == "density-2000 is left out: it takes no --pages"), "{lines:?}");
     Ok(())
+}
+
+/// Cycles of the core in place of instructions: QEMU's counting clock gives one for the other, so the figures are the same but for their unit. What is timed
+/// by another clock takes no such option, and instructions are counted again afterwards.
+pub(super) fn cycles(bench: &Bench<'_>) -> Result<()> {
+    let mut config = bench.config();
+    config.cores = 1;
+    config.extra.extend(COUNTED.map(str::to_owned));
+    let script = "bench run semaphore tm-message --json\nbench run malloc free push-drain page ladder --pages 500 --json";
+    let lines = run_counted(bench, &config, script)?;
+    let counted = figures(&lines, "instructions")?;
+    let lines = run_counted(bench, &config, &script.replace("--json", "--json --cycles"))?;
+    let timed = figures(&lines, "cycles")?;
+    ensure!(!counted.is_empty() && counted == timed, "{counted:?}\nin cycles {timed:?}");
+
+    let lines = run_counted(bench, &config, "bench run rtos --cycles --json\nbench run semaphore --json")?;
+    let left_out = "jitter is left out: it takes no --cycles";
+    ensure!(lines.iter().any(|line| line == left_out), "{lines:?}");
+    let counters: Vec<_> = lines.iter().filter(|line| line.contains("\"counter\":")).collect();
+    let [first, second] = counters.as_slice() else { anyhow::bail!("{counters:?}") };
+    ensure!(first.contains("\"cycles\"") && second.contains("\"instructions\""), "{counters:?}");
+    Ok(())
+}
+
+fn run_counted(bench: &Bench<'_>, config: &Config, script: &str) -> Result<Vec<String>> {
+    bench.script(config, script).map(|(lines, _)| lines).map_err(|why| anyhow::anyhow!(why))
+}
+
+/// Figures in a unit that begins with this word: names, parts, and values; the unit's rest.
+fn figures(lines: &[String], unit: &str) -> Result<Vec<(String, String, String)>> {
+    let mut figures = Vec::new();
+    for line in lines.iter().filter(|line| line.starts_with('{')) {
+        let row: Value = serde_json::from_str(line)?;
+        if let Some(rest) = row["unit"].as_str().and_then(|text| text.strip_prefix(unit)) {
+            let value = [&row["value"], &row["columns"], &row["histogram"]].map(Value::to_string).concat();
+            figures.push((row["name"].to_string(), value, rest.to_owned()));
+        }
+    }
+    Ok(figures)
 }
 
 /// One line with what runs and how far it is, gone before each result; neither JSON nor a script has it.

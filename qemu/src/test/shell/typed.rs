@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::cli::{SetupOptions, Tables};
 use crate::test::Bench;
 use crate::test::terminal::Terminal;
+use crate::{board, run};
 
 /// 10 kB at once, as a line that is too long and as many lines: clear errors, and what is typed next works.
 pub(super) fn paste(bench: &Bench<'_>) -> Result<()> {
@@ -116,10 +118,27 @@ pub(super) fn watch(bench: &Bench<'_>) -> Result<()> {
 
 /// A crash's report, and why the machine was started anew, are there at the next boot, and only there.
 pub(super) fn last_words(bench: &Bench<'_>) -> Result<()> {
-    let mut terminal = Terminal::with(bench, |config| {
-        config.arguments = "noguest rows=0 crash=reboot".into();
+    outlive_a_reboot(Terminal::with(bench, |config| {
+        config.arguments = WARM.into();
         config.reboots = true;
-    })?;
+    })?)
+}
+
+/// The same where UEFI firmware and the loader run in between.
+pub(super) fn last_words_by_uefi(bench: &Bench<'_>) -> Result<()> {
+    let file = board::config(WARM, "")?;
+    let mut config = bench.config();
+    let disk = run::by_uefi(&mut config, bench.built, Tables::Acpi, file, &SetupOptions { yes: true })?;
+    config.reboots = true;
+    let said = outlive_a_reboot(Terminal::with(bench, |own| own.clone_from(&config))?);
+    drop(disk);
+    said
+}
+
+/// Boot arguments of a machine that starts anew after a crash.
+const WARM: &str = "noguest rows=0 crash=reboot";
+
+fn outlive_a_reboot(mut terminal: Terminal) -> Result<()> {
     let none = terminal.line("log last")?;
     ensure!(none.contains("left nothing"), "{none}");
     terminal.send(b"crash panic\r")?;

@@ -1,0 +1,114 @@
+//! A guest of the bundle, and Linux alone.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::SetupOptions;
+use super::amounts::{amount, bytes};
+use crate::linux::Console;
+
+/// A guest of the bundle.
+#[derive(Args)]
+pub(crate) struct GuestOptions {
+    /// Put a guest into the bundle, which `vm start NAME` at the shell starts: `linux` is Debian's kernel with our init
+    #[arg(long, value_name = "NAME", conflicts_with = "no_guest")]
+    pub(crate) guest: Option<GuestName>,
+    /// Debian's suite that its kernel is from, such as trixie [default: this machine's]
+    #[arg(long, requires = "guest", value_name = "NAME", value_parser = suite)]
+    pub(crate) suite: Option<String>,
+    /// Virtual CPUs of the guest
+    #[arg(long, default_value_t = 1, requires = "guest", value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub(crate) vcpus: u32,
+    /// Memory of the guest, in bytes or with K, M or G
+    #[arg(long, default_value = "256M", requires = "guest", value_name = "BYTES", value_parser = amount)]
+    pub(crate) guest_memory: String,
+    /// Swap disk of the guest
+    #[arg(long, requires = "guest", value_name = "BYTES", value_parser = amount)]
+    pub(crate) swap: Option<String>,
+    /// Its console
+    #[arg(long, requires = "guest", value_enum, default_value_t)]
+    pub(crate) console: Console,
+    /// What packs the pages of its swap disk: page, lz4, lz4hc:1-9, deflate:1-9, zstd:1-9
+    #[arg(long, requires = "swap", value_name = "CODEC")]
+    pub(crate) codec: Option<String>,
+    /// What `swap N recompress` at the shell packs them anew with
+    #[arg(long, requires = "swap", value_name = "CODEC")]
+    pub(crate) second: Option<String>,
+    /// Bytes that they may take in the pool at most
+    #[arg(long, requires = "swap", value_name = "BYTES", value_parser = amount)]
+    pub(crate) quota: Option<String>,
+    /// A checksum for each of them
+    #[arg(long, requires = "swap")]
+    pub(crate) checksum: bool,
+    /// What the guest's init does: boot, echo, swap:SIZE:SECONDS[:WORKERS]
+    #[arg(long, default_value = "boot", requires = "guest", value_name = "WORK", value_parser = work)]
+    pub(crate) work: String,
+}
+
+/// A guest that can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum GuestName {
+    /// Debian's kernel with our init
+    Linux,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum LinuxCommand {
+    /// Fetch the kernel as a package, without a change to the machine
+    Fetch {
+        /// Debian's suite that it is from, such as trixie [default: this machine's]
+        #[arg(long, value_name = "NAME", value_parser = suite)]
+        suite: Option<String>,
+    },
+    /// Boot under QEMU without Bale; the console goes to the error output, the figures of the init to the output
+    Boot(LinuxBootOptions),
+}
+
+#[derive(Args)]
+pub(crate) struct LinuxBootOptions {
+    /// Debian's suite that the kernel is from, such as trixie [default: this machine's]
+    #[arg(long, value_name = "NAME", value_parser = suite)]
+    pub(crate) suite: Option<String>,
+    /// What the init does: boot, swap:SIZE:SECONDS[:WORKERS], peer:REPETITIONS
+    #[arg(long, default_value = "boot", value_name = "WORK", value_parser = work)]
+    pub(crate) work: String,
+    /// Memory of the machine, as QEMU's -m takes it
+    #[arg(long, default_value = "256M")]
+    pub(crate) memory: String,
+    /// Cores of the machine
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub(crate) cores: u32,
+    /// Bytes of a swap disk, with K, M or G or nothing behind
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) swap: Option<u64>,
+    /// Count instructions: a nanosecond of the guest's clock is one
+    #[arg(long)]
+    pub(crate) count: bool,
+    /// Pages for the guest; default: a capture made once and kept
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pages: Option<PathBuf>,
+    /// Seconds after which the machine is ended
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+    /// Further arguments for QEMU
+    #[arg(last = true)]
+    pub(crate) qemu: Vec<String>,
+}
+
+/// What the guest's init is asked for, which its own parser reads again.
+fn work(text: &str) -> Result<String, String> {
+    use linux_init::work::Work;
+    Work::from_command_line(&format!("bale.work={text}")).map_err(|error| error.to_string())?;
+    let one_word = !text.contains(char::is_whitespace);
+    if one_word { Ok(text.to_owned()) } else { Err("the work is one word".into()) }
+}
+
+/// A suite's name becomes part of a path and of apt's sources.
+fn suite(text: &str) -> Result<String, String> {
+    let plain = |character: char| character.is_ascii_lowercase() || matches!(character, '0'..='9' | '-');
+    let good = text.starts_with(|first: char| first.is_ascii_lowercase()) && text.chars().all(plain);
+    if good { Ok(text.to_owned()) } else { Err("a suite's name has small letters, digits and -".into()) }
+}
