@@ -63,7 +63,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
         }
         None => None,
     };
-    let _backing = options.backing.map(|bytes| with_backing(&mut config, bytes)).transpose()?;
+    let _backing = options.backing.map(|bytes| with_backing(&mut config, bytes, &[])).transpose()?;
     let limit = options.timeout.map(Duration::from_secs);
     match &options.exec {
         None => console::run(&config, &decoder, limit),
@@ -115,34 +115,57 @@ pub(crate) fn by_uefi(
     let firmware = setup::firmware(setup)?.to_owned();
     let loader = build::loader(setup::toolchain(setup)?)?;
     let files = board::files(built, &loader, config.initrd.as_deref(), file)?;
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    // Relaxed: a number of its own, and no order.
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let disk = Scratch(workspace::own_folder()?.join(format!("disk-{}-{number}.img", std::process::id())));
+    let disk = Scratch::named("disk")?;
     fs::write(&disk.0, disk::image(&files)?).with_context(|| format!("cannot write {}", disk.0.display()))?;
     config.start = Start::Uefi { firmware, disk: disk.0.clone(), acpi: tables == Tables::Acpi };
     Ok(disk)
 }
 
 /// Gives the machine an empty virtio disk of so many bytes, to which the store may write back; removed when dropped.
-pub(crate) fn with_backing(config: &mut Config, bytes: u64) -> Result<Scratch> {
-    let file = Scratch(workspace::own_folder()?.join(format!("backing-{}.img", std::process::id())));
+/// `bad` are blocks of 4096 bytes that fail each write.
+pub(crate) fn with_backing(config: &mut Config, bytes: u64, bad: &[u64]) -> Result<Scratch> {
+    let file = Scratch::named("backing")?;
     let path = file.0.display();
     let made = fs::File::create(&file.0).and_then(|made| made.set_len(bytes));
     made.with_context(|| format!("cannot make {path} of {bytes} bytes"))?;
+    // QEMU takes a doubled comma for one of the name.
+    let name = path.to_string().replace(',', ",,");
+    let rules: String = (0..).zip(bad).map(|(number, block)| fails_to_write(number, *block)).collect();
+    let below = if bad.is_empty() {
+        format!("file.driver=file,file.filename={name}")
+    } else {
+        format!("file.driver=blkdebug,file.image.driver=file,file.image.filename={name}{rules}")
+    };
     config.extra.extend([
         "-global".into(),
         "virtio-mmio.force-legacy=false".into(),
         "-drive".into(),
-        format!("if=none,id=backing,format=raw,file={path}"),
+        format!("if=none,id=backing,driver=raw,{below}"),
         "-device".into(),
         "virtio-blk-device,drive=backing".into(),
     ]);
     Ok(file)
 }
 
+/// The rule of QEMU's `blkdebug` by which each write of a block of 4096 bytes fails with EIO.
+fn fails_to_write(number: usize, block: u64) -> String {
+    let rule = format!(",file.inject-error.{number}");
+    let sector = block * 8;
+    format!("{rule}.event=none{rule}.iotype=write{rule}.sector={sector}{rule}.errno=5")
+}
+
 /// A file that is removed when dropped.
 pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A file of this process that no other one has; nothing is made yet.
+    fn named(kind: &str) -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        // Relaxed: a number of its own, and no order.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Ok(Self(workspace::own_folder()?.join(format!("{kind}-{}-{number}.img", std::process::id()))))
+    }
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {

@@ -63,6 +63,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, built: &'a Built, fetched: &'a Fet
         on_bale("vm-queues", swaps_side_by_side),
         on_bale("vm-swap", swaps),
         on_bale("vm-writeback", writes_back),
+        on_bale("vm-writeback-bad-blocks", keeps_what_the_disk_refuses),
     ]);
     cases
 }
@@ -159,21 +160,35 @@ fn swaps_side_by_side(guests: &Guests<'_>) -> Result<()> {
 
 /// A store with room for a small part of what the guest swaps, and a disk behind it: every byte verified, from wherever it was.
 fn writes_back(guests: &Guests<'_>) -> Result<()> {
-    let shape = Shape {
-        swap: Some("256M".into()),
-        store: vec![("quota", "4M".into()), ("backing", "on".into())],
-        ..Shape::of("96M", 2, "swap:72M:0")
-    };
-    let prepare = |config: &mut Config| run::with_backing(config, 256 * MIB);
-    let said = guests.run_prepared(&shape, &format!("vm run {NAME}; swap; drain flush; pool"), prepare)?;
+    let said = swaps_to_disk(guests, &[])?;
     // The last column of the machine's line: pages that went to the disk.
     let to_disk = said.text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         (words.next()? == "0").then_some(words.last()?.parse::<u64>().ok()?)
     });
     ensure!(to_disk.max().unwrap_or(0) > 1000, "few pages went to the disk\n{}", said.text);
+    Ok(())
+}
+
+/// The same, and the disk has blocks that cannot be written: Linux hears of it, and keeps those pages.
+fn keeps_what_the_disk_refuses(guests: &Guests<'_>) -> Result<()> {
+    let bad: Vec<u64> = (1..=64).map(|number| number * 128).collect();
+    let said = swaps_to_disk(guests, &bad)?;
+    ensure!(said.text.contains("Write-error on swap-device"), "no write failed\n{}", said.text);
+    Ok(())
+}
+
+fn swaps_to_disk(guests: &Guests<'_>, bad: &[u64]) -> Result<Said> {
+    let shape = Shape {
+        swap: Some("256M".into()),
+        store: vec![("quota", "4M".into()), ("backing", "on".into())],
+        ..Shape::of("96M", 2, "swap:72M:0")
+    };
+    let prepare = |config: &mut Config| run::with_backing(config, 256 * MIB, bad);
+    let said = guests.run_prepared(&shape, &format!("vm run {NAME}; swap; drain flush; pool"), prepare)?;
     said.check("verified_pages", |pages| pages == 18432)?;
-    said.nothing_is_left()
+    said.nothing_is_left()?;
+    Ok(said)
 }
 
 /// A guest that knows nothing is held to half of its memory, of which it fills more: every byte verified, nothing left when it has ended.
