@@ -3,7 +3,7 @@
 use core::{alloc::Layout, cell::RefCell, marker::PhantomData};
 use std::alloc::{alloc_zeroed, dealloc};
 
-use zsmalloc::{Config, Error, Frame, Frames, PAGE_SIZE, PinnedCore, Platform, Pool};
+use zsmalloc::{Config, Error, Frame, Frames, PAGE_SIZE, PinnedCore, PinnedInSteps, Platform, Pool};
 
 const FRAMES: u32 = 4096;
 
@@ -22,14 +22,22 @@ unsafe impl PinnedCore for Pinned<'_> {
     }
 }
 
+// SAFETY: as above.
+unsafe impl PinnedInSteps for Pinned<'_> {}
+
 // SAFETY: never shared: this program has one thread.
 unsafe impl Sync for Machine {}
 
 // SAFETY: frames of one zeroed arena, each handed out once at a time.
 unsafe impl Platform for Machine {
     type Pinned<'a> = Pinned<'a>;
+    type PinnedInSteps<'a> = Pinned<'a>;
 
     fn pin(&self) -> Pinned<'_> {
+        Pinned(PhantomData)
+    }
+
+    fn pin_in_steps(&self) -> Pinned<'_> {
         Pinned(PhantomData)
     }
 

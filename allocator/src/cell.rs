@@ -1,13 +1,20 @@
 //! One word and one byte for each object: where it lies, whether somebody uses it, and which use of the cell it is.
 //!
 //! The top bit of the word says that the object is open to be used: who clears it has the object alone. A reader keeps it clear for as
-//! long as its view lives, compaction while it moves the object, a free for good. So no operation on an object takes a lock that another
+//! long as its view lives, who moves the object while that takes, a free for good. So no operation on an object takes a lock that another
 //! object could want, a handle that was duplicated can never reach freed memory, and readers never meet the class lock. The word of a
 //! free cell is closed and holds the next free cell of its class; a cell that was never handed out is zero, which is closed too. Both are less
 //! than any location.
+//!
+//! A view may stay open for ever, so it is waited for with patience only. A move ends: who makes it is not interrupted and waits for
+//! nobody. So its word says that it is one, and it is waited for however long it takes: a free that gave up would lose its object.
+
+use core::hint::spin_loop;
 
 use crate::handle::CELL_BITS;
 use crate::sync::{AtomicU8, AtomicU32, Ordering, relax, take_bit};
+#[cfg(not(zs_loom))]
+use crate::zspage::{HUGE, NO_ZSPAGE, parts};
 
 /// Set while there is an object that nobody uses.
 pub(crate) const OPEN: u32 = 1 << 31;
@@ -19,7 +26,12 @@ pub(crate) const LEAST_LOCATION: u32 = 1 << CELL_BITS;
 #[cfg(zs_loom)]
 const LEAST_LOCATION: u32 = 0;
 
-/// How long a reader waits for a moving object: far more than a copy of 4096 bytes takes, also where the mover is a thread that its kernel takes off the core.
+/// The word of an object that is being moved. As a location it would lie on no zspage.
+const MOVING: u32 = (1 << 30) - 1;
+#[cfg(not(zs_loom))]
+const _: () = assert!(parts(MOVING).0 == NO_ZSPAGE && MOVING & (OPEN | HUGE) == 0);
+
+/// How often is looked whether a view was closed.
 #[cfg(not(zs_loom))]
 const PATIENCE: u32 = 1 << 20;
 #[cfg(zs_loom)]
@@ -41,19 +53,19 @@ pub(crate) struct Cell<'a> {
     pub(crate) generation: &'a AtomicU8,
 }
 
-/// Ends a use of the object behind `word`; `location` is where it lies now.
+/// Ends a use or a move of the object behind `word`; `location` is where it lies now.
 #[inline]
 pub(crate) fn reopen(word: &AtomicU32, location: u32) {
-    // Release: pairs with the acquire in `Cell::lock_at_once` and `try_lock`.
+    // Release: pairs with the acquire in `Cell::lock_at_once` and `begin_move`.
     word.store(location | OPEN, Ordering::Release);
 }
 
-/// Takes the object behind `word` if nobody uses it, whatever its generation: compaction's way.
+/// Takes the object behind `word` to move it, if the word still is the open one that was seen. Whoever does is not to be interrupted until it is
+/// reopened, nor to wait for anybody.
 #[inline]
-pub(crate) fn try_lock(word: &AtomicU32) -> Option<u32> {
-    // Acquire: pairs with the releases in `reopen`.
-    let word = take_bit(word, OPEN);
-    (word & OPEN != 0).then_some(word & !OPEN)
+pub(crate) fn begin_move(word: &AtomicU32, seen: u32) -> bool {
+    // Acquire: pairs with the releases in `reopen`; behind it lie the object's bytes. Relaxed on failure: nothing was taken.
+    word.compare_exchange(seen, MOVING, Ordering::Acquire, Ordering::Relaxed).is_ok()
 }
 
 impl Cell<'_> {
@@ -73,22 +85,28 @@ impl Cell<'_> {
         Some(word & !OPEN)
     }
 
-    /// Takes the object for its user, waiting for a move to end, and gives its location.
+    /// Takes the object for its user, waiting for a move to end, or for some time for a view to be closed, and gives its location.
     // Inlined: a call would have every free that comes near it save more registers.
     #[inline(always)]
     pub(crate) fn lock(self, generation: u8) -> Result<u32, Refused> {
-        for _ in 0..PATIENCE {
+        let mut patience = PATIENCE;
+        while patience != 0 {
             if let Some(location) = self.lock_at_once(generation) {
                 return Ok(location);
             }
             // Relaxed, twice: a wrong answer is only a matter of time here, since a free changes the generation before anybody can reuse the cell; and who was
             // given a handle sees the word of its object or a later one. A free cell may have the generation of a handle that was made up.
-            if self.generation.load(Ordering::Relaxed) != generation
-                || self.word.load(Ordering::Relaxed) < LEAST_LOCATION
-            {
+            let word = self.word.load(Ordering::Relaxed);
+            if self.generation.load(Ordering::Relaxed) != generation || word < LEAST_LOCATION {
                 return Err(Refused::Stale);
             }
-            relax();
+            if word == MOVING {
+                relax();
+            } else {
+                // A model is not to let the other one run here for as long as it likes.
+                patience -= 1;
+                spin_loop();
+            }
         }
         Err(Refused::Busy)
     }

@@ -11,7 +11,6 @@ mod shrink;
 
 pub(crate) use batch::Notes;
 pub(crate) use huge::Leaving;
-pub(crate) use shrink::CutOff;
 
 use crate::{
     cell::{Cell, Refused},

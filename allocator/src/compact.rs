@@ -6,21 +6,33 @@
 //! its zspage is put back. The class lock is not held while bytes are copied.
 
 use crate::{
-    cell::{OPEN, reopen, try_lock},
-    class::{Class, CutOff, Leaving},
-    platform::{Frames, PAGE_SIZE, Platform},
+    cell::{OPEN, begin_move, reopen},
+    class::{Class, Leaving},
+    platform::{Frames, PAGE_SIZE, PinnedInSteps, Platform},
     pool::Pool,
     size_class::CLASSES,
+    size_class::class_size,
     store::{CHUNK_CELLS, NO_CHUNK},
     sync::{AtomicU32, Ordering},
     zspage::{FIRST_PARTIAL, LAST_PARTIAL, NO_ZSPAGE, SHRINKING, VICTIMS, bytes::Place, parts},
 };
 
-/// Most objects that are moved in one go, with interrupts masked: 64 KiB of copies at the most.
-const MOVES: usize = 16;
-/// Cells that are looked at under one hold of the class lock, give or take a chunk.
-const CELLS: usize = 1000;
-/// Most zspages that are chosen under one hold of the class lock.
+/// Most objects that are moved in one go, interrupts or not.
+const MOVES: usize = 5;
+/// What they may cost in all: their bytes, and [`MOVE`] for each. It is some 1,300 instructions on AArch64.
+const BATCH: usize = 24 * 1024;
+/// What a move costs beside the bytes, in bytes that are copied in that time.
+const MOVE: usize = 4096;
+const _: () = assert!(BATCH / (MOVE + class_size(0)) <= MOVES);
+/// Cells that are looked at between two looks for an interrupt.
+const STEP: u8 = 16;
+/// Most chunks of cells that are looked at under one hold of the class lock.
+const CHUNKS: usize = 2;
+/// Zspages that are put back between two looks for an interrupt.
+const REPRIEVES: usize = 16;
+/// Zspages that are looked at between two looks for an interrupt.
+const LOOKS: usize = 8;
+/// Most zspages that are looked at under one hold of the class lock.
 const CHOICES: usize = 64;
 
 /// What a step of compaction did.
@@ -38,6 +50,33 @@ struct Move<'a> {
     word: &'a AtomicU32,
     from: u32,
     to: u32,
+}
+
+/// Moves under way.
+struct Moves<'a> {
+    list: [Option<Move<'a>>; MOVES],
+    count: usize,
+    most: usize,
+}
+
+impl<'a> Moves<'a> {
+    /// Room for moves of objects of a size.
+    fn of(size: usize) -> Self {
+        Self { list: [const { None }; MOVES], count: 0, most: BATCH / (MOVE + size) }
+    }
+
+    fn is_full(&self) -> bool {
+        self.count == self.most
+    }
+
+    fn push(&mut self, step: Move<'a>) {
+        self.list[self.count] = Some(step);
+        self.count += 1;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Move<'a>> {
+        self.list.iter().map_while(Option::as_ref)
+    }
 }
 
 /// What the victims hold and could hold.
@@ -92,54 +131,69 @@ impl<P: Platform> Pool<P> {
         // At least one look, or a budget that is spent by choosing would never get further.
         *left = (*left).max(1);
         while *left > 0 {
-            let mut moves: [Option<Move<'_>>; MOVES] = [const { None }; MOVES];
+            let mut moves = Moves::of(class_size(index.into()));
             let mut leaving = Leaving::none();
-            let (done, off);
+            let (done, cuts);
             {
-                let pinned = self.store.platform.pin();
-                done = self.gather(&mut self.class(index).lock(&pinned), &mut moves, left);
-                for step in moves.iter().flatten() {
+                let pinned = self.store.platform.pin_in_steps();
+                done = self.gather(&pinned, &mut self.class(index).lock(&pinned), &mut moves, left);
+                for step in moves.iter() {
                     self.copy(index, step.from, step.to);
                     reopen(step.word, step.to);
                 }
                 let mut class = self.class(index).lock(&pinned);
-                let pages = class.pages;
-                for step in moves.iter().flatten() {
+                let before = class.pages;
+                for step in moves.iter() {
                     if let Some(from) = class.put_quietly(&self.store, step.from) {
                         class.put_loudly(&self.store, from, &mut leaving);
                     }
-                    class.moved += 1;
-                    report.moved += 1;
                 }
-                off = class.end_shrink(&self.store);
-                class.compacted += u64::from(pages - class.pages);
-                if done {
-                    class.reprieve(&self.store);
-                }
+                class.moved += moves.count as u64;
+                report.moved += moves.count;
+                class.compacted += u64::from(before - class.pages);
+                cuts = class.ends_shrinking();
             }
-            report.pages += self.release_cut(&off);
+            if cuts {
+                report.pages += self.cut_off(index);
+            }
             if !leaving.is_empty() {
                 report.pages += self.release_now(leaving);
             }
             if done {
+                self.reprieve(index);
                 return true;
             }
         }
         false
     }
 
+    /// Puts the victims that are left back among the others.
+    fn reprieve(&self, index: u8) {
+        let mut some_left = true;
+        while some_left {
+            let pinned = self.store.platform.pin_in_steps();
+            let mut class = self.class(index).lock(&pinned);
+            while some_left {
+                some_left = class.reprieve(&self.store, REPRIEVES);
+                if pinned.interrupt_waits() {
+                    break;
+                }
+            }
+        }
+    }
+
     /// Chooses victims, unless a sweep is under way. `false`: there is nothing to be gained.
     fn choose(&self, index: u8, left: &mut usize) -> bool {
         let mut plan = Plan::default();
         loop {
-            let pinned = self.store.platform.pin();
+            let pinned = self.store.platform.pin_in_steps();
             let mut class = self.class(index).lock(&pinned);
             *left = left.saturating_sub(1);
             if class.sweep != NO_CHUNK {
                 return true;
             }
             class.offer_growing(&self.store);
-            if class.shrinking == NO_ZSPAGE && self.choose_some(&mut class, &mut plan) {
+            if class.shrinking == NO_ZSPAGE && self.choose_some(&pinned, &mut class, &mut plan) {
                 continue;
             }
             if class.first(VICTIMS) == NO_ZSPAGE && class.shrinking == NO_ZSPAGE {
@@ -151,7 +205,7 @@ impl<P: Platform> Pool<P> {
     }
 
     /// `true` if there may be more to choose.
-    fn choose_some(&self, class: &mut Class, plan: &mut Plan) -> bool {
+    fn choose_some(&self, pinned: &P::PinnedInSteps<'_>, class: &mut Class, plan: &mut Plan) -> bool {
         let mut looked_at = 0;
         for list in (FIRST_PARTIAL..=LAST_PARTIAL).rev() {
             let mut unit = class.first(list);
@@ -165,6 +219,9 @@ impl<P: Platform> Pool<P> {
                 looked_at += 1;
                 if plan.spared >= CHOICES || looked_at >= CHOICES {
                     return plan.spared < CHOICES && plan.spared < looked_at;
+                }
+                if looked_at % LOOKS == 0 && pinned.interrupt_waits() {
+                    return true;
                 }
                 unit = next;
             }
@@ -192,43 +249,51 @@ impl<P: Platform> Pool<P> {
         Verdict::Spared
     }
 
-    /// Locks objects that lie on victims and finds room for them. `true` when the sweep has ended.
-    fn gather<'a>(&'a self, class: &mut Class, moves: &mut [Option<Move<'a>>], left: &mut usize) -> bool {
-        let mut places = moves.iter_mut();
-        let end = left.saturating_sub(CELLS);
-        let wanted = |class: &Class| class.first(VICTIMS) != NO_ZSPAGE || class.shrinking != NO_ZSPAGE;
-        while wanted(class) && class.sweep != NO_CHUNK {
+    /// Begins moves of objects that lie on victims, as many as `moves` takes, and finds room for them. `true` when the sweep has ended.
+    fn gather<'a>(
+        &'a self,
+        pinned: &P::PinnedInSteps<'_>,
+        class: &mut Class,
+        moves: &mut Moves<'a>,
+        left: &mut usize,
+    ) -> bool {
+        let end = left.saturating_sub(CHUNKS * CHUNK_CELLS);
+        while class.sweep != NO_CHUNK && (class.first(VICTIMS) != NO_ZSPAGE || class.shrinking != NO_ZSPAGE) {
             let (words, next) = self.store.chunk_words(class.sweep);
-            for (cell, word) in (class.swept..).zip(words.get(class.swept.into()..).unwrap_or(&[])) {
-                // Relaxed: only a locked object's location is used.
-                let seen = word.load(Ordering::Relaxed);
-                if seen & OPEN != 0 && self.is_to_move(class, seen & !OPEN) {
-                    let Some(place) = places.next() else {
-                        // This cell again next time.
-                        class.swept = cell;
-                        return false;
-                    };
-                    if let Some(from) = try_lock(word) {
-                        let Some(to) = class.take_slot(&self.store) else {
-                            reopen(word, from);
-                            class.sweep = NO_CHUNK;
-                            return true;
-                        };
-                        *place = Some(Move { word, from, to });
+            for some in words.get(class.swept.into()..).unwrap_or(&[]).chunks(STEP.into()) {
+                for (cell, word) in (class.swept..).zip(some) {
+                    // Relaxed: only a hint, the exchange decides.
+                    let seen = word.load(Ordering::Relaxed);
+                    let from = seen & !OPEN;
+                    if seen & OPEN != 0 && self.is_to_move(class, from) {
+                        if moves.is_full() {
+                            // This cell again next time.
+                            class.swept = cell;
+                            return false;
+                        }
+                        if begin_move(word, seen) {
+                            let Some(to) = class.take_slot(&self.store) else {
+                                reopen(word, from);
+                                class.sweep = NO_CHUNK;
+                                return true;
+                            };
+                            moves.push(Move { word, from, to });
+                        }
                     }
+                }
+                class.swept += STEP;
+                if pinned.interrupt_waits() {
+                    return false;
                 }
             }
             *left = left.saturating_sub(CHUNK_CELLS);
             (class.sweep, class.swept) = (next, 0);
             if *left <= end {
-                break;
+                return false;
             }
         }
-        if class.sweep == NO_CHUNK || !wanted(class) {
-            class.sweep = NO_CHUNK;
-            return true;
-        }
-        false
+        class.sweep = NO_CHUNK;
+        true
     }
 
     /// Whether compaction wants the object at a location, of this class, elsewhere.
@@ -238,12 +303,22 @@ impl<P: Platform> Pool<P> {
         state.list() == VICTIMS || state.has(SHRINKING) && parts(at).1 >= class.cut
     }
 
-    fn release_cut(&self, off: &CutOff) -> usize {
-        if off.count != 0 {
-            // SAFETY: the zspage gave the frames up under the class lock, when nothing lay on them.
-            self.store.platform.release_frames(unsafe { Frames::from_numbers(&off.frames[..off.count]) });
-            self.discharge(off.count);
-        }
+    /// Gives back the pages behind what a shrinking zspage keeps. Returns how many.
+    #[inline(never)]
+    fn cut_off(&self, index: u8) -> usize {
+        let off = {
+            let pinned = self.store.platform.pin_in_steps();
+            let mut class = self.class(index).lock(&pinned);
+            if !class.ends_shrinking() {
+                return 0;
+            }
+            let off = class.end_shrink(&self.store);
+            class.compacted += off.count as u64;
+            off
+        };
+        // SAFETY: the zspage gave the frames up under the class lock, when nothing lay on them.
+        self.store.platform.release_frames(unsafe { Frames::from_numbers(&off.frames[..off.count]) });
+        self.discharge(off.count);
         off.count
     }
 

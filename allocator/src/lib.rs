@@ -60,7 +60,7 @@ pub use error::Error;
 pub use handle::{HANDLE_BITS, Handle};
 #[cfg(not(zs_loom))]
 pub use migrate::IsolatedPage;
-pub use platform::{Frame, Frames, PAGE_SIZE, PinnedCore, Platform};
+pub use platform::{Frame, Frames, PAGE_SIZE, PinnedCore, PinnedInSteps, Platform};
 #[cfg(not(zs_loom))]
 pub use pool::{MAX_CORES, ObjectView, Pool, Teardown};
 #[cfg(not(zs_loom))]

@@ -4,16 +4,18 @@
 //! chunk by chunk with the class lock taken for each. Asking for a frame back is rare; what a way back would cost is paid by every object.
 //! A page's objects are all locked while the page is copied. One that is being read keeps the page where it is.
 
+use core::ops::Range;
+
 use crate::{
-    cell::{OPEN, reopen},
+    cell::{OPEN, begin_move, reopen},
     class::{Class, Leaving},
     error::Error,
-    platform::{Frame, Platform},
+    platform::{Frame, PinnedCore, Platform},
     pool::Pool,
     size_class::CLASSES,
     store::NO_CHUNK,
     sync::{AtomicU32, Guard, Ordering},
-    zspage::{HUGE, MAX_OBJECTS, MOST_FRAMES, NO_ZSPAGE, bytes, parts},
+    zspage::{HUGE, MAX_OBJECTS, MOST_FRAMES, NO_ZSPAGE, bytes, location, parts},
 };
 
 #[derive(Clone, Copy)]
@@ -134,11 +136,8 @@ impl<P: Platform> IsolatedPage<'_, P> {
     }
 
     fn move_huge(&self, word: &AtomicU32, to: u32) -> bool {
-        let _pinned = self.pool.store.platform.pin();
-        let here = HUGE | self.number;
-        // Acquire: pairs with the release in `reopen`; behind it lie the object's bytes.
-        let taken = word.compare_exchange(here | OPEN, here, Ordering::Acquire, Ordering::Relaxed);
-        if taken.is_err() {
+        let _pinned = self.pool.store.platform.pin_in_steps();
+        if !begin_move(word, OPEN | HUGE | self.number) {
             return false;
         }
         self.copy(to);
@@ -149,28 +148,29 @@ impl<P: Platform> IsolatedPage<'_, P> {
     fn move_page(&self, unit: u32, page: usize, to: u32) -> bool {
         let mut words: [Option<&AtomicU32>; MAX_OBJECTS] = [None; MAX_OBJECTS];
         self.collect(unit, page, &mut words);
-        let pinned = self.pool.store.platform.pin();
+        let pinned = self.pool.store.platform.pin_in_steps();
         let all = self.lock_all(&pinned, unit, page, &mut words);
         if all {
             self.copy(to);
             self.pool.store.descriptor(unit).set_frame(page, to);
         }
-        for word in words.into_iter().flatten() {
-            // Relaxed: ours since it was locked.
-            reopen(word, word.load(Ordering::Relaxed));
+        for (object, word) in (0..).zip(words) {
+            if let Some(word) = word {
+                reopen(word, location(unit, object));
+            }
         }
         all
     }
 
-    /// Notes the cells of the objects on the page. No object comes to the zspage any more, so one sweep sees all that nobody uses.
+    /// Notes the cells of the objects on the page, each in its object's place. No object comes to the zspage any more, so one sweep sees all that
+    /// nobody uses.
     fn collect<'s>(&'s self, unit: u32, page: usize, words: &mut [Option<&'s AtomicU32>]) {
-        let mut places = words.iter_mut();
         let swept = self.pool.each_chunk(self.class, |class, chunk| {
             let (first, end) = class.objects_on(&self.pool.store, unit, page);
             for word in chunk {
-                // Relaxed: looked at again before it is used.
-                if is_on(word.load(Ordering::Relaxed), unit, first, end)
-                    && let Some(place) = places.next()
+                // Relaxed: the exchange that begins the move decides.
+                if let Some(object) = object_on(word.load(Ordering::Relaxed), unit, first..end)
+                    && let Some(place) = words.get_mut(object as usize)
                 {
                     *place = Some(word);
                 }
@@ -183,7 +183,7 @@ impl<P: Platform> IsolatedPage<'_, P> {
     /// Locks those cells whose objects are still there, and forgets the others. Whether these are all objects of the page.
     fn lock_all(
         &self,
-        pinned: &P::Pinned<'_>,
+        pinned: &impl PinnedCore,
         unit: u32,
         page: usize,
         words: &mut [Option<&AtomicU32>],
@@ -193,33 +193,25 @@ impl<P: Platform> IsolatedPage<'_, P> {
         let descriptor = self.pool.store.descriptor(unit);
         let wanted = (first..end).filter(|&object| !descriptor.is_free(object)).count();
         let mut locked = 0;
-        for slot in words {
-            let Some(word) = *slot else { continue };
-            // Relaxed: only a hint, the exchange decides.
-            let seen = word.load(Ordering::Relaxed);
-            // Acquire: pairs with the release in `reopen`; behind it lie the object's bytes.
-            let open = is_on(seen, unit, first, end)
-                && word.compare_exchange(seen, seen & !OPEN, Ordering::Acquire, Ordering::Relaxed).is_ok();
-            if open {
-                locked += 1;
-            } else {
-                *slot = None;
-            }
+        for (object, place) in (0..).zip(words) {
+            *place = place.take_if(|word| begin_move(word, OPEN | location(unit, object)));
+            locked += usize::from(place.is_some());
         }
         locked == wanted
     }
 }
 
-fn is_on(word: u32, unit: u32, first: u32, end: u32) -> bool {
+/// The object of this zspage and range that an open cell's word names.
+fn object_on(word: u32, unit: u32, objects: Range<u32>) -> Option<u32> {
     let (at, object) = parts(word & !OPEN);
-    word & OPEN != 0 && word & HUGE == 0 && at == unit && (first..end).contains(&object)
+    (word & OPEN != 0 && word & HUGE == 0 && at == unit && objects.contains(&object)).then_some(object)
 }
 
 impl<P: Platform> Drop for IsolatedPage<'_, P> {
     fn drop(&mut self) {
         let Place::Page { unit, .. } = self.place else { return };
         let mut leaving = Leaving::none();
-        self.pool.class(self.class).hold(self.pool.store.platform.pin()).put_back(
+        self.pool.class(self.class).hold(self.pool.store.platform.pin_in_steps()).put_back(
             &self.pool.store,
             unit,
             &mut leaving,

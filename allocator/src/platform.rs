@@ -81,7 +81,7 @@ pub(crate) fn give_back<P: Platform>(platform: &P, frame: Frame) {
 ///
 /// # Safety
 /// An implementor promises, of all values of the type together:
-/// - while a [`Platform::Pinned`] lives, the code that took it is neither interrupted nor moved to another core; so the type is neither `Send` nor `Sync`;
+/// - while a [`Platform::Pinned`] or a [`Platform::PinnedInSteps`] lives, the code that took it is neither interrupted nor moved to another core; so those types are neither `Send` nor `Sync`;
 /// - [`Platform::cores`] is always the same number, and the number of every pinned core is less;
 /// - [`Platform::address`] gives one fixed, page-aligned address, which is not null, for a frame's number, `number * 4096` from that of frame 0, at which 4096 initialised bytes can be read and written
 ///   from every core as long as the frame's token has not been given back;
@@ -92,8 +92,16 @@ pub unsafe trait Platform: Sync {
     where
         Self: 'a;
 
-    /// Masks interrupts of this core until the value is dropped. May nest.
+    /// The same for work on many objects, which asks every so often whether to end early.
+    type PinnedInSteps<'a>: PinnedInSteps
+    where
+        Self: 'a;
+
+    /// Masks interrupts of this core until the value is dropped, for some hundred instructions. May nest.
     fn pin(&self) -> Self::Pinned<'_>;
+
+    /// Masks interrupts of this core until the value is dropped, for as long as none waits and a step longer. May nest.
+    fn pin_in_steps(&self) -> Self::PinnedInSteps<'_>;
 
     /// Number of cores that may use the pool; a core's number is less than it.
     fn cores(&self) -> usize;
@@ -133,6 +141,18 @@ pub unsafe trait PinnedCore {
 
     /// Whether this is an interrupt handler: a handler never drains, even if its ring is full.
     fn in_interrupt(&self) -> bool {
+        false
+    }
+}
+
+/// A core from which running code cannot be taken, and that says when it should be.
+///
+/// # Safety
+/// As [`PinnedCore`].
+pub unsafe trait PinnedInSteps: PinnedCore {
+    /// Whether an interrupt waits for this value to be dropped. Never, where nobody minds the wait.
+    #[inline]
+    fn interrupt_waits(&self) -> bool {
         false
     }
 }

@@ -291,6 +291,9 @@ impl<P: Platform> Pool<P> {
         class.objects -= 1;
         let mut leaving = Leaving::none();
         class.put_loudly(&self.store, at, &mut leaving);
+        if leaving.is_empty() {
+            return Ok(());
+        }
         if self.config.rung == Rung::SynchronousInside {
             self.release(leaving);
         } else {

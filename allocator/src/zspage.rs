@@ -227,11 +227,15 @@ impl<'a> Descriptor<'a> {
     /// Takes away the free objects from `cut` on: they are not to be taken. Returns how many objects from there on are in use.
     pub(crate) fn cut(self, cut: u32) -> u32 {
         let state = self.state();
-        let mut lost = 0;
-        for object in (cut..state.capacity()).filter(|&object| self.is_free(object)) {
-            let word = self.bits(object);
-            word.store(word.load(Ordering::Relaxed) & !(1 << (object % 64)), Ordering::Relaxed);
-            lost += 1;
+        let (mut lost, mut object) = (0, cut);
+        while object < state.capacity() {
+            // The rest of a word: what is behind the capacity is not free.
+            let (word, cut_off) = (self.bits(object), u64::MAX << (object % 64));
+            // Relaxed, twice: the class lock's.
+            let free = word.load(Ordering::Relaxed);
+            word.store(free & !cut_off, Ordering::Relaxed);
+            lost += (free & cut_off).count_ones();
+            object = (object | 63) + 1;
         }
         self.set_state(state.with_counts(state.free() - lost, state.capacity() - lost));
         state.capacity() - cut - lost

@@ -3,6 +3,7 @@
 mod common;
 
 use common::Host;
+use core::sync::atomic::Ordering;
 use zsmalloc::{CLASSES, Config, Error, Handle, PAGE_SIZE, Platform, Pool, Rung, class_size};
 
 fn config() -> Config {
@@ -131,8 +132,18 @@ fn every_rung_gives_everything_back() {
 
 #[test]
 fn compaction_packs_what_is_left_and_keeps_every_byte() {
+    compaction_packs(&Host::new(8192, 1));
+}
+
+#[test]
+fn compaction_comes_to_its_end_where_an_interrupt_always_waits() {
     let host = Host::new(8192, 1);
-    let pool = Pool::new(&host, config()).expect("memory");
+    host.impatient.store(true, Ordering::Relaxed);
+    compaction_packs(&host);
+}
+
+fn compaction_packs(host: &Host) {
+    let pool = Pool::new(host, config()).expect("memory");
     let size = |n: usize| n * 131 % 3000 + 600;
     let mut handles: Vec<_> = (0..4000)
         .map(|n| {
@@ -166,6 +177,24 @@ fn compaction_packs_what_is_left_and_keeps_every_byte() {
     }
     assert_eq!(pool.close().live, 0);
     assert_eq!(host.used(), 0);
+}
+
+#[test]
+fn a_drain_lets_go_of_the_lock_where_an_interrupt_waits() {
+    const FREED: usize = 320;
+    let holds = [false, true].map(|impatient| {
+        let host = Host::new(256, 1);
+        host.impatient.store(impatient, Ordering::Relaxed);
+        let pool = Pool::new(&host, config()).expect("memory");
+        let handles: Vec<_> = (0..FREED).map(|_| pool.malloc(600).expect("memory")).collect();
+        pool.free_deferred_many(&pool.platform().pin(), handles);
+        assert_eq!(pool.drain(0, usize::MAX).freed, FREED);
+        let stats = pool.stats();
+        assert_eq!((stats.objects, stats.pages, stats.refused), (0, 0, 0));
+        stats.batch_locks
+    });
+    // Of two classes: the range of sizes was split as it filled.
+    assert!(holds[0] <= FREED as u64 / 32 + 1 && holds[1] >= FREED as u64 / 16, "{holds:?}");
 }
 
 #[test]

@@ -2,8 +2,11 @@
 
 mod common;
 
-use common::{Host, set_core};
-use core::sync::atomic::{AtomicBool, Ordering};
+use common::{Host, set_core, stop_at_bytes};
+use core::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use zsmalloc::{Config, Handle, PAGE_SIZE, Platform, Pool, bench::Random};
 
 const CORES: usize = 3;
@@ -87,6 +90,74 @@ fn everything_at_once() {
     assert!(stats.moved > 0 && stats.helped > 0);
     pool.close();
     assert_eq!(host.used(), 0);
+}
+
+/// A thread that moves objects does not run for a while, just then; the others read half of the objects and free the other half.
+fn beside_a_move_that_takes_long(moves: impl Fn(&Pool<&Host>) + Sync) {
+    let host = Host::new(256, 1);
+    let pool = Pool::new(&host, Config::default()).expect("memory");
+    let kept = sparse(&pool);
+    let handle = |raw: &u64| Handle::from_raw(*raw).expect("a handle");
+    let (read, freed) = kept.split_at(kept.len() / 2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            stop_at_bytes();
+            moves(&pool);
+        });
+        while !host.stopped.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        scope.spawn(|| {
+            for raw in read {
+                let handle = handle(raw);
+                assert_eq!(pool.read(&handle).expect("live").parts().0, [7; 512]);
+            }
+        });
+        scope.spawn(|| {
+            pool.free_deferred_many(&pool.platform().pin(), freed.iter().map(handle));
+            assert_eq!(pool.drain(0, usize::MAX).freed, freed.len());
+        });
+        // Longer than anybody would wait who gives up.
+        std::thread::sleep(Duration::from_millis(500));
+        host.go_on.store(true, Ordering::Release);
+    });
+    let stats = pool.stats();
+    assert_eq!((stats.refused, stats.objects), (0, read.len() as u64), "every free was done");
+    read.iter().for_each(|raw| pool.free(handle(raw)).expect("live"));
+    pool.close();
+    assert_eq!(host.used(), 0);
+}
+
+/// The handles of every other one of 64 objects, the rest being freed: compaction has something to do.
+fn sparse(pool: &Pool<&Host>) -> Vec<u64> {
+    let handles: Vec<_> = (0..64).map(|_| pool.malloc(512).expect("memory")).collect();
+    let mut kept = Vec::new();
+    for (index, handle) in handles.into_iter().enumerate() {
+        if index % 2 == 0 {
+            pool.write(&handle, &[7; 512]).expect("live");
+            kept.push(handle.into_raw());
+        } else {
+            pool.free(handle).expect("live");
+        }
+    }
+    kept
+}
+
+#[test]
+fn compaction_is_waited_for_however_long_it_takes() {
+    beside_a_move_that_takes_long(|pool| assert!(pool.compact(1000).moved != 0));
+}
+
+#[test]
+fn a_page_that_moves_is_waited_for_however_long_it_takes() {
+    beside_a_move_that_takes_long(|pool| {
+        let host = *pool.platform();
+        let frames = 0..u32::try_from(host.frames()).expect("few");
+        for page in frames.filter_map(|number| pool.isolate(number).ok()) {
+            let to = host.allocate_frame().expect("a frame");
+            host.take_back(page.migrate(to).unwrap_or_else(|(_, to)| to));
+        }
+    });
 }
 
 #[test]

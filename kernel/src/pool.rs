@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use bale_arch::mask::BrieflyMasked;
+use bale_arch::mask::{BrieflyMasked, MaskedInSteps};
 use bale_core::trace::Kind;
 use spin::Once;
 use zsmalloc::{Config, Error, PinnedCore, Platform, Pool};
@@ -17,6 +17,9 @@ pub struct Kernel;
 /// Interrupts masked on this core: neither interrupted nor moved.
 pub struct Pinned(#[expect(dead_code, reason = "held for its drop")] BrieflyMasked);
 
+/// The same, in steps.
+pub struct PinnedInSteps(MaskedInSteps);
+
 // SAFETY: while interrupts are masked the caller stays on this core, and nothing else runs on it.
 unsafe impl PinnedCore for Pinned {
     #[inline(always)]
@@ -29,13 +32,35 @@ unsafe impl PinnedCore for Pinned {
     }
 }
 
+// SAFETY: as above.
+unsafe impl PinnedCore for PinnedInSteps {
+    #[inline(always)]
+    fn core(&self) -> usize {
+        cores::this_unpinned().index()
+    }
+}
+
+// SAFETY: as above.
+unsafe impl zsmalloc::PinnedInSteps for PinnedInSteps {
+    #[inline(always)]
+    fn interrupt_waits(&self) -> bool {
+        self.0.interrupt_waits()
+    }
+}
+
 // SAFETY: frames are owned tokens of mapped memory; the core index is the caller's own while it is pinned.
 unsafe impl Platform for Kernel {
     type Pinned<'a> = Pinned;
+    type PinnedInSteps<'a> = PinnedInSteps;
 
     #[inline(always)]
     fn pin(&self) -> Pinned {
         Pinned(BrieflyMasked::new())
+    }
+
+    #[inline(always)]
+    fn pin_in_steps(&self) -> PinnedInSteps {
+        PinnedInSteps(MaskedInSteps::new())
     }
 
     fn cores(&self) -> usize {

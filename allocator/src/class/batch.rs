@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Most zspages that are noted before they are put right.
-const MOST: usize = 64;
+const MOST: usize = 32;
 
 /// Zspages for which a batch owes a fullness update. They stay on the lists where they were, and may be used from there by others if the lock is
 /// dropped meanwhile. All bytes zero are none.
@@ -70,17 +70,17 @@ impl Class {
         Ok(())
     }
 
-    /// Ends a hold of the lock, after which `next` more objects will be freed in another one. The fullness updates are made at the end, or where there might be no
-    /// room to note those of the next hold.
+    /// Ends a hold of the lock; `next` tells whether there will be another one for this class. The fullness updates are made at the end, or once
+    /// half of the room for notes is taken.
     #[inline]
     pub(crate) fn end_hold<P: Platform>(
         &mut self,
         store: &Store<P>,
-        next: usize,
+        next: bool,
         notes: &mut Notes,
         leaving: &mut Leaving,
     ) {
-        if next != 0 && notes.count + next <= MOST {
+        if next && notes.count <= MOST / 2 {
             return;
         }
         for &unit in notes.units.iter().take(notes.count) {

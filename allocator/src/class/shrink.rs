@@ -37,13 +37,16 @@ impl Class {
         self.choose_source(store);
     }
 
-    /// Cuts off the pages behind what a shrinking zspage keeps, once nothing lies there any more. Returns the frames' numbers.
+    /// Whether nothing lies any more behind what a shrinking zspage keeps.
+    #[inline]
+    pub(crate) fn ends_shrinking(&self) -> bool {
+        self.shrinking != NO_ZSPAGE && self.beyond == 0
+    }
+
+    /// Cuts off the pages behind what a shrinking zspage keeps, where nothing lies any more. Returns the frames' numbers.
     pub(crate) fn end_shrink<P: Platform>(&mut self, store: &Store<P>) -> CutOff {
         let mut off = CutOff { frames: [0; MAX_CHAIN], count: 0 };
         let unit = self.shrinking;
-        if unit == NO_ZSPAGE || self.beyond != 0 {
-            return off;
-        }
         let descriptor = store.descriptor(unit);
         let before = descriptor.state();
         let keep = (self.cut as usize * self.size()).div_ceil(PAGE_SIZE).max(1);
@@ -66,18 +69,21 @@ impl Class {
         off
     }
 
-    /// Puts what is left on the victims' list back among the others.
-    pub(crate) fn reprieve<P: Platform>(&mut self, store: &Store<P>) {
+    /// Puts up to `most` zspages of the victims' list back among the others. Whether there may be more.
+    pub(crate) fn reprieve<P: Platform>(&mut self, store: &Store<P>, most: usize) -> bool {
+        let mut left = most;
         let mut unit = self.lists[VICTIMS];
-        while unit != NO_ZSPAGE {
+        while unit != NO_ZSPAGE && left != 0 {
             let descriptor = store.descriptor(unit);
             let (next, state) = (descriptor.next(), descriptor.state());
             if !state.has(ISOLATED) {
                 self.unlink(store, descriptor, VICTIMS);
                 self.link(store, unit, descriptor, state, state.group());
+                left -= 1;
             }
             unit = next;
         }
         self.choose_source(store);
+        left == 0
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         ring::{By, Slots},
     },
     handle::{HANDLE_BITS, Key},
-    platform::Platform,
+    platform::{PinnedInSteps, Platform},
     pool::Pool,
     size_class::class_size,
     sync::{Ordering, fence},
@@ -20,6 +20,8 @@ use crate::{
 /// Most handles that are freed under one hold of a class lock.
 pub const HOLD: usize = MOST_HELD as usize;
 const MOST_HELD: u32 = 32;
+/// Handles that are freed between two looks for an interrupt.
+const STRIDE: u32 = 16;
 /// Most handles that are sorted at once.
 const BATCH: u64 = 4096;
 /// Handles that a producer with a full ring drains.
@@ -101,9 +103,11 @@ impl<P: Platform> Pool<P> {
         while end > head {
             let first = head.max((end - 1) & !(WORDS as u64 - 1));
             let run = ring.slots().run(first, end);
-            let mut offset = run.len();
-            while let Some(slot) = offset.checked_sub(1).and_then(|before| run.get(before)) {
-                offset -= 1;
+            // A run ends where the places' 16 bits do, at the latest.
+            #[expect(clippy::cast_possible_truncation, reason = "a place has 16 bits, a run fewer words")]
+            let mut one_at = (1 << 16) + u32::from(first as u16) + run.len() as u32;
+            for slot in run.iter().rev() {
+                one_at -= 1;
                 // Relaxed throughout: the words below the tail are the token holder's.
                 let word = slot.load(Ordering::Relaxed);
                 let class = Key(word).class();
@@ -112,9 +116,7 @@ impl<P: Platform> Pool<P> {
                     scratch.used[usize::from(class) / 64] |= 1 << (class % 64);
                 }
                 slot.store(word & ((1 << LINK_SHIFT) - 1) | u64::from(list) << LINK_SHIFT, Ordering::Relaxed);
-                #[expect(clippy::cast_possible_truncation, reason = "a place has 16 bits")]
-                let place = u32::from((first as u16).wrapping_add(offset as u16));
-                scratch.lists[usize::from(class)] = ((list & !0xffff) + (1 << 16)) | place;
+                scratch.lists[usize::from(class)] = (list & !0xffff) + one_at;
             }
             end = first;
         }
@@ -166,7 +168,8 @@ impl<P: Platform> Pool<P> {
         refused
     }
 
-    /// Frees `left` handles of one class, at most [`HOLD`] for each hold of the lock. Returns how many were refused.
+    /// Frees `left` handles of one class, at most [`HOLD`] for each hold of the lock, fewer if an interrupt waits, and makes the fullness updates that they owe.
+    /// Returns how many were refused.
     #[inline(always)]
     fn free_class(
         &self,
@@ -178,20 +181,26 @@ impl<P: Platform> Pool<P> {
     ) -> u64 {
         let mut refused = 0;
         while left != 0 {
-            let pinned = self.store.platform.pin();
+            let pinned = self.store.platform.pin_in_steps();
             let mut class = self.class(class).lock(&pinned);
             class.batches += 1;
             let mut failed = 0;
-            let hold = left.min(MOST_HELD);
-            for _ in 0..hold {
-                if class.free_in_batch(&self.store, next(), notes, leaving).is_err() {
-                    failed += 1;
+            let mut free_some = |count| {
+                for _ in 0..count {
+                    if class.free_in_batch(&self.store, next(), notes, leaving).is_err() {
+                        failed += 1;
+                    }
                 }
+                count
+            };
+            let mut freed = free_some(left.min(STRIDE));
+            if left > STRIDE && !pinned.interrupt_waits() {
+                freed += free_some((left - STRIDE).min(MOST_HELD - STRIDE));
             }
-            left -= hold;
-            class.objects -= hold - failed;
+            left -= freed;
+            class.objects -= freed - failed;
             refused += u64::from(failed);
-            class.end_hold(&self.store, left.min(MOST_HELD) as usize, notes, leaving);
+            class.end_hold(&self.store, left != 0, notes, leaving);
         }
         refused
     }

@@ -6,7 +6,7 @@ pub(crate) mod shadow;
 use core::{
     cell::Cell,
     marker::PhantomData,
-    sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
 };
 use std::{
     alloc::{alloc_zeroed, dealloc},
@@ -17,12 +17,19 @@ use zsmalloc::{Frame, Frames, PAGE_SIZE, PinnedCore, Platform};
 
 thread_local! {
     static CORE: Cell<usize> = const { Cell::new(0) };
+    static STOPS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Says which core the calling thread is.
 #[allow(dead_code, reason = "not every test has threads")]
 pub(crate) fn set_core(core: usize) {
     CORE.set(core);
+}
+
+/// Has the calling thread stop where it next asks for a frame's bytes, as one that its kernel takes off the core, until [`Host::go_on`] is set.
+#[allow(dead_code, reason = "for tests of what others do meanwhile")]
+pub(crate) fn stop_at_bytes() {
+    STOPS.set(true);
 }
 
 pub struct Host {
@@ -39,6 +46,11 @@ pub struct Host {
     /// Says that frames are on their way back, and how many microseconds that takes.
     pub releasing: AtomicUsize,
     pub slowness: AtomicU64,
+    /// An interrupt waits whenever it is asked.
+    pub impatient: AtomicBool,
+    /// Says that a thread has stopped at a frame's bytes, and that it may go on.
+    pub stopped: AtomicBool,
+    pub go_on: AtomicBool,
 }
 
 // SAFETY: the arena is plain memory, handed out frame by frame.
@@ -63,6 +75,9 @@ impl Host {
             pins: AtomicUsize::new(0),
             releasing: AtomicUsize::new(0),
             slowness: AtomicU64::new(0),
+            impatient: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            go_on: AtomicBool::new(false),
         }
     }
 
@@ -96,10 +111,29 @@ impl Drop for Host {
 
 pub struct Pinned<'a>(PhantomData<(&'a Host, *const ())>);
 
+pub struct PinnedInSteps<'a> {
+    pinned: Pinned<'a>,
+    impatient: bool,
+}
+
 // SAFETY: each test thread names a core of its own, and threads have no interrupts.
 unsafe impl PinnedCore for Pinned<'_> {
     fn core(&self) -> usize {
         CORE.get()
+    }
+}
+
+// SAFETY: as above.
+unsafe impl PinnedCore for PinnedInSteps<'_> {
+    fn core(&self) -> usize {
+        self.pinned.core()
+    }
+}
+
+// SAFETY: as above.
+unsafe impl zsmalloc::PinnedInSteps for PinnedInSteps<'_> {
+    fn interrupt_waits(&self) -> bool {
+        self.impatient
     }
 }
 
@@ -109,10 +143,18 @@ unsafe impl Platform for &Host {
         = Pinned<'a>
     where
         Self: 'a;
+    type PinnedInSteps<'a>
+        = PinnedInSteps<'a>
+    where
+        Self: 'a;
 
     fn pin(&self) -> Pinned<'_> {
         self.pins.fetch_add(1, Ordering::Relaxed);
         Pinned(PhantomData)
+    }
+
+    fn pin_in_steps(&self) -> PinnedInSteps<'_> {
+        PinnedInSteps { pinned: self.pin(), impatient: self.impatient.load(Ordering::Relaxed) }
     }
 
     fn cores(&self) -> usize {
@@ -152,6 +194,12 @@ unsafe impl Platform for &Host {
 
     fn address(&self, number: u32) -> *mut u8 {
         assert!((number as usize) < self.frames);
+        if STOPS.replace(false) {
+            self.stopped.store(true, Ordering::Release);
+            while !self.go_on.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        }
         self.arena.wrapping_add(number as usize * PAGE_SIZE)
     }
 }

@@ -42,6 +42,29 @@ pub fn end_stretch() {
     }
 }
 
+/// In the midst of a stretch: ends it, as for [`end_stretch`], and begins another one.
+#[inline(always)]
+fn begin_stretch_anew() {
+    // SAFETY: as in `begin_stretch` and `end_stretch`.
+    unsafe {
+        asm!("mrs {now}, cntpct_el0", "mrs {block}, tpidr_el2", "ldp {since}, {longest}, [{block}, #{offset}]",
+            "str {now}, [{block}, #{offset}]", "sub {now}, {now}, {since}", "cmp {now}, {longest}", "b.ls 2f",
+            "str {now}, [{block}, #{longest_offset}]", "adr {now}, .", "str {now}, [{block}, #{ended}]", "2:",
+            now = out(reg) _, block = out(reg) _, since = out(reg) _, longest = out(reg) _,
+            offset = const MASKED_SINCE_OFFSET, longest_offset = const LONGEST_MASKED_OFFSET,
+            ended = const LONGEST_ENDED_OFFSET, options(nostack));
+    }
+}
+
+/// Whether an interrupt is pending for this core (DDI 0487, ISR_EL1).
+#[inline(always)]
+fn interrupt_is_pending() -> bool {
+    let pending: u64;
+    // SAFETY: reads a register; not `nomem`, so that it stays where it stands.
+    unsafe { asm!("mrs {}, isr_el1", out(reg) pending, options(nostack, preserves_flags)) };
+    pending != 0
+}
+
 /// `DAIF.I`: IRQs are masked.
 const MASKED: u64 = 1 << 7;
 /// `DAIF.A`, and where `SPSR_EL2` keeps it: SErrors are masked.
@@ -87,6 +110,54 @@ impl BrieflyMasked {
         // SAFETY: masking interrupts has no effect on memory; leaving `nomem` out makes it a compiler barrier.
         unsafe { asm!("msr daifset, #3", options(nostack, preserves_flags)) };
         Self { daif, _here: PhantomData }
+    }
+}
+
+/// As [`Masked`], for work that asks every so often whether an interrupt waits: only between two such looks are interrupts kept out, and this is
+/// what is measured.
+#[must_use = "interrupts are unmasked again when the guard is dropped"]
+pub struct MaskedInSteps(BrieflyMasked);
+
+impl MaskedInSteps {
+    /// Masks IRQ and FIQ on this core.
+    #[inline(always)]
+    pub fn new() -> Self {
+        let this = Self(BrieflyMasked::new());
+        if this.is_outermost() {
+            begin_stretch();
+        }
+        this
+    }
+
+    /// Interrupts are unmasked when it is dropped; otherwise the stretch is somebody else's.
+    #[inline(always)]
+    fn is_outermost(&self) -> bool {
+        self.0.daif & MASKED == 0
+    }
+
+    /// Whether an interrupt waits for the guard to be dropped. If none does, none has been kept out so far.
+    #[inline(always)]
+    pub fn interrupt_waits(&self) -> bool {
+        let waits = interrupt_is_pending();
+        if !waits && self.is_outermost() {
+            begin_stretch_anew();
+        }
+        waits
+    }
+}
+
+impl Drop for MaskedInSteps {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.is_outermost() {
+            end_stretch();
+        }
+    }
+}
+
+impl Default for MaskedInSteps {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bale_swap::{Codec, Setup, Tables};
-use zsmalloc::{Frame, Frames, PAGE_SIZE, PinnedCore, Platform};
+use zsmalloc::{Frame, Frames, PAGE_SIZE, PinnedCore, PinnedInSteps, Platform};
 
 thread_local! {
     static CORE: Cell<usize> = const { Cell::new(0) };
@@ -83,14 +83,25 @@ unsafe impl PinnedCore for Pinned<'_> {
     }
 }
 
+// SAFETY: as above.
+unsafe impl PinnedInSteps for Pinned<'_> {}
+
 // SAFETY: frames come from a list of free ones in a fixed arena; a thread is a core.
 unsafe impl Platform for &Host {
     type Pinned<'a>
         = Pinned<'a>
     where
         Self: 'a;
+    type PinnedInSteps<'a>
+        = Pinned<'a>
+    where
+        Self: 'a;
 
     fn pin(&self) -> Pinned<'_> {
+        Pinned(PhantomData)
+    }
+
+    fn pin_in_steps(&self) -> Pinned<'_> {
         Pinned(PhantomData)
     }
 
