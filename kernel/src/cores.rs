@@ -1,7 +1,9 @@
 //! The per-core block, and which cores there are.
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 
 use bale_arch::identity;
 use bale_arch::mask::{self, LONGEST_ENDED_OFFSET, LONGEST_MASKED_OFFSET, MASKED_SINCE_OFFSET, Masked};
@@ -41,6 +43,8 @@ pub struct Core {
     /// What is to be done beside the common path: see [`Core::mark_departed`] and [`Core::set_traced`]. One word, so that
     /// the common path looks once.
     aside: AtomicU32,
+    /// Whose state the guests' registers hold: a virtual CPU's, of which [`crate::vm`] knows more; null for nobody's.
+    pub guest: AtomicPtr<()>,
     /// The nearer one of `next_deadline` and `lazy_deadline`.
     pub wake_at: AtomicU64,
     /// Nearest deadline of the core's timer queue; [`u64::MAX`] for none.
@@ -92,6 +96,7 @@ impl Core {
             reschedule: AtomicBool::new(false),
             in_interrupt: AtomicBool::new(false),
             aside: AtomicU32::new(0),
+            guest: AtomicPtr::new(ptr::null_mut()),
             wake_at: AtomicU64::new(u64::MAX),
             next_deadline: AtomicU64::new(u64::MAX),
             armed: AtomicU64::new(u64::MAX),

@@ -26,6 +26,7 @@ pub use self::priority::set_priority;
 pub(crate) use self::priority::{PRIORITIES, apply as apply_priority};
 pub(crate) use self::switch::switch_if_asked;
 pub use self::switch::{idle, on_reschedule, on_timer, preempt_if_asked, start, yield_now};
+pub(crate) use self::timed::park_until_masked;
 pub use self::timed::{Periodic, park_lazily, park_until, sleep_until};
 
 use self::switch::{finish_switch, make_ready, switch_away};
@@ -216,8 +217,9 @@ fn begin(
     let index = reserve().ok_or(SpawnError::TooMany)?;
     PRIORITIES.lock().begin(index, priority);
     let slot = &SLOTS[index];
+    let masked = Masked::new();
     let id = {
-        let mut status = slot.status.lock();
+        let mut status = slot.status.lock_masked(&masked);
         // Under the lock that `on_core` takes: a core that leaves finds the task, or the task finds that it leaves.
         if !takes(&cores::all()[core]) {
             status.state = State::Free;
@@ -235,9 +237,10 @@ fn begin(
         slot.overruns.store(0, Ordering::Relaxed);
         // SAFETY: the slot was free and is not in a run queue yet, so nobody else touches the context.
         unsafe { *slot.context.get() = Context::new(stacks::top(index), first_run, index as u64) };
-        make_ready(index as u16, &status);
+        make_ready(index as u16, &status, &masked);
         TaskId { index: index as u16, generation: status.generation }
     };
+    drop(masked);
     switch_if_asked();
     Ok(id)
 }
@@ -322,8 +325,13 @@ pub(crate) fn may_wait() -> bool {
 /// Blocks the running task until somebody unparks it; returns at once if that has happened already.
 pub fn park() {
     let masked = Masked::new();
-    block(&masked, |_, _| {});
+    park_masked(&masked);
     drop(masked);
+}
+
+/// As [`park`], of a task that has masked interrupts, holds no lock, and finds them masked when it goes on.
+pub(crate) fn park_masked(masked: &Masked) {
+    block(masked, |_, _| {});
 }
 
 /// [`park`], with `prepare` called before the task leaves its core unless it was unparked already. Whether it left.
@@ -346,13 +354,17 @@ fn block(masked: &Masked, prepare: impl FnOnce(&'static Core, u16)) -> bool {
 /// Wakes a task that is parked, or lets its next park return at once. A task that is over is left alone.
 pub fn unpark(task: TaskId) {
     let masked = Masked::new();
-    let mut status = SLOTS[usize::from(task.index)].status.lock_masked(&masked);
-    if status.generation == task.generation {
-        wake(task.index, &mut status);
-    }
-    drop(status);
+    wake(task, &masked);
     drop(masked);
     switch_if_asked();
+}
+
+/// As [`unpark`], and the caller looks whether to switch once it unmasks.
+pub(crate) fn wake(task: TaskId, masked: &Masked) {
+    let mut status = SLOTS[usize::from(task.index)].status.lock_masked(masked);
+    if status.generation == task.generation {
+        notify(task.index, &mut status, masked);
+    }
 }
 
 /// As [`unpark`], for a task that cannot have ended: it was seen to wait.
@@ -365,14 +377,14 @@ pub(crate) fn unpark_index(index: usize) {
 
 /// As [`unpark_index`], and the caller looks whether to switch once it unmasks.
 pub(crate) fn wake_index(index: usize, masked: &Masked) {
-    wake(index as u16, &mut SLOTS[index].status.lock_masked(masked));
+    notify(index as u16, &mut SLOTS[index].status.lock_masked(masked), masked);
 }
 
-fn wake(index: u16, status: &mut Status) {
+fn notify(index: u16, status: &mut Status, masked: &Masked) {
     match status.state {
         State::Blocked => {
             status.state = State::Ready;
-            make_ready(index, status);
+            make_ready(index, status, masked);
         }
         State::Ready => status.notified = true,
         State::Free | State::Starting | State::Departing => {}

@@ -40,50 +40,73 @@ fn priority_words() -> usize {
     }
 }
 
-/// Reads a list register; 0 beyond the sixteenth.
-pub fn list(index: usize) -> u64 {
-    match index {
-        0 => read!("ich_lr0_el2"),
-        1 => read!("ich_lr1_el2"),
-        2 => read!("ich_lr2_el2"),
-        3 => read!("ich_lr3_el2"),
-        4 => read!("ich_lr4_el2"),
-        5 => read!("ich_lr5_el2"),
-        6 => read!("ich_lr6_el2"),
-        7 => read!("ich_lr7_el2"),
-        8 => read!("ich_lr8_el2"),
-        9 => read!("ich_lr9_el2"),
-        10 => read!("ich_lr10_el2"),
-        11 => read!("ich_lr11_el2"),
-        12 => read!("ich_lr12_el2"),
-        13 => read!("ich_lr13_el2"),
-        14 => read!("ich_lr14_el2"),
-        15 => read!("ich_lr15_el2"),
-        _ => 0,
-    }
+macro_rules! list_registers {
+    ($($index:literal = $register:literal;)*) => {
+        /// Reads a list register; 0 beyond the sixteenth.
+        pub fn list(index: usize) -> u64 {
+            match index {
+                $($index => read!($register),)*
+                _ => 0,
+            }
+        }
+
+        /// Writes a list register that this core has.
+        pub fn set_list(index: usize, value: u64) {
+            match index {
+                $($index => write!($register, value),)*
+                _ => {}
+            }
+        }
+
+        /// Reads as many list registers, from the first, as there are values, and empties them.
+        #[inline(always)]
+        pub fn take_lists(values: &mut [u64]) {
+            $(
+                let Some(value) = values.get_mut($index) else { return };
+                *value = read!($register);
+                write!($register, 0u64);
+            )*
+        }
+
+        /// Writes values to list registers, from the first.
+        #[inline(always)]
+        pub fn put_lists(values: &[u64]) {
+            $(
+                let Some(value) = values.get($index) else { return };
+                write!($register, *value);
+            )*
+        }
+    };
 }
 
-/// Writes a list register that this core has.
-pub fn set_list(index: usize, value: u64) {
-    match index {
-        0 => write!("ich_lr0_el2", value),
-        1 => write!("ich_lr1_el2", value),
-        2 => write!("ich_lr2_el2", value),
-        3 => write!("ich_lr3_el2", value),
-        4 => write!("ich_lr4_el2", value),
-        5 => write!("ich_lr5_el2", value),
-        6 => write!("ich_lr6_el2", value),
-        7 => write!("ich_lr7_el2", value),
-        8 => write!("ich_lr8_el2", value),
-        9 => write!("ich_lr9_el2", value),
-        10 => write!("ich_lr10_el2", value),
-        11 => write!("ich_lr11_el2", value),
-        12 => write!("ich_lr12_el2", value),
-        13 => write!("ich_lr13_el2", value),
-        14 => write!("ich_lr14_el2", value),
-        15 => write!("ich_lr15_el2", value),
-        _ => {}
-    }
+list_registers! {
+    0 = "ich_lr0_el2";
+    1 = "ich_lr1_el2";
+    2 = "ich_lr2_el2";
+    3 = "ich_lr3_el2";
+    4 = "ich_lr4_el2";
+    5 = "ich_lr5_el2";
+    6 = "ich_lr6_el2";
+    7 = "ich_lr7_el2";
+    8 = "ich_lr8_el2";
+    9 = "ich_lr9_el2";
+    10 = "ich_lr10_el2";
+    11 = "ich_lr11_el2";
+    12 = "ich_lr12_el2";
+    13 = "ich_lr13_el2";
+    14 = "ich_lr14_el2";
+    15 = "ich_lr15_el2";
+}
+
+/// Whether none of the first `used` list registers holds an interrupt that is pending or active (`ICH_ELRSR_EL2`), or whose
+/// end is to be told.
+pub fn is_empty(used: usize) -> bool {
+    !read!("ich_elrsr_el2") & ((1 << used) - 1) == 0
+}
+
+/// Empties all list registers of a core where they are nobody's.
+pub fn empty_lists() {
+    (0..list_registers()).for_each(|index| set_list(index, 0));
 }
 
 /// Ends of interrupts that were in no list register (`ICH_HCR_EL2.EOIcount`), since [`control`] was last called.
@@ -126,11 +149,17 @@ impl VirtualInterface {
         self.control = read!("ich_vmcr_el2");
         self.active[0] = read!("ich_ap0r0_el2");
         self.active[4] = read!("ich_ap1r0_el2");
-        if priority_words() > 1 {
-            self.active[1] = read!("ich_ap0r1_el2");
-            self.active[5] = read!("ich_ap1r1_el2");
+        let words = priority_words();
+        if words > 1 {
+            self.save_further(words);
         }
-        if priority_words() > 2 {
+    }
+
+    #[cold]
+    fn save_further(&mut self, words: usize) {
+        self.active[1] = read!("ich_ap0r1_el2");
+        self.active[5] = read!("ich_ap1r1_el2");
+        if words > 2 {
             self.active[2] = read!("ich_ap0r2_el2");
             self.active[3] = read!("ich_ap0r3_el2");
             self.active[6] = read!("ich_ap1r2_el2");
@@ -138,20 +167,22 @@ impl VirtualInterface {
         }
     }
 
-    /// Writes this core's registers, with its list registers empty and the interface off.
+    /// Writes this core's registers, whose list registers are empty.
     pub fn load(&self) {
-        control(0);
-        for index in 0..list_registers() {
-            set_list(index, 0);
-        }
         write!("ich_vmcr_el2", self.control);
         write!("ich_ap0r0_el2", self.active[0]);
         write!("ich_ap1r0_el2", self.active[4]);
-        if priority_words() > 1 {
-            write!("ich_ap0r1_el2", self.active[1]);
-            write!("ich_ap1r1_el2", self.active[5]);
+        let words = priority_words();
+        if words > 1 {
+            self.load_further(words);
         }
-        if priority_words() > 2 {
+    }
+
+    #[cold]
+    fn load_further(&self, words: usize) {
+        write!("ich_ap0r1_el2", self.active[1]);
+        write!("ich_ap1r1_el2", self.active[5]);
+        if words > 2 {
             write!("ich_ap0r2_el2", self.active[2]);
             write!("ich_ap0r3_el2", self.active[3]);
             write!("ich_ap1r2_el2", self.active[6]);

@@ -109,7 +109,8 @@ pub const GUEST_CONTROL: u64 = 0x8_807c_063f | 1 << 13;
 /// Brings this core's EL2 controls from whatever the firmware left to known values. All are written whole.
 ///
 /// `CPTR_EL2` leaves SIMD open and traps SVE, SME, AMU and trace; `MDCR_EL2` hides the PMU and debug registers
-/// from guests and keeps all event counters at EL2; `CNTHCTL_EL2` lets EL1 read the physical counter only.
+/// from guests and keeps all event counters at EL2; `CNTHCTL_EL2` lets EL1 read the physical counter only. A guest's
+/// `MIDR_EL1` is the core's, and `MDSCR_EL1`, which it cannot reach, enables nothing.
 ///
 /// False if the core has no PMU that counts.
 pub fn initialise_controls() -> bool {
@@ -126,6 +127,10 @@ pub fn initialise_controls() -> bool {
     unsafe { asm!("msr mdcr_el2, {0}", in(reg) debug, options(nostack, preserves_flags)) };
     // SAFETY: as above.
     unsafe { asm!("msr cnthctl_el2, {0}", in(reg) 1u64, options(nostack, preserves_flags)) };
+    // SAFETY: as above.
+    unsafe {
+        asm!("mrs {0}, midr_el1", "msr vpidr_el2, {0}", "msr mdscr_el1, xzr", out(reg) _, options(nostack, preserves_flags));
+    }
     // SAFETY: as above.
     unsafe { asm!("msr cntvoff_el2, xzr", "msr hstr_el2, xzr", "isb", options(nostack, preserves_flags)) };
     counters > 0

@@ -157,23 +157,35 @@ pub unsafe fn enter(registers: &mut Registers) -> Exit {
 }
 
 macro_rules! system_state {
-    ($($field:ident = $register:literal, $what:literal;)*) => {
+    ($($first:ident = $one:literal, $about:literal; $second:ident = $other:literal, $what:literal;)*) => {
         /// The EL1 and EL0 system registers that belong to a virtual CPU.
+        #[repr(C)]
         #[derive(Debug, Clone, Default)]
         pub struct SystemState {
-            $(#[doc = $what] pub $field: u64,)*
+            $(#[doc = $about] pub $first: u64, #[doc = $what] pub $second: u64,)*
             /// Translation control; see [`SystemState::allow_walks`].
             pub tcr: u64,
+            /// What the virtual counter is behind the physical one (`CNTVOFF_EL2`).
+            pub timer_offset: u64,
+            /// What `MPIDR_EL1` reads as (`VMPIDR_EL2`).
+            pub affinity: u64,
         }
 
+        // A pair is moved by one instruction.
+        $(const _: () = assert!(offset_of!(SystemState, $second) == offset_of!(SystemState, $first) + 8);)*
+
         impl SystemState {
-            /// Reads the registers of this core into the block.
+            /// Reads the registers of this core into the block; those of EL2 the guest has not changed.
             pub fn save(&mut self) {
                 // SAFETY: reads a register that has no effect on EL2.
                 unsafe { asm!("mrs {0}, tcr_el1", out(reg) self.tcr, options(nomem, nostack, preserves_flags)) };
                 $(
-                    // SAFETY: reads a register that has no effect on EL2.
-                    unsafe { asm!(concat!("mrs {0}, ", $register), out(reg) self.$field, options(nomem, nostack, preserves_flags)) };
+                    // SAFETY: reads two registers that have no effect on EL2, and writes two words of our own.
+                    unsafe {
+                        asm!(concat!("mrs {0}, ", $one), concat!("mrs {1}, ", $other), "stp {0}, {1}, [{2}, #{3}]",
+                            out(reg) _, out(reg) _, in(reg) &raw mut *self, const offset_of!(Self, $first),
+                            options(nostack, preserves_flags));
+                    }
                 )*
             }
 
@@ -181,45 +193,49 @@ macro_rules! system_state {
             /// comes last, by [`SystemState::allow_walks`], once its stage 2 is loaded.
             pub fn load(&self) {
                 $(
-                    // SAFETY: EL2 runs with E2H = 0 and uses none of these registers.
-                    unsafe { asm!(concat!("msr ", $register, ", {0}"), in(reg) self.$field, options(nomem, nostack, preserves_flags)) };
+                    // SAFETY: EL2 runs with E2H = 0 and uses none of these registers; the words are our own.
+                    unsafe {
+                        asm!("ldp {0}, {1}, [{2}, #{3}]", concat!("msr ", $one, ", {0}"), concat!("msr ", $other, ", {1}"),
+                            out(reg) _, out(reg) _, in(reg) &raw const *self, const offset_of!(Self, $first),
+                            options(nostack, readonly, preserves_flags));
+                    }
                 )*
-                // SAFETY: makes the writes above effective before the guest is entered.
-                unsafe { asm!("isb", options(nomem, nostack, preserves_flags)) };
+                // SAFETY: EL2 counts by the physical counter, and has its own MPIDR_EL1.
+                unsafe {
+                    asm!("msr cntvoff_el2, {0}", "msr vmpidr_el2, {1}", in(reg) self.timer_offset, in(reg) self.affinity,
+                        options(nomem, nostack, preserves_flags));
+                }
             }
         }
     };
 }
 
+// MDSCR_EL1 is not among them: every access to it is trapped. VPIDR_EL2 is the core's own.
 system_state! {
     sctlr = "sctlr_el1", "System control.";
+    cpacr = "cpacr_el1", "Access control of SIMD and others.";
     ttbr0 = "ttbr0_el1", "Translation table base 0.";
     ttbr1 = "ttbr1_el1", "Translation table base 1.";
     mair = "mair_el1", "Memory attributes.";
     amair = "amair_el1", "Auxiliary memory attributes.";
     vbar = "vbar_el1", "Vector base.";
+    contextidr = "contextidr_el1", "Context id.";
     elr = "elr_el1", "Exception link.";
     spsr = "spsr_el1", "Saved processor state.";
     esr = "esr_el1", "Syndrome.";
     far = "far_el1", "Fault address.";
-    par = "par_el1", "Result of address translation.";
     afsr0 = "afsr0_el1", "Auxiliary fault status 0.";
     afsr1 = "afsr1_el1", "Auxiliary fault status 1.";
+    par = "par_el1", "Result of address translation.";
+    csselr = "csselr_el1", "Cache size selection.";
     stack_el0 = "sp_el0", "Stack pointer of EL0.";
     stack_el1 = "sp_el1", "Stack pointer of EL1.";
     tpidr_el0 = "tpidr_el0", "Thread pointer.";
     tpidrro_el0 = "tpidrro_el0", "Read-only thread pointer.";
     tpidr_el1 = "tpidr_el1", "Kernel thread pointer.";
-    contextidr = "contextidr_el1", "Context id.";
-    cpacr = "cpacr_el1", "Access control of SIMD and others.";
     cntkctl = "cntkctl_el1", "Counter access from EL0.";
-    timer_offset = "cntvoff_el2", "What the virtual counter is behind the physical one.";
     timer_compare = "cntv_cval_el0", "Virtual timer compare value.";
     timer_control = "cntv_ctl_el0", "Virtual timer control.";
-    csselr = "csselr_el1", "Cache size selection.";
-    mdscr = "mdscr_el1", "Debug control.";
-    identity = "vpidr_el2", "What MIDR_EL1 reads as.";
-    affinity = "vmpidr_el2", "What MPIDR_EL1 reads as.";
 }
 
 /// Keeps the core from walking EL1's tables, which belong to nobody until the next guest is loaded: a speculative
@@ -241,13 +257,9 @@ impl SystemState {
     /// A processor just out of reset: MMU off, nothing left over from anybody. Dangling translation registers of
     /// an earlier owner have hung cores through speculative walks, so every one of them is written.
     pub fn reset(affinity: u64) -> Self {
-        let identity: u64;
-        // SAFETY: reads the core's identity.
-        unsafe { asm!("mrs {0}, midr_el1", out(reg) identity, options(nomem, nostack, preserves_flags)) };
         Self {
             sctlr: 0x30d0_0800,    // RES1 bits; MMU and caches off
             tcr: 1 << 7 | 1 << 23, // EPD0, EPD1: no walks until the guest sets up its own
-            identity,
             affinity: affinity | 1 << 31,
             ..Self::default()
         }
@@ -277,31 +289,42 @@ pub fn set_exception(link: u64, state: u64, syndrome: u64, address: Option<u64>)
     }
 }
 
-/// The loaded guest's virtual timer.
+/// Control of the loaded guest's virtual timer, as it was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VirtualTimer {
-    /// It runs and its interrupt is not masked.
-    pub armed: bool,
-    /// Its line is high.
-    pub fired: bool,
-    /// Value of the physical counter at which it fires.
-    pub deadline: u64,
-}
+pub struct VirtualTimer(u64);
 
 /// Looks at the loaded guest's virtual timer.
 pub fn virtual_timer() -> VirtualTimer {
-    let (control, compare, offset): (u64, u64, u64);
+    let control: u64;
     // SAFETY: reads the guest's timer.
-    unsafe {
-        asm!("mrs {0}, cntv_ctl_el0", "mrs {1}, cntv_cval_el0", "mrs {2}, cntvoff_el2",
-            out(reg) control, out(reg) compare, out(reg) offset, options(nostack, preserves_flags));
+    unsafe { asm!("mrs {0}, cntv_ctl_el0", out(reg) control, options(nostack, preserves_flags)) };
+    VirtualTimer(control)
+}
+
+impl VirtualTimer {
+    /// It runs and its interrupt is not masked.
+    fn is_armed(self) -> bool {
+        self.0 & 3 == 1
     }
-    let armed = control & 3 == 1;
-    VirtualTimer {
-        armed,
-        fired: armed && control & 4 != 0,
+
+    /// Its line is high.
+    pub fn has_fired(self) -> bool {
+        self.0 & 7 == 5
+    }
+
+    /// Value of the physical counter at which it fires, if it will; the guest is loaded still.
+    pub fn deadline(self) -> Option<u64> {
+        if !self.is_armed() {
+            return None;
+        }
+        let (compare, offset): (u64, u64);
+        // SAFETY: reads the guest's timer.
+        unsafe {
+            asm!("mrs {0}, cntv_cval_el0", "mrs {1}, cntvoff_el2", out(reg) compare, out(reg) offset,
+                options(nostack, preserves_flags));
+        }
         // A compare value near the end of time stays there.
-        deadline: compare.saturating_add(offset),
+        Some(compare.saturating_add(offset))
     }
 }
 
@@ -357,73 +380,72 @@ impl SimdState {
     }
 
     /// Reads the registers of this core into the block.
+    #[inline(always)]
     pub fn save(&mut self) {
-        // SAFETY: the pointer is to 528 bytes of our own.
-        unsafe { bale_simd_save(self) };
+        // SAFETY: writes the 528 bytes of the block and nothing else.
+        unsafe {
+            asm!(
+                ".arch_extension fp",
+                ".arch_extension simd",
+                "stp q0, q1, [{q}]",
+                "stp q2, q3, [{q}, #32]",
+                "stp q4, q5, [{q}, #64]",
+                "stp q6, q7, [{q}, #96]",
+                "stp q8, q9, [{q}, #128]",
+                "stp q10, q11, [{q}, #160]",
+                "stp q12, q13, [{q}, #192]",
+                "stp q14, q15, [{q}, #224]",
+                "stp q16, q17, [{q}, #256]",
+                "stp q18, q19, [{q}, #288]",
+                "stp q20, q21, [{q}, #320]",
+                "stp q22, q23, [{q}, #352]",
+                "stp q24, q25, [{q}, #384]",
+                "stp q26, q27, [{q}, #416]",
+                "stp q28, q29, [{q}, #448]",
+                "stp q30, q31, [{q}, #480]",
+                "mrs {control}, fpcr",
+                "mrs {status}, fpsr",
+                ".arch_extension nosimd",
+                ".arch_extension nofp",
+                q = in(reg) &raw mut self.q,
+                control = out(reg) self.fpcr,
+                status = out(reg) self.fpsr,
+                options(nostack, preserves_flags)
+            );
+        }
     }
 
     /// Writes the block into this core's registers, but for q0 to q3.
+    #[inline(always)]
     pub fn load(&self) {
-        // SAFETY: as in `save`; compiled code of EL2 holds nothing in these registers.
-        unsafe { bale_simd_load(self) };
+        // SAFETY: reads the block; compiled code of EL2 holds nothing in these registers.
+        unsafe {
+            asm!(
+                ".arch_extension fp",
+                ".arch_extension simd",
+                "ldp q4, q5, [{q}, #64]",
+                "ldp q6, q7, [{q}, #96]",
+                "ldp q8, q9, [{q}, #128]",
+                "ldp q10, q11, [{q}, #160]",
+                "ldp q12, q13, [{q}, #192]",
+                "ldp q14, q15, [{q}, #224]",
+                "ldp q16, q17, [{q}, #256]",
+                "ldp q18, q19, [{q}, #288]",
+                "ldp q20, q21, [{q}, #320]",
+                "ldp q22, q23, [{q}, #352]",
+                "ldp q24, q25, [{q}, #384]",
+                "ldp q26, q27, [{q}, #416]",
+                "ldp q28, q29, [{q}, #448]",
+                "ldp q30, q31, [{q}, #480]",
+                "msr fpcr, {control}",
+                "msr fpsr, {status}",
+                ".arch_extension nosimd",
+                ".arch_extension nofp",
+                q = in(reg) &raw const self.q,
+                control = in(reg) self.fpcr,
+                status = in(reg) self.fpsr,
+                options(nostack, readonly, preserves_flags)
+            );
+        }
     }
 }
-
-unsafe extern "C" {
-    fn bale_simd_save(state: *mut SimdState);
-    fn bale_simd_load(state: *const SimdState);
-}
-
-global_asm!(
-    r#"
-    .arch_extension fp
-    .arch_extension simd
-    .section .text.simd, "ax"
-    .global bale_simd_save
-bale_simd_save:
-    stp     q0, q1, [x0]
-    stp     q2, q3, [x0, #32]
-    stp     q4, q5, [x0, #64]
-    stp     q6, q7, [x0, #96]
-    stp     q8, q9, [x0, #128]
-    stp     q10, q11, [x0, #160]
-    stp     q12, q13, [x0, #192]
-    stp     q14, q15, [x0, #224]
-    stp     q16, q17, [x0, #256]
-    stp     q18, q19, [x0, #288]
-    stp     q20, q21, [x0, #320]
-    stp     q22, q23, [x0, #352]
-    stp     q24, q25, [x0, #384]
-    stp     q26, q27, [x0, #416]
-    stp     q28, q29, [x0, #448]
-    stp     q30, q31, [x0, #480]
-    mrs     x1, fpcr
-    mrs     x2, fpsr
-    add     x0, x0, #512
-    stp     x1, x2, [x0]
-    ret
-    .global bale_simd_load
-bale_simd_load:
-    ldp     q4, q5, [x0, #64]
-    ldp     q6, q7, [x0, #96]
-    ldp     q8, q9, [x0, #128]
-    ldp     q10, q11, [x0, #160]
-    ldp     q12, q13, [x0, #192]
-    ldp     q14, q15, [x0, #224]
-    ldp     q16, q17, [x0, #256]
-    ldp     q18, q19, [x0, #288]
-    ldp     q20, q21, [x0, #320]
-    ldp     q22, q23, [x0, #352]
-    ldp     q24, q25, [x0, #384]
-    ldp     q26, q27, [x0, #416]
-    ldp     q28, q29, [x0, #448]
-    ldp     q30, q31, [x0, #480]
-    add     x0, x0, #512
-    ldp     x1, x2, [x0]
-    msr     fpcr, x1
-    msr     fpsr, x2
-    ret
-    .arch_extension nosimd
-    .arch_extension nofp
-    "#
-);

@@ -10,7 +10,7 @@ use core::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Syndrome(u64);
 
-/// What an exception is about, as far as somebody decides by it.
+/// What an exception is about, as far as somebody decides by it; the syndrome tells the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// WFI or WFE (class 0x01).
@@ -19,14 +19,14 @@ pub enum Cause {
     HypervisorCall,
     /// SMC from AArch64 (0x17), trapped.
     SecureMonitorCall,
-    /// MSR, MRS or a system instruction (0x18), trapped.
-    SystemRegister(SystemAccess),
-    /// Instruction abort from a lower level (0x20).
-    InstructionAbort(Fault),
-    /// Data abort from a lower level (0x24).
-    DataAbort(Fault, Option<MemoryAccess>),
+    /// MSR, MRS or a system instruction (0x18), trapped: see [`Syndrome::system_access`].
+    SystemRegister,
+    /// Instruction abort from a lower level (0x20): see [`Syndrome::fault`].
+    InstructionAbort,
+    /// Data abort from a lower level (0x24): see [`Syndrome::fault`] and [`Syndrome::memory_access`].
+    DataAbort,
     /// Any other class.
-    Other(u8),
+    Other,
 }
 
 /// Kind of a fault, from the fault status code.
@@ -106,10 +106,10 @@ impl Syndrome {
             0x01 => Cause::Wait,
             0x16 => Cause::HypervisorCall,
             0x17 => Cause::SecureMonitorCall,
-            0x18 => Cause::SystemRegister(self.system_access()),
-            0x20 => Cause::InstructionAbort(self.fault()),
-            0x24 => Cause::DataAbort(self.fault(), self.memory_access()),
-            class => Cause::Other(class),
+            0x18 => Cause::SystemRegister,
+            0x20 => Cause::InstructionAbort,
+            0x24 => Cause::DataAbort,
+            _ => Cause::Other,
         }
     }
 
@@ -138,7 +138,8 @@ impl Syndrome {
         self.0 >> 7 & 1 == 1
     }
 
-    fn memory_access(self) -> Option<MemoryAccess> {
+    /// The data access that aborted, if the syndrome describes it.
+    pub fn memory_access(self) -> Option<MemoryAccess> {
         (self.0 >> 24 & 1 == 1).then(|| MemoryAccess {
             size: 1 << (self.0 >> 22 & 3),
             register: (self.0 >> 16 & 31) as u8,
@@ -148,7 +149,17 @@ impl Syndrome {
         })
     }
 
-    fn system_access(self) -> SystemAccess {
+    /// The general register that a write to `ICC_SGI1R_EL1` takes its value from; `None` for any other exception. What
+    /// guests trap for most often is told by one comparison.
+    pub const fn sends_interrupt(self) -> Option<u8> {
+        // Class, Op0, Op2, Op1, CRn, CRm and direction of S3_0_C12_C11_5, written.
+        const SEND: u64 = 0x18 << 26 | 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
+        const WHAT: u64 = 0x3f << 26 | 0x3f_ffff & !(31 << 5);
+        if self.0 & WHAT == SEND { Some((self.0 >> 5 & 31) as u8) } else { None }
+    }
+
+    /// The access that a trapped MSR, MRS or system instruction made.
+    pub fn system_access(self) -> SystemAccess {
         let field = |shift: u32, mask: u64| (self.0 >> shift & mask) as u8;
         SystemAccess {
             encoding: [field(20, 3), field(14, 7), field(10, 15), field(1, 15), field(17, 7)],
@@ -245,11 +256,13 @@ mod tests {
 
     #[test]
     fn memory_access_needs_isv() {
-        assert_eq!(Syndrome::new(0x24 << 26 | 0x47).cause(), Cause::DataAbort(Fault::Translation(3), None));
+        let bare = Syndrome::new(0x24 << 26 | 0x47);
+        assert_eq!((bare.cause(), bare.fault()), (Cause::DataAbort, Fault::Translation(3)));
+        assert_eq!(bare.memory_access(), None);
         // A store of w5, four bytes: ISV, SAS = 2, SRT = 5, WnR.
         let value = 0x24 << 26 | 1 << 24 | 2 << 22 | 5 << 16 | 1 << 6 | 0x7;
         let access = MemoryAccess { size: 4, register: 5, write: true, sign_extend: false, wide: false };
-        assert_eq!(Syndrome::new(value).cause(), Cause::DataAbort(Fault::Translation(3), Some(access)));
+        assert_eq!(Syndrome::new(value).memory_access(), Some(access));
     }
 
     #[test]
@@ -257,8 +270,21 @@ mod tests {
         // MRS x3, ID_AA64PFR0_EL1 (S3_0_C0_C4_0).
         let value = 0x18 << 26 | 3 << 20 | 4 << 1 | 3 << 5 | 1;
         let access = SystemAccess { encoding: [3, 0, 0, 4, 0], register: 3, read: true };
-        assert_eq!(Syndrome::new(value).cause(), Cause::SystemRegister(access));
+        assert_eq!(Syndrome::new(value).cause(), Cause::SystemRegister);
+        assert_eq!(Syndrome::new(value).system_access(), access);
         assert_eq!(Syndrome::new(value).to_string(), "system register access, read of S3_0_C0_C4_0");
+    }
+
+    /// MSR ICC_SGI1R_EL1, x7; and its neighbours ICC_SGI0R_EL1, ICC_IAR1_EL1 and another class.
+    #[test]
+    fn sends_of_interrupts() {
+        let send = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1 | 7 << 5;
+        assert_eq!(Syndrome::new(send).sends_interrupt(), Some(7));
+        for other in
+            [send | 1, send ^ 2 << 17, send ^ 1 << 14, send ^ 1 << 21, send ^ 1 << 26, send ^ 1 << 13]
+        {
+            assert_eq!(Syndrome::new(other).sends_interrupt(), None, "{other:#x}");
+        }
     }
 
     /// Every class has words, and none panics with any fault status.
@@ -268,7 +294,7 @@ mod tests {
             for status in 0..64u64 {
                 let syndrome = Syndrome::new(class << 26 | status);
                 assert!(!syndrome.to_string().is_empty());
-                let _ = syndrome.cause();
+                let _ = (syndrome.cause(), syndrome.fault());
             }
         }
     }

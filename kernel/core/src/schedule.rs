@@ -45,15 +45,16 @@ impl<const TASKS: usize> ReadyQueue<TASKS> {
         self.occupied.checked_ilog2().map(|list| list as u8)
     }
 
-    /// Takes the first task of the highest priority.
-    pub fn pop(&mut self) -> Option<u16> {
-        let list = usize::from(self.highest()?);
+    /// Takes the first task of the highest priority, and says which that is.
+    pub fn pop(&mut self) -> Option<(u16, u8)> {
+        let priority = self.highest()?;
+        let list = usize::from(priority);
         let task = self.head[list];
         self.head[list] = self.next[usize::from(task) % TASKS];
         if self.head[list] == NONE {
             self.occupied &= !(1 << list);
         }
-        Some(task)
+        Some((task, priority))
     }
 
     /// Takes a task out of the list of this priority; false if it is not there. Linear in the list's length.
@@ -198,7 +199,7 @@ mod tests {
                     }
                     1 => {
                         let expected = model.iter_mut().rev().find_map(VecDeque::pop_front);
-                        prop_assert_eq!(queue.pop(), expected);
+                        prop_assert_eq!(queue.pop().map(|(task, _)| task), expected);
                     }
                     _ => {
                         let priority = queued.unwrap_or(usize::from(priority));

@@ -205,12 +205,15 @@ impl Vgic {
         // Only affinity 0.0.0.n exists, n below 16: range selector and the upper levels must be 0.
         let upper = value >> 48 & 0xff | value >> 44 & 0xf | value >> 32 & 0xff | value >> 16 & 0xff;
         let list = if upper == 0 { value & 0xffff } else { 0 };
-        for target in 0..self.vcpus {
-            let named = if all_others { target != from } else { list >> target & 1 == 1 };
-            let bank = &mut self.private[target].bank;
-            if named && (bank.group1 & bit != 0) == group1 {
+        let named = if all_others { !(1 << from) } else { list };
+        let mut targets = named & ((1 << self.vcpus) - 1);
+        while targets != 0 {
+            let target = targets.trailing_zeros() as usize;
+            targets &= targets - 1;
+            let Some(Private { bank, .. }) = self.private.get_mut(target) else { return };
+            if (bank.group1 & bit != 0) == group1 {
                 bank.latched |= bit;
-                self.touch_private(target, bit);
+                self.attention |= 1 << target;
             }
         }
     }
@@ -239,12 +242,16 @@ impl Vgic {
     }
 
     /// What a virtual CPU should see and nobody's list registers hold. It is one of those that there are.
+    #[inline(always)]
     fn due(&self, vcpu: usize) -> Due {
         let private = &self.private[vcpu];
         let mut due = Due { ready: [0; BANKS], active: [0; BANKS] };
         due.ready[0] = private.bank.ready() & self.forwarded(&private.bank) & !private.listed;
         due.active[0] = private.bank.active & !private.listed;
         for (place, shared) in self.shared.iter().enumerate() {
+            if shared.routed[vcpu] | shared.held[vcpu] == 0 {
+                continue;
+            }
             let ready = shared.bank.ready() & shared.routed[vcpu] & !shared.taken;
             if ready != 0 {
                 due.ready[place + 1] = ready & self.forwarded(&shared.bank);

@@ -54,8 +54,9 @@ fn step(input: &mut Unstructured<'_>, uart: &mut Pl011, clock: &mut Pl031) -> Re
 }
 
 fn exit(syndrome: Syndrome, value: u64) {
+    let access = syndrome.system_access();
     match syndrome.cause() {
-        Cause::SystemRegister(access) => match system_registers::decide(access) {
+        Cause::SystemRegister => match system_registers::decide(access) {
             Action::Identification(crm, op2) => {
                 let shown = system_registers::identification(crm, op2, value);
                 assert_eq!(
@@ -69,8 +70,9 @@ fn exit(syndrome: Syndrome, value: u64) {
             Action::Value(_) => assert!(access.read),
             Action::Undefined => {}
         },
-        Cause::DataAbort(_, Some(access)) => {
-            assert!(matches!(access.size, 1 | 2 | 4 | 8) && access.register < 32);
+        Cause::DataAbort => {
+            let access = syndrome.memory_access();
+            assert!(access.is_none_or(|access| matches!(access.size, 1 | 2 | 4 | 8) && access.register < 32));
         }
         _ => {}
     }

@@ -57,13 +57,13 @@ fn move_away(index: usize, here: &Core, masked: &Masked) {
             if timers.remove(task) {
                 note(here, timers.next_deadline());
                 status.state = State::Ready;
-                make_ready(task, &status);
+                make_ready(task, &status, masked);
             }
         }
         State::Ready => {
             READY[here.index()].lock_masked(masked).remove(task, status.priority);
             status.core = there;
-            make_ready(task, &status);
+            make_ready(task, &status, masked);
         }
         State::Free | State::Starting | State::Departing => {}
     }

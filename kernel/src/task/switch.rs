@@ -22,9 +22,9 @@ pub fn start() {
     SLICE.store(clock::from_us(SLICE_US).max(1), Ordering::Relaxed);
 }
 
-/// Puts a ready task into its core's queue and sees to it that the core looks. Interrupts are masked.
-pub(super) fn make_ready(index: u16, status: &Status) {
-    READY[status.core].lock().push(index, status.priority);
+/// Puts a ready task into its core's queue and sees to it that the core looks.
+pub(super) fn make_ready(index: u16, status: &Status, masked: &Masked) {
+    READY[status.core].lock_masked(masked).push(index, status.priority);
     let here = cores::this_unpinned();
     trace::note(here, Kind::Wake, u32::from(index), status.name);
     if here.index() == status.core {
@@ -161,14 +161,10 @@ pub(super) fn switch_away(core: &Core, masked: &Masked, stays: bool) {
     let (next, equal_waits) = {
         let mut ready = READY[core.index()].lock_masked(masked);
         let running = core.current_priority.load(Ordering::Relaxed);
-        let highest = ready.highest();
-        if stays && highest.is_none_or(|highest| highest < running) {
+        if stays && ready.highest().is_none_or(|highest| highest < running) {
             return;
         }
-        let (next, priority) = match (ready.pop(), highest) {
-            (Some(next), Some(priority)) => (next, priority),
-            _ => (idle, IDLE),
-        };
+        let (next, priority) = ready.pop().unwrap_or((idle, IDLE));
         if stays && from != idle {
             ready.push(from, running);
         }

@@ -12,20 +12,25 @@ use crate::cores::{self, Core};
 /// Parks until `deadline` or until somebody unparks the task, whichever is first.
 pub fn park_until(deadline: u64) {
     let masked = Masked::new();
-    let left = block(&masked, |core, index| {
-        let mut timers = TIMERS[core.index()].lock_masked(&masked);
+    park_until_masked(deadline, &masked);
+    drop(masked);
+}
+
+/// As [`super::park_masked`], until `deadline` at most.
+pub(crate) fn park_until_masked(deadline: u64, masked: &Masked) {
+    let left = block(masked, |core, index| {
+        let mut timers = TIMERS[core.index()].lock_masked(masked);
         timers.insert(deadline, index);
         note(core, timers.next_deadline());
     });
     if left {
         // Perhaps on another core by now; the entry has come along.
-        let core = cores::this(&masked);
-        let mut timers = TIMERS[core.index()].lock_masked(&masked);
+        let core = cores::this(masked);
+        let mut timers = TIMERS[core.index()].lock_masked(masked);
         if timers.remove(core.current_task.load(Ordering::Relaxed)) {
             note(core, timers.next_deadline());
         }
     }
-    drop(masked);
 }
 
 /// Keeps the nearest deadline where it is read without the queue's lock.

@@ -28,7 +28,7 @@ fn act(cpu: &mut Vcpu, answer: Answer) -> Option<Reason> {
         Answer::CpuOff => return off(cpu),
         Answer::Suspend => {
             cpu.registers.x[0] = 0;
-            cpu.wait();
+            cpu.suspend();
         }
         Answer::Value(value) => cpu.registers.x[0] = value,
         Answer::CpuOn { target, entry, context } => cpu.registers.x[0] = on(cpu, target, entry, context),

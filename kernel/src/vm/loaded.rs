@@ -5,7 +5,7 @@
 //! on each switch of two guests that both use it, which Linux does at every context switch.
 
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::Ordering;
 
 use bale_arch::gich::{self, VirtualInterface};
 use bale_arch::mask::Masked;
@@ -13,13 +13,14 @@ use bale_arch::mmu;
 use bale_arch::vcpu::{self, SimdState, SystemState};
 use bale_core::vgic::{Lists, MAX_VCPUS};
 
-use super::{MAX_VMS, delivery};
-use crate::cores::{self, MAX_CORES};
+use super::{MAX_VMS, Shared, Slot, delivery};
+use crate::cores::{self, Core};
 
 /// What only one virtual CPU at a time can have in a core's registers.
-#[derive(Debug)]
 pub(super) struct State {
-    pub(super) slot: usize,
+    pub(super) slot: &'static Slot,
+    /// Its part of the slot.
+    pub(super) shared: &'static Shared,
     pub(super) number: usize,
     system: SystemState,
     simd: SimdState,
@@ -33,9 +34,10 @@ pub(super) struct State {
 
 impl State {
     /// Out of reset, with the tables of its machine.
-    pub(super) fn new(slot: usize, number: usize, (vtcr, vttbr): (u64, u64)) -> Self {
+    pub(super) fn new(slot: &'static Slot, number: usize, (vtcr, vttbr): (u64, u64)) -> Self {
         Self {
             slot,
+            shared: &slot.vcpus[number],
             number,
             system: SystemState::reset(number as u64),
             simd: SimdState::zero(),
@@ -55,56 +57,63 @@ impl State {
         self.interface = VirtualInterface::new();
     }
 
-    /// Reads this core's registers, whose interrupts go back into the books. Interrupts are masked.
-    fn save(&mut self) {
+    /// Reads this core's registers, whose interrupts go back into the books: its list registers are empty from here on.
+    #[inline(always)]
+    fn save(&mut self, masked: &Masked) {
         self.system.save();
         self.simd.save();
         self.interface.save();
-        delivery::leave(self);
+        delivery::leave(self, masked);
     }
 }
 
-/// Whose state each core's registers hold. Touched by tasks of that core alone, with interrupts masked.
-static LOADED: [AtomicPtr<State>; MAX_CORES] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CORES];
+/// Whose state a core's registers hold. Touched by that core alone, with interrupts masked.
+fn loaded(core: &Core) -> *mut State {
+    core.guest.load(Ordering::Relaxed).cast()
+}
 
 /// Does something with the state that this core holds, from an interrupt handler; `None` if it holds none.
 pub(super) fn with_loaded<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
     let masked = Masked::new();
-    let loaded = LOADED[cores::this(&masked).index()].load(Ordering::Relaxed);
-    // SAFETY: it leaves LOADED before its place is used anew, and does so on this core alone; whoever else refers to it
+    let loaded = loaded(cores::this(&masked));
+    // SAFETY: it leaves the core before its place is used anew, and does so on this core alone; whoever else refers to it
     // does so with interrupts masked, and is not interrupted.
     unsafe { loaded.as_mut() }.map(f)
 }
 
-/// Makes this core's registers those of a virtual CPU; whether they were others before. Interrupts are masked.
+/// Makes this core's registers those of a virtual CPU; whether they were others before.
 #[inline(always)]
-pub(super) fn load(state: *mut State) -> bool {
-    let loaded = &LOADED[cores::this_unpinned().index()];
-    let other = loaded.load(Ordering::Relaxed);
+pub(super) fn load(state: *mut State, masked: &Masked) -> bool {
+    let core = cores::this(masked);
+    let other = loaded(core);
     if other == state {
         return false;
     }
-    load_in_place_of(state, other, loaded);
+    load_in_place_of(state, other, masked);
+    core.guest.store(state.cast(), Ordering::Relaxed);
     true
 }
 
 #[inline(never)]
-fn load_in_place_of(state: *mut State, other: *mut State, loaded: &AtomicPtr<State>) {
-    if !other.is_null() {
-        // SAFETY: another virtual CPU of this core that was preempted between two turns; it leaves LOADED when it ends.
-        let other = unsafe { &mut *other };
-        other.save();
-    }
+fn load_in_place_of(state: *mut State, other: *mut State, masked: &Masked) {
+    // SAFETY: another virtual CPU of this core that was preempted between two turns; it leaves the core when it ends.
+    let other = unsafe { other.as_mut() };
     // SAFETY: the virtual CPU's own place, of which its task is the caller.
     let new = unsafe { &*state };
+    let same_machine = other.as_ref().is_some_and(|other| ptr::eq(other.slot, new.slot));
+    match other {
+        Some(other) => other.save(masked),
+        None => gich::empty_lists(),
+    }
     vcpu::stop_walks();
     new.system.load();
     new.simd.load();
     new.interface.load();
-    // SAFETY: the tables live until every virtual CPU has ended, which drops their translations first.
-    unsafe { mmu::load_stage2(new.vtcr, new.vttbr) };
+    if !same_machine {
+        // SAFETY: the tables live until every virtual CPU has ended, which drops their translations first.
+        unsafe { mmu::load_stage2(new.vtcr, new.vttbr) };
+    }
     new.system.allow_walks();
-    loaded.store(state, Ordering::Relaxed);
 }
 
 /// The place of a virtual CPU's state: its task's own, but for what this module does with what is loaded.
@@ -115,7 +124,7 @@ pub(super) fn place(slot: usize, number: usize) -> *mut State {
 /// The place of a virtual CPU's state.
 struct Place(core::cell::UnsafeCell<core::mem::MaybeUninit<State>>);
 
-// SAFETY: used by the task of that virtual CPU, and through LOADED by others of the same core.
+// SAFETY: used by the task of that virtual CPU, and by others of the core that has it loaded.
 unsafe impl Sync for Place {}
 
 static PLACES: [[Place; MAX_VCPUS]; MAX_VMS] =
@@ -125,12 +134,12 @@ static PLACES: [[Place; MAX_VCPUS]; MAX_VMS] =
 /// Drops every trace of a virtual CPU from the registers of this core, and of its machine from all TLBs.
 pub(super) fn forget(state: *mut State) {
     let masked = Masked::new();
-    let loaded = &LOADED[cores::this(&masked).index()];
-    let other = loaded.load(Ordering::Relaxed);
+    let core = cores::this(&masked);
+    let other = loaded(core);
     // SAFETY: either this virtual CPU's own place, or another one of this core, preempted between two turns, which
     // finds its state saved.
     if let Some(other) = unsafe { other.as_mut() } {
-        other.save();
+        other.save(&masked);
     }
     // SAFETY: the virtual CPU's own place, which its task still holds.
     let state = unsafe { &*state };
@@ -141,5 +150,5 @@ pub(super) fn forget(state: *mut State) {
     unsafe { mmu::load_stage2(state.vtcr, state.vttbr) };
     mmu::invalidate_current_guest();
     mmu::unload_stage2();
-    loaded.store(ptr::null_mut(), Ordering::Relaxed);
+    core.guest.store(ptr::null_mut(), Ordering::Relaxed);
 }

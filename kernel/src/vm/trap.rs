@@ -2,9 +2,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use bale_arch::mask::Masked;
+use bale_arch::mask::{self, Masked};
 use bale_arch::{mmu, vcpu as hardware};
-use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, SystemAccess, fault_ipa};
+use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, fault_ipa};
 use bale_core::guest_tree::RAM;
 use bale_core::injection::Exception;
 use bale_core::system_registers::{Action, SHOWN, common, decide, identification};
@@ -48,67 +48,87 @@ pub(super) fn has_pan() -> bool {
 }
 
 impl Vcpu {
-    /// What the guest wants, or has done: a reason if it cannot go on.
-    pub(super) fn handle(&mut self, syndrome: Syndrome, fault: (u64, u64)) -> Option<Reason> {
-        match syndrome.cause() {
+    /// What the guest wants, or has done: a reason if it cannot go on. What leads to another virtual CPU is done with interrupts masked,
+    /// as they are since the exit: all of it is one stretch up to a turn in the guest.
+    pub(super) fn handle(
+        &mut self,
+        syndrome: Syndrome,
+        fault: (u64, u64),
+        masked: Masked,
+    ) -> Result<Masked, Reason> {
+        let reason = match syndrome.cause() {
             Cause::HypervisorCall => {
-                cores::count(&self.shared().calls);
+                drop(masked);
+                cores::count(&self.shared.calls);
                 hypercall::answer(self)
             }
             // Every device is below memory.
-            Cause::DataAbort(cause, access)
-                if self.kind == Kind::Full && cause != Fault::External && fault.0 < RAM =>
+            Cause::DataAbort
+                if self.kind == Kind::Full && fault.0 < RAM && syndrome.fault() != Fault::External =>
             {
-                self.data_abort(syndrome, access, fault.0, fault.1);
+                drop(masked);
+                self.data_abort(syndrome, fault.0, fault.1);
                 None
             }
-            cause => self.handle_seldom(cause, syndrome, fault),
-        }
+            Cause::Wait => {
+                self.skip(syndrome);
+                return Ok(self.wait(masked));
+            }
+            Cause::SystemRegister if let Some(register) = syndrome.sends_interrupt() => {
+                self.skip(syndrome);
+                self.send(register, &masked);
+                return Ok(masked);
+            }
+            _ => {
+                drop(masked);
+                self.handle_seldom(syndrome, fault)
+            }
+        };
+        reason.map_or_else(|| Ok(Masked::new()), Err)
     }
 
-    /// What is no call and no device's register.
+    /// A write to `ICC_SGI1R_EL1`.
+    #[inline(always)]
+    fn send(&mut self, register: u8, masked: &Masked) {
+        let value = self.operand(register);
+        self.slot.deliver_masked(masked, |vgic| vgic.send(self.number, value, true));
+        task::preempt_if_asked();
+        mask::end_stretch();
+    }
+
+    /// What is no call, no device's register, and does not lead to another virtual CPU.
     #[inline(never)]
-    fn handle_seldom(
-        &mut self,
-        cause: Cause,
-        syndrome: Syndrome,
-        (ipa, address): (u64, u64),
-    ) -> Option<Reason> {
-        match cause {
+    fn handle_seldom(&mut self, syndrome: Syndrome, (ipa, address): (u64, u64)) -> Option<Reason> {
+        let fault = syndrome.fault();
+        match syndrome.cause() {
             Cause::SecureMonitorCall => {
-                cores::count(&self.shared().calls);
+                cores::count(&self.shared.calls);
                 // A trapped SMC returns to itself; HVC returns behind itself.
                 self.skip(syndrome);
                 hypercall::answer(self)
             }
-            Cause::Wait => {
-                self.skip(syndrome);
-                self.wait();
-                None
-            }
-            Cause::DataAbort(Fault::External, _) | Cause::InstructionAbort(Fault::External) => {
-                Some(Reason::Hardware)
-            }
-            Cause::DataAbort(fault, _) if self.kind == Kind::Full => {
+            Cause::DataAbort | Cause::InstructionAbort if fault == Fault::External => Some(Reason::Hardware),
+            Cause::DataAbort if self.kind == Kind::Full => {
                 self.memory_abort(fault, ipa, Exception::DataAbort(address))
             }
-            Cause::InstructionAbort(fault) if self.kind == Kind::Full => {
+            Cause::InstructionAbort if self.kind == Kind::Full => {
                 self.memory_abort(fault, ipa, Exception::InstructionAbort(address))
             }
-            Cause::DataAbort(fault, access) => {
+            Cause::DataAbort => {
+                let access = syndrome.memory_access();
                 let write = access.map_or(syndrome.is_write(), |access| access.write);
                 Some(Reason::from_fault(fault, ipa, write))
             }
-            Cause::InstructionAbort(_) => Some(Reason::StrayFetch(ipa)),
-            Cause::SystemRegister(access) => {
-                self.system_register(syndrome, access);
+            Cause::InstructionAbort => Some(Reason::StrayFetch(ipa)),
+            Cause::SystemRegister => {
+                self.system_register(syndrome);
                 None
             }
-            Cause::Other(_) if self.kind == Kind::Full => {
+            Cause::Other if self.kind == Kind::Full => {
                 self.inject(Exception::Undefined);
                 None
             }
-            Cause::HypervisorCall | Cause::Other(_) => Some(Reason::Unsupported(syndrome)),
+            Cause::HypervisorCall | Cause::Wait | Cause::Other => Some(Reason::Unsupported(syndrome)),
         }
     }
 
@@ -138,7 +158,7 @@ impl Vcpu {
             Touched::Lost => return Err(Reason::MemoryLost(ipa)),
             Touched::There if !memory.is_over() => {}
             // The next one pays for it.
-            Touched::There => self.shared().attention.store(true, Ordering::Relaxed),
+            Touched::There => self.shared.attention.store(true, Ordering::Relaxed),
             // Others give frames back; who stops the machine is heard before the next try.
             Touched::NoFrame => task::sleep_until(clock::now() + clock::from_us(PATIENCE_US)),
         }
@@ -146,7 +166,8 @@ impl Vcpu {
     }
 
     /// A trapped access to a system register.
-    pub(super) fn system_register(&mut self, syndrome: Syndrome, access: SystemAccess) {
+    fn system_register(&mut self, syndrome: Syndrome) {
+        let access = syndrome.system_access();
         match decide(access) {
             Action::Value(value) => self.set_operand(access.register, value),
             Action::Identification(crm, op2) => self.set_operand(access.register, offered(crm, op2)),
@@ -161,15 +182,9 @@ impl Vcpu {
     }
 
     /// An access to what stage 2 does not map: a device's register, or nothing, which gives an external abort.
-    pub(super) fn data_abort(
-        &mut self,
-        syndrome: Syndrome,
-        access: Option<MemoryAccess>,
-        ipa: u64,
-        address: u64,
-    ) {
+    fn data_abort(&mut self, syndrome: Syndrome, ipa: u64, address: u64) {
         // Without a description of the access it cannot be emulated.
-        let (Some(access), Some(device)) = (access, Device::at(ipa)) else {
+        let (Some(access), Some(device)) = (syndrome.memory_access(), Device::at(ipa)) else {
             return self.inject(Exception::DataAbort(address));
         };
         if syndrome.on_guest_table_walk() {
@@ -192,7 +207,7 @@ impl Vcpu {
     /// Gives the guest an exception of its own.
     pub(super) fn inject(&mut self, exception: Exception) {
         let masked = Masked::new();
-        self.load();
+        self.load(&masked);
         let (vectors, control) = hardware::exception_controls();
         let entry = exception.entry(self.registers.pstate, vectors, control, has_pan());
         hardware::set_exception(

@@ -3,9 +3,9 @@
 
 use core::sync::atomic::{Ordering, fence};
 
-use bale_arch::mask::Masked;
-use bale_arch::mmu;
+use bale_arch::mask::{self, Masked};
 use bale_arch::vcpu::{self, Exit, Registers};
+use bale_arch::{gich, mmu};
 use bale_core::exception::Syndrome;
 use bale_core::trace::Kind as Traced;
 use bale_core::vgic::MAX_VCPUS;
@@ -27,6 +27,8 @@ const ENTRY_STATE: u64 = 0x3c5;
 /// What a virtual CPU's task works with while it runs.
 pub(super) struct Vcpu {
     pub(super) slot: &'static Slot,
+    /// Its part of the slot.
+    pub(super) shared: &'static Shared,
     pub(super) number: usize,
     pub(super) kind: Kind,
     /// Number of its machine.
@@ -51,6 +53,7 @@ pub(super) extern "C" fn task(argument: u64) -> ! {
     let kind = *slot.kind.lock();
     let mut cpu = Vcpu {
         slot,
+        shared: &slot.vcpus[number],
         number,
         kind,
         machine: index as u32,
@@ -74,13 +77,9 @@ pub(super) extern "C" fn task(argument: u64) -> ! {
 }
 
 impl Vcpu {
-    pub(super) fn shared(&self) -> &'static Shared {
-        &self.slot.vcpus[self.number]
-    }
-
     /// Exits up to now.
     pub(super) fn exits(&self) -> u64 {
-        self.shared().exits.load(Ordering::Relaxed)
+        self.shared.exits.load(Ordering::Relaxed)
     }
 
     /// The machine's memory; `None` only for a machine that is being abandoned.
@@ -93,12 +92,12 @@ impl Vcpu {
         let Some((vtcr, vttbr)) = self.memory().map(|memory| memory.registers(index as u16 + 1)) else {
             return;
         };
-        let state = State::new(index, self.number, (vtcr, vttbr));
+        let state = State::new(self.slot, self.number, (vtcr, vttbr));
         // SAFETY: the virtual CPU's own place; no core has it loaded, since its last user ended.
         unsafe { self.state.write(state) };
         loop {
             while !self.slot.stop.load(Ordering::Acquire) && !self.take_power() {
-                self.park(None);
+                self.park();
             }
             if self.slot.stop.load(Ordering::Acquire) {
                 return;
@@ -110,7 +109,7 @@ impl Vcpu {
     /// If it was told to go on: registers as at reset, and true.
     fn take_power(&mut self) -> bool {
         let (entry, argument) = {
-            let mut power = self.shared().power.lock();
+            let mut power = self.shared.power.lock();
             let Power::Coming(entry, argument) = *power else { return false };
             *power = Power::On;
             (entry, argument)
@@ -132,24 +131,23 @@ impl Vcpu {
 
     /// Runs the guest until the virtual CPU goes off or the machine ends.
     fn run(&mut self) {
-        let shared = self.shared();
+        let shared = self.shared;
+        let mut masked = Masked::new();
         loop {
-            let masked = Masked::new();
             let mut traced = false;
             shared.in_guest.store(true, Ordering::Relaxed);
-            // Partner: the fence in `Shared::kick`. What is changed after the look below raises an interrupt that ends the
+            // Partner: the fence in `Shared::kick_masked`. What is changed after the look below raises an interrupt that ends the
             // guest's turn at once; whoever wants the machine to stop or stand still asks for attention as well.
             fence(Ordering::SeqCst);
-            self.load();
-            if shared.attention.load(Ordering::Relaxed) {
-                shared.attention.store(false, Ordering::Relaxed);
-                fence(Ordering::SeqCst);
+            self.load(&masked);
+            if shared.take_attention() {
                 if self.is_held() {
                     shared.in_guest.store(false, Ordering::Relaxed);
                     drop(masked);
                     if self.stand_still() {
                         return;
                     }
+                    masked = Masked::new();
                     continue;
                 }
                 if self.is_over() {
@@ -159,21 +157,24 @@ impl Vcpu {
                         shared.in_guest.store(false, Ordering::Relaxed);
                         drop(masked);
                         self.squeeze();
+                        masked = Masked::new();
                         continue;
                     }
                 }
                 self.squeezed = false;
-                self.sync();
+                self.sync(&masked);
                 traced = cores::this(&masked).traced();
                 if traced {
                     // At the next turn as well: who begins to trace asks for the first look.
                     shared.attention.store(true, Ordering::Relaxed);
                     self.note_turn(Traced::GuestEnter);
                 }
+                // The longest ways into a guest lead through here.
+                mask::end_stretch();
             }
             // SAFETY: interrupts are masked and this guest's state and tables are loaded.
             let exit = unsafe { vcpu::enter(&mut self.registers) };
-            bale_arch::mask::begin_stretch();
+            mask::begin_stretch();
             if traced {
                 self.note_turn(Traced::GuestExit);
             }
@@ -182,20 +183,23 @@ impl Vcpu {
             let fault = if exit == Exit::Synchronous { trap::faulting_address(syndrome) } else { None };
             shared.in_guest.store(false, Ordering::Relaxed);
             cores::count(&shared.exits);
-            if exit == Exit::Interrupt {
-                // Here and now: no exception of the kernel's own has to be taken for it.
-                interrupts::serve();
-            }
-            drop(masked);
-            let stop = match exit {
-                Exit::Interrupt => None,
-                Exit::SError => Some(Reason::Hardware),
-                Exit::Synchronous => self.handle(syndrome, fault.unwrap_or((0, 0))),
+            let handled = match exit {
+                Exit::Interrupt => {
+                    // Here and now: no exception of the kernel's own has to be taken for it.
+                    interrupts::serve();
+                    drop(masked);
+                    Ok(Masked::new())
+                }
+                Exit::SError => {
+                    drop(masked);
+                    Err(Reason::Hardware)
+                }
+                Exit::Synchronous => self.handle(syndrome, fault.unwrap_or((0, 0)), masked),
             };
-            if let Some(reason) = stop {
-                self.slot.finish(reason);
-                return;
-            }
+            masked = match handled {
+                Ok(masked) => masked,
+                Err(reason) => return self.slot.finish(reason),
+            };
             if self.off {
                 return;
             }
@@ -222,7 +226,7 @@ impl Vcpu {
         let Some(memory) = memory.as_ref() else { return };
         let with_tables = |cpu: &mut Self, look: &mut dyn FnMut()| {
             let masked = Masked::new();
-            cpu.load();
+            cpu.load(&masked);
             look();
             drop(masked);
         };
@@ -233,31 +237,33 @@ impl Vcpu {
         }
     }
 
-    /// Makes this core's registers this guest's. Interrupts are masked.
+    /// Makes this core's registers this guest's.
     #[inline(always)]
-    pub(super) fn load(&mut self) {
-        if loaded::load(self.state) {
-            self.shared().attention.store(true, Ordering::Relaxed);
+    pub(super) fn load(&mut self, masked: &Masked) {
+        if loaded::load(self.state, masked) {
+            self.shared.attention.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Brings list registers and books together. Loaded, interrupts masked.
-    pub(super) fn sync(&mut self) {
+    /// Brings list registers and books together. Loaded.
+    #[inline(always)]
+    pub(super) fn sync(&mut self, masked: &Masked) {
         // SAFETY: the virtual CPU's own place, and nobody else of this core runs.
-        delivery::sync(unsafe { &mut *self.state });
+        delivery::sync(unsafe { &mut *self.state }, masked);
     }
 
     /// Takes the list registers into the books, before these are looked at or changed by the guest.
     pub(super) fn fold(&mut self) {
         let masked = Masked::new();
-        self.load();
+        self.load(&masked);
         // SAFETY: as above.
         let state = unsafe { &mut *self.state };
         if state.lists.used == 0 && !state.fired {
             return;
         }
-        self.slot.deliver(|vgic| delivery::fold(state, vgic));
-        self.shared().attention.store(true, Ordering::Relaxed);
+        self.slot.deliver_masked(&masked, |vgic| delivery::fold(state, vgic));
+        gich::control(gich::ENABLE);
+        self.shared.attention.store(true, Ordering::Relaxed);
         drop(masked);
     }
 

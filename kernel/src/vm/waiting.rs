@@ -18,64 +18,86 @@ impl Vcpu {
     /// Stands still while the machine is paused; whether it is to stop.
     pub(super) fn stand_still(&mut self) -> bool {
         while self.slot.paused.load(Ordering::Acquire) && !self.slot.stop.load(Ordering::Acquire) {
-            self.park(None);
+            self.park();
         }
-        self.shared().attention.store(true, Ordering::Relaxed);
+        self.shared.attention.store(true, Ordering::Relaxed);
         self.slot.stop.load(Ordering::Acquire)
     }
 
-    /// Parks unless attention is asked for already, until somebody kicks or `deadline` has passed. What was asked for counts as
-    /// seen: the caller looks at everything, and asks for itself what it does not look at.
-    pub(super) fn park(&mut self, deadline: Option<u64>) {
-        let shared = self.shared();
+    /// Parks unless attention is asked for already, until somebody kicks. What was asked for counts as seen: the caller looks at
+    /// everything, and asks for itself what it does not look at.
+    pub(super) fn park(&self) {
+        let masked = Masked::new();
+        self.park_masked(None, &masked);
+        drop(masked);
+    }
+
+    /// As [`Self::park`], or until `deadline` has passed.
+    fn park_masked(&self, deadline: Option<u64>, masked: &Masked) {
+        let shared = self.shared;
         shared.parked.store(true, Ordering::Relaxed);
-        // Partner: the fence in `Shared::kick`.
+        // Partner: the fence in `Shared::kick_masked`.
         fence(Ordering::SeqCst);
-        if !shared.attention.swap(false, Ordering::Acquire) {
+        if !shared.take_attention() {
             match deadline {
-                Some(deadline) => task::park_until(deadline),
-                None => task::park(),
+                Some(deadline) => task::park_until_masked(deadline, masked),
+                None => task::park_masked(masked),
             }
         }
         shared.parked.store(false, Ordering::Relaxed);
     }
 
-    /// WFI: waits until an interrupt is there or the virtual timer fires.
-    pub(super) fn wait(&mut self) {
-        let deadline = {
-            let masked = Masked::new();
-            self.load();
-            if self.shared().attention.load(Ordering::Relaxed) {
-                self.shared().attention.store(false, Ordering::Relaxed);
-                fence(Ordering::SeqCst);
-                self.sync();
-            }
-            let timer = vcpu::virtual_timer();
-            let waits = !timer.fired && !self.something_listed();
-            drop(masked);
-            if self.is_held() {
-                // This asked for the attention that was just taken away.
-                self.shared().attention.store(true, Ordering::Relaxed);
-                return;
-            }
-            if !waits {
-                return;
-            }
-            if self.is_over() {
-                // Time to put pages out.
-                self.shared().attention.store(true, Ordering::Relaxed);
-                return;
-            }
-            timer.armed.then_some(timer.deadline)
-        };
-        self.park(deadline);
-        self.shared().attention.store(true, Ordering::Relaxed);
+    /// A firmware call to do as [`Self::wait`] does.
+    #[inline(never)]
+    pub(super) fn suspend(&mut self) {
+        let masked = Masked::new();
+        self.load(&masked);
+        drop(self.wait(masked));
+    }
+
+    /// WFI: waits until an interrupt is there or the virtual timer fires. Its registers are loaded still; interrupts stay masked up to
+    /// the next turn in the guest, here and in whom the core is given to meanwhile.
+    #[inline(always)]
+    pub(super) fn wait(&mut self, masked: Masked) -> Masked {
+        let shared = self.shared;
+        if shared.take_attention() && self.look(&masked) {
+            return masked;
+        }
+        let timer = vcpu::virtual_timer();
+        if timer.has_fired() || self.something_listed() {
+            return masked;
+        }
+        // It may be time to put pages out.
+        let over = self.is_over();
+        let deadline = timer.deadline();
+        if !over {
+            self.park_masked(deadline, &masked);
+        }
+        shared.attention.store(true, Ordering::Relaxed);
+        if deadline.is_none() {
+            return masked;
+        }
+        // The timer's interrupt is taken here: in the guest it would be another exit.
+        drop(masked);
+        Masked::new()
+    }
+
+    /// What has changed is looked at; whether the machine is to stop or to stand still.
+    #[cold]
+    fn look(&mut self, masked: &Masked) -> bool {
+        self.sync(masked);
+        let held = self.is_held();
+        if held {
+            // This asked for the attention that was just taken away.
+            self.shared.attention.store(true, Ordering::Relaxed);
+        }
+        held
     }
 
     /// Whether the list registers hold an interrupt that the guest's priority mask lets through.
     fn something_listed(&self) -> bool {
         // SAFETY: the virtual CPU's own place.
         let lists = unsafe { &(*self.state).lists };
-        lists.any_pending(gich::priority_mask(), gich::list)
+        !gich::is_empty(lists.used) && lists.any_pending(gich::priority_mask(), gich::list)
     }
 }

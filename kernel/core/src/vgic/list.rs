@@ -4,7 +4,7 @@
 //! the guest ends those; other pending ones follow by priority. A maintenance interrupt asks for more once nothing
 //! pending is left in them, or the guest ended an active one that had no register (which the hardware counts).
 
-use super::{BANKS, Due, PRIVATE, Private, Shared, VIRTUAL_TIMER, Vgic, shared_place};
+use super::{BANKS, PRIVATE, Private, SHARED_BANKS, Shared, VIRTUAL_TIMER, Vgic, first_of, shared_place};
 
 /// List registers that the architecture allows.
 const LARGEST: usize = 16;
@@ -32,6 +32,11 @@ pub struct Lists {
 }
 
 impl Lists {
+    /// Values of those that hold something.
+    pub fn held(&mut self) -> &mut [u64] {
+        self.values.get_mut(..self.used).unwrap_or_default()
+    }
+
     /// Whether something pending in them has a priority that this mask lets through; `now` reads a register.
     pub fn any_pending(&self, mask: u8, now: impl Fn(usize) -> u64) -> bool {
         let passes = |value: u64| value >> PRIORITY_SHIFT & 0xff < u64::from(mask);
@@ -98,17 +103,40 @@ impl Best {
     }
 }
 
+/// Whether more bits than this are set: there is seldom more than one, so they are not counted.
+fn more_than(mut limit: usize, words: [u32; BANKS]) -> bool {
+    for mut bits in words {
+        while bits != 0 {
+            if limit == 0 {
+                return true;
+            }
+            limit -= 1;
+            bits &= bits - 1;
+        }
+    }
+    false
+}
+
 impl Vgic {
     /// Takes into the books what became of the interrupts in a virtual CPU's list registers, and empties these.
     /// `ended` is `ICH_HCR_EL2.EOIcount`: ends of interrupts that were in none.
+    #[inline(always)]
     pub fn fold(&mut self, vcpu: usize, lists: &mut Lists, ended: u32) {
         if vcpu >= self.vcpus {
             return;
         }
-        for value in lists.values.iter_mut().take(lists.used) {
+        for value in lists.held() {
             self.fold_one(vcpu, core::mem::take(value));
         }
         lists.used = 0;
+        if ended != 0 {
+            self.end_most_urgent(vcpu, ended);
+        }
+    }
+
+    /// The guest ended so many interrupts that were in no list register.
+    #[cold]
+    fn end_most_urgent(&mut self, vcpu: usize, ended: u32) {
         for _ in 0..ended {
             let mut most_urgent = Best::new();
             let active = self.due(vcpu).active;
@@ -120,6 +148,7 @@ impl Vgic {
         }
     }
 
+    #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "the lower half of a list register is the number")]
     fn fold_one(&mut self, vcpu: usize, value: u64) {
         let interrupt = value as u32;
@@ -134,24 +163,30 @@ impl Vgic {
                 *linked = false;
             }
         } else if let Some((place, bit)) = shared_place(interrupt) {
-            let Shared { bank, held, listed, taken, .. } = &mut self.shared[place];
-            listed[vcpu] &= !bit;
-            *taken &= !bit;
-            // A level's pending state is its line, looked at anew; what ISPENDR set stays until it is taken.
-            if pending && (bank.edge & bit != 0 || value & NOTIFY_END == 0) {
-                bank.latched |= bit;
-            }
-            if active {
-                bank.active |= bit;
-                held[vcpu] |= bit;
-            } else {
-                bank.active &= !bit;
-                held[vcpu] &= !bit;
-            }
-            // It was routed to another virtual CPU meanwhile.
-            if bank.ready() & bit != 0 {
-                self.touch_shared(place, bit);
-            }
+            self.fold_shared(vcpu, place, bit, value);
+        }
+    }
+
+    /// The same of a shared interrupt.
+    #[inline(never)]
+    fn fold_shared(&mut self, vcpu: usize, place: usize, bit: u32, value: u64) {
+        let Shared { bank, held, listed, taken, .. } = &mut self.shared[place];
+        listed[vcpu] &= !bit;
+        *taken &= !bit;
+        // A level's pending state is its line, looked at anew; what ISPENDR set stays until it is taken.
+        if value & STATE_PENDING != 0 && (bank.edge & bit != 0 || value & NOTIFY_END == 0) {
+            bank.latched |= bit;
+        }
+        if value & STATE_ACTIVE != 0 {
+            bank.active |= bit;
+            held[vcpu] |= bit;
+        } else {
+            bank.active &= !bit;
+            held[vcpu] &= !bit;
+        }
+        // It was routed to another virtual CPU meanwhile.
+        if bank.ready() & bit != 0 {
+            self.touch_shared(place, bit);
         }
     }
 
@@ -174,18 +209,17 @@ impl Vgic {
         if vcpu >= self.vcpus || lists.count == 0 {
             return Wanted::default();
         }
-        let due = self.due(vcpu);
         self.attention &= !(1 << vcpu);
+        let due = self.due(vcpu);
         // An interrupt is either ready or active.
         let both: [u32; BANKS] = core::array::from_fn(|bank| due.ready[bank] | due.active[bank]);
-        let all: u32 = both.iter().filter(|word| **word != 0).map(|word| word.count_ones()).sum();
-        if all as usize > lists.count {
-            return self.fill_with_most_urgent(vcpu, lists, &due);
+        if more_than(lists.count, both) {
+            return self.fill_with_most_urgent(vcpu, lists);
         }
-        for (first, mut bits) in (0..).step_by(32).zip(both) {
-            while bits != 0 {
-                self.put(vcpu, lists, first + bits.trailing_zeros());
-                bits &= bits - 1;
+        self.put_all(vcpu, lists, 0, both[0]);
+        for place in 0..SHARED_BANKS {
+            if both[place + 1] != 0 {
+                self.put_all_shared(vcpu, lists, place, both[place + 1]);
             }
         }
         Wanted::default()
@@ -193,7 +227,8 @@ impl Vgic {
 
     /// There is more than fits.
     #[cold]
-    fn fill_with_most_urgent(&mut self, vcpu: usize, lists: &mut Lists, due: &Due) -> Wanted {
+    fn fill_with_most_urgent(&mut self, vcpu: usize, lists: &mut Lists) -> Wanted {
+        let due = self.due(vcpu);
         let (mut pending, mut active) = (Best::new(), Best::new());
         self.each(vcpu, &due.ready, |interrupt, priority| pending.add(interrupt, priority));
         self.each(vcpu, &due.active, |interrupt, priority| active.add(interrupt, priority));
@@ -206,7 +241,22 @@ impl Vgic {
         Wanted { no_pending: pending.all > pendings, not_present: active.all > actives }
     }
 
+    /// Puts all of these interrupts of a bank into the next list registers.
+    #[inline(always)]
+    fn put_all(&mut self, vcpu: usize, lists: &mut Lists, first: u32, mut bits: u32) {
+        while bits != 0 {
+            self.put(vcpu, lists, first + bits.trailing_zeros());
+            bits &= bits - 1;
+        }
+    }
+
+    #[inline(never)]
+    fn put_all_shared(&mut self, vcpu: usize, lists: &mut Lists, place: usize, bits: u32) {
+        self.put_all(vcpu, lists, first_of(place), bits);
+    }
+
     /// Puts an interrupt into the next list register.
+    #[inline(always)]
     fn put(&mut self, vcpu: usize, lists: &mut Lists, interrupt: u32) {
         if let Some(place) = lists.values.get_mut(lists.used) {
             *place = self.list(vcpu, interrupt);
@@ -215,6 +265,7 @@ impl Vgic {
     }
 
     /// The list register of an interrupt, which is noted as listed.
+    #[inline(always)]
     fn list(&mut self, vcpu: usize, interrupt: u32) -> u64 {
         let bit = 1u32 << (interrupt % 32);
         let mut linked = false;
