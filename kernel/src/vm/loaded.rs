@@ -109,7 +109,10 @@ fn load_in_place_of(state: *mut State, other: *mut State, masked: &Masked) {
     new.system.load();
     new.simd.load();
     new.interface.load();
-    if !same_machine {
+    if same_machine {
+        // A processor's own translations are nobody else's, and the two share a VMID.
+        mmu::invalidate_current_guest_here();
+    } else {
         // SAFETY: the tables live until every virtual CPU has ended, which drops their translations first.
         unsafe { mmu::load_stage2(new.vtcr, new.vttbr) };
     }
