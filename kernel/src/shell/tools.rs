@@ -3,8 +3,9 @@
 use super::{Arguments, Outcome, fail};
 use bale_core::shell::number;
 
-use crate::console::pager;
-use crate::{cores, hotplug, last_words, power, println, selftest, task};
+use crate::console::{self, pager};
+use crate::memory::frames::{self, Frame};
+use crate::{clock, cores, hotplug, last_words, power, println, selftest, task};
 
 pub(super) fn selftest(arguments: &Arguments<'_>) -> Outcome {
     if arguments.words() == ["--list"] {
@@ -40,13 +41,44 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
                 spawned.map(drop).or_else(|error| fail(format_args!("crash hang: {error:?}")))
             }
         },
-        _ => fail(format_args!("crash takes `panic`, `read`, `stack` or `hang`")),
+        ["memory", seconds] => match number(seconds) {
+            Ok(seconds @ 1..=60) => {
+                println!("{} frames were taken, and are back", take_frames(seconds));
+                Ok(())
+            }
+            _ => fail(format_args!("crash memory takes 1 to 60 seconds")),
+        },
+        _ => fail(format_args!("crash takes `panic`, `read`, `stack`, `hang` or `memory SECONDS`")),
     }
 }
 
 /// Takes its core away for good.
 extern "C" fn hang(_argument: u64) -> ! {
     bale_arch::mask::halt()
+}
+
+/// Takes every frame that is or becomes free for some seconds, as others in need do; how many.
+fn take_frames(seconds: u64) -> usize {
+    const LOOK_US: u64 = 1_000;
+    let end = clock::now() + clock::from_us(seconds * 1_000_000);
+    let (mut last, mut count) = (0, 0);
+    while clock::now() < end && !console::interrupted() {
+        while let Some(mut frame) = frames::allocate() {
+            // Each holds the address of the one before it.
+            frame.bytes_mut()[..8].copy_from_slice(&u64::to_ne_bytes(last));
+            last = frame.into_address();
+            count += 1;
+        }
+        task::sleep_until(clock::now() + clock::from_us(LOOK_US));
+    }
+    frames::release(core::iter::from_fn(|| {
+        // SAFETY: taken above, and given back once.
+        let mut frame = (last != 0).then(|| unsafe { Frame::from_address(last) })?;
+        let (before, _) = frame.bytes_mut().split_first_chunk()?;
+        last = u64::from_ne_bytes(*before);
+        Some(frame)
+    }));
+    count
 }
 
 /// Uses up the stack.

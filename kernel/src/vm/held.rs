@@ -9,7 +9,8 @@
 //! Every look at the tables is under the memory's lock ([`super::memory`]), with interrupts masked; what takes long is not: one task at a
 //! time copies and compresses, another decompresses, and both look at the tables again afterwards. A page that is in the store stays
 //! there while one is brought back, since only who brings it back maps it. What a device copies to or from lies still under the lock; a
-//! page that it finds put out comes back first, and if there is no frame for it the access fails as one outside of memory does.
+//! page that it finds put out comes back first. Where there is no frame for one, somebody of the machine puts out a page of its own, whatever is
+//! resident, and it is tried again.
 //!
 //! Locks: the hand or the carrier, then the memory.
 
@@ -100,6 +101,8 @@ pub(super) struct Squeeze {
     carrier: Mutex<Option<Carrier>>,
     /// More is resident than may be.
     over: AtomicBool,
+    /// There was no frame for a page that is to come back: one has to go first.
+    starved: AtomicBool,
     /// Not before this time, after a refusal.
     not_before: AtomicU64,
 }
@@ -171,9 +174,10 @@ impl Pages {
     }
 
     /// Moves the hand until it finds a page that was not used, which is unmapped: from here on it is on its way out.
-    fn turn(&mut self, hand: &mut Hand, ram: &Range<u64>) -> Found {
+    /// `starved`: whatever may be resident.
+    fn turn(&mut self, hand: &mut Hand, ram: &Range<u64>, starved: bool) -> Found {
         let Self { stage2, held: Some(held) } = self else { return Found::Within };
-        if held.figures.resident <= held.figures.limit {
+        if held.figures.resident <= held.figures.limit && !starved {
             return Found::Within;
         }
         let mut stale: heapless::Vec<u64, { SCAN + 1 }> = heapless::Vec::new();
@@ -258,6 +262,7 @@ impl Squeeze {
             hand: spin::Mutex::new(None),
             carrier: Mutex::new(None),
             over: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
             not_before: AtomicU64::new(0),
         }
     }
@@ -265,7 +270,8 @@ impl Squeeze {
     /// Whether somebody should call [`Self::step`].
     pub(super) fn is_wanted(&self) -> bool {
         // Relaxed, here and below: hints; what is done is decided under the lock.
-        self.over.load(Ordering::Relaxed) && clock::now() >= self.not_before.load(Ordering::Relaxed)
+        (self.over.load(Ordering::Relaxed) || self.starved.load(Ordering::Relaxed))
+            && clock::now() >= self.not_before.load(Ordering::Relaxed)
     }
 
     /// Makes an address fit to be used, and says whether it is: marks its page as used, and brings it back if it is put out. In a task
@@ -291,7 +297,11 @@ impl Squeeze {
             Place::At(touched) => return touched,
             Place::Stored(slot) => slot,
         };
-        let Some(mut frame) = frames::allocate() else { return Touched::NoFrame };
+        let Some(mut frame) = frames::allocate() else {
+            self.starved.store(true, Ordering::Relaxed);
+            return Touched::NoFrame;
+        };
+        self.starved.store(false, Ordering::Relaxed);
         if medium.device.read(slot, frame.bytes_mut(), scratch).is_err() {
             frame.zero();
             frames::release([frame]);
@@ -360,7 +370,8 @@ impl Squeeze {
         let Some(mut hand) = self.hand.try_lock() else { return false };
         let Some(hand) = hand.as_mut() else { return false };
         let mut found = Found::Within;
-        with_tables(&mut || found = pages.lock().turn(hand, ram));
+        let starved = self.starved.load(Ordering::Relaxed);
+        with_tables(&mut || found = pages.lock().turn(hand, ram, starved));
         let slot = match found {
             Found::Within => {
                 self.over.store(false, Ordering::Relaxed);
@@ -390,6 +401,7 @@ impl Squeeze {
         if let Some(mut frame) = frame {
             frame.zero();
             frames::release([frame]);
+            self.starved.store(false, Ordering::Relaxed);
         }
         if refused {
             self.not_before.store(clock::now() + clock::from_us(REFUSED_US), Ordering::Relaxed);

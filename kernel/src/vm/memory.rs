@@ -5,6 +5,7 @@
 //! small guest's do not change while it lives. Frames are wiped before a guest gets them and after it had them.
 
 use core::ops::Range;
+use core::sync::atomic::Ordering;
 
 use bale_abi::{GuestInfo, INFO_BASE, PAGES_BASE, RAM_BASE, RAM_SIZE};
 use bale_arch::mmu;
@@ -12,13 +13,18 @@ use bale_core::guest_image::GuestImage;
 use bale_core::guest_ram::{GuestRam, OutOfRam};
 use bale_core::stage2::{Access, Stage2, TableMemory};
 
-use super::StartError;
 use super::held::{Holding, Pages, Squeeze, Touched};
+use super::{Reason, SLOTS, StartError};
 use crate::memory::PAGE_SIZE;
 use crate::memory::frames::{self, BLOCK_SIZE, Block, Frame};
 use crate::sync::{Guard, Lock};
+use crate::{clock, task};
 
 const PAGE: u64 = PAGE_SIZE as u64;
+/// Bytes that the start of a machine leaves free: pages that are put out and brought back need some on their way.
+pub(super) const RESERVE: u64 = 2 << 20;
+/// Between two looks for a frame for a page that is to come back.
+const PATIENCE_US: u64 = 1_000;
 
 /// Stage 2 tables in frames of their own.
 pub(super) struct Tables {
@@ -86,6 +92,8 @@ impl TableMemory for Tables {
 
 /// A guest's memory.
 pub(super) struct GuestMemory {
+    /// Number of its machine.
+    slot: usize,
     pages: Lock<Pages>,
     /// What of it can be put out: nothing of a small guest's.
     ram: Range<u64>,
@@ -96,15 +104,12 @@ impl GuestMemory {
     fn empty(slot: usize, ram: Range<u64>) -> Result<Self, StartError> {
         let tables = Tables { root: ROOTS[slot].0.get() as u64 };
         let stage2 = Stage2::new(tables).map_err(|_| StartError::OutOfMemory)?;
-        Ok(Self { pages: Lock::new(Pages::new(stage2)), ram, squeeze: Squeeze::new() })
+        Ok(Self { slot, pages: Lock::new(Pages::new(stage2)), ram, squeeze: Squeeze::new() })
     }
 
     /// `length` bytes of zeroed memory from `base`: blocks as far as there are any, single pages beyond.
     pub(super) fn zeroed(slot: usize, base: u64, length: u64) -> Result<Self, StartError> {
-        let free = frames::usage().free as u64 * PAGE;
-        if length > free {
-            return Err(StartError::OutOfMemory);
-        }
+        check_room(length)?;
         let mut memory = Self::empty(slot, base..base + length)?;
         match (0..length / BLOCK_SIZE).try_for_each(|at| memory.add_block(base + at * BLOCK_SIZE)) {
             Ok(()) => Ok(memory),
@@ -143,6 +148,7 @@ impl GuestMemory {
         if fits.is_none_or(|end| end > RAM_SIZE) {
             return Err(StartError::ImageTooLarge);
         }
+        check_room(RAM_SIZE + pages.len() as u64)?;
         let mut memory = Self::empty(slot, 0..0)?;
         match memory.fill(image, entry, info, pages) {
             Ok(()) => Ok((memory, entry)),
@@ -259,7 +265,8 @@ impl GuestMemory {
     }
 
     /// Where an address of the guest's memory is, which stays there as long as the tables are locked; its page is brought back first if it is
-    /// put out. In a task that may wait.
+    /// put out, for which a frame is waited for until the machine ends. In a task that may wait; what it may hold meanwhile are mutexes of the
+    /// machine's own devices.
     #[inline(never)]
     fn locate(&self, ipa: u64, write: bool) -> Result<(Guard<'_, Pages>, u64), OutOfRam> {
         loop {
@@ -267,14 +274,37 @@ impl GuestMemory {
             match pages.stage2.translate(ipa) {
                 None if self.ram.contains(&ipa) => {
                     drop(pages);
-                    if self.touch(ipa) != Touched::There {
-                        return Err(OutOfRam);
-                    }
+                    self.await_page(ipa)?;
                 }
                 Some((address, Access::Ram)) => return Ok((pages, address)),
                 Some((address, Access::ReadOnly)) if !write => return Ok((pages, address)),
                 _ => return Err(OutOfRam),
             }
+        }
+    }
+
+    /// Brings a page back that a device needs. An error: the machine ends.
+    #[cold]
+    #[inline(never)]
+    fn await_page(&self, ipa: u64) -> Result<(), OutOfRam> {
+        let slot = &SLOTS[self.slot];
+        loop {
+            match self.touch(ipa) {
+                Touched::There => return Ok(()),
+                Touched::Foreign => return Err(OutOfRam),
+                Touched::Lost => {
+                    slot.finish(Reason::MemoryLost(ipa));
+                    return Err(OutOfRam);
+                }
+                Touched::NoFrame => {}
+            }
+            // Relaxed: whoever ends the machine waits until this is noticed.
+            if slot.stop.load(Ordering::Relaxed) {
+                return Err(OutOfRam);
+            }
+            // The other virtual CPUs put something out.
+            slot.kick_all();
+            task::sleep_until(clock::now() + clock::from_us(PATIENCE_US));
         }
     }
 
@@ -318,6 +348,16 @@ impl GuestMemory {
             }));
         });
         let _ = stage2.destroy();
+    }
+}
+
+/// Whether so many bytes can be taken, and what else is done goes on.
+fn check_room(bytes: u64) -> Result<(), StartError> {
+    let free = frames::usage().free as u64 * PAGE;
+    match free.checked_sub(bytes) {
+        None => Err(StartError::OutOfMemory),
+        Some(left) if left < RESERVE => Err(StartError::Reserve),
+        Some(_) => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use bale_core::guest_image::ImageError;
 use bale_core::vm_description::DescriptionError;
 
 use super::MAX_VMS;
+use super::memory::RESERVE;
 
 /// Why a machine ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,8 @@ pub enum StartError {
     NoSuchCore,
     /// Not enough free memory.
     OutOfMemory,
+    /// It would leave less than the reserve free.
+    Reserve,
     /// There is no codec of the name that the description gives.
     NoCodec,
     /// The swap disk has more slots than its table has room for.
@@ -117,6 +120,11 @@ impl fmt::Display for StartError {
             Self::TooMany => write!(f, "{MAX_VMS} machines exist already; `vm list` shows them"),
             Self::NoSuchCore => f.write_str("there is no such core online; `cores` shows them"),
             Self::OutOfMemory => f.write_str("not enough free memory; `mem` shows it"),
+            Self::Reserve => write!(
+                f,
+                "less than {} MiB of memory would be left free, which pages on their way need; `mem` shows what there is",
+                RESERVE >> 20
+            ),
             Self::NoCodec => f.write_str(
                 "there is no codec of that name; known: lz4, lz4hc:1-9, page, deflate:1-9, zstd:1-9",
             ),

@@ -1,18 +1,27 @@
 //! Started as a machine with a device tree: does what is asked for in its command line, and turns itself off.
 
+use core::arch::asm;
+
+use bale_abi::measure::BATCH;
 use bale_abi::{RAM_BASE, RAM_SIZE, report};
 
+use crate::virtio::{self, Disk};
 use crate::{BAD_INFO, call};
 
 /// In the command line: restart at once, each time.
 const RESET: &[u8] = b"bale.reset";
 /// In the command line: fill most of 16 MiB and verify every byte, in [`ROUNDS`].
 const FILL: &[u8] = b"bale.fill";
+/// In the command line: the same for [`SECONDS`], and all of it is written to the disk each time.
+const DISK: &[u8] = b"bale.disk";
+const SECONDS: u64 = 6;
 /// Pages that are filled, by number: behind the device tree, for which there are 2 MiB, to the end of memory.
 const FILLED: core::ops::Range<u64> = (RAM_BASE + (6 << 20)) / 4096..(RAM_BASE + (16 << 20)) / 4096;
 const ROUNDS: u64 = 8;
 /// Status of a guest whose memory held something else than it wrote.
 const LOST: u64 = 103;
+/// Status of a guest whose disk needs a reset, without a fault of its own.
+const BROKEN: u64 = 104;
 const SYSTEM_OFF: u64 = 0x8400_0008;
 const SYSTEM_RESET: u64 = 0x8400_0009;
 /// First word of a device tree, big-endian.
@@ -33,33 +42,75 @@ pub(crate) fn run(tree: u64) -> ! {
     if bytes.windows(FILL.len()).any(|place| place == FILL) {
         fill();
     }
+    if bytes.windows(DISK.len()).any(|place| place == DISK) {
+        write_out();
+    }
     let resets = bytes.windows(RESET.len()).any(|place| place == RESET);
     let _ = call::raw(if resets { SYSTEM_RESET } else { SYSTEM_OFF }, [0; 3]);
     call::exit(BAD_INFO)
 }
 
-/// Fills memory anew each round, in which each page has words of its own and zeroes, and verifies it twice, in two directions.
+/// Fills memory anew each round and verifies it.
 fn fill() -> ! {
-    let words = |page: u64| (0..4096).step_by(8).map(move |at| (page * 4096 + at) as *mut u64);
-    let value = |at: u64, round: u64| {
-        if at & 0x400 == 0 { (at ^ round << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15) } else { round & 1 }
-    };
-    let holds = |page: u64, round: u64| {
-        // SAFETY: memory of this machine that nothing else of this program is in, and its caches are on.
-        words(page).all(|word| unsafe { word.read_volatile() } == value(word as u64, round))
-    };
     let mut equal = 0;
     for round in 0..ROUNDS {
-        for word in FILLED.flat_map(words) {
-            // SAFETY: as above.
-            unsafe { word.write_volatile(value(word as u64, round)) };
-        }
-        if !FILLED.into_iter().all(|page| holds(page, round)) || !FILLED.rev().all(|page| holds(page, round))
-        {
-            call::exit(LOST);
-        }
-        equal += 2 * (FILLED.end - FILLED.start);
+        equal += fill_once(round, || ());
     }
     let _ = call::report(report::PAGES_EQUAL, equal);
     call::exit(0)
+}
+
+/// The same, and the disk reads all of it before it is verified. A page that the disk refuses is the store's business.
+fn write_out() -> ! {
+    let Some(mut disk) = Disk::start() else { call::exit(BAD_INFO) };
+    let end = counter()[0] + SECONDS * counter()[1];
+    let mut equal = 0;
+    for round in 0.. {
+        equal += fill_once(round, || {
+            for first in (0..(FILLED.end - FILLED.start) / BATCH).map(|batch| batch * BATCH) {
+                disk.prepare(first, (FILLED.start + first) * 4096);
+                // What is notified is served before the guest goes on.
+                if !disk.submit(|| ()) && virtio::get(virtio::BASE + virtio::STATUS) != 0xf {
+                    call::exit(BROKEN);
+                }
+            }
+        });
+        if counter()[0] >= end {
+            break;
+        }
+    }
+    let _ = call::report(report::PAGES_EQUAL, equal);
+    call::exit(0)
+}
+
+/// Virtual counter and its frequency.
+fn counter() -> [u64; 2] {
+    let (now, frequency);
+    // SAFETY: reads two registers.
+    unsafe {
+        asm!("isb", "mrs {0}, cntvct_el0", "mrs {1}, cntfrq_el0", out(reg) now, out(reg) frequency,
+            options(nostack, preserves_flags));
+    }
+    [now, frequency]
+}
+
+/// Fills memory so that each page has words of its own and zeroes, and verifies it twice, in two directions; how many pages were.
+fn fill_once(round: u64, between: impl FnOnce()) -> u64 {
+    let words = |page: u64| (0..4096).step_by(8).map(move |at| (page * 4096 + at) as *mut u64);
+    let value = |at: u64| {
+        if at & 0x400 == 0 { (at ^ round << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15) } else { round & 1 }
+    };
+    let holds = |page: u64| {
+        // SAFETY: memory of this machine that nothing else of this program is in, and its caches are on.
+        words(page).all(|word| unsafe { word.read_volatile() } == value(word as u64))
+    };
+    for word in FILLED.flat_map(words) {
+        // SAFETY: as above.
+        unsafe { word.write_volatile(value(word as u64)) };
+    }
+    between();
+    if !FILLED.into_iter().all(holds) || !FILLED.rev().all(holds) {
+        call::exit(LOST);
+    }
+    2 * (FILLED.end - FILLED.start)
 }
