@@ -116,8 +116,9 @@ pub fn start(
     SLOTS[index].devices.port.plug(shape.port);
     let filled =
         SLOTS[index].devices.disk.plug(shape.disk, false, store::setup(Codec::Page)).and_then(|store| {
+            let filled = GuestMemory::new(index, image, &info, pages)?;
             SLOTS[index].status.lock().store = store;
-            GuestMemory::new(index, image, &info, pages)
+            Ok(filled)
         });
     match filled.and_then(|(memory, entry)| launch(index, memory, entry, bale_abi::INFO_BASE)) {
         Ok(index) => Ok(index),
@@ -187,8 +188,9 @@ fn launch(index: usize, memory: GuestMemory, entry: u64, argument: u64) -> Resul
 fn abandon(index: usize, error: StartError) -> StartError {
     let slot = &SLOTS[index];
     slot.status.lock().store = None;
-    // Nothing was ever stored on it.
+    // Nothing was ever stored on it, but somebody may be looking at it.
     if let Some(disk) = slot.devices.disk.unplug() {
+        slot.wait_for_store_users();
         disk.release();
     }
     slot.status.lock().summary.state = State::Empty;

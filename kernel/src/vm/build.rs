@@ -76,9 +76,10 @@ impl Plan {
     /// Gives the machine in a slot its disk and its memory, and starts it.
     fn launch(&self, index: usize) -> Result<usize, StartError> {
         let store = SLOTS[index].devices.disk.plug_described(&self.description)?;
-        SLOTS[index].status.lock().store = store;
         SLOTS[index].devices.port.plug(self.description.console == Console::Virtio);
         let memory = fill(index, &self.description, &self.layout, self.kernel, self.initrd)?;
+        // Others find it from here on.
+        SLOTS[index].status.lock().store = store;
         launch(index, memory, self.layout.kernel, self.layout.tree)
     }
 }
