@@ -131,7 +131,8 @@ pub(super) fn ended(index: usize, released: usize, release_ticks: u64) {
     }
     if slot.told.swap(false, Ordering::Relaxed) {
         let what = index as u64 | (released as u64) << 8;
-        if task::spawn_free("vm end", cores::helper_of(0), task::LOG, tell_end, what).is_err() {
+        // An equal of the guests, so that one that is busy on that core does not keep it back.
+        if task::spawn_free("vm end", cores::helper_of(0), task::VCPU, tell_end, what).is_err() {
             defmt::warn!("no room for a task that tells of the end of vm {}", index as u32);
         }
     }

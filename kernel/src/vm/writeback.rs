@@ -9,13 +9,13 @@ const STEP: usize = 32;
 
 static CALLS: Semaphore = Semaphore::new(0, 1);
 
-/// Starts the task.
+/// Starts the task, an equal of the guests: one that keeps its core busy must not keep another one's store full.
 ///
 /// # Panics
 /// Without a free task.
 pub fn start() {
     assert!(
-        task::spawn_free("writeback", cores::helper_of(0), task::COMPACT, write_back, 0).is_ok(),
+        task::spawn_free("writeback", cores::helper_of(0), task::VCPU, write_back, 0).is_ok(),
         "no room for the writeback"
     );
 }
