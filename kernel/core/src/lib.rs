@@ -8,6 +8,7 @@
 //! | [`exception`] | what a syndrome register says |
 //! | [`schedule`] | which task runs next, which wakes next |
 //! | [`turn`] | who serves a device that several notify at once |
+//! | [`gate`] | many at once, or one alone |
 //! | [`wait`] | who waits for whom: semaphores, mutexes with priority inheritance, event flags |
 //! | [`stage2`] | translation tables of a virtual machine |
 //! | [`guest_image`] | whether a guest's kernel image can be started, and where |
@@ -34,6 +35,7 @@ pub mod console;
 pub mod core_kind;
 pub mod device_tree;
 pub mod exception;
+pub mod gate;
 pub mod guest_image;
 pub mod guest_ram;
 pub mod guest_tree;

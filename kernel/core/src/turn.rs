@@ -57,14 +57,11 @@ impl Turn {
         self.0.compare_exchange(AT_WORK, 0, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
-    /// Waits until nobody is at work.
-    pub fn wait(&self) {
+    /// Waits until nobody is at work, by calling `pause` between two looks.
+    pub fn wait(&self, mut pause: impl FnMut()) {
         // Acquire: pairs with the release in `leave`.
         while self.0.load(Ordering::Acquire) & AT_WORK != 0 {
-            #[cfg(not(bale_loom))]
-            core::hint::spin_loop();
-            #[cfg(bale_loom)]
-            loom::thread::yield_now();
+            pause();
         }
     }
 }
@@ -150,9 +147,9 @@ mod model {
                 thread::spawn(move || queue.notify(Turn::leave))
             };
             queue.notify(Turn::leave);
-            queue.turn.wait();
+            queue.turn.wait(thread::yield_now);
             other.join().expect("no panic");
-            queue.turn.wait();
+            queue.turn.wait(thread::yield_now);
             queue.done.with(|_| ());
         });
     }

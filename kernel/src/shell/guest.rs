@@ -1,7 +1,7 @@
 //! `vm`: virtual machines.
 
 use bale_abi::{STORM_STEPS, mode, report};
-use bale_core::shell::sheet::{Column, column};
+use bale_core::shell::sheet::{Column, Value, column};
 
 use super::{Arguments, Failure, Outcome, fail, show};
 use crate::vm::{self, Reason, State, Summary};
@@ -185,6 +185,22 @@ fn stats(index: usize, json: bool) -> Outcome {
     sheet.figure("restarts", "restarts", machine.restarts, format_args!(""));
     sheet.figure("exits", "exits", machine.exits, format_args!("{} of them calls", machine.calls));
     sheet.hidden("calls", machine.calls);
+    let [disk, console] = machine.needs_reset;
+    let waits = match (disk, console) {
+        (false, false) => "",
+        (true, false) => "disk needs reset",
+        (false, true) => "console needs reset",
+        (true, true) => "disk and console need reset",
+    };
+    sheet.figure("broken_devices", "devices broken", machine.broken_devices, format_args!("{waits}"));
+    sheet.hidden("disk_needs_reset", Value::Flag(disk));
+    sheet.hidden("console_needs_reset", Value::Flag(console));
+    sheet.figure(
+        "external_aborts",
+        "external aborts",
+        machine.external_aborts,
+        format_args!("given to the guest"),
+    );
     if let Some(held) = machine.held {
         sheet.figure("held_mib", "held to", held.limit >> 8, format_args!("MiB"));
         sheet.figure("resident_pages", "resident", held.resident, format_args!("pages"));

@@ -1,12 +1,14 @@
 //! A machine's swap disk: a virtio block device whose blocks are slots of the compressed store.
 //!
 //! Whoever notifies a queue serves it, in its own task with interrupts unmasked; a second virtual CPU that notifies the same one meanwhile leaves a
-//! mark and goes on. Queues are served side by side; a part of a block is written while nobody else writes. Locks: a server before the registers; the registers are held for a look at the rings only,
+//! mark and goes on. Queues are served side by side; a part of a block is written while nobody else writes. A request may be as long as the disk, so whoever serves it looks
+//! behind each block whether it is to go on: a pause and the machine's end are heard there too. Locks: a server before the registers; the registers are held for a look at the rings only,
 //! which may have to be brought back into memory first.
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use bale_core::gate::Gate;
 use bale_core::guest_tree::DISK_SLOT;
 use bale_core::turn::Turn;
 use bale_core::virtio::block::{self, BLOCK, BlockStore, QUEUES, StoreError};
@@ -15,7 +17,6 @@ use bale_core::virtio::queue::Chain;
 use bale_core::vm_description::VmDescription;
 use bale_swap::{Codec, Scratch, Setup};
 use heapless::Vec;
-use spin::RwLock;
 
 use super::medium::{Medium, WorkingMemory};
 use super::memory::GuestMemory;
@@ -24,10 +25,14 @@ use super::{Slot, StartError, SwapCache};
 use crate::backing::{self, Region};
 use crate::memory::PAGE_SIZE;
 use crate::sync::{IN_ORDER, Mutex};
-use crate::trace;
+use crate::{clock, task, trace};
 
 /// Percent of its quota below which a store accepts pages again, once it was full.
 const ACCEPT: u8 = 90;
+/// Between two looks at whether others have left the disk's blocks or a queue.
+const PATIENCE_US: u64 = 100;
+/// Between two looks at whether a machine that stands still goes on.
+const STILL_US: u64 = 5_000;
 
 /// A disk: slots of the store.
 pub(super) struct Disk {
@@ -95,7 +100,11 @@ struct Request<'a> {
     store: Store,
     scratch: &'a mut Scratch,
     block: &'a mut [u8; BLOCK],
-    writers: &'a RwLock<()>,
+    slot: &'a Slot,
+}
+
+fn wait_a_little() {
+    task::sleep_until(clock::now() + clock::from_us(PATIENCE_US));
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the queue's side has checked the block")]
@@ -109,22 +118,32 @@ impl BlockStore for Request<'_> {
     }
 
     fn write(&mut self, block: u64, from: &[u8; BLOCK]) -> Result<(), StoreError> {
-        let _beside_others = self.writers.read();
-        self.store.write(block as usize, from, self.scratch).map_err(|_| StoreError)
+        let write = || self.store.write(block as usize, from, self.scratch).map_err(|_| StoreError);
+        self.slot.devices.disk.writers.beside_others(wait_a_little, write)
     }
 
     fn write_part(&mut self, block: u64, bytes: Range<usize>, from: &[u8; BLOCK]) -> Result<(), StoreError> {
-        let _alone = self.writers.write();
+        let bay = &self.slot.devices.disk;
+        let _one_at_a_time = bay.part_writer.lock().expect(IN_ORDER);
         let error = |_| StoreError;
-        self.store.read(block as usize, self.block, self.scratch).map_err(error)?;
-        self.block[bytes.clone()].copy_from_slice(&from[bytes]);
-        self.store.write(block as usize, self.block, self.scratch).map_err(error)
+        bay.writers.alone(wait_a_little, || {
+            self.store.read(block as usize, self.block, self.scratch).map_err(error)?;
+            self.block[bytes.clone()].copy_from_slice(&from[bytes]);
+            self.store.write(block as usize, self.block, self.scratch).map_err(error)
+        })
     }
 
     fn release(&mut self, first: u64, count: u64) {
-        let _beside_others = self.writers.read();
+        let release = || self.store.release(first as usize, count as usize);
         // Refused only beyond the end, which was checked.
-        trace::released(self.store.release(first as usize, count as usize).unwrap_or(0));
+        trace::released(self.slot.devices.disk.writers.beside_others(wait_a_little, release).unwrap_or(0));
+    }
+
+    fn goes_on(&mut self) -> bool {
+        self.slot.stand_by();
+        // Relaxed, both: who ends or resets waits until this is noticed; nothing is handed over by it.
+        !self.slot.stop.load(Ordering::Relaxed)
+            && self.slot.devices.disk.resetting.load(Ordering::Relaxed) == 0
     }
 }
 
@@ -135,8 +154,13 @@ pub(super) struct DiskBay {
     /// By queue: who serves it, and with what.
     turns: [Turn; QUEUES],
     servers: [spin::Mutex<Option<Server>>; QUEUES],
-    /// Who writes whole blocks holds it for reading, who writes a part of one for writing.
-    writers: RwLock<()>,
+    /// Who writes whole blocks does so beside others, who writes a part of one alone.
+    writers: Gate,
+    part_writer: Mutex<()>,
+    /// Virtual CPUs that have reset the device and wait for the queues.
+    resetting: AtomicU32,
+    /// The driver broke a rule, and has not reset the device since.
+    broken: AtomicBool,
     /// Blocks of the disk; 0 without one.
     blocks: AtomicU64,
 }
@@ -148,7 +172,10 @@ impl DiskBay {
             disk: spin::Mutex::new(None),
             turns: [const { Turn::new() }; QUEUES],
             servers: [const { spin::Mutex::new(None) }; QUEUES],
-            writers: RwLock::new(()),
+            writers: Gate::new(),
+            part_writer: Mutex::new(()),
+            resetting: AtomicU32::new(0),
+            broken: AtomicBool::new(false),
             blocks: AtomicU64::new(0),
         }
     }
@@ -157,6 +184,12 @@ impl DiskBay {
     pub(super) fn reset(&self) {
         *self.registers.lock().expect(IN_ORDER) = Registers::new(block::DEVICE, block::FEATURES);
         self.blocks.store(0, Ordering::Relaxed);
+        self.broken.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the device waits for its driver to reset it.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
     }
 
     /// Plugs in the disk that a description asks for, if any.
@@ -240,8 +273,13 @@ impl Slot {
                     self.serve_chains(queue, server, memory);
                 }
             }),
-            // Whoever serves a queue has noticed that it is reset, and ends after the request at hand.
-            (Effect::Reset, _) => bay.turns.iter().for_each(Turn::wait),
+            // Whoever serves a queue notices that it is reset, and ends after the block at hand.
+            (Effect::Reset, _) => {
+                bay.resetting.fetch_add(1, Ordering::Relaxed);
+                bay.turns.iter().for_each(|turn| turn.wait(wait_a_little));
+                bay.resetting.fetch_sub(1, Ordering::Relaxed);
+                bay.broken.store(false, Ordering::Relaxed);
+            }
             _ => {}
         }
         Ok(value)
@@ -251,23 +289,51 @@ impl Slot {
         self.with_virtio(&self.devices.disk.registers, DISK_SLOT, f)
     }
 
+    /// Waits while the machine stands still.
+    #[inline]
+    fn stand_by(&self) {
+        while self.paused.load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed) {
+            task::sleep_until(clock::now() + clock::from_us(STILL_US));
+        }
+    }
+
+    /// A device needs a reset; said and counted once until it gets one.
+    #[cold]
+    pub(super) fn note_broken(&self, noted: &AtomicBool, device: &str) {
+        // Relaxed: whoever comes first says it.
+        if !noted.swap(true, Ordering::Relaxed) {
+            self.broken_devices.fetch_add(1, Ordering::Relaxed);
+            defmt::warn!(
+                "vm {}: the {} needs a reset: its driver broke a rule",
+                self.number() as u32,
+                device
+            );
+        }
+    }
+
     /// Serves chain after chain until there is none, or the machine is to end. What became of one is told as the next one is fetched.
     fn serve_chains(&self, queue: usize, server: &mut Server, memory: &GuestMemory) {
         let Server { store, work: WorkingMemory { scratch, page }, block, chain } = server;
-        let writers = &self.devices.disk.writers;
         let mut served = None;
         loop {
+            self.stand_by();
             let ends = self.stop.load(Ordering::Relaxed);
+            let mut broken = false;
             let found = self.with_disk_registers(|registers| {
                 if let Some(served) = served.take() {
                     registers.tell(queue, memory, chain, served);
                 }
-                !ends && registers.fetch(queue, memory, chain)
+                let found = !ends && registers.fetch(queue, memory, chain);
+                broken = !found && registers.needs_reset();
+                found
             });
             if !found {
+                if broken {
+                    self.note_broken(&self.devices.disk.broken, "disk");
+                }
                 return;
             }
-            let mut request = Request { store: *store, scratch, block, writers };
+            let mut request = Request { store: *store, scratch, block, slot: self };
             served = Some(block::serve(chain, memory, &mut request, page));
         }
     }

@@ -16,6 +16,12 @@ use heapless::{Deque, Vec};
 use super::Slot;
 use super::memory::GuestMemory;
 use crate::sync::{IN_ORDER, Lock, Mutex};
+use crate::{clock, task};
+
+/// Between two looks at whether nobody transmits any more.
+const PATIENCE_US: u64 = 100;
+/// Typed bytes that are copied with interrupts masked.
+const AT_ONCE: usize = 32;
 
 /// Where a machine's console is plugged in.
 pub(super) struct Port {
@@ -23,6 +29,8 @@ pub(super) struct Port {
     plugged: AtomicBool,
     transmitter: Turn,
     typed: Lock<Deque<u8, PIECE>>,
+    /// The driver broke a rule, and has not reset the device since.
+    broken: AtomicBool,
 }
 
 impl Port {
@@ -32,6 +40,7 @@ impl Port {
             plugged: AtomicBool::new(false),
             transmitter: Turn::new(),
             typed: Lock::new(Deque::new()),
+            broken: AtomicBool::new(false),
         }
     }
 
@@ -40,11 +49,17 @@ impl Port {
         *self.registers.lock().expect(IN_ORDER) = Registers::new(console::DEVICE, console::FEATURES);
         self.plugged.store(false, Ordering::Relaxed);
         self.typed.lock().clear();
+        self.broken.store(false, Ordering::Relaxed);
     }
 
     /// Plugs the console in, if there is to be one. No virtual CPU runs.
     pub(super) fn plug(&self, wanted: bool) {
         self.plugged.store(wanted, Ordering::Relaxed);
+    }
+
+    /// Whether the device waits for its driver to reset it.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
     }
 
     /// Whether there is a console.
@@ -72,7 +87,11 @@ impl Slot {
             (Effect::Notify(TRANSMIT), Some(memory)) => port.transmitter.serve(|| self.transmit(memory)),
             (Effect::Notify(_), Some(memory)) => self.receive(memory),
             // Whoever passes a chain on does not go on with it.
-            (Effect::Reset, _) => port.transmitter.wait(),
+            (Effect::Reset, _) => {
+                let pause = || task::sleep_until(clock::now() + clock::from_us(PATIENCE_US));
+                port.transmitter.wait(pause);
+                port.broken.store(false, Ordering::Relaxed);
+            }
             _ => {}
         }
         Ok(value)
@@ -100,13 +119,19 @@ impl Slot {
         let mut served = None;
         loop {
             let ends = self.stop.load(Ordering::Relaxed);
+            let mut broken = false;
             let found = self.with_port(|registers| {
                 if let Some(served) = served.take() {
                     registers.tell(TRANSMIT, memory, &chain, served);
                 }
-                !ends && registers.fetch(TRANSMIT, memory, &mut chain)
+                let found = !ends && registers.fetch(TRANSMIT, memory, &mut chain);
+                broken = !found && registers.needs_reset();
+                found
             });
             if !found {
+                if broken {
+                    self.note_broken(&self.devices.port.broken, "console");
+                }
                 return;
             }
             served = Some(console::transmit(&chain, memory, |bytes| {
@@ -124,8 +149,11 @@ impl Slot {
         self.with_port(|registers| {
             loop {
                 // Only who holds the registers takes bytes out.
-                let bytes: Vec<u8, PIECE> = typed.lock().iter().copied().collect();
+                let bytes: Vec<u8, AT_ONCE> = typed.lock().iter().take(AT_ONCE).copied().collect();
                 if bytes.is_empty() || !registers.fetch(RECEIVE, memory, &mut chain) {
+                    if registers.needs_reset() {
+                        self.note_broken(&self.devices.port.broken, "console");
+                    }
                     return;
                 }
                 let served = console::receive(&chain, memory, &bytes);

@@ -65,6 +65,10 @@ pub(super) struct Slot {
     pub(super) console: console::Console,
     /// Callers that work on its swap device.
     pub(super) store_users: AtomicUsize,
+    /// External aborts given to the guest, and devices that came to need a reset.
+    pub(super) external_aborts: AtomicU64,
+    /// See `external_aborts`.
+    pub(super) broken_devices: AtomicU64,
     /// Whoever asked for its end does not wait: it is told on the terminal.
     pub(super) told: AtomicBool,
 }
@@ -98,6 +102,8 @@ impl Slot {
             devices: devices::Devices::new(),
             console: console::Console::new(),
             store_users: AtomicUsize::new(0),
+            external_aborts: AtomicU64::new(0),
+            broken_devices: AtomicU64::new(0),
             told: AtomicBool::new(false),
         }
     }
@@ -108,6 +114,8 @@ impl Slot {
         self.counter_offset.store(clock::now(), Ordering::Relaxed);
         *self.vgic.lock() = Vgic::new(vcpus);
         self.devices.reset();
+        self.external_aborts.store(0, Ordering::Relaxed);
+        self.broken_devices.store(0, Ordering::Relaxed);
         for (number, shared) in self.vcpus.iter().enumerate() {
             *shared.power.lock() = Power::Off;
             *shared.task.lock() = None;

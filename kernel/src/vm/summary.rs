@@ -59,6 +59,12 @@ pub struct Summary {
     pub to_disk: u64,
     /// What it was held to and what became of it, if it was.
     pub held: Option<Holding>,
+    /// External aborts it was given, and devices of its that came to need a reset.
+    pub external_aborts: u64,
+    /// See `external_aborts`.
+    pub broken_devices: u64,
+    /// Its disk and its console wait for a reset.
+    pub needs_reset: [bool; 2],
     /// Slots released when it ended.
     pub released: usize,
     /// Ticks that this release took the dying machine, the drain's work not included.
@@ -84,6 +90,9 @@ impl Summary {
             swap: Statistics::new(),
             to_disk: 0,
             held: None,
+            external_aborts: 0,
+            broken_devices: 0,
+            needs_reset: [false; 2],
             released: 0,
             release_ticks: 0,
             run_ticks: 0,
@@ -107,6 +116,10 @@ pub fn summaries() -> impl Iterator<Item = Summary> {
         }
         let mut summary = status.summary.clone();
         [summary.exits, summary.calls] = slot.counts();
+        // Relaxed: figures.
+        summary.external_aborts = slot.external_aborts.load(Ordering::Relaxed);
+        summary.broken_devices = slot.broken_devices.load(Ordering::Relaxed);
+        summary.needs_reset = [slot.devices.disk.is_broken(), slot.devices.port.is_broken()];
         if let Some(store) = status.store {
             (summary.swap, summary.to_disk) = store.statistics();
         }

@@ -159,8 +159,11 @@ impl Vcpu {
             Touched::There if !memory.is_over() => {}
             // The next one pays for it.
             Touched::There => self.shared.attention.store(true, Ordering::Relaxed),
-            // Others give frames back; who stops the machine is heard before the next try.
-            Touched::NoFrame => task::sleep_until(clock::now() + clock::from_us(PATIENCE_US)),
+            // Others give frames back, or this one does: it puts a page out before the next try. Who stops the machine is heard before, too.
+            Touched::NoFrame => {
+                task::sleep_until(clock::now() + clock::from_us(PATIENCE_US));
+                self.shared.attention.store(true, Ordering::Relaxed);
+            }
         }
         Ok(true)
     }
@@ -206,6 +209,13 @@ impl Vcpu {
 
     /// Gives the guest an exception of its own.
     pub(super) fn inject(&mut self, exception: Exception) {
+        if exception != Exception::Undefined && self.slot.external_aborts.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            defmt::info!(
+                "vm {}: a first access to what it has not, given back as an external abort",
+                self.slot.number() as u32
+            );
+        }
         let masked = Masked::new();
         self.load(&masked);
         let (vectors, control) = hardware::exception_controls();

@@ -77,7 +77,13 @@ pub trait BlockStore {
 
     /// Gives blocks up, all of which exist.
     fn release(&mut self, first: u64, count: u64);
+
+    /// Whether a request is to go on behind a block that it has done: one may be as long as the disk.
+    fn goes_on(&mut self) -> bool;
 }
+
+/// Blocks that are given up between two looks at whether to go on.
+const RELEASED_AT_ONCE: u64 = 8192;
 
 /// The configuration of a device of so many blocks (5.2.4).
 pub fn config(blocks: u64) -> [u8; 60] {
@@ -179,8 +185,8 @@ fn read(
     page: &mut [u8; BLOCK],
 ) -> Result<Status, Broken> {
     let Some(range) = whole_sectors(sector, data, store) else { return Ok(Status::Error) };
-    for (block, start, length) in range.parts() {
-        if store.read(block, page).is_err() {
+    for (at, (block, start, length)) in range.parts().enumerate() {
+        if (at != 0 && !store.goes_on()) || store.read(block, page).is_err() {
             return Ok(Status::Error);
         }
         to.give(ram, &page[start..start + length])?;
@@ -196,7 +202,10 @@ fn write(
     page: &mut [u8; BLOCK],
 ) -> Result<Status, Broken> {
     let Some(range) = whole_sectors(sector, from.left(), store) else { return Ok(Status::Error) };
-    for (block, start, length) in range.parts() {
+    for (at, (block, start, length)) in range.parts().enumerate() {
+        if at != 0 && !store.goes_on() {
+            return Ok(Status::Error);
+        }
         let bytes = start..start + length;
         from.take(ram, &mut page[bytes.clone()])?;
         let stored =
@@ -249,12 +258,18 @@ fn erase(
     Ok(Status::Ok)
 }
 
-/// Gives up the whole blocks of a range in one run, and clears what is left at its ends where zeros are promised.
+/// Gives up the whole blocks of a range in long runs, and clears what is left at its ends where zeros are promised.
 fn erase_range(range: Sectors, zeroes: bool, store: &mut impl BlockStore, page: &mut [u8; BLOCK]) -> bool {
     let end = range.first + range.count;
     let (first, last) = (range.first.div_ceil(SECTORS), end / SECTORS);
-    if first < last {
-        store.release(first, last - first);
+    let mut at = first;
+    while at < last {
+        let count = RELEASED_AT_ONCE.min(last - at);
+        store.release(at, count);
+        at += count;
+        if !store.goes_on() {
+            return false;
+        }
     }
     if !zeroes {
         return true;

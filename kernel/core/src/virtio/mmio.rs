@@ -74,6 +74,11 @@ impl<const QUEUES: usize> Registers<QUEUES> {
         self.runs() && self.queues.get(queue).is_some_and(|queue| queue.ready)
     }
 
+    /// Whether the driver broke a rule, and has not reset the device since.
+    pub fn needs_reset(&self) -> bool {
+        self.status & NEEDS_RESET != 0
+    }
+
     fn runs(&self) -> bool {
         self.status & (DRIVER_OK | NEEDS_RESET) == DRIVER_OK
     }

@@ -89,6 +89,8 @@ struct Store {
     blocks: HashMap<u64, [u8; BLOCK]>,
     released: Vec<(u64, u64)>,
     full: bool,
+    /// Blocks after which a request is to end.
+    patience: Option<u32>,
 }
 
 const BLOCKS: u64 = 64;
@@ -125,6 +127,12 @@ impl BlockStore for Store {
         assert!(count != 0 && first + count <= BLOCKS);
         self.blocks.retain(|block, _| !(first..first + count).contains(block));
         self.released.push((first, count));
+    }
+
+    fn goes_on(&mut self) -> bool {
+        let Some(left) = &mut self.patience else { return true };
+        *left = left.saturating_sub(1);
+        *left != 0
     }
 }
 

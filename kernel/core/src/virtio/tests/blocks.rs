@@ -129,6 +129,28 @@ fn chains_that_break_the_rules() {
     assert_eq!(machine.run(), Err(Broken::Indirect));
 }
 
+/// A request that is to end does so behind the block at hand, and says that it is not done.
+#[test]
+fn long_requests_are_cut_short() {
+    let mut machine = Machine::usual();
+    machine.ram.put(DATA, &[5; 10 * BLOCK]);
+    machine.store.patience = Some(3);
+    assert_eq!(machine.request(1, 0, &[(DATA, 10 * BLOCK as u32)], false), 1);
+    assert_eq!(machine.store.blocks.len(), 3);
+    machine.store.patience = Some(2);
+    assert_eq!(machine.request(0, 0, &[(DATA + 0x2_0000, 10 * BLOCK as u32)], true), 1);
+    assert_eq!(machine.ram.get(DATA + 0x2_0000, 2 * BLOCK), [5; 2 * BLOCK]);
+    assert_eq!(machine.ram.get(DATA + 0x2_0000 + 2 * BLOCK as u64, BLOCK), [0; BLOCK]);
+    // Two ranges of a discard, of which one is done.
+    machine.store.patience = Some(1);
+    let range = |first: u64| [first.to_le_bytes(), 8_u64.to_le_bytes()].concat();
+    machine.ram.put(DATA, &[range(0), range(8)].concat());
+    assert_eq!(machine.request(11, 0, &[(DATA, 32)], false), 1);
+    assert_eq!(machine.store.released, [(0, 1)]);
+    machine.store.patience = None;
+    assert_eq!(machine.request(11, 0, &[(DATA, 32)], false), 0);
+}
+
 #[test]
 fn plain_descriptors_before_a_table() {
     let mut machine = Machine::usual();
