@@ -14,7 +14,7 @@
 //! | [`SWAP_OUT`] | slot, IPA of a page | status: the page is stored, the caller may reuse it |
 //! | [`SWAP_IN`] | slot, IPA of a page | status: the page holds what was stored, zeroes if nothing was |
 //! | [`SWAP_FREE`] | first slot, count | status, x1: slots that held something |
-//! | [`CONSOLE_WRITE`] | IPA, length (at most [`CONSOLE_LIMIT`]) | status: the text is on the hypervisor's console |
+//! | [`CONSOLE_WRITE`] | IPA, length (at most [`CONSOLE_LIMIT`]) | status: the text is on the hypervisor's console; [`NOT_SUPPORTED`] for a machine with devices |
 //! | [`REPORT`] | key ([`report`]), value | status: the hypervisor shows the figure with the guest |
 //! | [`EXITS`] | | status, x1: exits of the calling virtual CPU up to this call |
 //! | [`EXIT`] | exit status, 0 for success | does not return: the guest is stopped and all it stored is released |

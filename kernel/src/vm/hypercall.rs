@@ -12,7 +12,7 @@ use bale_swap::SwapError;
 use super::memory::GuestMemory;
 use super::vcpu::Vcpu;
 use super::workspace::Workspace;
-use super::{Reason, firmware};
+use super::{Kind, Reason, firmware};
 use crate::{print, trace};
 
 /// Answers the call whose function and arguments are in the guest's registers; a reason if it ends the guest.
@@ -37,7 +37,9 @@ fn answer_own(cpu: &mut Vcpu) -> Option<Reason> {
     let [function, first, second] = [cpu.registers.x[0], cpu.registers.x[1], cpu.registers.x[2]];
     let results: &[u64] = match function as u32 {
         function @ (SWAP_OUT | SWAP_IN | SWAP_FREE | SWAP_INFO) => &swap(cpu, function, first, second),
-        CONSOLE_WRITE => &[console_write(cpu, first, second)],
+        CONSOLE_WRITE if cpu.kind == Kind::Small => &[console_write(cpu, first, second)],
+        // It has a console, whose lines bear its number: this text could pass for the shell's.
+        CONSOLE_WRITE => &[NOT_SUPPORTED],
         REPORT if cpu.slot.report(first, second) => &[SUCCESS],
         REPORT => &[INVALID_PARAMETER],
         EXITS => &[SUCCESS, cpu.exits()],

@@ -14,8 +14,8 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use bale_abi::{
-    CONSOLE_LIMIT, CONSOLE_WRITE, EXIT, GuestInfo, PAGES_BASE, RAM_BASE, RAM_SIZE, REPORT, STORM_VCPUS,
-    SWAP_OUT, mode, report,
+    CONSOLE_LIMIT, CONSOLE_WRITE, EXIT, GuestInfo, NOT_SUPPORTED, PAGES_BASE, RAM_BASE, RAM_SIZE, REPORT,
+    STORM_VCPUS, SWAP_OUT, mode, report,
 };
 
 use crate::{call, entry};
@@ -60,6 +60,11 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
     SEED.store(info.seed, Ordering::Relaxed);
     if info.mode == mode::STORM_SECTORS && !sectors::start() {
         call::exit(1);
+    }
+    // Only small guests may speak without their number in front.
+    let text = [RAM_BASE, 1, 0];
+    if info.mode != mode::STORM_CALLS && call::raw(CONSOLE_WRITE.into(), text)[0] != NOT_SUPPORTED {
+        call::exit(5);
     }
     entry::skip_everything();
     let vcpus = vcpus(info);
