@@ -50,7 +50,13 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         name: format!("described::{name}"),
         run: Box::new(move || Outcome::of(run(bench))),
     };
-    vec![case("refused", refused), case("restarts", restarts), case("held", held)]
+    vec![
+        case("refused", refused),
+        case("restarts", restarts),
+        case("held", held),
+        case("starved", starved),
+        case("told", told),
+    ]
 }
 
 /// A bundle with these descriptions and what they name.
@@ -157,4 +163,32 @@ fn held(bench: &Bench<'_>) -> Result<(), String> {
         && number("brought back") > 4_000
         && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
     if good && errors == 3 { Ok(()) } else { Err(text) }
+}
+
+/// A guest that is held to less than it has, and the disk to which it writes all of it, while every free frame is taken away for some seconds:
+/// both wait and go on, and every byte is there.
+fn starved(bench: &Bench<'_>) -> Result<(), String> {
+    let disk = [("disk", "memory = 16M\nkernel = kernel.img\nswap = 16M\ncmdline = bale.disk")];
+    let commands = "vm start disk\nvm set disk memory 6M\nwatch -n 1 --count 2 mem\ncrash memory 2\nwatch -n 1 --count 2 mem\ncrash memory 1\n\
+                    vm wait 0\nvm stats 0\ndrain flush; pool";
+    let (lines, _) = script(bench, "starved", &disk, commands)?;
+    let text = lines.join("\n");
+    let good = lines.iter().any(|line| line.ends_with("exited with status 0"))
+        && lines.iter().any(|line| line.split_whitespace().take(3).eq(["devices", "broken", "0"]))
+        && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
+    if good { Ok(()) } else { Err(text) }
+}
+
+/// The end of a machine is told while guests that never rest keep all cores busy.
+fn told(bench: &Bench<'_>) -> Result<(), String> {
+    let mut config = bench.config();
+    config.cores = 2;
+    let commands = "vm start --mode 5 --core 0\nvm start --mode 5 --core 1\nvm start --mode 5 --core 1\nvm stop 2\nwatch -n 1 --count 5 vm list\n\
+                    vm kill 0\nvm kill 1";
+    let (lines, _) = bench.script(&config, commands)?;
+    let place = |text: &str| lines.iter().position(|line| line.starts_with(text));
+    match (place("vm 2 has stopped"), place("vm 0 killed")) {
+        (Some(told), Some(killed)) if told < killed => Ok(()),
+        _ => Err(lines.join("\n")),
+    }
 }

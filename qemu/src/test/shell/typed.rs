@@ -116,6 +116,24 @@ pub(super) fn watch(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Ctrl-] leaves a machine's console, and the machine runs on.
+pub(super) fn console(bench: &Bench<'_>) -> Result<()> {
+    let mut terminal = Terminal::start(bench, 0)?;
+    let started = terminal.line("vm start --mode 5")?;
+    ensure!(started.contains("vm 0 started"), "{started}");
+    terminal.send(b"vm console 0\r")?;
+    terminal.wait("Ctrl-] leaves it")?;
+    // A command for the guest, not for the shell.
+    terminal.send(b"pool\r\x1d")?;
+    let said = terminal.prompt()?;
+    ensure!(!said.contains("objects"), "{said}");
+    let listed = terminal.line("vm list")?;
+    ensure!(listed.contains("running"), "{listed}");
+    let killed = terminal.line("vm kill 0")?;
+    ensure!(killed.contains("vm 0 killed"), "{killed}");
+    Ok(())
+}
+
 /// A crash's report, and why the machine was started anew, are there at the next boot, and only there.
 pub(super) fn last_words(bench: &Bench<'_>) -> Result<()> {
     outlive_a_reboot(Terminal::with(bench, |config| {

@@ -133,7 +133,7 @@ fn chains_that_break_the_rules() {
 #[test]
 fn long_requests_are_cut_short() {
     let mut machine = Machine::usual();
-    machine.ram.put(DATA, &[5; 10 * BLOCK]);
+    machine.ram.put(DATA, &vec![5; 10 * BLOCK]);
     machine.store.patience = Some(3);
     assert_eq!(machine.request(1, 0, &[(DATA, 10 * BLOCK as u32)], false), 1);
     assert_eq!(machine.store.blocks.len(), 3);
