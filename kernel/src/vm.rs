@@ -12,6 +12,7 @@
 //! | [`devices`], [`console`] | the device bus; what a guest says and is told |
 //! | [`disk`], [`port`], [`turn`] | its swap disk; its virtio console; who of the virtual CPUs serves them |
 //! | [`writeback`] | cold pages from it to the disk behind it |
+//! | [`reported`] | what user space of a guest tells of its swap |
 //! | [`medium`], [`store`] | a swap device with its memory; a machine's swap device for others than the guest |
 //! | [`slot`], [`summary`] | what there is of a machine whether it runs or not; what is told of it |
 //! | [`ending`], [`reasons`] | how a machine ends; why it did, or was not started |
@@ -38,6 +39,7 @@ mod medium;
 mod memory;
 mod port;
 mod reasons;
+mod reported;
 mod slot;
 pub mod store;
 mod summary;

@@ -22,6 +22,16 @@
 //! A page is 4096 bytes at a 4096-aligned IPA inside the guest's memory; for [`SWAP_IN`] it must be writable.
 //! Anything else is refused with a status and changes nothing.
 //!
+//! # Registers of a machine with devices
+//!
+//! User space of a guest cannot call (`HVC` is undefined at EL0), but may map a page of registers. Its address is in the device tree, in the
+//! node that is compatible with `bale,report`. Registers have 64 bits; other accesses are external aborts.
+//!
+//! | offset | | value |
+//! |---|---|---|
+//! | [`register::SWAP_USED_KIB`] | read, write | what the guest takes for in use on its swap disk; all ones before it says so |
+//! | [`register::SWAP_STORED_KIB`] | read | what is stored on it |
+//!
 //! # Memory of a small guest
 //!
 //! | IPA | what |
@@ -94,6 +104,16 @@ pub mod report {
     pub const MEASURED: u64 = 6;
     /// Number of keys; they start at 1.
     pub const KEYS: usize = 5 + super::measure::FIGURES;
+}
+
+/// Registers of a machine with devices: offsets in their page.
+pub mod register {
+    /// KiB of its swap disk that the guest takes for in use.
+    pub const SWAP_USED_KIB: u64 = 0;
+    /// KiB that are stored on the disk. More than are in use: of some slots nobody has said that they are free.
+    pub const SWAP_STORED_KIB: u64 = 8;
+    /// What [`SWAP_USED_KIB`] reads as before it is written.
+    pub const UNKNOWN: u64 = u64::MAX;
 }
 
 /// Where RAM starts, as on QEMU's `virt` machine.

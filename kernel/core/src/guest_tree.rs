@@ -16,6 +16,10 @@ pub const UART: u64 = 0x0900_0000;
 pub const UART_SPI: u32 = 1;
 /// PL031.
 pub const CLOCK: u64 = 0x0901_0000;
+/// What user space of the guest tells: a page of registers.
+pub const REPORT: u64 = 0x0b00_0000;
+/// Its bytes.
+pub const REPORT_SIZE: u64 = 0x1000;
 /// virtio-mmio devices, one after the other.
 pub const VIRTIO: u64 = 0x0a00_0000;
 /// Bytes of one of them.
@@ -94,6 +98,10 @@ impl GuestTree<'_> {
         for slot in self.virtio {
             virtio(&mut tree, *slot)?;
         }
+        tree.begin_at("report", REPORT)?;
+        tree.text("compatible", &["bale,report"])?;
+        tree.pair("reg", REPORT, REPORT_SIZE)?;
+        tree.end()?;
         tree.end()?;
         tree.finish()
     }

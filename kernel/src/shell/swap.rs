@@ -62,17 +62,23 @@ fn ratio(swap: &Statistics) -> Value<'static> {
     Value::Tenths((pages * 4096 * 10).checked_div(swap.compressed_bytes).unwrap_or(0))
 }
 
-static MACHINES: [Column; 10] = [
-    column("vm", "vm", 3),
-    column("stored_pages", "stored", 8),
-    column("same_filled_pages", "same", 8),
-    column("raw_pages", "raw", 6),
-    column("ratio", "ratio", 6),
+/// Slots that are stored and that the guest takes for free: it has not discarded them, or not yet.
+fn stale(machine: &vm::Summary) -> Option<u64> {
+    machine.swap_used.map(|used| machine.swap.stored.saturating_sub(used))
+}
+
+static MACHINES: [Column; 11] = [
+    column("vm", "vm", 2),
+    column("stored_pages", "stored", 7),
+    column("stale_pages", "stale", 6),
+    column("same_filled_pages", "same", 6),
+    column("raw_pages", "raw", 5),
+    column("ratio", "ratio", 5),
     column("writes", "writes", 8),
     column("reads", "reads", 8),
     column("released_slots", "released", 8),
     column("failed", "failed", 6),
-    column("to_disk_pages", "to disk", 8),
+    column("to_disk_pages", "to disk", 7),
 ];
 
 fn table(sheet: &mut Show) {
@@ -82,6 +88,7 @@ fn table(sheet: &mut Show) {
         sheet.row(&[
             machine.slot.into(),
             swap.stored.into(),
+            stale(&machine).into(),
             swap.same_filled.into(),
             swap.raw.into(),
             ratio(&swap),

@@ -1,8 +1,8 @@
 //! The device bus of a machine: which device answers at a guest-physical address.
 
 use bale_core::guest_tree::{
-    CLOCK, CONSOLE_SLOT, DISK_SLOT, DISTRIBUTOR, REDISTRIBUTORS, UART, UART_SPI, VIRTIO, VIRTIO_SIZE,
-    VIRTIO_SPI,
+    CLOCK, CONSOLE_SLOT, DISK_SLOT, DISTRIBUTOR, REDISTRIBUTORS, REPORT, REPORT_SIZE, UART, UART_SPI, VIRTIO,
+    VIRTIO_SIZE, VIRTIO_SPI,
 };
 use bale_core::pl011::{self, Pl011};
 use bale_core::pl031::{self, Pl031};
@@ -13,6 +13,7 @@ use super::Slot;
 use super::disk::DiskBay;
 use super::memory::GuestMemory;
 use super::port::Port;
+use super::reported::SwapUsed;
 use crate::clock;
 use crate::sync::{IN_ORDER, Lock, Mutex};
 
@@ -31,6 +32,8 @@ pub(super) enum Device {
     Disk(u64),
     /// The virtio console.
     Port(u64),
+    /// What its user space tells.
+    Report(u64),
 }
 
 impl Device {
@@ -46,6 +49,7 @@ impl Device {
             .or_else(|| within(CLOCK, pl031::SIZE).map(Self::Clock))
             .or_else(|| within(virtio(DISK_SLOT), VIRTIO_SIZE).map(Self::Disk))
             .or_else(|| within(virtio(CONSOLE_SLOT), VIRTIO_SIZE).map(Self::Port))
+            .or_else(|| within(REPORT, REPORT_SIZE).map(Self::Report))
     }
 
     /// Whether an access concerns what list registers hold: any write to the interrupt controller, and reads of what is
@@ -55,7 +59,7 @@ impl Device {
             Self::Distributor(offset) | Self::Redistributors(offset) => {
                 write || (0x200..0x400).contains(&(offset & 0xffff))
             }
-            Self::Uart(_) | Self::Clock(_) | Self::Disk(_) | Self::Port(_) => false,
+            Self::Uart(_) | Self::Clock(_) | Self::Disk(_) | Self::Port(_) | Self::Report(_) => false,
         }
     }
 }
@@ -71,6 +75,7 @@ pub(super) struct Devices {
     clock: Lock<Pl031>,
     pub(super) disk: DiskBay,
     pub(super) port: Port,
+    pub(super) swap_used: SwapUsed,
 }
 
 impl Devices {
@@ -80,6 +85,7 @@ impl Devices {
             clock: Lock::new(Pl031::new()),
             disk: DiskBay::new(),
             port: Port::new(),
+            swap_used: SwapUsed::new(),
         }
     }
 
@@ -89,6 +95,7 @@ impl Devices {
         *self.clock.lock() = Pl031::new();
         self.disk.reset();
         self.port.reset();
+        self.swap_used.reset();
     }
 }
 
@@ -117,6 +124,7 @@ impl Slot {
                 self.devices.clock.lock().access(offset, width, write, now)
             }
             Device::Disk(offset) => self.access_disk(offset, width, write, memory).map_err(|_| Refused),
+            Device::Report(offset) => self.access_report(offset, width, write),
             Device::Port(offset) => self.access_port(offset, width, write, memory).map_err(|_| Refused),
         }
     }

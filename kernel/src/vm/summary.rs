@@ -55,6 +55,8 @@ pub struct Summary {
     pub calls: u64,
     /// Its swap device, as it was when it ended if it has.
     pub swap: Statistics,
+    /// Slots of it that the guest takes for in use, if it has said so.
+    pub swap_used: Option<u64>,
     /// Pages that went to the disk behind it.
     pub to_disk: u64,
     /// What it was held to and what became of it, if it was.
@@ -88,6 +90,7 @@ impl Summary {
             exits: 0,
             calls: 0,
             swap: Statistics::new(),
+            swap_used: None,
             to_disk: 0,
             held: None,
             external_aborts: 0,
@@ -116,6 +119,7 @@ pub fn summaries() -> impl Iterator<Item = Summary> {
         }
         let mut summary = status.summary.clone();
         [summary.exits, summary.calls] = slot.counts();
+        summary.swap_used = slot.devices.swap_used.slots();
         // Relaxed: figures.
         summary.external_aborts = slot.external_aborts.load(Ordering::Relaxed);
         summary.broken_devices = slot.broken_devices.load(Ordering::Relaxed);

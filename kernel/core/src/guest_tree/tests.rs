@@ -55,6 +55,8 @@ fn devices_and_seeds_are_there() {
     assert_eq!(chosen.property("rng-seed").unwrap().value().len(), 56);
     assert_eq!(chosen.property("kaslr-seed").unwrap().value(), [56, 57, 58, 59, 60, 61, 62, 63]);
     assert!(fdt.find_node("/virtio_mmio@a000200").is_none());
+    let reg = fdt.find_node("/report@b000000").unwrap().property("reg").unwrap();
+    assert_eq!(reg.value()[..8], REPORT.to_be_bytes());
 }
 
 #[test]

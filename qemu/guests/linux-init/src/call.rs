@@ -60,6 +60,8 @@ mod number {
 
 const AT_FDCWD: usize = usize::MAX - 99;
 const O_CLOEXEC: usize = 0o200_0000;
+/// Past the caches, for registers.
+const O_SYNC: usize = 0o401_0000;
 /// Reads only.
 pub(crate) const READ_ONLY: usize = 0;
 /// Writes only.
@@ -341,6 +343,33 @@ pub(crate) fn power_off() -> ! {
     loop {
         // SAFETY: no memory is touched.
         let _ = unsafe { call(number::REBOOT, arguments) };
+    }
+}
+
+/// A page of a device's registers, of 64 bits each.
+pub(crate) struct Registers(*mut u64);
+
+impl Registers {
+    /// Maps those at a physical address, for good.
+    pub(crate) fn map(base: u64) -> Result<Self, Failure> {
+        let memory = File::open(c"/dev/mem", READ_WRITE | O_SYNC)?;
+        // Readable and writable, shared.
+        let arguments = [0, linux_init::work::PAGE, 3, 1, memory.0, base as usize];
+        // SAFETY: a new mapping, at a place that the kernel chooses, of a device and no memory.
+        let base = unsafe { call(number::MMAP, arguments) }.map_err(Failure::call("mmap", c"/dev/mem"))?;
+        Ok(Self(core::ptr::with_exposed_provenance_mut(base)))
+    }
+
+    /// Reads one.
+    pub(crate) fn read(&self, place: usize) -> u64 {
+        // SAFETY: a register of the page that was mapped.
+        unsafe { self.0.wrapping_add(place).read_volatile() }
+    }
+
+    /// Writes one.
+    pub(crate) fn write(&self, place: usize, value: u64) {
+        // SAFETY: as above.
+        unsafe { self.0.wrapping_add(place).write_volatile(value) };
     }
 }
 

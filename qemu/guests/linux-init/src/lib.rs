@@ -8,6 +8,8 @@
 //! | `bale.work=munmap:REPETITIONS` | measure the end of a region that is swapped to the disk |
 //! | `bale.work=peer:REPETITIONS` | measure Linux's zram |
 //!
+//! With `bale.seed=NUMBER` the content of memory is another one.
+//!
 //! SIZE has `K`, `M`, `G` or nothing behind it.
 
 #![no_std]

@@ -10,6 +10,7 @@
 //! | [`files`] | files by name |
 //! | [`print`] | figures and errors |
 //! | [`swap`] | the swap disk, and memory beyond what there is; memory alone |
+//! | [`report`] | what the hypervisor is told |
 //! | [`munmap`] | the end of a process whose memory is swapped |
 //! | [`peer`] | Linux's zram, measured |
 
@@ -27,6 +28,8 @@ mod peer;
 #[cfg(target_os = "none")]
 mod print;
 #[cfg(target_os = "none")]
+mod report;
+#[cfg(target_os = "none")]
 mod setup;
 #[cfg(target_os = "none")]
 mod swap;
@@ -37,7 +40,7 @@ fn main() {}
 
 #[cfg(target_os = "none")]
 mod program {
-    use linux_init::work::Work;
+    use linux_init::work::{Work, seed};
 
     use crate::print::{Failure, figure};
     use crate::{call, files, munmap, peer, print, setup, swap};
@@ -62,7 +65,9 @@ mod program {
         match Work::from_command_line(line).map_err(Failure::Work)? {
             Work::Boot => Ok(()),
             Work::Echo => echo(),
-            Work::Swap { pages, seconds, workers } => swap::run(pages, seconds, workers),
+            Work::Swap { pages, seconds, workers } => {
+                swap::run(pages, seconds, workers, seed(line).map_err(Failure::Work)?)
+            }
             Work::Fill { pages, seconds } => swap::fill_only(pages, seconds),
             Work::Munmap { repetitions } => munmap::run(repetitions),
             Work::Peer { repetitions } => peer::run(repetitions),

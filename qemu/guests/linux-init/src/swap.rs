@@ -9,6 +9,7 @@ use linux_init::work::{MOST_WORKERS, PAGE};
 use crate::call::{self, File, Region};
 use crate::files::{self, Pages};
 use crate::print::{Failure, figure};
+use crate::report::Report;
 use crate::setup;
 
 pub(crate) const DISK: &CStr = c"/dev/vda";
@@ -27,16 +28,17 @@ pub(crate) fn open_disk() -> Result<(), Failure> {
 }
 
 /// Works on `pages` pages for some seconds, one round at least, in so many processes.
-pub(crate) fn run(pages: usize, seconds: u64, workers: usize) -> Result<(), Failure> {
+pub(crate) fn run(pages: usize, seconds: u64, workers: usize, seed: u64) -> Result<(), Failure> {
     open_disk()?;
     figure("memory_kib", memory("MemTotal")?);
     let start = call::now();
-    let mut team = Team::of(workers)?;
+    let report = Report::open()?;
+    let mut team = Team::of(workers, seed)?;
     let mut others = [const { None }; MOST_WORKERS - 1];
     for other in &mut others[..workers - 1] {
-        *other = Some(call::fork(|| work(pages / workers, seconds, &mut team).map(drop))?);
+        *other = Some(call::fork(|| work(pages / workers, seconds, &mut team, &report).map(drop))?);
     }
-    let region = work(pages / workers, seconds, &mut team)?;
+    let region = work(pages / workers, seconds, &mut team, &report)?;
     for other in others.into_iter().flatten() {
         match other.wait()? {
             0 => {}
@@ -50,17 +52,22 @@ pub(crate) fn run(pages: usize, seconds: u64, workers: usize) -> Result<(), Fail
     figure("swap_used_kib", used(memory("SwapFree")?)?);
     drop(region);
     figure("swap_used_after_kib", used(memory("SwapFree")?)?);
+    let stale = report.swap_used()?;
     // The clusters that are free are discarded from a work item.
     call::sleep_ms(500);
     figure("discards", discards()?.requests);
+    if let (Some(before), Some(after)) = (stale, report.swap_used()?) {
+        figure("stale_kib", before);
+        figure("stale_after_kib", after);
+    }
     call::swap_off(DISK)
 }
 
 /// Verifies a region of so many pages for some seconds, and returns it.
-fn work(pages: usize, seconds: u64, team: &mut Team) -> Result<Region, Failure> {
+fn work(pages: usize, seconds: u64, team: &mut Team, report: &Report) -> Result<Region, Failure> {
     let captured = Pages::open()?;
     let mut region = Region::map(pages * PAGE)?;
-    figure("verified_pages", rounds(&mut region, &captured, seconds, team)?);
+    figure("verified_pages", rounds(&mut region, &captured, seconds, team, report)?);
     Ok(region)
 }
 
@@ -69,12 +76,14 @@ struct Team {
     /// How many have filled theirs, in a page that all of them have.
     filled: Region,
     workers: u64,
+    /// Number of the first round.
+    first: u64,
 }
 
 impl Team {
     /// One of so many, before they are forked.
-    fn of(workers: usize) -> Result<Self, Failure> {
-        Ok(Self { filled: Region::shared(PAGE)?, workers: workers as u64 })
+    fn of(workers: usize, first: u64) -> Result<Self, Failure> {
+        Ok(Self { filled: Region::shared(PAGE)?, workers: workers as u64, first })
     }
 
     /// Waits until all have filled their memory: from then on all of it is there at once.
@@ -98,23 +107,30 @@ impl Team {
 /// Works on `pages` pages of memory for some seconds, one round at least, without a disk: whoever takes memory away is the hypervisor.
 pub(crate) fn fill_only(pages: usize, seconds: u64) -> Result<(), Failure> {
     figure("memory_kib", memory("MemTotal")?);
-    work(pages, seconds, &mut Team::of(1)?).map(drop)
+    work(pages, seconds, &mut Team::of(1, 0)?, &Report::nobody()).map(drop)
 }
 
 /// Round after round for some seconds, one at least; how many pages were verified. The first is verified once all of a team have filled.
-fn rounds(region: &mut Region, captured: &Pages, seconds: u64, team: &mut Team) -> Result<u64, Failure> {
+fn rounds(
+    region: &mut Region,
+    captured: &Pages,
+    seconds: u64,
+    team: &mut Team,
+    report: &Report,
+) -> Result<u64, Failure> {
     let end = call::now() + seconds * 1_000_000_000;
-    let mut round = 0;
+    let mut round = team.first;
     let mut verified = 0;
     loop {
         fill(region, captured, round)?;
         child(region, captured, round)?;
-        if round == 0 {
+        if round == team.first {
             team.wait()?;
         }
         verified += verify(region, captured, round)?;
         round += 1;
-        figure("rounds", round);
+        figure("rounds", round - team.first);
+        report.swap_used()?;
         if call::now() >= end {
             break;
         }

@@ -112,6 +112,15 @@ impl Work {
     }
 }
 
+/// The number of the first round, of `bale.seed=`: content differs from guest to guest by it.
+///
+/// # Errors
+/// It is no number.
+pub fn seed(line: &str) -> Result<u64, WorkError> {
+    let value = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("bale.seed="));
+    value.map_or(Ok(0), number)
+}
+
 fn number<T: FromStr>(text: &str) -> Result<T, WorkError> {
     text.parse().map_err(|_| WorkError::NotANumber)
 }
@@ -132,7 +141,7 @@ fn bytes(text: &str) -> Result<u64, WorkError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Work, WorkError};
+    use super::{Work, WorkError, seed};
 
     #[test]
     fn each_work_is_read() {
@@ -173,5 +182,12 @@ mod tests {
         ] {
             assert_eq!(Work::from_command_line(line), Err(why), "{line}");
         }
+    }
+
+    #[test]
+    fn the_seed_is_a_word_of_its_own() {
+        assert_eq!(seed("bale.work=boot quiet"), Ok(0));
+        assert_eq!(seed("bale.seed=7 bale.work=boot"), Ok(7));
+        assert_eq!(seed("bale.seed=seven"), Err(WorkError::NotANumber));
     }
 }

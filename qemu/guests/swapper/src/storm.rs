@@ -26,11 +26,12 @@ const CPU_ON: u64 = 0xc400_0003;
 const CPU_OFF: u64 = 0x8400_0002;
 
 /// Addresses that devices have on this machine, and their sizes.
-const DEVICES: [(u64, u64); 6] = [
+const DEVICES: [(u64, u64); 7] = [
     (0x0800_0000, 0x1_0000),
     (0x080a_0000, 0x10_0000),
     (0x0900_0000, 0x1000),
     (0x0901_0000, 0x1000),
+    (0x0b00_0000, 0x1000),
     // The disk and the console, and all places for such devices.
     (0x0a00_0000, 0x400),
     (0x0a00_0000, 0x1000),
