@@ -297,12 +297,11 @@ impl Slot {
         }
     }
 
-    /// A device needs a reset; said and counted once until it gets one.
+    /// A device needs a reset: counted once until it gets one, and said the first time, so that no driver fills the log.
     #[cold]
     pub(super) fn note_broken(&self, noted: &AtomicBool, device: &str) {
-        // Relaxed: whoever comes first says it.
-        if !noted.swap(true, Ordering::Relaxed) {
-            self.broken_devices.fetch_add(1, Ordering::Relaxed);
+        // Relaxed: whoever comes first counts it.
+        if !noted.swap(true, Ordering::Relaxed) && self.broken_devices.fetch_add(1, Ordering::Relaxed) == 0 {
             defmt::warn!(
                 "vm {}: the {} needs a reset: its driver broke a rule",
                 self.number() as u32,
