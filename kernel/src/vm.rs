@@ -206,6 +206,9 @@ fn device_slots(pages: usize) -> usize {
 
 /// Makes what every slot keeps from one machine to the next. Once, at boot, with the pool and the bundle in place.
 pub fn prepare() {
+    if trap::has_forced_write_back() {
+        bale_arch::mmu::force_write_back();
+    }
     let pages = bundle::pages().len() / 4096;
     if pages > 0 {
         workspace::prepare(device_slots(pages));

@@ -135,7 +135,7 @@ pub mod mode {
     pub const WRITE_READ_ONLY: u64 = 2;
     /// Make calls with wrong arguments and check what comes back.
     pub const HOSTILE: u64 = 3;
-    /// Execute an undefined instruction, and report that its own vector saw it.
+    /// Execute instructions that are undefined and read registers that are hidden, and report that its own vector saw each.
     pub const UNDEFINED: u64 = 4;
     /// Never end.
     pub const ENDLESS: u64 = 5;

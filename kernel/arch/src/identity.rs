@@ -46,6 +46,32 @@ identity! {
     "ID_AA64ZFR0_EL1" = "S3_0_C0_C4_4";
 }
 
+/// Extensions whose controls at EL2 have to be written before a guest may run.
+#[derive(Debug, Clone, Copy)]
+pub struct Extensions {
+    /// `HCRX_EL2` (FEAT_HCX).
+    pub extended_control: bool,
+    /// Fine-grained traps: 1 for FEAT_FGT, 2 for FEAT_FGT2.
+    pub fine_grained_traps: u64,
+    /// FEAT_AMUv1.
+    pub activity_monitors: bool,
+    /// FEAT_MPAM.
+    pub partitioning: bool,
+}
+
+/// What this core has (`ID_AA64MMFR1_EL1.HCX`, `ID_AA64MMFR0_EL1.FGT`, `ID_AA64PFR0_EL1.AMU` and MPAM,
+/// `ID_AA64PFR1_EL1.MPAM_frac`).
+pub fn extensions() -> Extensions {
+    let field = |value: u64, shift: u32| value >> shift & 0xf;
+    let processor = read!("id_aa64pfr0_el1");
+    Extensions {
+        extended_control: field(read!("id_aa64mmfr1_el1"), 40) != 0,
+        fine_grained_traps: field(read!("id_aa64mmfr0_el1"), 56),
+        activity_monitors: field(processor, 44) != 0,
+        partitioning: field(processor, 40) != 0 || field(read!("id_aa64pfr1_el1"), 16) != 0,
+    }
+}
+
 /// `MIDR_EL1`: who made the core, and which one it is.
 pub fn main_id() -> u64 {
     read!("midr_el1")

@@ -1,8 +1,11 @@
 //! EL2 stage 1 on, the registers of stage 2, TLB and cache maintenance (DDI 0487, D8 and D7.5).
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use aarch64_cpu::registers::{ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, Readable};
+
+use crate::identity::{self, Extensions};
 
 use crate::registers::PMCR_EL0;
 
@@ -103,14 +106,31 @@ pub const HOST_CONTROL: u64 = 1 << 31 | 1 << 5 | 1 << 4 | 1 << 3;
 
 /// `HCR_EL2` with a guest: stage 2 on (VM), set/way operations and translation of its tables bound (SWIO, PTW,
 /// FB, BSU), interrupts and aborts to EL2, SMC, identification, implementation-defined and auxiliary registers and
-/// set/way maintenance trapped (TSC, TID3, TIDCP, TACR, TSW, TLOR), WFI trapped (TWI).
-pub const GUEST_CONTROL: u64 = 0x8_807c_063f | 1 << 13;
+/// set/way maintenance trapped (TSC, TID3, TIDCP, TACR, TSW, TLOR), WFI trapped (TWI), and what is hidden: error records
+/// and the tags' identification (TERR, TID5).
+const GUEST_CONTROL: u64 = 0x8_807c_063f | 1 << 13 | 1 << 36 | 1 << 58;
+/// FWB: stage 2 alone says how memory is cached.
+const FORCED_WRITE_BACK: u64 = 1 << 46;
+
+/// `HCR_EL2` with a guest on this machine.
+static GUEST: AtomicU64 = AtomicU64::new(GUEST_CONTROL);
+
+/// From now on guests run with `HCR_EL2.FWB`, which changes what the attributes of their tables mean. Every core has FEAT_S2FWB, and
+/// there is no guest yet.
+pub fn force_write_back() {
+    GUEST.store(GUEST_CONTROL | FORCED_WRITE_BACK, Ordering::Release);
+}
+
+/// Whether guests run with `HCR_EL2.FWB`.
+pub fn forces_write_back() -> bool {
+    GUEST.load(Ordering::Acquire) & FORCED_WRITE_BACK != 0
+}
 
 /// Brings this core's EL2 controls from whatever the firmware left to known values. All are written whole.
 ///
-/// `CPTR_EL2` leaves SIMD open and traps SVE, SME, AMU and trace; `MDCR_EL2` hides the PMU and debug registers
-/// from guests and keeps all event counters at EL2; `CNTHCTL_EL2` lets EL1 read the physical counter only. A guest's
-/// `MIDR_EL1` is the core's, and `MDSCR_EL1`, which it cannot reach, enables nothing.
+/// `CPTR_EL2` leaves SIMD open and traps SVE, SME, AMU and trace; `MDCR_EL2` hides the PMU, debug registers
+/// and the profiling and trace buffers from guests and keeps all event counters at EL2; `CNTHCTL_EL2` lets EL1 read the
+/// physical counter only. A guest's `MIDR_EL1` is the core's, and `MDSCR_EL1`, which it cannot reach, enables nothing.
 ///
 /// False if the core has no PMU that counts.
 pub fn initialise_controls() -> bool {
@@ -121,8 +141,8 @@ pub fn initialise_controls() -> bool {
     // 0: no PMU; 15: one that is not the architecture's.
     let pmu = !matches!(ID_AA64DFR0_EL1.read(ID_AA64DFR0_EL1::PMUVer), 0 | 0xf);
     let counters = if pmu { PMCR_EL0.read(PMCR_EL0::N) } else { 0 };
-    // TPM, TPMCR, TDRA, TDOSA, TDA; HPMN = all counters, which TPM keeps from guests all the same.
-    let debug = 1u64 << 6 | 1 << 5 | 1 << 11 | 1 << 10 | 1 << 9 | counters;
+    // TPM, TPMCR, TDRA, TDOSA, TDA, TPMS, TTRF; HPMN = all counters, which TPM keeps from guests all the same.
+    let debug = 1u64 << 6 | 1 << 5 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 14 | 1 << 19 | counters;
     // SAFETY: as above.
     unsafe { asm!("msr mdcr_el2, {0}", in(reg) debug, options(nostack, preserves_flags)) };
     // SAFETY: as above.
@@ -133,7 +153,35 @@ pub fn initialise_controls() -> bool {
     }
     // SAFETY: as above.
     unsafe { asm!("msr cntvoff_el2, xzr", "msr hstr_el2, xzr", "isb", options(nostack, preserves_flags)) };
+    initialise_further_controls(identity::extensions());
     counters > 0
+}
+
+/// Controls that only some cores have, and which are UNKNOWN after a reset where there is no firmware to set them: fine-grained
+/// traps off, except from what guests are not shown, and MPAM's registers trapped.
+fn initialise_further_controls(has: Extensions) {
+    macro_rules! write {
+        ($condition:expr, $value:expr, $($register:literal)*) => {
+            if $condition {
+                // SAFETY: EL2's own controls, of an extension that this core has; no guest is loaded.
+                unsafe {
+                    asm!($(concat!("msr ", $register, ", {0}"),)* "isb", in(reg) $value, options(nostack, preserves_flags));
+                }
+            }
+        };
+    }
+    // HCRX_EL2: nothing that it would let a guest have is shown.
+    write!(has.extended_control, 0u64, "S3_4_C1_C2_2");
+    // HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2: their positive traps off, their negative ones on.
+    write!(has.fine_grained_traps >= 1, 0u64,
+        "S3_4_C1_C1_4" "S3_4_C1_C1_5" "S3_4_C1_C1_6" "S3_4_C3_C1_4" "S3_4_C3_C1_5");
+    // HAFGRTR_EL2, whose registers CPTR_EL2.TAM traps.
+    write!(has.fine_grained_traps >= 1 && has.activity_monitors, 0u64, "S3_4_C3_C1_6");
+    // HFGRTR2_EL2, HFGWTR2_EL2, HFGITR2_EL2, HDFGRTR2_EL2, HDFGWTR2_EL2.
+    write!(has.fine_grained_traps >= 2, 0u64,
+        "S3_4_C3_C1_2" "S3_4_C3_C1_3" "S3_4_C3_C1_7" "S3_4_C3_C1_0" "S3_4_C3_C1_1");
+    // MPAM2_EL2: partition 0 for EL2, TRAPMPAM0EL1 and TRAPMPAM1EL1; TIDR, RES0 where MPAMHCR_EL2 has it.
+    write!(has.partitioning, 1u64 << 48 | 1 << 49 | 1 << 58, "S3_4_C10_C5_0");
 }
 
 /// Loads a guest's machine: its stage 2 tables and the traps that guard EL2 from it.
@@ -145,7 +193,7 @@ pub unsafe fn load_stage2(vtcr: u64, vttbr: u64) {
     // separates the new VMID from any later TLB maintenance.
     unsafe {
         asm!("dsb ishst", "msr vtcr_el2, {0}", "msr vttbr_el2, {1}", "msr hcr_el2, {2}", "isb",
-            in(reg) vtcr, in(reg) vttbr, in(reg) GUEST_CONTROL, options(nostack, preserves_flags));
+            in(reg) vtcr, in(reg) vttbr, in(reg) GUEST.load(Ordering::Relaxed), options(nostack, preserves_flags));
     }
 }
 

@@ -47,6 +47,15 @@ pub enum Access {
     Device,
 }
 
+/// Who says how a guest's memory is cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caching {
+    /// The guest, by attributes of its own, which are combined with write-back: what caches less counts.
+    Combined,
+    /// Nobody but stage 2: write-back, also while the guest's caches are off (`HCR_EL2.FWB`).
+    Forced,
+}
+
 /// What cannot be mapped or unmapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage2Error {
@@ -80,18 +89,24 @@ mod bits {
     /// AF: used.
     pub(super) const ACCESSED: u64 = 1 << 10;
     /// MemAttr 0b1111 (normal, write-back), inner shareable, accessed.
-    const NORMAL: u64 = 0b1111 << 2 | 0b11 << 8 | ACCESSED;
-    /// MemAttr 0b0001 (Device-nGnRE), accessed, never executed.
+    const COMBINED: u64 = 0b1111 << 2 | 0b11 << 8 | ACCESSED;
+    /// With `HCR_EL2.FWB`, MemAttr 0b0110 (normal, write-back, whatever stage 1 says), inner shareable, accessed.
+    const FORCED: u64 = 0b0110 << 2 | 0b11 << 8 | ACCESSED;
+    /// MemAttr 0b0001 (Device-nGnRE, with `HCR_EL2.FWB` or without), accessed, never executed.
     const DEVICE: u64 = 0b0001 << 2 | ACCESSED | 1 << 54;
     /// S2AP: may be read.
     const READ: u64 = 1 << 6;
     /// S2AP: may be written.
     pub(super) const WRITE: u64 = 1 << 7;
 
-    pub(super) const fn leaf(access: super::Access) -> u64 {
+    pub(super) const fn leaf(access: super::Access, caching: super::Caching) -> u64 {
+        let normal = match caching {
+            super::Caching::Combined => COMBINED,
+            super::Caching::Forced => FORCED,
+        };
         match access {
-            super::Access::Ram => NORMAL | READ | WRITE,
-            super::Access::ReadOnly => NORMAL | READ,
+            super::Access::Ram => normal | READ | WRITE,
+            super::Access::ReadOnly => normal | READ,
             super::Access::Device => DEVICE | READ | WRITE,
         }
     }
@@ -135,9 +150,9 @@ fn decode(entry: u64, level: u32) -> Entry {
     }
 }
 
-fn leaf_entry(address: u64, access: Access, level: u32) -> u64 {
+fn leaf_entry(address: u64, access: Access, caching: Caching, level: u32) -> u64 {
     let page = if level == LAST_LEVEL { bits::TABLE } else { 0 };
-    address | bits::leaf(access) | bits::VALID | page
+    address | bits::leaf(access, caching) | bits::VALID | page
 }
 
 /// The translation tables of one guest.
@@ -148,6 +163,7 @@ fn leaf_entry(address: u64, access: Access, level: u32) -> u64 {
 pub struct Stage2<M: TableMemory> {
     memory: M,
     root: u64,
+    caching: Caching,
 }
 
 impl<M: TableMemory> Stage2<M> {
@@ -155,9 +171,9 @@ impl<M: TableMemory> Stage2<M> {
     ///
     /// # Errors
     /// No memory for the root.
-    pub fn new(mut memory: M) -> Result<Self, Stage2Error> {
+    pub fn new(mut memory: M, caching: Caching) -> Result<Self, Stage2Error> {
         let root = memory.allocate_root().ok_or(Stage2Error::OutOfMemory)?;
-        Ok(Self { memory, root })
+        Ok(Self { memory, root, caching })
     }
 
     /// Physical address of the root.
@@ -213,7 +229,7 @@ impl<M: TableMemory> Stage2<M> {
             match entry {
                 Entry::Table(next) => table = next,
                 Entry::Invalid if fits => {
-                    self.memory.write(table, at, leaf_entry(address, access, level));
+                    self.memory.write(table, at, leaf_entry(address, access, self.caching, level));
                     return Ok(span(level));
                 }
                 Entry::Invalid => {
@@ -323,7 +339,7 @@ impl<M: TableMemory> Stage2<M> {
         changed: &mut dyn FnMut(u64, u64),
     ) -> Result<u64, Stage2Error> {
         // The address is added to the other bits, so entries differ as addresses do.
-        let first = leaf_entry(base, access, level + 1);
+        let first = leaf_entry(base, access, self.caching, level + 1);
         let inner = self.memory.allocate_filled(first, span(level + 1)).ok_or(Stage2Error::OutOfMemory)?;
         self.memory.write(table, place, 0);
         changed(start, span(level));

@@ -205,6 +205,37 @@ mod tests {
         assert_eq!(known, [4096 + 56 + 1, 4096 + 3 + 1 + 3]);
     }
 
+    /// Registers of extensions that are not shown: their traps give an undefined instruction.
+    #[test]
+    fn what_is_hidden_is_undefined() {
+        let hidden = [
+            ("ERRIDR_EL1 to ERRSELR_EL1", [3, 0, 5, 3], 0..=1),
+            ("ERXFR_EL1 to ERXPFGCDN_EL1", [3, 0, 5, 4], 0..=6),
+            ("ERXMISC0_EL1 to ERXMISC3_EL1", [3, 0, 5, 5], 0..=3),
+            ("PMSCR_EL1 to PMSIDR_EL1", [3, 0, 9, 9], 0..=7),
+            ("PMBLIMITR_EL1 to PMBIDR_EL1", [3, 0, 9, 10], 0..=7),
+            ("TRBLIMITR_EL1 to TRBIDR_EL1", [3, 0, 9, 11], 0..=7),
+            ("ZCR_EL1, TRFCR_EL1, SMPRI_EL1, SMCR_EL1", [3, 0, 1, 2], 0..=6),
+            ("MPAMIDR_EL1 and LORC_EL1 to LORID_EL1", [3, 0, 10, 4], 0..=7),
+            ("MPAM1_EL1, MPAM0_EL1", [3, 0, 10, 5], 0..=1),
+            ("RGSR_EL1, GCR_EL1", [3, 0, 1, 0], 5..=6),
+            ("TFSR_EL1, TFSRE0_EL1", [3, 0, 5, 6], 0..=1),
+            ("GMID_EL1", [3, 1, 0, 0], 4..=4),
+            ("APIAKEYLO_EL1 to APDBKEYHI_EL1", [3, 0, 2, 2], 0..=3),
+            ("PMCR_EL0 to PMCEID1_EL0", [3, 3, 9, 12], 0..=7),
+            ("AMCR_EL0 to AMCNTENSET0_EL0", [3, 3, 13, 2], 0..=5),
+            ("CNTP_TVAL_EL0 to CNTP_CVAL_EL0", [3, 3, 14, 2], 0..=2),
+        ];
+        for (name, [op0, op1, crn, crm], range) in hidden {
+            for op2 in range {
+                for read in [false, true] {
+                    let action = decide(access([op0, op1, crn, crm, op2], read));
+                    assert_eq!(action, Action::Undefined, "{name}: op2 {op2}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_is_hidden() {
         let pfr0 = identification(4, 0, 0x1111_1121_1111_2222);

@@ -93,7 +93,9 @@ pub(super) fn hostile_hypercalls() -> Verdict {
 }
 
 pub(super) fn undefined_instruction() -> Verdict {
-    let (_, reason) = run(mode::UNDEFINED)?;
+    let (summary, reason) = run(mode::UNDEFINED)?;
+    let failed = figure(&summary, report::CHECK_FAILED);
+    ensure!(failed == 0, "instruction {failed} of the guest is not undefined");
     ensure!(reason == Reason::Exited(0), "{reason}");
     nothing_left()
 }

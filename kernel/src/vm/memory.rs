@@ -11,7 +11,7 @@ use bale_abi::{GuestInfo, INFO_BASE, PAGES_BASE, RAM_BASE, RAM_SIZE};
 use bale_arch::mmu;
 use bale_core::guest_image::GuestImage;
 use bale_core::guest_ram::{GuestRam, OutOfRam};
-use bale_core::stage2::{Access, Stage2, TableMemory};
+use bale_core::stage2::{Access, Caching, Stage2, TableMemory};
 
 use super::held::{Holding, Pages, Squeeze, Touched};
 use super::{Reason, SLOTS, StartError};
@@ -103,7 +103,8 @@ pub(super) struct GuestMemory {
 impl GuestMemory {
     fn empty(slot: usize, ram: Range<u64>) -> Result<Self, StartError> {
         let tables = Tables { root: ROOTS[slot].0.get() as u64 };
-        let stage2 = Stage2::new(tables).map_err(|_| StartError::OutOfMemory)?;
+        let caching = if mmu::forces_write_back() { Caching::Forced } else { Caching::Combined };
+        let stage2 = Stage2::new(tables, caching).map_err(|_| StartError::OutOfMemory)?;
         Ok(Self { slot, pages: Lock::new(Pages::new(stage2)), ram, squeeze: Squeeze::new() })
     }
 

@@ -23,8 +23,10 @@ static OFFERED: [AtomicU64; SHOWN.len()] = [const { AtomicU64::new(NOT_YET) }; S
 /// No core has been asked: a value that no register has.
 const NOT_YET: u64 = u64::MAX;
 
-/// `ID_AA64MMFR1_EL1` and its field PAN.
+/// `ID_AA64MMFR1_EL1`.
 const MMFR1: (u8, u8) = (7, 1);
+/// `ID_AA64MMFR2_EL1`.
+const MMFR2: (u8, u8) = (7, 2);
 
 /// Takes this core's identification registers into what is offered to guests. Once on each core.
 pub fn learn_identification() {
@@ -37,9 +39,19 @@ pub fn learn_identification() {
     }
 }
 
+/// What all cores have, shown to guests or not.
+fn common_to_all(register: (u8, u8)) -> u64 {
+    let place = SHOWN.iter().position(|shown| *shown == register);
+    place.map_or(0, |place| OFFERED[place].load(Ordering::Acquire))
+}
+
 fn offered(crm: u8, op2: u8) -> u64 {
-    let place = SHOWN.iter().position(|shown| *shown == (crm, op2));
-    place.map_or(0, |place| identification(crm, op2, OFFERED[place].load(Ordering::Acquire)))
+    identification(crm, op2, common_to_all((crm, op2)))
+}
+
+/// Whether every core has FEAT_S2FWB.
+pub(super) fn has_forced_write_back() -> bool {
+    common_to_all(MMFR2) >> 40 & 0xf != 0
 }
 
 /// Whether every core has FEAT_PAN.

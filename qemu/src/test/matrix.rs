@@ -38,6 +38,10 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
     shape("cpu_a76", |config| config.extra = words(&["-cpu", "cortex-a76"]));
     shape("firmware_at_el3", |config| config.extra = words(&["-machine", "secure=on"]));
     cases.push(Case {
+        name: "shape::cpu_max_shows_no_more".into(),
+        run: Box::new(|| Outcome::of(hides(bench))),
+    });
+    cases.push(Case {
         name: "shape::small_cores_drain_for_fast_ones".into(),
         run: Box::new(|| Outcome::of(small_cores_drain(bench))),
     });
@@ -110,6 +114,15 @@ pub(super) fn swaps_with(bench: &Bench<'_>, config: &Config) -> Result<(), Strin
         ["read back equal, 0 bytes lost", "pool: 0 objects, 0 pages", &format!("test {test} ... ok")];
     let said = |text: &str| lines.iter().any(|line| line.contains(text));
     if status == 0 && wanted.iter().all(|text| said(text)) { Ok(()) } else { Err(lines.join("\n")) }
+}
+
+/// What the largest core has and guests are not shown is undefined there, as on the usual one.
+fn hides(bench: &Bench<'_>) -> Result<(), String> {
+    let mut config = bench.config();
+    config.extra = words(&["-cpu", "max"]);
+    let test = "guests::undefined_instruction";
+    let (lines, status) = bench.script(&config, &format!("selftest {test}"))?;
+    if status == 0 { Ok(()) } else { Err(lines.join("\n")) }
 }
 
 /// Some cores are called small: those take the drain interrupts of the others, and all memory comes back.

@@ -51,7 +51,32 @@ impl TableMemory for Tables {
 }
 
 fn new() -> Stage2<Tables> {
-    Stage2::new(Tables::with(10_000)).unwrap()
+    Stage2::new(Tables::with(10_000), Caching::Combined).unwrap()
+}
+
+/// The memory attributes of each kind of leaf, before and after its block is split.
+#[test]
+fn attributes_by_caching() {
+    const ATTRIBUTES: u64 = 0b1111 << 2;
+    for (caching, normal) in [(Caching::Combined, 0b1111), (Caching::Forced, 0b0110)] {
+        for (access, attributes) in
+            [(Access::Ram, normal), (Access::ReadOnly, normal), (Access::Device, 0b0001)]
+        {
+            let mut stage2 = Stage2::new(Tables::with(100), caching).unwrap();
+            stage2.map(0x4000_0000, 0x8000_0000, 2 << 20, access).unwrap();
+            let leaf = |stage2: &Stage2<Tables>| {
+                let valid = |entry: &&u64| **entry & 1 == 1 && **entry & bits::ADDRESS >= 0x8000_0000;
+                let mut leaves = stage2.memory.tables.values().flatten().filter(valid);
+                let first = *leaves.next().unwrap();
+                assert!(leaves.all(|entry| entry & ATTRIBUTES == first & ATTRIBUTES));
+                (first & ATTRIBUTES) >> 2
+            };
+            assert_eq!(leaf(&stage2), attributes, "{caching:?} {access:?}");
+            stage2.unmap(0x4000_0000, PAGE, &mut |_, _| {}).unwrap();
+            assert_eq!(leaf(&stage2), attributes, "{caching:?} {access:?}, split");
+            assert_eq!(stage2.translate(0x4000_1000), Some((0x8000_1000, access)));
+        }
+    }
 }
 
 #[test]
@@ -119,7 +144,7 @@ fn a_page_is_aged_and_used_again() {
     // Where it leads and what may be done there is as before.
     assert_eq!(stage2.translate(0x20_3008), Some((0x4000_3008, Access::Ram)));
     assert_eq!(stage2.age(0x20_4000, &mut |_, _| {}), Ok(Some(true)));
-    let mut short = Stage2::new(Tables::with(2)).unwrap();
+    let mut short = Stage2::new(Tables::with(2), Caching::Combined).unwrap();
     short.map(0x20_0000, 0x4000_0000, 2 << 20, Access::Ram).unwrap();
     assert_eq!(short.age(0x20_0000, &mut |_, _| panic!("nothing changes")), Err(Stage2Error::OutOfMemory));
 }
@@ -155,7 +180,7 @@ proptest! {
 
     #[test]
     fn like_a_map_of_pages(calls in calls(), tables in 1usize..20) {
-        let mut stage2 = Stage2::new(Tables::with(tables)).unwrap();
+        let mut stage2 = Stage2::new(Tables::with(tables), Caching::Forced).unwrap();
         let mut model: BTreeMap<u64, (u64, Access)> = BTreeMap::new();
         for call in calls {
             match call {

@@ -40,6 +40,7 @@ static SEEN: AtomicBool = AtomicBool::new(false);
 
 /// An undefined instruction comes next: skip it.
 pub(crate) fn expect_undefined() {
+    SEEN.store(false, Ordering::Relaxed);
     EXPECTED.store(true, Ordering::Relaxed);
 }
 

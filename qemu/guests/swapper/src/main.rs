@@ -12,6 +12,7 @@ mod hostile;
 mod measure;
 mod storm;
 mod swap;
+mod undefined;
 mod virtio;
 
 use bale_abi::{GuestInfo, INFO_BASE, INFO_MAGIC, PAGES_BASE, mode};
@@ -49,12 +50,7 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
         mode::HOSTILE => hostile::run(&info),
         mode::MEASURE => measure::run(&info),
         mode::STORM | mode::FIRST_STORM..=mode::LAST => storm::run(&info),
-        mode::UNDEFINED => {
-            entry::expect_undefined();
-            // SAFETY: permanently undefined; the vector skips it.
-            unsafe { core::arch::asm!("udf #0") };
-            call::exit(if entry::saw_undefined() { 0 } else { NOT_STOPPED })
-        }
+        mode::UNDEFINED => call::exit(if undefined::all() { 0 } else { NOT_STOPPED }),
         mode::ENDLESS => loop {
             core::hint::spin_loop();
         },
