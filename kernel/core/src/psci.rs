@@ -28,6 +28,9 @@ pub const SMCCC_VERSION: u32 = 0x8000_0000;
 /// SMCCC_ARCH_FEATURES.
 pub const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
 
+/// SMCCC_ARCH_WORKAROUND_1 (CVE-2017-5715), 2 (CVE-2018-3639) and 3 (CVE-2017-5715 and CVE-2022-23960).
+pub const WORKAROUNDS: [u32; 3] = [0x8000_8000, 0x8000_7fff, 0x8000_3fff];
+
 /// NOT_SUPPORTED.
 pub const NOT_SUPPORTED: u64 = -1i64 as u64;
 /// INVALID_PARAMETERS.
@@ -78,6 +81,10 @@ pub enum Answer {
         /// Lowest affinity level that counts.
         level: u64,
     },
+    /// Is this workaround, of [`WORKAROUNDS`], needed? [`Mitigations::discovered`] answers, for whoever knows the cores.
+    Discover(Workaround),
+    /// A workaround. [`Mitigations::called`] answers.
+    Apply(Workaround),
     /// The machine goes off.
     SystemOff,
     /// The machine starts anew.
@@ -95,17 +102,83 @@ pub fn answer(function: u64, arguments: [u64; 3]) -> Answer {
         MIGRATE_INFO_TYPE => Answer::Value(NO_MIGRATION),
         FEATURES => Answer::Value(if is_offered(x1 as u32) { 0 } else { NOT_SUPPORTED }),
         SMCCC_VERSION => Answer::Value(SMCCC_1_1),
-        SMCCC_ARCH_FEATURES => {
-            let offered = matches!(x1 as u32, SMCCC_VERSION | SMCCC_ARCH_FEATURES);
-            Answer::Value(if offered { 0 } else { NOT_SUPPORTED })
-        }
+        SMCCC_ARCH_FEATURES => match x1 as u32 {
+            SMCCC_VERSION | SMCCC_ARCH_FEATURES => Answer::Value(0),
+            asked => Workaround::of(asked).map_or(Answer::Value(NOT_SUPPORTED), Answer::Discover),
+        },
         CPU_OFF => Answer::CpuOff,
         SYSTEM_OFF => Answer::SystemOff,
         SYSTEM_RESET => Answer::SystemReset,
         function if CPU_SUSPEND.contains(&function) => Answer::Suspend,
         function if CPU_ON.contains(&function) => Answer::CpuOn { target: x1, entry: x2, context: x3 },
         function if AFFINITY_INFO.contains(&function) => Answer::AffinityInfo { target: x1, level: x2 },
-        _ => Answer::NotSupported,
+        function => Workaround::of(function).map_or(Answer::NotSupported, Answer::Apply),
+    }
+}
+
+/// A workaround in the firmware against what cores speculate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workaround {
+    /// SMCCC_ARCH_WORKAROUND_1: branch targets that others have trained.
+    BranchTargets,
+    /// SMCCC_ARCH_WORKAROUND_2: loads before older stores.
+    StoreBypass,
+    /// SMCCC_ARCH_WORKAROUND_3: branch history that others have made, and branch targets.
+    BranchHistory,
+}
+
+impl Workaround {
+    fn of(function: u32) -> Option<Self> {
+        const ALL: [Workaround; 3] =
+            [Workaround::BranchTargets, Workaround::StoreBypass, Workaround::BranchHistory];
+        WORKAROUNDS.iter().position(|known| *known == function).map(|place| ALL[place])
+    }
+}
+
+/// What all cores have against what they speculate, from their identification registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mitigations {
+    /// `ID_AA64PFR0_EL1.CSV2`: 1 for branch targets of their own in each context, 3 for branch history as well.
+    pub contexts: u64,
+    /// `ID_AA64PFR1_EL1.SSBS`: a guest keeps loads behind stores by itself.
+    pub store_bypass: bool,
+    /// `ID_AA64MMFR1_EL1.ECBHB`: history of a lower exception level is not used in a higher one.
+    pub exceptions_clear_history: bool,
+    /// `ID_AA64ISAR2_EL1.CLRBHB`: a guest clears the history by itself.
+    pub clears_history: bool,
+}
+
+/// The call is there and does nothing, for no core needs it (DEN 0028, 7.4 to 7.6).
+pub const NOT_REQUIRED: u64 = 1;
+
+impl Mitigations {
+    /// From `ID_AA64PFR0_EL1`, `ID_AA64PFR1_EL1`, `ID_AA64ISAR2_EL1` and `ID_AA64MMFR1_EL1` of all cores.
+    pub const fn new(pfr0: u64, pfr1: u64, isar2: u64, mmfr1: u64) -> Self {
+        Self {
+            contexts: pfr0 >> 56 & 0xf,
+            store_bypass: pfr1 >> 4 & 0xf != 0,
+            exceptions_clear_history: mmfr1 >> 60 & 0xf != 0,
+            clears_history: isar2 >> 28 & 0xf != 0,
+        }
+    }
+
+    /// SMCCC_ARCH_FEATURES of a workaround: [`NOT_REQUIRED`], or [`NOT_SUPPORTED`] where a core may need one; there is none in Bale.
+    pub const fn discovered(self, workaround: Workaround) -> u64 {
+        let spared = match workaround {
+            Workaround::BranchTargets => self.contexts >= 1,
+            Workaround::StoreBypass => self.store_bypass,
+            // It stands for the first one too.
+            Workaround::BranchHistory => {
+                self.contexts >= 3
+                    || self.contexts >= 1 && (self.exceptions_clear_history || self.clears_history)
+            }
+        };
+        if spared { NOT_REQUIRED } else { NOT_SUPPORTED }
+    }
+
+    /// The workaround itself: it does nothing where it is not required.
+    pub const fn called(self, workaround: Workaround) -> u64 {
+        if self.discovered(workaround) == NOT_REQUIRED { 0 } else { NOT_SUPPORTED }
     }
 }
 
@@ -128,7 +201,7 @@ mod tests {
         assert_eq!(answer(0x8400_000a, [0x8000_0000, 0, 0]), Answer::Value(0));
         assert_eq!(answer(0x8400_000a, [0xc400_0001, 0, 0]), Answer::Value(0));
         assert_eq!(answer(0x8400_000a, [0xc400_000e, 0, 0]), Answer::Value(NOT_SUPPORTED));
-        assert_eq!(answer(0x8000_0001, [0x8000_8000, 0, 0]), Answer::Value(NOT_SUPPORTED));
+        assert_eq!(answer(0x8000_0001, [0x8000_0002, 0, 0]), Answer::Value(NOT_SUPPORTED), "SOC_ID");
         let on = Answer::CpuOn { target: 1, entry: 0x4020_0000, context: 7 };
         assert_eq!(answer(0xc400_0003, [1, 0x4020_0000, 7]), on);
         assert_eq!(answer(0x8400_0008, [0; 3]), Answer::SystemOff);
@@ -141,6 +214,39 @@ mod tests {
         assert_eq!(answer(0x8400_0004, [1 << 40 | 1, 1 << 32, 0]), info);
     }
 
+    #[test]
+    fn workarounds_by_what_all_cores_have() {
+        use Workaround::{BranchHistory, BranchTargets, StoreBypass};
+        // Registers of identification, and which of the three workarounds is not required.
+        let [csv2, ssbs, clrbhb, ecbhb] = [1 << 56, 1 << 4, 1 << 28, 1 << 60];
+        for (registers, spared) in [
+            ([0; 4], [false; 3]),
+            ([csv2, 0, 0, 0], [true, false, false]),
+            ([2 * csv2, 0, 0, 0], [true, false, false]),
+            ([3 * csv2, 0, 0, 0], [true, false, true]),
+            ([csv2, 0, clrbhb, 0], [true, false, true]),
+            ([csv2, 0, 0, ecbhb], [true, false, true]),
+            ([0, 0, clrbhb, ecbhb], [false, false, false]),
+            ([0, ssbs, 0, 0], [false, true, false]),
+            ([0, 2 * ssbs, 0, 0], [false, true, false]),
+            ([!0, !0, !0, !0], [true; 3]),
+            ([!(0xf * csv2), !(0xf * ssbs), !0, !0], [false; 3]),
+        ] {
+            let [pfr0, pfr1, isar2, mmfr1] = registers;
+            let has = Mitigations::new(pfr0, pfr1, isar2, mmfr1);
+            for ((workaround, identifier), spared) in
+                [BranchTargets, StoreBypass, BranchHistory].into_iter().zip(WORKAROUNDS).zip(spared)
+            {
+                let (found, done) = if spared { (NOT_REQUIRED, 0) } else { (NOT_SUPPORTED, NOT_SUPPORTED) };
+                let asked = answer(SMCCC_ARCH_FEATURES.into(), [identifier.into(), 0, 0]);
+                assert_eq!(asked, Answer::Discover(workaround));
+                assert_eq!(has.discovered(workaround), found, "{has:?} {workaround:?}");
+                assert_eq!(answer(identifier.into(), [0; 3]), Answer::Apply(workaround));
+                assert_eq!(has.called(workaround), done, "{has:?} {workaround:?}");
+            }
+        }
+    }
+
     /// Every identifier of the standard and architecture ranges: what FEATURES offers is answered, all else refused.
     #[test]
     fn features_and_answers_agree() {
@@ -148,8 +254,9 @@ mod tests {
             for function in base..base + 0x1_0000 {
                 let supported = answer(function.into(), [0; 3]) != Answer::NotSupported;
                 let offered = answer(FEATURES.into(), [function.into(), 0, 0]) == Answer::Value(0);
-                // ARCH_FEATURES is found through SMCCC_VERSION.
-                assert_eq!(supported, offered || function == SMCCC_ARCH_FEATURES, "{function:#x}");
+                // ARCH_FEATURES is found through SMCCC_VERSION, and workarounds through it.
+                let of_smccc = function == SMCCC_ARCH_FEATURES || WORKAROUNDS.contains(&function);
+                assert_eq!(supported, offered || of_smccc, "{function:#x}");
             }
         }
     }

@@ -4,7 +4,7 @@ use bale_abi::NOT_SUPPORTED;
 use bale_core::psci::{self, Answer};
 
 use super::vcpu::Vcpu;
-use super::{Power, Reason};
+use super::{Power, Reason, trap};
 
 /// Answers a firmware call; a reason if it ends the machine.
 #[inline(always)]
@@ -33,6 +33,8 @@ fn act(cpu: &mut Vcpu, answer: Answer) -> Option<Reason> {
         Answer::Value(value) => cpu.registers.x[0] = value,
         Answer::CpuOn { target, entry, context } => cpu.registers.x[0] = on(cpu, target, entry, context),
         Answer::AffinityInfo { target, level } => cpu.registers.x[0] = affinity(cpu, target, level),
+        Answer::Discover(workaround) => cpu.registers.x[0] = trap::mitigations().discovered(workaround),
+        Answer::Apply(workaround) => cpu.registers.x[0] = trap::mitigations().called(workaround),
         Answer::NotSupported => cpu.registers.x[0] = NOT_SUPPORTED,
     }
     None

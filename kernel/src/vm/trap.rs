@@ -7,6 +7,7 @@ use bale_arch::{mmu, vcpu as hardware};
 use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, fault_ipa};
 use bale_core::guest_tree::RAM;
 use bale_core::injection::Exception;
+use bale_core::psci::Mitigations;
 use bale_core::system_registers::{Action, SHOWN, common, decide, identification};
 
 use super::devices::Device;
@@ -23,6 +24,12 @@ static OFFERED: [AtomicU64; SHOWN.len()] = [const { AtomicU64::new(NOT_YET) }; S
 /// No core has been asked: a value that no register has.
 const NOT_YET: u64 = u64::MAX;
 
+/// `ID_AA64PFR0_EL1`.
+const PFR0: (u8, u8) = (4, 0);
+/// `ID_AA64PFR1_EL1`.
+const PFR1: (u8, u8) = (4, 1);
+/// `ID_AA64ISAR2_EL1`.
+const ISAR2: (u8, u8) = (6, 2);
 /// `ID_AA64MMFR1_EL1`.
 const MMFR1: (u8, u8) = (7, 1);
 /// `ID_AA64MMFR2_EL1`.
@@ -47,6 +54,12 @@ fn common_to_all(register: (u8, u8)) -> u64 {
 
 fn offered(crm: u8, op2: u8) -> u64 {
     identification(crm, op2, common_to_all((crm, op2)))
+}
+
+/// What every core has against what it speculates.
+pub(super) fn mitigations() -> Mitigations {
+    let [pfr0, pfr1, isar2, mmfr1] = [PFR0, PFR1, ISAR2, MMFR1].map(common_to_all);
+    Mitigations::new(pfr0, pfr1, isar2, mmfr1)
 }
 
 /// Whether every core has FEAT_S2FWB.
