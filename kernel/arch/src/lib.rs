@@ -33,6 +33,7 @@ pub mod gich;
 pub mod identity;
 pub mod mask;
 pub mod mmu;
+pub mod random;
 pub mod registers;
 pub mod timer;
 pub mod vcpu;

@@ -190,9 +190,10 @@ fn fill(
     Ok(memory)
 }
 
-/// Bytes that differ from machine to machine and from boot to boot. They come from the counter alone: enough to make
-/// a guest's own generator start, no secret.
+/// Bytes that differ from machine to machine and from boot to boot: random numbers of the core where it has them (FEAT_RNG),
+/// mixed with the counter; elsewhere from the counter alone, which makes a guest's own generator start and is no secret.
 fn seed() -> [u8; 64] {
+    let random = super::trap::has_random_numbers();
     let mut state = clock::now();
     let mut bytes = [0; 64];
     for word in bytes.chunks_exact_mut(8) {
@@ -201,7 +202,12 @@ fn seed() -> [u8; 64] {
         let mut mixed = state;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word.copy_from_slice(&(mixed ^ mixed >> 31 ^ clock::now()).to_le_bytes());
+        mixed ^= mixed >> 31 ^ clock::now();
+        // The core may have none to give at the moment.
+        if random && let Some(number) = bale_arch::random::number() {
+            mixed ^= number;
+        }
+        word.copy_from_slice(&mixed.to_le_bytes());
     }
     bytes
 }

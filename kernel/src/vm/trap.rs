@@ -28,6 +28,8 @@ const NOT_YET: u64 = u64::MAX;
 const PFR0: (u8, u8) = (4, 0);
 /// `ID_AA64PFR1_EL1`.
 const PFR1: (u8, u8) = (4, 1);
+/// `ID_AA64ISAR0_EL1`.
+const ISAR0: (u8, u8) = (6, 0);
 /// `ID_AA64ISAR2_EL1`.
 const ISAR2: (u8, u8) = (6, 2);
 /// `ID_AA64MMFR1_EL1`.
@@ -60,6 +62,11 @@ fn offered(crm: u8, op2: u8) -> u64 {
 pub(super) fn mitigations() -> Mitigations {
     let [pfr0, pfr1, isar2, mmfr1] = [PFR0, PFR1, ISAR2, MMFR1].map(common_to_all);
     Mitigations::new(pfr0, pfr1, isar2, mmfr1)
+}
+
+/// Whether every core has FEAT_RNG.
+pub(super) fn has_random_numbers() -> bool {
+    common_to_all(ISAR0) >> 60 & 0xf != 0
 }
 
 /// Whether every core has FEAT_S2FWB.
