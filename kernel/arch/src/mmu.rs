@@ -252,6 +252,17 @@ pub fn guest_physical(address: u64) -> Option<u64> {
     (result & 1 == 0).then_some(result & 0xf_ffff_ffff_f000 | address & 0xfff)
 }
 
+/// `TCR_EL1`, `TTBR0_EL1` and `TTBR1_EL1` of the guest that is loaded on this core.
+pub fn guest_translation() -> (u64, [u64; 2]) {
+    let (control, lower, upper): (u64, u64, u64);
+    // SAFETY: reads the guest's registers.
+    unsafe {
+        asm!("mrs {0}, tcr_el1", "mrs {1}, ttbr0_el1", "mrs {2}, ttbr1_el1",
+            out(reg) control, out(reg) lower, out(reg) upper, options(nostack, preserves_flags));
+    }
+    (control, [lower, upper])
+}
+
 /// Syndrome of the last exception to EL2.
 pub fn syndrome() -> u64 {
     let value: u64;

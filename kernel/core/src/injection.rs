@@ -20,14 +20,31 @@ pub enum Exception {
     /// An undefined instruction: what Bale does not offer.
     Undefined,
     /// A synchronous external abort on a data access to this virtual address.
-    DataAbort(u64),
+    DataAbort(u64, Place),
     /// A synchronous external abort on the fetch from this virtual address.
-    InstructionAbort(u64),
+    InstructionAbort(u64, Place),
+}
+
+/// What an external abort met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The access itself.
+    Access,
+    /// The walk of the guest's own tables for it, at this level: see [`crate::guest_walk::level_of`].
+    TableWalk(u8),
 }
 
 const INSTRUCTION_LENGTH: u64 = 1 << 25;
-/// Fault status: synchronous external abort, not on a table walk.
-const EXTERNAL: u64 = 0x10;
+
+impl Place {
+    /// Fault status: synchronous external abort, not on a table walk, or on one at level 0 to 3.
+    const fn status(self) -> u64 {
+        match self {
+            Self::Access => 0x10,
+            Self::TableWalk(level) => 0x14 | level as u64 & 3,
+        }
+    }
+}
 
 /// EL1 with its own stack pointer, everything masked.
 const HANDLER: u64 = 0x3c5;
@@ -50,12 +67,15 @@ impl Exception {
             (false, _) => 0,
         };
         // Exception class: from a lower level, or from the same one.
-        let (class, fault_address) = match self {
-            Self::Undefined => (0, None),
-            Self::InstructionAbort(address) => (if from_el0 { 0x20 } else { 0x21 }, Some(address)),
-            Self::DataAbort(address) => (if from_el0 { 0x24 } else { 0x25 }, Some(address)),
+        let (class, status, fault_address) = match self {
+            Self::Undefined => (0, 0, None),
+            Self::InstructionAbort(address, place) => {
+                (if from_el0 { 0x20 } else { 0x21 }, place.status(), Some(address))
+            }
+            Self::DataAbort(address, place) => {
+                (if from_el0 { 0x24 } else { 0x25 }, place.status(), Some(address))
+            }
         };
-        let status = if fault_address.is_some() { EXTERNAL } else { 0 };
         let raised = pan && control & SPAN == 0;
         let mut state = HANDLER | pstate & KEPT | pstate & PAN;
         if raised {
@@ -90,10 +110,19 @@ mod tests {
 
     #[test]
     fn aborts_name_address_and_class() {
-        let kernel = Exception::DataAbort(0x1234).entry(0x6000_0005, VECTORS, 0, true);
+        let kernel = Exception::DataAbort(0x1234, Place::Access).entry(0x6000_0005, VECTORS, 0, true);
         assert_eq!((kernel.syndrome, kernel.fault_address), (0x9600_0010, Some(0x1234)));
         assert_eq!(kernel.pstate, 0x6000_03c5 | PAN);
-        let user = Exception::InstructionAbort(0x1000).entry(0, VECTORS, SPAN | DSSBS, true);
+        let user = Exception::InstructionAbort(0x1000, Place::Access).entry(0, VECTORS, SPAN | DSSBS, true);
         assert_eq!((user.syndrome, user.pstate), (0x8200_0010, 0x3c5 | SSBS));
+    }
+    #[test]
+    fn aborts_on_a_walk_name_its_level() {
+        for level in 0..4 {
+            let data = Exception::DataAbort(0, Place::TableWalk(level)).entry(5, VECTORS, 0, true);
+            assert_eq!(data.syndrome, 0x9600_0014 + u64::from(level));
+            let fetch = Exception::InstructionAbort(0, Place::TableWalk(level)).entry(5, VECTORS, 0, true);
+            assert_eq!(fetch.syndrome, 0x8600_0014 + u64::from(level));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use arbitrary::{Result, Unstructured};
 use bale_core::exception::{Cause, Syndrome};
-use bale_core::injection::Exception;
+use bale_core::injection::{Exception, Place};
 use bale_core::pl011::Pl011;
 use bale_core::pl031::Pl031;
 use bale_core::psci::{self, Answer};
@@ -31,7 +31,8 @@ fn step(input: &mut Unstructured<'_>, uart: &mut Pl011, clock: &mut Pl031) -> Re
         }
         2 => {
             let (pstate, vectors, control): (u64, u64, u64) = input.arbitrary()?;
-            let entry = Exception::DataAbort(input.arbitrary()?).entry(pstate, vectors, control, true);
+            let entry = Exception::DataAbort(input.arbitrary()?, Place::TableWalk(input.arbitrary()?))
+                .entry(pstate, vectors, control, true);
             assert_eq!(entry.pstate & 0x3df, 0x3c5, "EL1h, all masked");
             assert!(entry.pc.wrapping_sub(vectors) < 0x800);
         }

@@ -4,11 +4,14 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use bale_arch::mask::{self, Masked};
 use bale_arch::{mmu, vcpu as hardware};
-use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, fault_ipa};
+use bale_core::exception::{Cause, Fault, Syndrome, fault_ipa, MemoryAccess};
+use bale_core::guest_ram::GuestRam;
 use bale_core::guest_tree::RAM;
-use bale_core::injection::Exception;
+use bale_core::guest_walk::{self, Controls};
+use bale_core::injection::{Exception, Place};
 use bale_core::psci::Mitigations;
 use bale_core::system_registers::{Action, SHOWN, common, decide, identification};
+use bale_core::treatment::{Stop, Treatment, treatment};
 
 use super::devices::Device;
 use super::held::Touched;
@@ -131,49 +134,82 @@ impl Vcpu {
     /// What is no call, no device's register, and does not lead to another virtual CPU.
     #[inline(never)]
     fn handle_seldom(&mut self, syndrome: Syndrome, (ipa, address): (u64, u64)) -> Option<Reason> {
-        let fault = syndrome.fault();
-        match syndrome.cause() {
-            Cause::SecureMonitorCall => {
+        match treatment(syndrome, self.kind == Kind::Full, ipa) {
+            Treatment::TrappedCall => {
                 cores::count(&self.shared.calls);
                 // A trapped SMC returns to itself; HVC returns behind itself.
                 self.skip(syndrome);
                 hypercall::answer(self)
             }
-            Cause::DataAbort | Cause::InstructionAbort if fault == Fault::External => Some(Reason::Hardware),
-            Cause::DataAbort if self.kind == Kind::Full => {
-                self.memory_abort(fault, ipa, Exception::DataAbort(address))
-            }
-            Cause::InstructionAbort if self.kind == Kind::Full => {
-                self.memory_abort(fault, ipa, Exception::InstructionAbort(address))
-            }
-            Cause::DataAbort => {
-                let access = syndrome.memory_access();
-                let write = access.map_or(syndrome.is_write(), |access| access.write);
-                Some(Reason::from_fault(fault, ipa, write))
-            }
-            Cause::InstructionAbort => Some(Reason::StrayFetch(ipa)),
-            Cause::SystemRegister => {
+            Treatment::SystemRegister => {
                 self.system_register(syndrome);
                 None
             }
-            Cause::Other if self.kind == Kind::Full => {
+            Treatment::Memory { fetch } => {
+                let exception = if fetch { Exception::InstructionAbort } else { Exception::DataAbort };
+                self.memory_abort(syndrome, (ipa, address), exception)
+            }
+            Treatment::Undefined => {
                 self.inject(Exception::Undefined);
                 None
             }
-            Cause::HypervisorCall | Cause::Wait | Cause::Other => Some(Reason::Unsupported(syndrome)),
+            Treatment::Stop(Stop::Hardware) => Some(Reason::Hardware),
+            Treatment::Stop(Stop::StrayAccess) => {
+                Some(Reason::from_fault(syndrome.fault(), ipa, syndrome.is_write()))
+            }
+            Treatment::Stop(Stop::StrayFetch) => Some(Reason::StrayFetch(ipa)),
+            // The first three were seen to by the caller.
+            Treatment::Call | Treatment::Device | Treatment::Wait | Treatment::Stop(Stop::Unsupported) => {
+                Some(Reason::Unsupported(syndrome))
+            }
         }
     }
 
     /// An abort in memory: the page comes back, or the guest is told.
-    fn memory_abort(&mut self, fault: Fault, ipa: u64, exception: Exception) -> Option<Reason> {
-        match self.touch(fault, ipa) {
+    fn memory_abort(
+        &mut self,
+        syndrome: Syndrome,
+        (ipa, address): (u64, u64),
+        exception: fn(u64, Place) -> Exception,
+    ) -> Option<Reason> {
+        match self.touch(syndrome.fault(), ipa) {
             Ok(true) => None,
             Ok(false) => {
-                self.inject(exception);
+                self.inject_abort(syndrome, (ipa, address), exception);
                 None
             }
             Err(reason) => Some(reason),
         }
+    }
+
+    /// Gives the guest the abort on what it has not: on its access, or on the walk for it.
+    #[inline(never)]
+    fn inject_abort(
+        &mut self,
+        syndrome: Syndrome,
+        (ipa, address): (u64, u64),
+        exception: fn(u64, Place) -> Exception,
+    ) {
+        let place = match syndrome.on_guest_table_walk() {
+            true => Place::TableWalk(self.walk_level(ipa, address)),
+            false => Place::Access,
+        };
+        self.inject(exception(address, place));
+    }
+
+    /// Level at which the guest's walk for an address met this one.
+    fn walk_level(&mut self, ipa: u64, address: u64) -> u8 {
+        let masked = Masked::new();
+        self.load();
+        let (translation, tables) = mmu::guest_translation();
+        drop(masked);
+        let read = |place| {
+            let mut descriptor = [0; 8];
+            self.memory()?.read(place, &mut descriptor).ok()?;
+            Some(u64::from_le_bytes(descriptor))
+        };
+        // The tables have changed since: the level where most walks end.
+        guest_walk::level_of(Controls { translation, tables }, address, ipa, read).unwrap_or(3)
     }
 
     /// An abort, perhaps for want of a mapping or an access flag: whether the guest can try the same instruction again. A reason if it cannot
@@ -220,10 +256,10 @@ impl Vcpu {
     fn data_abort(&mut self, syndrome: Syndrome, ipa: u64, address: u64) {
         // Without a description of the access it cannot be emulated.
         let (Some(access), Some(device)) = (syndrome.memory_access(), Device::at(ipa)) else {
-            return self.inject(Exception::DataAbort(address));
+            return self.inject_abort(syndrome, (ipa, address), Exception::DataAbort);
         };
         if syndrome.on_guest_table_walk() {
-            return self.inject(Exception::DataAbort(address));
+            return self.inject_abort(syndrome, (ipa, address), Exception::DataAbort);
         }
         if device.concerns_lists(access.write) {
             self.fold();
@@ -234,7 +270,7 @@ impl Vcpu {
         match self.slot.access(device, access.size, write, self.memory()) {
             Ok(_) if access.write => {}
             Ok(value) => self.set_operand(access.register, extend(value & mask, bits, access)),
-            Err(_) => return self.inject(Exception::DataAbort(address)),
+            Err(_) => return self.inject(Exception::DataAbort(address, Place::Access)),
         }
         self.skip(syndrome);
     }
