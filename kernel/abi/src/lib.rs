@@ -63,6 +63,20 @@ pub const EXIT: u32 = 0xc600_0022;
 /// How often the calling virtual CPU has left for the hypervisor.
 pub const EXITS: u32 = 0xc600_0023;
 
+/// All of the calls.
+pub const CALLS: [u32; 10] = [
+    VENDOR_UID,
+    VENDOR_REVISION,
+    SWAP_INFO,
+    SWAP_OUT,
+    SWAP_IN,
+    SWAP_FREE,
+    CONSOLE_WRITE,
+    REPORT,
+    EXIT,
+    EXITS,
+];
+
 /// Bale's identity, as the four words of [`VENDOR_UID`]: 6b1d5b5e-3c43-4d5f-9a5e-62616c650001.
 pub const UID: [u32; 4] = [0x5e5b_1d6b, 0x5f4d_433c, 0x6162_5e9a, 0x0100_656c];
 /// A change of this number breaks guests.
@@ -248,18 +262,7 @@ mod tests {
 
     #[test]
     fn calls_lie_in_the_vendor_hypervisor_range() {
-        for call in [
-            VENDOR_UID,
-            VENDOR_REVISION,
-            SWAP_INFO,
-            SWAP_OUT,
-            SWAP_IN,
-            SWAP_FREE,
-            CONSOLE_WRITE,
-            REPORT,
-            EXIT,
-            EXITS,
-        ] {
+        for call in CALLS {
             assert_eq!(call >> 31, 1, "{call:#x}: fast call");
             assert_eq!(call >> 24 & 0x3f, 6, "{call:#x}: vendor-specific hypervisor service");
             assert_eq!(call >> 16 & 0xff, 0, "{call:#x}: these bits must be zero");

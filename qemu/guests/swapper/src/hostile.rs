@@ -1,8 +1,8 @@
 //! Calls with wrong arguments, and what must come back; each check has a number that is reported when it fails.
 
 use bale_abi::{
-    CONSOLE_LIMIT, CONSOLE_WRITE, GuestInfo, INFO_BASE, INVALID_PARAMETER, NO_SUCH_SLOT, NOT_SUPPORTED,
-    PAGES_BASE, RAM_BASE, REPORT, REVISION_MAJOR, SUCCESS, SWAP_FREE, SWAP_IN, SWAP_OUT, UID,
+    CALLS, CONSOLE_LIMIT, CONSOLE_WRITE, GuestInfo, INFO_BASE, INVALID_PARAMETER, NO_SUCH_SLOT,
+    NOT_SUPPORTED, PAGES_BASE, RAM_BASE, REPORT, REVISION_MAJOR, SUCCESS, SWAP_FREE, SWAP_IN, SWAP_OUT, UID,
     VENDOR_REVISION, VENDOR_UID, report,
 };
 
@@ -76,6 +76,16 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
         [0, 1, 0x8000_7fff, 0x8400_00ff, 0xc200_000b, 0xc600_000f, 0xc600_0024, 0xc700_0000, 0xffff_ffff]
     {
         checks.expect(function, [good, good, good], NOT_SUPPORTED);
+    }
+    // Every number of the range that ours are in, 32-bit and 64-bit: those that are not ours change nothing but the status.
+    for function in (0x8600_0000..=0x8600_ffff).chain(0xc600_0000..=0xc600_ffff) {
+        if !CALLS.contains(&function) {
+            checks.done += 1;
+            if call::raw(function.into(), [good, 1, 2]) != [NOT_SUPPORTED, good, 1, 2] {
+                let _ = call::report(report::CHECK_FAILED, checks.done);
+                call::exit(1);
+            }
+        }
     }
     let uid = call::raw(VENDOR_UID.into(), [0; 3]);
     let revision = call::raw(VENDOR_REVISION.into(), [0; 3]);
