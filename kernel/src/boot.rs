@@ -144,6 +144,8 @@ fn read_clock(machine: &Machine) {
     if let Some(clock) = &machine.clock {
         // SAFETY: the tables name a PL031 here, mapped as device memory by `enable_map`; reading has no effect.
         clock::set_of_day(u64::from(unsafe { (clock.base as *const u32).read_volatile() }));
+    } else if let Some(seconds) = machine.started {
+        clock::set_of_day(seconds);
     }
 }
 

@@ -3,11 +3,12 @@
 use core::slice;
 
 use bale_core::acpi::{self, AcpiError};
+use bale_core::calendar::Date;
 use bale_core::device_tree::{Machine, MachineError, Range, Uart};
 use uefi::boot::{self, MemoryType};
 use uefi::mem::memory_map::{MemoryDescriptor, MemoryMap as _, MemoryMapOwned};
 use uefi::table::cfg::ConfigTableEntry;
-use uefi::{Guid, guid, println, system};
+use uefi::{Guid, guid, println, runtime, system};
 
 use crate::error::LoadError;
 
@@ -39,6 +40,19 @@ impl acpi::Memory for Firmware {
 
 fn is_memory(range: &MemoryDescriptor) -> bool {
     ![MemoryType::MMIO, MemoryType::MMIO_PORT_SPACE, MemoryType::UNUSABLE].contains(&range.ty)
+}
+
+/// What time it is by the firmware's clock, in seconds since the beginning of 1970, UTC, if it knows (UEFI 2.10, 8.3.1).
+pub(crate) fn time() -> Option<u64> {
+    let now = runtime::get_time().ok()?;
+    let date = Date {
+        year: now.year(),
+        month: now.month(),
+        day: now.day(),
+        time: [now.hour(), now.minute(), now.second()],
+        zone: now.time_zone(),
+    };
+    date.seconds()
 }
 
 /// Reads the machine: ACPI first, since that is what firmware is tested with; a device tree where there are no tables, or broken ones.

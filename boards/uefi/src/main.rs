@@ -69,6 +69,7 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
         machine.memory.iter().map(|range| range.size).sum::<u64>() >> 20,
         found.left_out >> 10,
     );
+    machine.started = machine::time();
     // SAFETY: nothing of the firmware's is used from here on; no handle or protocol is open but the volume, which is forgotten.
     let map = unsafe {
         core::mem::forget(volume);

@@ -95,8 +95,9 @@ pub fn machine(memory: &impl Memory, root: u64, console: Option<Uart>) -> Result
         initrd: None,
         // They are described in bytecode (DSDT), which nobody here runs.
         virtio: Vec::new(),
-        // Time is the firmware's to tell there.
+        // Time is the firmware's to tell there, as long as it runs.
         clock: None,
+        started: None,
         firmware: None,
         commands: String::new(),
     })

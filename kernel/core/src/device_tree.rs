@@ -109,6 +109,8 @@ pub struct Machine {
     pub virtio: Vec<VirtioPlace, MAX_VIRTIO>,
     /// A PL031, which knows the time of the day.
     pub clock: Option<Range>,
+    /// What time it was when the loader left the firmware: seconds since the beginning of 1970, UTC.
+    pub started: Option<u64>,
     /// What the loader saw of the firmware: text.
     pub firmware: Option<Range>,
     /// What the shell runs at first, a line each.
@@ -168,7 +170,7 @@ impl Machine {
         let tree = Fdt::new(bytes).map_err(|_| MachineError::Broken)?;
         let root = tree.root();
         let (bootargs, initrd) = chosen(root)?;
-        let (firmware, commands) = handed_over(root)?;
+        let (firmware, commands, started) = handed_over(root)?;
         Ok(Self {
             model: model(root),
             memory: memory(root)?,
@@ -182,6 +184,7 @@ impl Machine {
             initrd,
             virtio: virtio(root)?,
             clock: clock(root)?,
+            started,
             firmware,
             commands,
         })
@@ -437,7 +440,7 @@ fn chosen(root: FdtNode<'_>) -> Result<Chosen, MachineError> {
     Ok((bootargs, initrd))
 }
 
-type HandedOver = (Option<Range>, String<COMMANDS>);
+type HandedOver = (Option<Range>, String<COMMANDS>, Option<u64>);
 
 /// What only Bale's own loader says.
 fn handed_over(root: FdtNode<'_>) -> Result<HandedOver, MachineError> {
@@ -451,7 +454,14 @@ fn handed_over(root: FdtNode<'_>) -> Result<HandedOver, MachineError> {
         let text = property.value_as::<&str>().map_err(|_| MachineError::Malformed("bale,commands"))?;
         commands.push_str(text).map_err(|_| MachineError::TooMany("bytes of commands"))?;
     }
-    Ok((firmware, commands))
+    let started = match property("bale,started") {
+        None => None,
+        Some(property) => {
+            let value = property.value().try_into().map_err(|_| MachineError::Malformed("bale,started"))?;
+            Some(u64::from_be_bytes(value))
+        }
+    };
+    Ok((firmware, commands, started))
 }
 
 /// An address and a size of two cells each, which do not wrap.

@@ -143,6 +143,9 @@ fn chosen(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), TreeFull> {
     if let Some(text) = &machine.firmware {
         tree.pair("bale,firmware", text.base, text.size)?;
     }
+    if let Some(seconds) = machine.started {
+        tree.long("bale,started", seconds)?;
+    }
     if !machine.commands.is_empty() {
         tree.text("bale,commands", &[&machine.commands])?;
     }
@@ -215,6 +218,7 @@ mod tests {
                 .into_iter()
                 .collect(),
             clock: Some(range(0x0901_0000, 0x1000)),
+            started: Some(1_764_420_000),
             firmware: Some(range(0x9200_0000, 0x321)),
             commands: "mem\nvm start \"linux\"\n".try_into().expect("short"),
         }
@@ -229,6 +233,7 @@ mod tests {
             |made: &mut Machine| {
                 made.initrd = None;
                 made.firmware = None;
+                made.started = None;
                 made.commands.clear();
                 made.bootargs.clear();
                 made.psci = Conduit::Hvc;

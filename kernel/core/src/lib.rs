@@ -31,6 +31,7 @@
 
 pub mod acpi;
 pub mod boot_config;
+pub mod calendar;
 pub mod console;
 pub mod core_kind;
 pub mod device_tree;
@@ -39,8 +40,8 @@ pub mod gate;
 pub mod guest_image;
 pub mod guest_ram;
 pub mod guest_tree;
-pub mod handover;
 pub mod guest_walk;
+pub mod handover;
 pub mod histogram;
 pub mod injection;
 pub mod last_words;
@@ -52,8 +53,8 @@ pub mod shell;
 pub mod stage2;
 pub mod system_registers;
 pub mod trace;
-pub mod turn;
 pub mod treatment;
+pub mod turn;
 pub mod vgic;
 pub mod virtio;
 pub mod vm_description;

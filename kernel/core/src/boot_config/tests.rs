@@ -110,6 +110,7 @@ fn machine() -> Machine {
         initrd: None,
         virtio: heapless::Vec::new(),
         clock: None,
+        started: None,
         firmware: None,
         commands: heapless::String::new(),
     }

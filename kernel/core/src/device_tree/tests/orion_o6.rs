@@ -173,6 +173,7 @@ fn everything_is_found_where_the_board_has_it() {
         initrd: None,
         virtio: Vec::new(),
         clock: None,
+        started: None,
         firmware: None,
         commands: String::new(),
     };
