@@ -38,11 +38,11 @@ pub enum ImageError {
 impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TooShort => "it is shorter than an arm64 image header",
+            Self::TooShort => "it is shorter than the 64-byte header of an arm64 Image",
             Self::Gzip => "it is compressed with gzip; unpack it first (gunzip)",
             Self::Zboot => "it is an EFI zboot image; use the plain Image of the kernel's build",
             Self::Elf => "it is an ELF file; make a flat Image of it (objcopy -O binary)",
-            Self::NoMagic => "it is no arm64 image (no magic number at offset 56)",
+            Self::NoMagic => "it is no arm64 Image: a plain binary wants the header of Linux's booting.rst",
             Self::BigEndian => "it is a big-endian kernel",
             Self::Absurd => "the sizes in its header are absurd",
         })
