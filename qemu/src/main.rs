@@ -7,6 +7,7 @@
 //! | [`toolchain`], [`setup`] | what builds bare metal here, and how to get what is missing |
 //! | [`build`], [`image`] | the kernel's ELF, its flat arm64 Image, the guests |
 //! | [`pages`], [`bundle`] | captured pages of a real process; the archive that the kernel starts with |
+//! | [`guests`] | guests of the user's own |
 //! | [`linux`] | Debian's kernel, our init for it, and the two as a guest |
 //! | [`machine`], [`stream`] | a QEMU process; its one UART taken apart into text and log frames |
 //! | [`log`], [`symbols`] | log frames and backtraces made readable |
@@ -28,6 +29,7 @@ mod console;
 mod disk;
 mod flash;
 mod fuzz;
+mod guests;
 mod image;
 mod linux;
 mod log;

@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 
 use crate::build::{self, Built};
 use crate::cli::{GuestName, GuestOptions, RunOptions, SetupOptions, Tables};
+use crate::guests::{self, Files};
+use crate::linux::Console;
 use crate::linux::guest::{Guest, Shape};
 use crate::log::Decoder;
 use crate::machine::{Config, Start};
@@ -174,33 +176,66 @@ impl Drop for Scratch {
     }
 }
 
-/// What the bundle holds of the guest that was asked for.
+/// What the bundle holds of the guests that were asked for.
 pub(crate) fn guest(
     options: &GuestOptions,
     backing: bool,
     built: &Built,
     pages: Option<&Path>,
-) -> Result<Vec<(String, Vec<u8>)>> {
-    let Some(GuestName::Linux) = options.guest else { return Ok(Vec::new()) };
-    let shape = Shape {
-        memory: options.guest_memory.clone(),
-        vcpus: options.vcpus,
-        swap: options.swap.clone(),
-        console: options.console,
-        suite: options.suite.clone(),
-        store: [
-            ("codec", options.codec.clone()),
-            ("second", options.second.clone()),
-            ("quota", options.quota.clone()),
-            ("checksum", options.checksum.then(|| "on".to_owned())),
-            ("backing", backing.then(|| "on".to_owned())),
-        ]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key, value?)))
-        .collect(),
-        work: options.work.clone(),
-    };
-    Guest::make(&built.linux_init, &shape, pages)?.files()
+) -> Result<Files> {
+    let mut files = Files::new();
+    for path in &options.described {
+        guests::add(&mut files, guests::described(path)?)?;
+    }
+    if let Some(kernel) = &options.kernel {
+        guests::add(
+            &mut files,
+            guests::own(kernel, options.initrd.as_deref(), &own_settings(options, backing))?,
+        )?;
+    }
+    if options.guest == Some(GuestName::Linux) {
+        let shape = Shape {
+            memory: options.guest_memory.clone(),
+            vcpus: options.vcpus,
+            swap: options.swap.clone(),
+            console: options.console,
+            suite: options.suite.clone(),
+            further: settings(options, backing),
+            work: options.work.clone(),
+        };
+        guests::add(&mut files, Guest::make(&built.linux_init, &shape, pages)?.files()?)?;
+    }
+    Ok(files)
+}
+
+/// Lines of a description that only some guests have.
+fn settings(options: &GuestOptions, backing: bool) -> Vec<(&'static str, String)> {
+    [
+        ("codec", options.codec.clone()),
+        ("second", options.second.clone()),
+        ("quota", options.quota.clone()),
+        ("checksum", options.checksum.then(|| "on".to_owned())),
+        ("backing", backing.then(|| "on".to_owned())),
+        ("cores", options.guest_cores.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some((key, value?)))
+    .collect()
+}
+
+/// All lines of the description of a kernel of the user's own, but for those that name files.
+fn own_settings(options: &GuestOptions, backing: bool) -> Vec<(&'static str, String)> {
+    let mut lines = vec![
+        ("memory", options.guest_memory.clone()),
+        ("vcpus", options.vcpus.to_string()),
+        ("cmdline", options.cmdline.clone().unwrap_or_default()),
+    ];
+    lines.extend(options.swap.clone().map(|swap| ("swap", swap)));
+    if options.console == Console::Virtio {
+        lines.push(("console", "virtio".to_owned()));
+    }
+    lines.extend(settings(options, backing));
+    lines
 }
 
 fn run_script(config: &Config, decoder: &Decoder, limit: Duration, text: &str) -> Result<u8> {

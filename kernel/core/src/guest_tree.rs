@@ -87,6 +87,7 @@ impl GuestTree<'_> {
         tree.begin("timer")?;
         tree.text("compatible", &["arm,armv8-timer"])?;
         tree.empty("always-on")?;
+        // The binding wants all four; the virtual timer is the one that a guest has.
         let ppi = |number| [PPI, number, LEVEL];
         tree.cells("interrupts", [ppi(13), ppi(14), ppi(11), ppi(10)].as_flattened())?;
         tree.end()?;

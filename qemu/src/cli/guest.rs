@@ -12,22 +12,37 @@ use crate::linux::Console;
 #[derive(Args)]
 pub(crate) struct GuestOptions {
     /// Put a guest into the bundle, which `vm start NAME` at the shell starts: `linux` is Debian's kernel with our init
-    #[arg(long, value_name = "NAME", conflicts_with = "no_guest")]
+    #[arg(long, value_name = "NAME", conflicts_with = "no_guest", group = "machine")]
     pub(crate) guest: Option<GuestName>,
+    /// Put a guest with this kernel into the bundle, an arm64 Image: `vm start own` starts it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_guest", "guest"], group = "machine")]
+    pub(crate) kernel: Option<PathBuf>,
+    /// Its initial RAM disk
+    #[arg(long, requires = "kernel", value_name = "FILE")]
+    pub(crate) initrd: Option<PathBuf>,
+    /// Its command line
+    #[arg(long, requires = "kernel", value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) cmdline: Option<String>,
+    /// Put the guest of this description, NAME.vm, into the bundle, with the files beside it that it names: `vm start NAME` starts it; several times for several
+    #[arg(long = "vm", value_name = "FILE", conflicts_with = "no_guest")]
+    pub(crate) described: Vec<PathBuf>,
     /// Debian's suite that its kernel is from, such as trixie [default: this machine's]
     #[arg(long, requires = "guest", value_name = "NAME", value_parser = suite)]
     pub(crate) suite: Option<String>,
     /// Virtual CPUs of the guest
-    #[arg(long, default_value_t = 1, requires = "guest", value_parser = clap::value_parser!(u32).range(1..=8))]
+    #[arg(long, default_value_t = 1, requires = "machine", value_parser = clap::value_parser!(u32).range(1..=8))]
     pub(crate) vcpus: u32,
+    /// Physical cores for them, in turn, such as 1,2,4-7 [default: all but the first]
+    #[arg(long, requires = "machine", value_name = "CORES", value_parser = cores)]
+    pub(crate) guest_cores: Option<String>,
     /// Memory of the guest, in bytes or with K, M or G
-    #[arg(long, default_value = "256M", requires = "guest", value_name = "BYTES", value_parser = amount)]
+    #[arg(long, default_value = "256M", requires = "machine", value_name = "BYTES", value_parser = amount)]
     pub(crate) guest_memory: String,
     /// Swap disk of the guest
-    #[arg(long, requires = "guest", value_name = "BYTES", value_parser = amount)]
+    #[arg(long, requires = "machine", value_name = "BYTES", value_parser = amount)]
     pub(crate) swap: Option<String>,
     /// Its console
-    #[arg(long, requires = "guest", value_enum, default_value_t)]
+    #[arg(long, requires = "machine", value_enum, default_value_t)]
     pub(crate) console: Console,
     /// What packs the pages of its swap disk: page, lz4, lz4hc:1-9, deflate:1-9, zstd:1-9
     #[arg(long, requires = "swap", value_name = "CODEC")]
@@ -42,7 +57,7 @@ pub(crate) struct GuestOptions {
     #[arg(long, requires = "swap")]
     pub(crate) checksum: bool,
     /// What the guest's init does: boot, echo, swap:SIZE:SECONDS[:WORKERS]
-    #[arg(long, default_value = "boot", requires = "guest", value_name = "WORK", value_parser = work)]
+    #[arg(long, default_value = "boot", requires = "guest", conflicts_with = "kernel", value_name = "WORK", value_parser = work)]
     pub(crate) work: String,
 }
 
@@ -98,6 +113,14 @@ pub(crate) struct LinuxBootOptions {
     pub(crate) qemu: Vec<String>,
 }
 
+/// A list of cores, as the kernel reads it.
+fn cores(text: &str) -> Result<String, String> {
+    match bale_core::vm_description::core_list(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(wrong) => Err(wrong.to_string()),
+    }
+}
+
 /// What the guest's init is asked for, which its own parser reads again.
 fn work(text: &str) -> Result<String, String> {
     use linux_init::work::Work;
@@ -111,4 +134,56 @@ fn suite(text: &str) -> Result<String, String> {
     let plain = |character: char| character.is_ascii_lowercase() || matches!(character, '0'..='9' | '-');
     let good = text.starts_with(|first: char| first.is_ascii_lowercase()) && text.chars().all(plain);
     if good { Ok(text.to_owned()) } else { Err("a suite's name has small letters, digits and -".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::GuestOptions;
+
+    #[derive(Parser)]
+    struct Line {
+        #[arg(long)]
+        no_guest: bool,
+        #[command(flatten)]
+        guest: GuestOptions,
+    }
+
+    fn parse(line: &str) -> Result<GuestOptions, String> {
+        let words = std::iter::once("bale").chain(line.split_whitespace());
+        let Line { no_guest, guest } = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        if no_guest { Err("no guest".into()) } else { Ok(guest) }
+    }
+
+    #[test]
+    fn shapes_of_guests() {
+        let linux = parse("--guest linux --vcpus 2 --guest-cores 1,4-5").expect("good");
+        assert_eq!((linux.vcpus, linux.guest_cores.as_deref()), (2, Some("1,4-5")));
+        let own = parse(
+            "--kernel Image --initrd x --cmdline -a --vcpus 8 --swap 1M --codec lz4 --vm a.vm --vm b.vm",
+        );
+        let own = own.expect("good");
+        assert_eq!((own.cmdline.as_deref(), own.described.len()), (Some("-a"), 2));
+        assert_eq!(parse("").expect("good").guest_memory, "256M");
+    }
+
+    #[test]
+    fn what_does_not_go_together() {
+        for (line, word) in [
+            ("--kernel Image --guest linux", "cannot be used with"),
+            ("--kernel Image --no-guest", "cannot be used with"),
+            ("--vm a.vm --no-guest", "cannot be used with"),
+            ("--initrd x", "--kernel"),
+            ("--guest linux --cmdline x", "--kernel"),
+            ("--kernel Image --work boot", "cannot be used with"),
+            ("--vcpus 2", "required"),
+            ("--guest-cores 1", "required"),
+            ("--guest linux --guest-cores 5-1", "list such as"),
+            ("--guest linux --guest-memory 1T", "not a number"),
+        ] {
+            let error = parse(line).err().unwrap_or_default();
+            assert!(error.contains(word), "{line}: {error}");
+        }
+    }
 }

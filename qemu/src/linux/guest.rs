@@ -21,7 +21,7 @@ pub(crate) struct Shape {
     /// Debian's suite that its kernel is from; without one, the machine's.
     pub(crate) suite: Option<String>,
     /// Further lines of the description.
-    pub(crate) store: Vec<(&'static str, String)>,
+    pub(crate) further: Vec<(&'static str, String)>,
     /// What its init does.
     pub(crate) work: String,
 }
@@ -35,7 +35,7 @@ impl Shape {
             swap: None,
             console: Console::Pl011,
             suite: None,
-            store: Vec::new(),
+            further: Vec::new(),
             work: work.into(),
         }
     }
@@ -82,7 +82,7 @@ fn describe(shape: &Shape) -> String {
     if shape.console == Console::Virtio {
         text.push_str("console = virtio\n");
     }
-    for (key, value) in &shape.store {
+    for (key, value) in &shape.further {
         text.push_str(&format!("{key} = {value}\n"));
     }
     text
@@ -97,7 +97,7 @@ mod tests {
         let shape = Shape {
             swap: Some("512M".into()),
             console: Console::Virtio,
-            store: vec![("second", "deflate:9".into())],
+            further: vec![("second", "deflate:9".into())],
             ..Shape::of("96M", 2, "boot")
         };
         let text = describe(&shape);
