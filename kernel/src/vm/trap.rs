@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use bale_arch::mask::{self, Masked};
 use bale_arch::{mmu, vcpu as hardware};
-use bale_core::exception::{Cause, Fault, Syndrome, fault_ipa, MemoryAccess};
+use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, fault_ipa};
 use bale_core::guest_ram::GuestRam;
 use bale_core::guest_tree::RAM;
 use bale_core::guest_walk::{self, Controls};
@@ -200,7 +200,7 @@ impl Vcpu {
     /// Level at which the guest's walk for an address met this one.
     fn walk_level(&mut self, ipa: u64, address: u64) -> u8 {
         let masked = Masked::new();
-        self.load();
+        self.load(&masked);
         let (translation, tables) = mmu::guest_translation();
         drop(masked);
         let read = |place| {
