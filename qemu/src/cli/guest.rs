@@ -18,10 +18,16 @@ pub(crate) struct GuestOptions {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["no_guest", "guest"], group = "machine")]
     pub(crate) kernel: Option<PathBuf>,
     /// Its initial RAM disk
-    #[arg(long, requires = "kernel", value_name = "FILE")]
+    #[arg(long, requires = "kernel", conflicts_with = "guest", value_name = "FILE")]
     pub(crate) initrd: Option<PathBuf>,
     /// Its command line
-    #[arg(long, requires = "kernel", value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        requires = "kernel",
+        conflicts_with = "guest",
+        value_name = "TEXT",
+        allow_hyphen_values = true
+    )]
     pub(crate) cmdline: Option<String>,
     /// Put the guest of this description, NAME.vm, into the bundle, with the files beside it that it names: `vm start NAME` starts it; several times for several
     #[arg(long = "vm", value_name = "FILE", conflicts_with = "no_guest")]
@@ -175,7 +181,8 @@ mod tests {
             ("--kernel Image --no-guest", "cannot be used with"),
             ("--vm a.vm --no-guest", "cannot be used with"),
             ("--initrd x", "--kernel"),
-            ("--guest linux --cmdline x", "--kernel"),
+            ("--guest linux --cmdline x", "cannot be used with"),
+            ("--guest linux --initrd x", "cannot be used with"),
             ("--kernel Image --work boot", "cannot be used with"),
             ("--vcpus 2", "required"),
             ("--guest-cores 1", "required"),
