@@ -89,6 +89,8 @@ static TESTS: &[Test] = tests![
     locking::mutex_lends_along_a_chain,
     locking::mutex_refuses_a_deadlock,
     locking::events_any_and_all,
+    locking::events_serve_by_priority,
+    locking::semaphore_wakes_before_interrupts,
     locking::queue_keeps_order,
     locking::no_wake_up_is_lost_to_interrupts,
     locking::overruns_are_counted,

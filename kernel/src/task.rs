@@ -368,7 +368,7 @@ pub(crate) fn wake(task: TaskId, masked: &Masked) {
 }
 
 /// As [`unpark`], for a task that cannot have ended: it was seen to wait.
-pub(crate) fn unpark_index(index: usize) {
+fn unpark_index(index: usize) {
     let masked = Masked::new();
     wake_index(index, &masked);
     drop(masked);

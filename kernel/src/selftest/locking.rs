@@ -56,6 +56,15 @@ fn priority_of(task: TaskId) -> Option<u8> {
     task::summaries().find(|summary| summary.index == task.index()).map(|summary| summary.priority)
 }
 
+/// Makes tasks wait there, of these values and priorities in this order.
+fn wait_in_turn(core: usize, entry: extern "C" fn(u64) -> !, tasks: &[(u64, u8)]) -> Verdict {
+    for (place, (value, priority)) in tasks.iter().enumerate() {
+        spawn(core, *priority, entry, *value)?;
+        ensure!(parked(place + 1), "task {value} does not wait");
+    }
+    Ok(())
+}
+
 static SEMAPHORE: Semaphore = Semaphore::new(0, 1000);
 
 extern "C" fn taker(value: u64) -> ! {
@@ -66,13 +75,8 @@ extern "C" fn taker(value: u64) -> ! {
 
 pub(super) fn semaphore_serves_by_priority() -> Verdict {
     let core = begin();
-    let mut waiting = 0;
     // The values are the places in which they must be served: by priority, then by arrival.
-    for (value, priority) in [(3, task::LOG), (1, task::DRAIN), (4, task::LOG), (2, task::VCPU)] {
-        spawn(core, priority, taker, value)?;
-        waiting += 1;
-        ensure!(parked(waiting), "task {value} does not wait");
-    }
+    wait_in_turn(core, taker, &[(3, task::LOG), (1, task::DRAIN), (4, task::LOG), (2, task::VCPU)])?;
     for served in 1..=4 {
         ensure!(SEMAPHORE.give().is_ok(), "give was refused");
         ensure!(all_ended(served), "give {served} woke nobody");
@@ -204,6 +208,111 @@ pub(super) fn events_any_and_all() -> Verdict {
     let limit = clock::now() + clock::from_us(2_000);
     let wanted = Wanted { flags: 0b1000, all: false, clear: true };
     ensure!(EVENTS.wait_until(wanted, limit).is_none(), "found a flag that nobody set");
+    Ok(())
+}
+
+/// Sets the flag that they all wait for, below all of them.
+extern "C" fn setter(_argument: u64) -> ! {
+    EVENTS.set(1);
+    end()
+}
+
+extern "C" fn flag_waiter(value: u64) -> ! {
+    EVENTS.wait(Wanted { flags: 1, all: false, clear: false });
+    note(value);
+    end()
+}
+
+/// One that sets flags makes way for the most urgent of those that it serves, whoever was the first in the table.
+pub(super) fn events_serve_by_priority() -> Verdict {
+    let core = begin();
+    EVENTS.clear(u32::MAX);
+    // More than are woken at a time, the least urgent first.
+    let priorities = [
+        (9, task::VCPU - 1),
+        (7, task::VCPU),
+        (8, task::VCPU),
+        (6, task::VCPU + 1),
+        (5, task::DRAIN),
+        (4, task::SHELL),
+        (3, task::DRAIN_URGENT),
+        (2, task::DRAIN_URGENT + 1),
+        (1, task::WATCHDOG),
+    ];
+    wait_in_turn(core, flag_waiter, &priorities)?;
+    spawn(core, task::LOG, setter, 0)?;
+    ensure!(all_ended(10), "not all ended");
+    ensure!(ORDER.lock().as_slice() == [1, 2, 3, 4, 5, 6, 7, 8, 9], "order {:?}", ORDER.lock().as_slice());
+    EVENTS.clear(u32::MAX);
+    Ok(())
+}
+
+/// Gives in which an interrupt may come, in the short form.
+const GIVES: u32 = 3_000;
+/// A give was begun, and the task that it serves has not run since.
+static GIVING: AtomicBool = AtomicBool::new(false);
+static STOP: AtomicBool = AtomicBool::new(false);
+static EARLY: AtomicU32 = AtomicU32::new(0);
+static SERVED_TURN: Semaphore = Semaphore::new(0, 1);
+
+extern "C" fn urgent_taker(_argument: u64) -> ! {
+    loop {
+        SERVED_TURN.take();
+        GIVING.store(false, Ordering::Relaxed);
+        if STOP.load(Ordering::Acquire) {
+            end();
+        }
+    }
+}
+
+/// Woken by interrupts, between the two others.
+extern "C" fn middle(_argument: u64) -> ! {
+    loop {
+        interrupts::TEST_ARRIVED.take();
+        // Handed over already, and still I run first.
+        if GIVING.load(Ordering::Relaxed) && !SERVED_TURN.has_waiters() {
+            EARLY.fetch_add(1, Ordering::Relaxed);
+        }
+        if STOP.load(Ordering::Acquire) {
+            end();
+        }
+    }
+}
+
+extern "C" fn giver(rounds: u64) -> ! {
+    for _ in 0..rounds {
+        GIVING.store(true, Ordering::Relaxed);
+        let _ = SERVED_TURN.give();
+    }
+    STOP.store(true, Ordering::Release);
+    let _ = SERVED_TURN.give();
+    let _ = interrupts::TEST_ARRIVED.give();
+    end()
+}
+
+/// A give hands over and wakes in one: an interrupt in between would let a task run that the served one outranks.
+pub(super) fn semaphore_wakes_before_interrupts() -> Verdict {
+    let core = begin();
+    if core == cores::this_unpinned().index() {
+        // Nobody is there to interrupt it.
+        return Ok(());
+    }
+    let rounds = if super::is_long() { 100 * GIVES } else { GIVES };
+    STOP.store(false, Ordering::Relaxed);
+    EARLY.store(0, Ordering::Relaxed);
+    while interrupts::TEST_ARRIVED.try_take() {}
+    spawn(core, task::DRAIN, urgent_taker, 0)?;
+    spawn(core, task::VCPU, middle, 0)?;
+    ensure!(parked(2), "not both wait");
+    spawn(core, task::LOG, giver, rounds.into())?;
+    let deadline = clock::now() + clock::from_us(60_000_000);
+    while ENDED.load(Ordering::Acquire) < 3 && clock::now() < deadline {
+        interrupts::raise(core, interrupts::TEST);
+    }
+    ensure!(all_ended(3), "not all ended");
+    while interrupts::TEST_ARRIVED.try_take() {}
+    let early = EARLY.load(Ordering::Relaxed);
+    ensure!(early == 0, "{early} times of {rounds} a task ran before the more urgent one that was served");
     Ok(())
 }
 

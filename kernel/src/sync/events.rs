@@ -1,9 +1,14 @@
 //! Event flags.
 
+use bale_arch::mask::Masked;
 use bale_core::wait::{self, Wanted};
+use heapless::Vec;
 
 use super::{Lock, wait_until};
-use crate::task;
+use crate::task::{self, PRIORITIES};
+
+/// Tasks woken in one stretch with interrupts masked.
+const BATCH: usize = 6;
 
 /// 32 flags that tasks wait for, and that tasks and interrupt handlers set.
 pub struct Events(Lock<wait::Events>);
@@ -46,7 +51,7 @@ impl Events {
             if let Some(found) = state.take(wanted) {
                 return Some(found);
             }
-            state.wait(me, wanted);
+            state.wait(me, wanted, &mut PRIORITIES.lock());
         }
         if !wait_until(deadline, || self.0.lock().served(me).is_some()) && self.0.lock().cancel(me) {
             return None;
@@ -54,12 +59,20 @@ impl Events {
         self.0.lock().served(me)
     }
 
-    /// Sets flags and wakes every task that finds what it wants. From any context.
+    /// Sets flags and wakes every task that finds what it wants, the most urgent first. From any context.
     pub fn set(&self, flags: u32) {
-        let served = self.0.lock().set(flags);
-        for task in served.iter() {
-            task::unpark_index(task);
+        let mut served = self.0.lock().set(flags);
+        while !served.is_empty() {
+            let mut batch: Vec<usize, BATCH> = Vec::new();
+            while let Some(task) = PRIORITIES.lock().best(served).filter(|_| !batch.is_full()) {
+                served.remove(task);
+                let _ = batch.push(task);
+            }
+            // Masked over all of them: were an interrupt taken between two, a task below the second could run first.
+            let masked = Masked::new();
+            batch.iter().for_each(|task| task::wake_index(*task, &masked));
         }
+        task::switch_if_asked();
     }
 
     /// Clears flags.

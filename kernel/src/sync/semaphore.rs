@@ -1,5 +1,6 @@
 //! A counting semaphore.
 
+use bale_arch::mask::Masked;
 use bale_core::wait::{self, Overflow};
 
 use super::{Lock, wait_until};
@@ -71,14 +72,20 @@ impl Semaphore {
     #[cold]
     #[inline(never)]
     fn serve(&self) -> Result<(), Overflow> {
-        let served = {
-            let mut state = self.0.lock();
-            state.give(&PRIORITIES.lock())?
-        };
+        // Masked over both: were an interrupt taken between them, a task below the one that is served could run first.
+        let masked = Masked::new();
+        let served = self.0.lock_masked(&masked).give(&PRIORITIES.lock_masked(&masked))?;
         if let Some(task) = served {
-            task::unpark_index(task);
+            task::wake_index(task, &masked);
         }
+        drop(masked);
+        task::switch_if_asked();
         Ok(())
+    }
+
+    /// Whether a task waits that nothing was handed to yet.
+    pub fn has_waiters(&self) -> bool {
+        self.0.lock().has_waiters()
     }
 
     /// How many could be taken now.

@@ -1,5 +1,6 @@
 //! Event flags: 32 bits, and tasks that wait for some of them.
 
+use super::priorities::Priorities;
 use super::set::{TASKS, WaitSet};
 
 /// What a task waits for.
@@ -55,12 +56,13 @@ impl Events {
     }
 
     /// A task that did not find what it wants begins to wait.
-    pub fn wait(&mut self, task: usize, wanted: Wanted) {
+    pub fn wait(&mut self, task: usize, wanted: Wanted, priorities: &mut Priorities) {
+        priorities.queue(task);
         self.wanted[task] = wanted;
         self.waiters.insert(task);
     }
 
-    /// Sets flags. Every waiter that finds what it wants is served and must be woken; all see the flags as they are
+    /// Sets flags. Every waiter that finds what it wants is served and must be woken, as [`Priorities::best`] orders them; all see the flags as they are
     /// before any of them clears some.
     pub fn set(&mut self, flags: u32) -> WaitSet {
         self.flags |= flags;

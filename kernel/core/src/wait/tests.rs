@@ -142,10 +142,13 @@ proptest! {
         }
     }
 
-    /// Nobody is left waiting for flags that are all there, and nobody is served without them.
+    /// Nobody is left waiting for flags that are all there, and nobody is served without them; of equals the one that waits longest
+    /// comes first.
     #[test]
     fn events_serve_exactly_whom_they_must(calls in proptest::collection::vec((0u8..3, 0usize..FEW, 1u32..16, any::<bool>(), any::<bool>()), 0..100)) {
         let mut events = Events::new();
+        let mut priorities = Priorities::new();
+        let mut arrived = VecDeque::new();
         let mut waiting: [Option<Wanted>; FEW] = [None; FEW];
         for (call, task, flags, all, clear) in calls {
             match call {
@@ -158,7 +161,9 @@ proptest! {
                             prop_assert_eq!(events.flags(), if clear { before & !found } else { before });
                         }
                         None => {
-                            events.wait(task, wanted);
+                            events.wait(task, wanted, &mut priorities);
+                            arrived.retain(|other| *other != task);
+                            arrived.push_back(task);
                             waiting[task] = Some(wanted);
                         }
                     }
@@ -166,6 +171,8 @@ proptest! {
                 1 => {
                     let now = events.flags() | flags;
                     let served = events.set(flags);
+                    let first = arrived.iter().copied().find(|task| served.contains(*task));
+                    prop_assert_eq!(priorities.best(served), first);
                     let mut left = now;
                     for (task, wanted) in waiting.iter_mut().enumerate() {
                         let Some(want) = *wanted else { continue };
