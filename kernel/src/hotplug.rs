@@ -41,6 +41,8 @@ pub enum Refused {
     Used(&'static str),
     /// It did not come or go in time.
     Late,
+    /// It takes no interrupts.
+    Hung,
     /// Firmware says no.
     Firmware(Error),
 }
@@ -53,6 +55,7 @@ impl fmt::Display for Refused {
             Self::Already => f.write_str("it is so already"),
             Self::Used(name) => write!(f, "task {name} belongs there; `tasks` and `vm list` tell more"),
             Self::Late => write!(f, "it has not done so within {} s", LIMIT_US / 1_000_000),
+            Self::Hung => f.write_str("it takes no interrupts; `tasks` says what runs there"),
             Self::Firmware(error) => write!(f, "PSCI says {error}"),
         }
     }
@@ -124,7 +127,7 @@ fn wait_until(mut so: impl FnMut() -> bool) -> bool {
 /// Takes a core offline; how many handles its ring held at the end.
 ///
 /// # Errors
-/// [`Refused`]: the core is as it was, but for [`Refused::Late`], after which it may still go.
+/// [`Refused`]: the core is as it was, but for [`Refused::Late`] from one that was on its way out already.
 ///
 /// # Panics
 /// Never: nothing else is locked by who calls this.
@@ -134,21 +137,35 @@ pub fn take_offline(index: usize) -> Result<usize, Refused> {
     if !core.online() {
         return Err(Refused::Already);
     }
+    // Before a task is started there that would never run.
+    if !watchdog::answers(index) {
+        return Err(Refused::Hung);
+    }
     core.set_online(false);
-    watchdog::leave(index);
+    let stays = |why| {
+        core.set_online(true);
+        join(index);
+        // It may hang since it was asked.
+        Err(if watchdog::answers(index) { why } else { Refused::Hung })
+    };
+    if !watchdog::leave(index) {
+        return stays(Refused::Late);
+    }
     // Refused for want of a task: then those that are there stay, and so does the core.
     let _ = task::evacuate(index);
     if !drain::leave(index) || !wait_until(|| task::on_core(index).is_none()) {
-        let why = task::on_core(index).map_or(Refused::Late, Refused::Used);
-        core.set_online(true);
-        join(index);
-        return Err(why);
+        return stays(task::on_core(index).map_or(Refused::Late, Refused::Used));
     }
-    // Release: pairs with the acquire in `leave_if_asked`.
+    // Release: pairs with the swap in `leave`.
     core.leaving.store(true, Ordering::Release);
     interrupts::raise(index, interrupts::RESCHEDULE);
     if !wait_until(|| power::is_off(core.affinity()) || core.online()) {
-        return Err(Refused::Late);
+        // AcqRel: pairs with the swap in `leave`. Whoever takes the wish back first has it.
+        return if core.leaving.swap(false, Ordering::AcqRel) {
+            stays(Refused::Late)
+        } else {
+            Err(Refused::Late)
+        };
     }
     if core.online() {
         join(index);
@@ -169,15 +186,18 @@ pub fn take_offline(index: usize) -> Result<usize, Refused> {
 /// From the idle task of a core with nothing to do, interrupts masked: turns it off if it is to leave.
 #[inline]
 pub fn leave_if_asked(core: &Core) {
-    // Acquire: pairs with the release in `take_offline`.
-    if core.leaving.load(Ordering::Acquire) {
+    // Relaxed: `leave` looks again.
+    if core.leaving.load(Ordering::Relaxed) {
         leave(core);
     }
 }
 
 #[cold]
 fn leave(core: &Core) {
-    core.leaving.store(false, Ordering::Relaxed);
+    // AcqRel: pairs with the store and the swap in `take_offline`.
+    if !core.leaving.swap(false, Ordering::AcqRel) {
+        return;
+    }
     timer::disarm();
     interrupts::close_core();
     // It returns only if firmware refuses: the core stays, and whoever asked sees that.

@@ -103,6 +103,7 @@ static TESTS: &[Test] = tests![
     deferring::free_on_another_core,
     deferring::stale_handle_is_an_error,
     coming::cores_in_use_stay,
+    coming::a_busy_core_stays,
     coming::cores_go_and_come_back,
     coming::free_tasks_move,
     guests::swaps_and_verifies,

@@ -21,6 +21,10 @@ const LONGEST: u64 = 3600;
 const MISSED: u32 = 2;
 /// Between two looks whether a watcher has ended.
 const LOOK_US: u64 = 200;
+/// How long a watcher may take to end.
+const LEAVE_US: u64 = 2_000_000;
+/// How long a core may take to an interrupt before it counts as one that takes none.
+const ANSWER_US: u64 = 1_000_000;
 
 /// Interrupts of the watchdog that each core has taken.
 static ANSWERS: [AtomicU64; MAX_CORES] = [const { AtomicU64::new(0) }; MAX_CORES];
@@ -40,6 +44,20 @@ pub fn is_hung(core: usize) -> bool {
 /// The interrupt of the watchdog: this core lives.
 pub fn on_interrupt() {
     cores::count(&ANSWERS[cores::this_unpinned().index()]);
+}
+
+/// Whether a core takes interrupts now. In a task.
+pub fn answers(core: usize) -> bool {
+    let count = || ANSWERS[core].load(Ordering::Relaxed);
+    let (before, deadline) = (count(), clock::now() + clock::from_us(ANSWER_US));
+    interrupts::raise(core, interrupts::WATCHDOG);
+    while count() == before {
+        if clock::now() > deadline {
+            return false;
+        }
+        task::sleep_until(clock::now() + clock::from_us(LOOK_US));
+    }
+    true
 }
 
 /// Starts the watchers, on the boot core once all are online. Alone, a core cannot be watched.
@@ -74,18 +92,26 @@ fn occupy() {
     }
 }
 
-/// A core is about to leave, and counts as online no more: a watcher there goes elsewhere. One task at a time calls this, or [`join`].
-pub fn leave(core: usize) {
+/// A core is about to leave, and counts as online no more: a watcher there goes elsewhere. False if it did not end within a
+/// while, and stays. One task at a time calls this, or [`join`].
+pub fn leave(core: usize) -> bool {
     let outpost = *OUTPOST.lock();
-    let Some((task, _)) = outpost.filter(|(_, home)| *home == core) else { return };
-    // Release: pairs with the acquire in `watch_boot_core`; and the other way round.
+    let Some((task, _)) = outpost.filter(|(_, home)| *home == core) else { return true };
+    let deadline = clock::now() + clock::from_us(LEAVE_US);
+    // Release: pairs with the swap in `watch_boot_core`. Whoever takes the wish back first has it: the watcher, which ends
+    // then, or this task, which gives up.
     ENDING.store(true, Ordering::Release);
+    // Acquire: pairs with that swap too.
     while ENDING.load(Ordering::Acquire) {
         task::unpark(task);
+        if clock::now() > deadline && ENDING.swap(false, Ordering::AcqRel) {
+            return false;
+        }
         task::sleep_until(clock::now() + clock::from_us(LOOK_US));
     }
     *OUTPOST.lock() = None;
     occupy();
+    true
 }
 
 /// A core has come.
@@ -167,8 +193,8 @@ extern "C" fn watch_boot_core(_argument: u64) -> ! {
     let mut next = clock::now() + HALF.load(Ordering::Relaxed);
     loop {
         task::park_until(next);
-        if ENDING.load(Ordering::Acquire) {
-            ENDING.store(false, Ordering::Release);
+        // AcqRel: pairs with the store and the swap in `leave`.
+        if ENDING.swap(false, Ordering::AcqRel) {
             task::exit();
         }
         if clock::now() >= next {

@@ -1,6 +1,6 @@
 //! Cores that go and come back while objects are freed through their rings and drained.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use zsmalloc::{Handle, Platform};
 
@@ -105,6 +105,50 @@ pub(super) fn cores_in_use_stay() -> Verdict {
     let before = pool().stats();
     fill_ring(last)?;
     all_back(before)
+}
+
+static BUSY: AtomicBool = AtomicBool::new(false);
+
+/// Has its core for itself, above everything, and takes interrupts.
+extern "C" fn keeps_busy(_argument: u64) -> ! {
+    BUSY.store(true, Ordering::Release);
+    while BUSY.load(Ordering::Acquire) {
+        core::hint::spin_loop();
+    }
+    FREED.store(0, Ordering::Release);
+    task::exit()
+}
+
+/// A core on which nothing else gets to run stays, in the end, and goes on as before.
+pub(super) fn a_busy_core_stays() -> Verdict {
+    let all = cores::all().len();
+    if all < 2 {
+        return Ok(());
+    }
+    // There is the watcher of the boot core, and on the others none.
+    for core in [1, all - 1] {
+        FREED.store(1, Ordering::Release);
+        let spawned = task::spawn("busy", core, task::WATCHDOG + 1, keeps_busy, 0);
+        ensure!(spawned.is_ok(), "no task: {spawned:?}");
+        ensure!(super::scheduling::eventually(|| BUSY.load(Ordering::Acquire)), "it does not run");
+        let refused = hotplug::take_offline(core);
+        let online = cores::all()[core].online();
+        BUSY.store(false, Ordering::Release);
+        ensure!(
+            super::scheduling::eventually(|| FREED.load(Ordering::Acquire) == 0),
+            "the task does not end"
+        );
+        ensure!(matches!(refused, Err(Refused::Late | Refused::Used(_))), "core {core} went: {refused:?}");
+        ensure!(online, "core {core} is on, and counts as off");
+        let before = pool().stats();
+        fill_ring(core)?;
+        all_back(before)?;
+        let gone = hotplug::take_offline(core);
+        ensure!(gone.is_ok(), "core {core} stays: {gone:?}");
+        let back = hotplug::bring_online(core);
+        ensure!(back.is_ok(), "core {core} does not come back: {back:?}");
+    }
+    Ok(())
 }
 
 static TURNS: [AtomicU32; 3] = [const { AtomicU32::new(0) }; 3];
