@@ -16,6 +16,7 @@ mod options;
 mod report;
 mod store;
 mod table;
+mod team;
 mod thread_metric;
 mod vm;
 mod words;
@@ -49,6 +50,8 @@ pub enum BenchError<'a> {
     OutOfMemory,
     /// Not all cores could be used.
     NoTask,
+    /// This core takes no interrupts.
+    Hung(usize),
     /// Somebody typed Ctrl-C.
     Stopped,
     /// Something that must hold did not.
@@ -78,6 +81,7 @@ impl fmt::Display for BenchError<'_> {
             ),
             Self::OutOfMemory => f.write_str("too little memory; start with more, or with fewer --cores or --pages"),
             Self::NoTask => f.write_str("no task could be started on a core"),
+            Self::Hung(core) => write!(f, "core {core} takes no interrupts; `tasks` says what runs there"),
             Self::Stopped => f.write_str("stopped"),
             Self::Broken(what) => f.write_str(what),
             Self::Pool(error) => write!(f, "the pool says: {error}"),

@@ -268,9 +268,25 @@ pub fn all() -> &'static [Core] {
     &CORES[..COUNT.load(Ordering::Acquire)]
 }
 
-/// How many cores are online.
+/// How many cores are online; which ones say [`indexes`].
 pub fn online() -> usize {
-    all().iter().filter(|core| core.online()).count()
+    indexes().count()
+}
+
+/// The indexes of the cores that are online, ascending.
+pub fn indexes() -> impl DoubleEndedIterator<Item = usize> + Clone {
+    all().iter().filter(|core| core.online()).map(Core::index)
+}
+
+/// The last one that is online.
+pub fn last_online() -> usize {
+    indexes().next_back().unwrap_or(0)
+}
+
+/// The core whose turn it is in round `round` over those that are online.
+pub fn in_turn(round: usize) -> usize {
+    // None goes while another one counts: who takes a core offline waits for its own.
+    round.checked_rem(online()).and_then(|place| indexes().nth(place)).unwrap_or(0)
 }
 
 /// Where what belongs to a core is done that need not be done on it; see [`core_kind::helper_of`].

@@ -1,24 +1,22 @@
 //! A burst: several cores free 200,000 objects each at the same time through the kernel's own pool, rings and drain tasks.
 
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use zsmalloc::Platform;
+use zsmalloc::{Handle, Platform};
 
 use super::report::Hundredths;
 use super::words::Words;
-use super::{BenchError, Report, go_on};
+use super::{BenchError, Report, go_on, team};
 use crate::pool::pool;
-use crate::{clock, cores, drain, task};
+use crate::{clock, cores, drain};
 
 /// Objects of each core, unless another number is asked for.
 const OWN_OBJECTS: usize = 200_000;
 const SIZE: usize = 64;
 const RUN: usize = 64;
 
-/// Cores that are ready to free, cores that have freed, cores that could not make their objects.
-static READY: AtomicU32 = AtomicU32::new(0);
-static DONE: AtomicU32 = AtomicU32::new(0);
-static FAILED: AtomicU32 = AtomicU32::new(0);
+/// A core could not make its objects.
+static FAILED: AtomicBool = AtomicBool::new(false);
 /// Objects of each core.
 static OBJECTS: AtomicUsize = AtomicUsize::new(0);
 
@@ -37,20 +35,17 @@ fn of(report: &Report, cores: usize) -> Result<(), BenchError<'static>> {
     if !drain::wait_until_quiet(10_000_000) {
         return Err(BenchError::Broken("the drain is not quiet"));
     }
-    for counter in [&READY, &DONE, &FAILED] {
-        counter.store(0, Ordering::Relaxed);
-    }
+    FAILED.store(false, Ordering::Relaxed);
     let before = pool().stats();
-    for core in 0..cores {
-        task::spawn("burst", core, task::VCPU, producer, cores as u64).map_err(|_| BenchError::NoTask)?;
-    }
-    wait_for(&READY, cores);
+    let team = team::start("burst", &team::choose(cores, false), producer)?;
+    team.wait_ready()?;
     let start = clock::now();
-    wait_for(&DONE, cores);
+    team.wait_ended()?;
     let freed = clock::now();
     let quiet = drain::wait_until_quiet(60_000_000);
     let end = clock::now();
-    if FAILED.load(Ordering::Acquire) != 0 {
+    // Relaxed: what a task wrote is seen with its end.
+    if FAILED.load(Ordering::Relaxed) {
         return Err(BenchError::OutOfMemory);
     }
     let after = pool().stats();
@@ -81,51 +76,48 @@ fn of(report: &Report, cores: usize) -> Result<(), BenchError<'static>> {
     Ok(())
 }
 
-fn wait_for(counter: &AtomicU32, cores: usize) {
-    // Acquire: pairs with the releases in `producer`.
-    while (counter.load(Ordering::Acquire) as usize) < cores {
-        task::sleep_until(clock::now() + clock::from_us(200));
-    }
-}
-
-fn objects() -> Option<Words> {
+/// As many objects as there is memory for, and whether that is all of them.
+fn objects() -> Option<(Words, usize)> {
     let mut words = Words::new(OBJECTS.load(Ordering::Relaxed))?;
     for index in 0..words.len() {
-        let Ok(handle) = pool().malloc(SIZE) else {
-            for made in 0..index {
-                // Freed at once: there is no memory to spare.
-                if let Some(handle) = zsmalloc::Handle::from_raw(words.get(made)) {
-                    let _ = pool().free(handle);
-                }
+        match pool().malloc(SIZE) {
+            Ok(handle) if !team::stopped() => words.set(index, handle.into_raw()),
+            Ok(handle) => {
+                let _ = pool().free(handle);
+                return Some((words, index));
             }
-            return None;
-        };
-        words.set(index, handle.into_raw());
+            Err(_) => return Some((words, index)),
+        }
     }
-    Some(words)
+    let all = words.len();
+    Some((words, all))
 }
 
 extern "C" fn producer(cores: u64) -> ! {
-    let words = objects();
-    if words.is_none() {
-        FAILED.fetch_add(1, Ordering::Relaxed);
-    }
-    // Release: pairs with the acquire in `wait_for`.
-    READY.fetch_add(1, Ordering::Release);
-    while u64::from(READY.load(Ordering::Acquire)) < cores {
-        task::yield_now();
-    }
-    if let Some(mut words) = words {
-        let mut run = [0; RUN];
-        let mut at = 0;
-        while at < words.len() {
-            let count = words.copy_to(at, &mut run);
-            let pinned = pool().platform().pin();
-            pool().free_deferred_words(&pinned, &run[..count]);
-            at += count;
+    {
+        let mut made = objects();
+        let complete = made.as_ref().is_some_and(|(words, count)| *count == words.len());
+        if !complete {
+            FAILED.store(true, Ordering::Relaxed);
+            // At once: there may be no memory to spare.
+            if let Some((words, count)) = &mut made {
+                for handle in (0..*count).filter_map(|index| Handle::from_raw(words.get(index))) {
+                    let _ = pool().free(handle);
+                }
+            }
+        }
+        // Told to end, it frees what it has all the same.
+        team::begin_together(cores);
+        if let Some((mut words, _)) = made.filter(|_| complete) {
+            let mut run = [0; RUN];
+            let mut at = 0;
+            while at < words.len() {
+                let count = words.copy_to(at, &mut run);
+                let pinned = pool().platform().pin();
+                pool().free_deferred_words(&pinned, &run[..count]);
+                at += count;
+            }
         }
     }
-    // Release: as above.
-    DONE.fetch_add(1, Ordering::Release);
-    task::exit()
+    team::end()
 }

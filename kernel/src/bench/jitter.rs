@@ -8,10 +8,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use zsmalloc::Platform;
 use zsmalloc::bench::Sizes;
 
-use super::latency::{LEFT, STOP, another, end, samples, spawn, spawn_on, wait_for};
+use super::latency::{STOP, another, end, prepare, samples, spawn, spawn_on, wait_for};
 use super::report::Hundredths;
 use super::workbench::nanoseconds_are_instructions;
-use super::{BenchError, Report};
+use super::{BenchError, Report, team};
 use crate::pool::pool;
 use crate::sync::Mutex;
 use crate::{clock, cores, drain, task};
@@ -34,7 +34,7 @@ const PATIENCE_US: u64 = 10_000_000;
 
 static OVERRUNS: AtomicU64 = AtomicU64::new(0);
 
-/// Releases [`LEFT`] times, and records how late it is, in nanoseconds.
+/// Is released as often as it is to be, and records how late it is, in nanoseconds.
 extern "C" fn periodic(period_us: u64) -> ! {
     let mut rhythm = task::Periodic::new(clock::from_us(period_us));
     while another() {
@@ -48,20 +48,13 @@ extern "C" fn periodic(period_us: u64) -> ! {
     end()
 }
 
-fn prepare() -> Result<()> {
-    samples()?.clear();
-    LEFT.store(ROUNDS, Ordering::Relaxed);
-    STOP.store(false, Ordering::Relaxed);
-    Ok(())
-}
-
 fn say_overruns(report: &Report, name: &str, rounds: u64) {
     report.figure(name, Hundredths(OVERRUNS.load(Ordering::Relaxed) * 100), "releases", rounds);
 }
 
 /// With nothing else to do.
 pub(super) fn alone(report: &mut Report) -> Result<()> {
-    prepare()?;
+    prepare(ROUNDS)?;
     spawn(task::DRAIN_URGENT, periodic, PERIOD_US)?;
     wait_for(1)?;
     let samples = samples()?;
@@ -72,7 +65,7 @@ pub(super) fn alone(report: &mut Report) -> Result<()> {
 
 /// Beside tasks that free on every core, what drains for them, and tasks that contend for a mutex on this one.
 pub(super) fn under_load(report: &mut Report) -> Result<()> {
-    prepare()?;
+    prepare(ROUNDS)?;
     let before = pool().stats();
     let mut loads = 0;
     let begun = load(&mut loads).and_then(|()| spawn(MEASURED, periodic, LOADED_PERIOD_US));
@@ -102,8 +95,10 @@ pub(super) fn under_load(report: &mut Report) -> Result<()> {
 
 /// Starts the load; counts its tasks.
 fn load(tasks: &mut u32) -> Result<()> {
-    for core in cores::all().iter().filter(|core| core.online()) {
-        spawn_on(core.index(), task::VCPU, producer, core.index() as u64)?;
+    let cores = team::choose(cores::online(), false);
+    team::all_answer(&cores)?;
+    for core in cores {
+        spawn_on(core, task::VCPU, producer, core as u64)?;
         *tasks += 1;
     }
     for _ in 0..CONTENDERS {

@@ -4,20 +4,20 @@
 //! like, under emulation only the counts mean something. The task that asks drains all rings while the producers run, and times an allocation now and then;
 //! where producers are fewer than cores it has a core to itself, with all cores it shares one with a producer. Two rungs are shown once more with compaction running.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bale_core::histogram::Histogram;
-use spin::RwLock;
+use spin::{RwLock, RwLockWriteGuard};
 use zsmalloc::bench::Sizes;
 use zsmalloc::{Config, Handle, Platform, Pool, Rung};
 
 use super::report::Hundredths;
 use super::words::Words;
 use super::workbench::{self, Workbench};
-use super::{BenchError, Report, go_on};
+use super::{BenchError, Report, go_on, team};
 use crate::pool::Kernel;
 use crate::sync::Lock;
-use crate::{clock, cores, task};
+use crate::{clock, cores};
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 
@@ -56,9 +56,8 @@ const COMPACTION: usize = 1000;
 
 /// The pool that producers free into. They hold it for reading.
 static POOL: RwLock<Option<Pool<Kernel>>> = RwLock::new(None);
-static READY: AtomicU32 = AtomicU32::new(0);
-static DONE: AtomicU32 = AtomicU32::new(0);
-static FAILED: AtomicU32 = AtomicU32::new(0);
+/// A core could not make its objects.
+static FAILED: AtomicBool = AtomicBool::new(false);
 static SEED: AtomicU64 = AtomicU64::new(0);
 /// Objects of each core.
 static OBJECTS: AtomicUsize = AtomicUsize::new(0);
@@ -133,17 +132,21 @@ fn counted(report: &Report, step: &Step) -> Result<()> {
 
 /// From several cores at once.
 fn timed(report: &Report, step: &Step, cores: usize) -> Result<()> {
-    *POOL.write() = Some(Pool::new(Kernel, config(step.rung))?);
+    let pool = Pool::new(Kernel, config(step.rung))?;
+    *own_pool()? = Some(pool);
     let outcome = contend(report, step, cores);
-    // Producers that were started have ended; the pool goes with everything in it.
-    drop(POOL.write().take());
+    // Producers that were started have ended, or hold it for good; the pool goes with everything in it.
+    drop(own_pool()?.take());
     outcome
 }
 
+/// The pool, while no producer has it.
+fn own_pool() -> Result<RwLockWriteGuard<'static, Option<Pool<Kernel>>>> {
+    POOL.try_write().ok_or(BenchError::Broken("a task of an earlier ladder still has its pool"))
+}
+
 fn contend(report: &Report, step: &Step, cores: usize) -> Result<()> {
-    for counter in [&READY, &DONE, &FAILED] {
-        counter.store(0, Ordering::Relaxed);
-    }
+    FAILED.store(false, Ordering::Relaxed);
     PRODUCED.store(0, Ordering::Relaxed);
     SEED.store(report.options.seed, Ordering::Relaxed);
     OBJECTS.store(report.pages(OWN_OBJECTS), Ordering::Relaxed);
@@ -151,22 +154,15 @@ fn contend(report: &Report, step: &Step, cores: usize) -> Result<()> {
     let guard = POOL.read();
     let Some(pool) = guard.as_ref() else { return Err(BenchError::Broken("the pool is gone")) };
     // The asking task's core joins last, so that with a core to spare the drain has it to itself.
-    let first = cores::online() - cores;
-    for core in first..cores::online() {
-        task::spawn("ladder", core, task::VCPU, producer, cores as u64).map_err(|_| BenchError::NoTask)?;
-    }
-    // Acquire, here and below: pairs with the releases in `producer`.
-    while (READY.load(Ordering::Acquire) as usize) < cores {
-        pause();
-    }
+    let team = team::start("ladder", &team::choose(cores, true), producer)?;
+    team.wait_ready()?;
     let start = clock::now();
-    // Whatever becomes of it, producers hold the pool until they have ended.
-    let mut timed = Ok(());
     loop {
-        let done = DONE.load(Ordering::Acquire) as usize == cores;
-        let left: usize = (0..cores::online()).map(|core| pool.drain(core, 512).remaining).sum();
-        if timed.is_ok() {
-            timed = time_malloc(pool);
+        let done = team.has_ended();
+        let left: usize = (0..cores::all().len()).map(|core| pool.drain(core, 512).remaining).sum();
+        // With too little memory for the producers there may be none for this either.
+        if !FAILED.load(Ordering::Relaxed) {
+            time_malloc(pool)?;
         }
         if step.compaction {
             pool.compact(COMPACTION);
@@ -174,14 +170,14 @@ fn contend(report: &Report, step: &Step, cores: usize) -> Result<()> {
         if done && left == 0 {
             break;
         }
-        pause();
+        team.look()?;
     }
     pool.flush();
     let end = clock::now();
-    if FAILED.load(Ordering::Acquire) != 0 {
+    // Relaxed: what a task wrote is seen with its end.
+    if FAILED.load(Ordering::Relaxed) {
         return Err(BenchError::OutOfMemory);
     }
-    timed?;
     let stats = pool.stats();
     if stats.objects != 0 || stats.pages != 0 {
         return Err(BenchError::Broken("not all memory came back"));
@@ -206,10 +202,6 @@ fn contend(report: &Report, step: &Step, cores: usize) -> Result<()> {
     Ok(())
 }
 
-fn pause() {
-    task::sleep_until(clock::now() + clock::from_us(100));
-}
-
 /// Times one allocation beside the drain.
 fn time_malloc(pool: &Pool<Kernel>) -> Result<()> {
     let start = clock::now();
@@ -222,6 +214,9 @@ fn time_malloc(pool: &Pool<Kernel>) -> Result<()> {
 fn objects(pool: &Pool<Kernel>, seed: u64) -> Option<Words> {
     let mut words = Words::new(OBJECTS.load(Ordering::Relaxed))?;
     for (index, size) in (0..words.len()).zip(Sizes::new(seed)) {
+        if team::stopped() {
+            return None;
+        }
         // What was made before goes with the pool.
         words.set(index, pool.malloc(size).ok()?.into_raw());
     }
@@ -235,27 +230,23 @@ extern "C" fn producer(cores: u64) -> ! {
             produce(pool, cores);
         }
     }
-    // Release: pairs with the acquire in `contend`.
-    DONE.fetch_add(1, Ordering::Release);
-    task::exit()
+    team::end()
 }
 
 fn produce(pool: &Pool<Kernel>, cores: u64) {
     let seed = SEED.load(Ordering::Relaxed) + cores::this_unpinned().index() as u64;
     let words = objects(pool, seed);
     if words.is_none() {
-        FAILED.fetch_add(1, Ordering::Relaxed);
+        FAILED.store(true, Ordering::Relaxed);
     }
-    // Release: pairs with the acquire in `contend`.
-    READY.fetch_add(1, Ordering::Release);
-    while u64::from(READY.load(Ordering::Acquire)) < cores {
-        task::yield_now();
+    if !team::begin_together(cores) {
+        return;
     }
     let Some(mut words) = words else { return };
     let start = clock::now();
     let mut run = [0; RUN];
     let mut at = 0;
-    while at < words.len() {
+    while at < words.len() && !team::stopped() {
         let count = words.copy_to(at, &mut run);
         let pinned = pool.platform().pin();
         for handle in run[..count].iter().filter_map(|&word| Handle::from_raw(word)) {

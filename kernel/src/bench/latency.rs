@@ -26,7 +26,7 @@ const ROUNDS: u32 = 2_000;
 static SAMPLES: Mutex<Histogram> = Mutex::new(Histogram::new());
 static STARTED: AtomicU32 = AtomicU32::new(0);
 /// Rounds that are left.
-pub(super) static LEFT: AtomicU32 = AtomicU32::new(0);
+static LEFT: AtomicU32 = AtomicU32::new(0);
 /// Tasks end behind their round.
 pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 /// Given by each task that ends: one for each core, and some.
@@ -65,11 +65,19 @@ pub(super) fn spawn_on(
     task::spawn("bench", core, priority, entry, argument).map(drop).map_err(|_| BenchError::NoTask)
 }
 
-fn begin() -> Result<u32> {
-    let overhead = overhead().ok_or(BenchError::NoCounter)?;
+/// No sample yet, and so many rounds to go.
+pub(super) fn prepare(rounds: u32) -> Result<()> {
+    // Of tasks that ended after somebody had given up waiting.
+    while ENDED.try_take() {}
     samples()?.clear();
     LEFT.store(ROUNDS, Ordering::Relaxed);
     STOP.store(false, Ordering::Relaxed);
+    Ok(())
+}
+
+fn begin() -> Result<u32> {
+    let overhead = overhead().ok_or(BenchError::NoCounter)?;
+    prepare(ROUNDS)?;
     Ok(overhead)
 }
 
@@ -89,6 +97,8 @@ pub(super) fn wait_for(tasks: u32) -> Result<()> {
         if ENDED.take_until(clock::now() + clock::from_us(LOOK_US)) {
             left -= 1;
         } else if clock::now() >= deadline {
+            // They end as soon as they can, and nobody waits for them.
+            LEFT.store(0, Ordering::Relaxed);
             return Err(BenchError::Broken("a task of the benchmark did not end"));
         } else if go_on().is_err() {
             outcome = Err(BenchError::Stopped);

@@ -86,7 +86,7 @@ pub(super) fn all_comes_back() -> Verdict {
     BROKEN.store(0, Ordering::Relaxed);
     let before = pool().stats();
     let online = cores::online();
-    for core in 0..online {
+    for core in cores::indexes() {
         ensure!(task::spawn("churn", core, task::VCPU, churn, core as u64).is_ok(), "no task on core {core}");
     }
     let mut finished = 0;
@@ -174,7 +174,7 @@ pub(super) fn free_on_another_core() -> Verdict {
     BROKEN.store(0, Ordering::Relaxed);
     let before = pool().stats();
     *PASSED_ON.lock() = make(64)?;
-    let core = cores::online() - 1;
+    let core = cores::last_online();
     ensure!(task::spawn("free there", core, task::DRAIN, free_there, 0).is_ok(), "no task");
     ensure!(eventually(|| DONE.load(Ordering::Acquire) == 1), "the other core did not come to it");
     ensure!(core == 0 || BROKEN.load(Ordering::Relaxed) == 0, "it ran on core 0");

@@ -57,7 +57,7 @@ fn on_each_core(count: usize, entry: extern "C" fn(u64) -> !) -> Verdict {
     DONE.store(0, Ordering::Relaxed);
     BROKEN.store(0, Ordering::Relaxed);
     for number in 0..count {
-        let core = number % cores::online();
+        let core = cores::in_turn(number);
         ensure!(
             task::spawn("framer", core, task::VCPU, entry, number as u64).is_ok(),
             "no task on core {core}"
@@ -187,7 +187,7 @@ pub(super) fn frames_become_blocks_again() -> Verdict {
     DONE.store(0, Ordering::Relaxed);
     BROKEN.store(0, Ordering::Relaxed);
     let others = cores::online();
-    for core in 0..others {
+    for core in cores::indexes() {
         ensure!(
             task::spawn("framer", core, task::VCPU, trader, core as u64).is_ok(),
             "no task on core {core}"

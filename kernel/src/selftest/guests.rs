@@ -17,7 +17,7 @@ fn start_steps(mode: u64, core: usize, steps: u64) -> Result<usize, Failure> {
 }
 
 fn run(mode: u64) -> Result<(Summary, Reason), Failure> {
-    ended(start(mode, cores::online() - 1)?)
+    ended(start(mode, cores::last_online())?)
 }
 
 fn ended(index: usize) -> Result<(Summary, Reason), Failure> {
@@ -101,7 +101,7 @@ pub(super) fn undefined_instruction() -> Verdict {
 }
 
 pub(super) fn endless_loop_is_killed() -> Verdict {
-    let index = start(mode::ENDLESS, cores::online() - 1)?;
+    let index = start(mode::ENDLESS, cores::last_online())?;
     ensure!(
         eventually(|| vm::summaries().any(|vm| vm.slot == index && vm.exits > 0)),
         "no interrupt reached it"
@@ -113,7 +113,7 @@ pub(super) fn endless_loop_is_killed() -> Verdict {
 }
 
 pub(super) fn two_guests_at_once() -> Verdict {
-    let last = cores::online() - 1;
+    let last = cores::last_online();
     // On one core, so that they take turns, and an endless one beside them.
     let endless = start(mode::ENDLESS, last)?;
     let pair = [start(mode::SWAP, last)?, start(mode::SWAP, last)?];
@@ -174,7 +174,7 @@ pub(super) fn storm_of_translation_tables() -> Verdict {
 
 /// A guest that storms and a neighbour on one of its cores that swaps: both end well, and nothing is left of them.
 fn storm(mode: u64, steps: u64) -> Verdict {
-    let last = cores::online() - 1;
+    let last = cores::last_online();
     let free = frames::usage().free as u64;
     let metadata = pool::pool().stats().metadata_pages;
     let storm = start_steps(mode, last, steps)?;

@@ -18,7 +18,7 @@ fn begin() -> usize {
     ORDER.lock().clear();
     ENDED.store(0, Ordering::Relaxed);
     GO.store(false, Ordering::Relaxed);
-    cores::online() - 1
+    cores::last_online()
 }
 
 fn note(value: u64) {
@@ -353,7 +353,7 @@ pub(super) fn no_wake_up_is_lost_to_interrupts() -> Verdict {
     while interrupts::TEST_ARRIVED.try_take() {}
     for round in 0..rounds {
         // To each core in turn, this one too: its handler gives, and this task takes before, after, or meanwhile.
-        interrupts::raise(round as usize % cores::online(), interrupts::TEST);
+        interrupts::raise(cores::in_turn(round as usize), interrupts::TEST);
         let taken = interrupts::TEST_ARRIVED.take_until(clock::now() + clock::from_us(5_000_000));
         ensure!(taken, "interrupt {round} woke nobody");
     }

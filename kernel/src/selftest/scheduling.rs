@@ -60,7 +60,7 @@ extern "C" fn spinner(index: u64) -> ! {
 
 pub(super) fn equals_share_a_core() -> Verdict {
     COUNT.store(0, Ordering::Relaxed);
-    let core = cores::all().len() - 1;
+    let core = cores::last_online();
     for index in 0..2u64 {
         SPIN[index as usize].store(0, Ordering::Relaxed);
         ensure!(task::spawn("spinner", core, task::LOG, spinner, index).is_ok(), "no task");
@@ -87,7 +87,7 @@ extern "C" fn sleeper(milliseconds: u64) -> ! {
 pub(super) fn sleepers_wake_in_order() -> Verdict {
     ORDER.lock().clear();
     COUNT.store(0, Ordering::Relaxed);
-    let core = cores::all().len() - 1;
+    let core = cores::last_online();
     for milliseconds in [400, 100, 300, 200] {
         ensure!(task::spawn("sleeper", core, task::DRAIN_URGENT, sleeper, milliseconds).is_ok(), "no task");
     }
@@ -132,9 +132,10 @@ pub(super) fn no_wake_up_is_lost() -> Verdict {
     COUNT.store(0, Ordering::Relaxed);
     TURN.store(0, Ordering::Relaxed);
     *PLAYERS.lock() = [None; 2];
-    let last = cores::all().len() - 1;
+    let last = cores::last_online();
     ensure!(task::spawn("player", last, task::DRAIN, player, 0).is_ok(), "no task");
-    ensure!(task::spawn("player", last / 2, task::DRAIN, player, 1).is_ok(), "no task");
+    let middle = cores::in_turn((cores::online() - 1) / 2);
+    ensure!(task::spawn("player", middle, task::DRAIN, player, 1).is_ok(), "no task");
     let mut seen = 0;
     // Ten seconds without any progress is a lost wake-up.
     while COUNT.load(Ordering::Acquire) < 4 {
@@ -153,11 +154,11 @@ pub(super) fn every_core_takes_interrupts() -> Verdict {
     let Some(source) = sources.iter().find(|source| source.id == interrupts::RESCHEDULE) else {
         return Err(super::failure(format_args!("no reschedule interrupt")));
     };
-    for core in cores::all().iter().filter(|core| core.online()) {
-        let taken = || source.taken().nth(core.index()).unwrap_or(0);
+    for core in cores::indexes() {
+        let taken = || source.taken().nth(core).unwrap_or(0);
         let before = taken();
-        interrupts::raise(core.index(), interrupts::RESCHEDULE);
-        ensure!(eventually(|| taken() > before), "core {} took no interrupt", core.index());
+        interrupts::raise(core, interrupts::RESCHEDULE);
+        ensure!(eventually(|| taken() > before), "core {core} took no interrupt");
     }
     Ok(())
 }
@@ -166,7 +167,7 @@ pub(super) fn stacks_are_reused() -> Verdict {
     for round in 0..4 * task::MAX_TASKS as u32 {
         COUNT.store(0, Ordering::Relaxed);
         ORDER.lock().clear();
-        let core = round as usize % cores::all().len();
+        let core = cores::in_turn(round as usize);
         ensure!(task::spawn("note", core, task::DRAIN_URGENT, note, 0).is_ok(), "no task in round {round}");
         ensure!(eventually(|| COUNT.load(Ordering::Acquire) == 1), "round {round} did not run");
     }

@@ -71,7 +71,7 @@ fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
         return vm::start_described(name).or_else(|error| fail(format_args!("vm {name}: {error}")));
     }
     arguments.only_options(&["--mode", "--core", "--seed", "--steps"], 1)?;
-    let last_core = cores::online() as u64 - 1;
+    let last_core = cores::last_online() as u64;
     let mode = arguments.option("--mode", mode::SWAP)?;
     let core = arguments.option("--core", last_core)?;
     let seed = arguments.option("--seed", 1)?;
@@ -338,7 +338,7 @@ pub(super) fn start_first() {
 
 extern "C" fn first_guest(_argument: u64) -> ! {
     let before = pool::pool().stats();
-    let started = vm::start(GUEST, mode::SWAP, cores::online() - 1, 1, 0);
+    let started = vm::start(GUEST, mode::SWAP, cores::last_online(), 1, 0);
     println!();
     match started.map(vm::wait) {
         Ok(Some(summary)) => {

@@ -22,6 +22,8 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("text_fits_80_columns", text_fits),
         case("a_script_stops_a_benchmark", measuring::script_stops),
         case("bad_arguments_get_a_line", bad_arguments),
+        case("a_hung_core_keeps_nobody", hung_core),
+        case("any_core_may_be_off", without_a_core),
         case("bench_counts_cycles", measuring::cycles),
         case("bench_takes_pages_mix_and_cores", measuring::options),
         case("progress_is_drawn_for_people_alone", measuring::progress),
@@ -130,6 +132,57 @@ fn text_fits(bench: &Bench<'_>) -> Result<()> {
         None => Ok(()),
         Some(line) => Err(anyhow!("{} columns: {line}", line.chars().count())),
     }
+}
+
+/// A core that takes no interrupts neither goes nor keeps the shell: each command says so in a line.
+fn hung_core(bench: &Bench<'_>) -> Result<()> {
+    let mut config = bench.config();
+    config.cores = 3;
+    let script = "crash hang\ncore offline 2\ncores --json\ncore offline 1\nbench run burst --cores 2 --pages 64\n\
+                  bench run burst --pages 64\nbench run ladder --cores 1 --pages 64";
+    let (lines, _) = bench.script(&config, script).map_err(|why| anyhow!(why))?;
+    let said =
+        |text: &str| lines.iter().filter(|line| line.starts_with("error: ") && line.contains(text)).count();
+    ensure!(said("core 2: it takes no interrupts") == 1, "{lines:?}");
+    ensure!(said("core 2 takes no interrupts") == 3, "{lines:?}");
+    ensure!(lines.iter().any(|line| line.contains("core 1 is off")), "{lines:?}");
+    let cores: Value = lines.iter().find_map(|line| serde_json::from_str(line).ok()).context("no JSON")?;
+    ensure!(cores["cores"].as_array().is_some_and(|rows| rows[2]["state"] != "off"), "{cores}");
+    Ok(())
+}
+
+/// Cores that are online need not be the first.
+fn without_a_core(bench: &Bench<'_>) -> Result<()> {
+    let tests = [
+        "locking::no_wake_up_is_lost_to_interrupts",
+        "framing::no_frame_has_two_owners",
+        "framing::cores_take_from_each_other",
+        "framing::frames_become_blocks_again",
+        "deferring::all_comes_back",
+        "deferring::free_on_another_core",
+        "scheduling::equals_share_a_core",
+        "scheduling::sleepers_wake_in_order",
+        "scheduling::no_wake_up_is_lost",
+        "scheduling::stacks_are_reused",
+        "guests::swaps_and_verifies",
+    ];
+    let script = format!(
+        "core offline 1\nselftest {}\nbench run burst --cores 1,3 --pages 2000\nbench run ladder --cores 3 --pages 500\n\
+         vm run\ncore offline 3\nselftest {}\ntasks --json\nbench run burst --cores 3",
+        tests.join(" "),
+        tests[0]
+    );
+    let lines = run(bench, &script)?;
+    let failed: Vec<_> =
+        lines.iter().filter(|line| line.contains("FAILED") || line.starts_with("error: ")).collect();
+    ensure!(
+        failed.len() == 1 && failed[0].contains("--cores is 1 to 2"),
+        "{failed:?}:\n{}",
+        lines.join("\n")
+    );
+    let tasks = lines.iter().find(|line| line.contains("\"tasks\"")).context("no tasks")?;
+    ensure!(!["burst", "ladder", "framer"].iter().any(|name| tasks.contains(name)), "{tasks}");
+    Ok(())
 }
 
 /// Each gets one line that begins with `error: `, and the shell goes on.
