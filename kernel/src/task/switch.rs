@@ -229,6 +229,8 @@ pub fn idle() -> ! {
         if !core.reschedule.load(Ordering::Relaxed) {
             hotplug::leave_if_asked(core);
             arm_for_rest(core);
+            // The rest is none of the stretch, what came before it is.
+            mask::end_stretch();
             mask::wait_for_interrupt();
             mask::begin_stretch();
         }
