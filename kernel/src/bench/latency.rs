@@ -70,7 +70,7 @@ pub(super) fn prepare(rounds: u32) -> Result<()> {
     // Of tasks that ended after somebody had given up waiting.
     while ENDED.try_take() {}
     samples()?.clear();
-    LEFT.store(ROUNDS, Ordering::Relaxed);
+    LEFT.store(rounds, Ordering::Relaxed);
     STOP.store(false, Ordering::Relaxed);
     Ok(())
 }
@@ -240,8 +240,8 @@ pub(super) fn interrupt(report: &mut Report) -> Result<()> {
     finish(report, "interrupt-to-task", "interrupt-to-task-spread")
 }
 
-/// Longest stretch with interrupts masked while tasks on every core print, free and wait; in nanoseconds of the
-/// counter, which are instructions where those are counted.
+/// Longest stretch with interrupts masked while tasks on every core print, free, drain, contend and wait; in nanoseconds of the
+/// counter, which are instructions where those are counted. What benchmarks mask themselves, to measure it, is left out.
 pub(super) fn masked(report: &mut Report) -> Result<()> {
     let longest = cores::all().iter().map(cores::Core::longest_masked).max().unwrap_or(0);
     let nanoseconds = clock::to_us(longest.saturating_mul(1000));

@@ -79,10 +79,10 @@ pub(super) static BENCHES: &[Bench] = benches! {
         "hand-over", "unlock to the task that waited", Counted, CYCLES, latency::hand_over;
         "latency", "interrupt to the task that it wakes", Counted, CYCLES, latency::interrupt;
         "jitter", "how late a periodic task of 1 ms wakes", Anywhere, NOTHING, jitter::alone;
-        "memory-bandwidth", "set, copy and read of memory", Anywhere, NOTHING, memory::bandwidth;
-        "masked", "longest stretch with interrupts masked since boot", Anywhere, NOTHING, latency::masked;
-        // Behind the one before, which is about what ran until then: this load masks for longer.
+        "memory-bandwidth", "set, copy and read of 64 MiB", Anywhere, NOTHING, memory::bandwidth;
         "jitter-loaded", "the same at 211 us, beside drains and contending tasks", Anywhere, NOTHING, jitter::under_load;
+        // Behind everything else, since it is about what ran until then.
+        "masked", "longest stretch with interrupts masked since boot", Anywhere, NOTHING, latency::masked;
     }
     "vm" {
         "guest", "what a guest pays: calls, registers, interrupts, swap disk", Counted, NOTHING, vm::guest;
