@@ -21,7 +21,7 @@ use crate::run::Bundle;
 use crate::setup;
 use collect::Asked;
 
-/// Status when a goal is missed.
+/// Status when a goal is missed, or a budget exceeded.
 const MISSED: u8 = 1;
 /// Status when something failed, so that nothing can be said of the goals.
 pub(crate) const FAILED: u8 = 2;
@@ -77,7 +77,7 @@ pub(crate) struct Run {
     pub(crate) report: Report,
 }
 
-/// Runs the suites; 0 when all goals are met.
+/// Runs the suites; 0 when all goals are met and no figure is worse than its budget.
 pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     if let Some(Peer::Linux) = options.peer {
         return peer::run(options);
@@ -121,7 +121,12 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     }
     lines.extend(table::closing(&verdicts));
     lines.iter().for_each(|line| println!("{line}"));
-    Ok(if verdicts.iter().all(goals::Verdict::met) { 0 } else { MISSED })
+    Ok(status(&verdicts))
+}
+
+fn status(verdicts: &[goals::Verdict<'_>]) -> u8 {
+    let well = |verdict: &goals::Verdict<'_>| verdict.met() && !verdict.over_budget();
+    if verdicts.iter().all(well) { 0 } else { MISSED }
 }
 
 /// A machine for each number of cores: one core counts, more run side by side.

@@ -173,10 +173,15 @@ pub(crate) fn closing(verdicts: &[Verdict<'_>]) -> Vec<String> {
         }
     }
     let missed = verdicts.iter().filter(|verdict| !verdict.met()).count();
+    let exceeded = match verdicts.iter().filter(|verdict| verdict.over_budget()).count() {
+        0 => String::new(),
+        1 => ", 1 budget exceeded".into(),
+        exceeded => format!(", {exceeded} budgets exceeded"),
+    };
     out.push(match (verdicts.len(), missed) {
         (0, _) => "bench: no goals are about these figures".into(),
-        (all, 0) => format!("bench: all {all} goals met"),
-        (all, missed) => format!("bench: {} of {all} goals met, {missed} missed", all - missed),
+        (all, 0) => format!("bench: all {all} goals met{exceeded}"),
+        (all, missed) => format!("bench: {} of {all} goals met, {missed} missed{exceeded}", all - missed),
     });
     out
 }

@@ -16,7 +16,8 @@ use super::SetupOptions;
 Goals and budgets are in allocator/goals.toml: a goal is what a figure is to reach, a budget what it has reached and
 must keep. `cargo bale test --filter budgets` fails for a figure that is worse than its budget.
 
-Status: 0 all goals are met; 1 a goal is missed or was not measured, the last lines say which; 2 something failed.
+Status: 0 all goals are met and all budgets kept; 1 a goal is missed or was not measured, or a budget exceeded, the
+last lines say which; 2 something failed.
 
 Examples:
   cargo bale bench --cores 1                     the exact figures only

@@ -1,5 +1,5 @@
 use super::super::report::Report;
-use super::super::{Mode, Run};
+use super::super::{Mode, Run, status};
 use super::{Better, judge, parse};
 
 const FILE: &str = r#"
@@ -82,6 +82,16 @@ fn goals_and_budgets_are_limits_from_the_right_side() {
     assert_eq!(judged(120.0, 98.5), [(true, true), (true, false)]);
     assert_eq!(judged(118.4, 98.4), [(true, false), (false, false)]);
     assert_eq!(judged(120.1, 100.0), [(false, true), (true, false)]);
+}
+
+#[test]
+fn a_run_over_budget_fails_where_all_goals_are_met_too() {
+    let goals = parse("allocator", FILE).expect("a good file");
+    for (malloc, expected) in [(118.4, 0), (119.0, 1), (121.0, 1)] {
+        let rows = [("malloc", malloc, "instructions/op"), ("density-full", 99.0, "%")];
+        let runs = [run(Mode::Counted, 1, &rows)];
+        assert_eq!(status(&judge(&goals, &runs)), expected, "{malloc}");
+    }
 }
 
 #[test]

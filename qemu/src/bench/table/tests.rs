@@ -69,7 +69,7 @@ fn the_last_line_counts_the_goals() {
         [
             "goal missed: free: 97.6, goal <= 90; worse than its budget 97",
             "goal missed: absent: not measured, goal >= 1",
-            "bench: 1 of 3 goals met, 2 missed",
+            "bench: 1 of 3 goals met, 2 missed, 1 budget exceeded",
         ]
     );
     assert_eq!(closing(&goals::judge(&goals[..1], &runs)), ["bench: all 1 goals met"]);
