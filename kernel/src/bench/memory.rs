@@ -1,49 +1,76 @@
 //! Memory bandwidth of one core, by the kernel's own copy routines, in the manner of STREAM's copy.
 
+use heapless::Vec;
+
 use super::report::Hundredths;
-use super::{BenchError, Report};
+use super::workbench::nanoseconds_are_instructions;
+use super::{BenchError, Report, go_on};
 use crate::clock;
-use crate::memory::frames;
-use crate::sync::Mutex;
+use crate::memory::frames::{self, BLOCK_SIZE, Block};
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 
-/// Bytes that are gone over: more than a cache of one core holds.
-const BYTES: usize = 8 << 20;
+/// Blocks that are gone over: 64 MiB, more than the caches that the cores of a server share.
+const BLOCKS: usize = 32;
+/// The first half is written and read, and copied to the other.
+const HALF: usize = BLOCKS / 2;
 const ROUNDS: u64 = 4;
 
-/// Set, sum and copy of eight mebibytes.
-pub(super) fn bandwidth(report: &mut Report) -> Result<()> {
-    // What is taken from the frames for good is taken once.
-    static BUFFER: spin::Once<Option<Mutex<&'static mut [u8]>>> = spin::Once::new();
-    let buffer =
-        BUFFER.call_once(|| frames::allocate_static(BYTES / crate::memory::PAGE_SIZE).map(Mutex::new));
-    let buffer = buffer.as_ref().ok_or(BenchError::OutOfMemory)?;
-    let mut buffer = buffer.lock().map_err(|_| BenchError::Broken("the buffer is locked for good"))?;
-    const PIECE: usize = 4096;
-    let mut time = |work: &dyn Fn(&mut [u8], usize)| {
-        let start = clock::now();
-        for _ in 0..ROUNDS {
-            for at in (0..BYTES / 2).step_by(PIECE) {
-                work(&mut buffer[..], at);
-            }
+/// Memory that goes back.
+struct Buffer(Vec<Block, BLOCKS>);
+
+impl Buffer {
+    fn new() -> Option<Self> {
+        let mut buffer = Self(Vec::new());
+        while !buffer.0.is_full() {
+            // There is room, as was looked at.
+            drop(buffer.0.push(frames::allocate_block()?));
         }
-        let ticks = (clock::now() - start).max(1);
-        let bytes = ROUNDS * (BYTES / 2) as u64;
-        Hundredths(
-            ((u128::from(bytes) * 100 * u128::from(clock::from_us(1_000_000)) / u128::from(ticks)) >> 20)
-                as u64,
-        )
+        Some(buffer)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        while let Some(block) = self.0.pop() {
+            frames::release_block(block);
+        }
+    }
+}
+
+/// Applies `work` to each block of the first half and its fellow in the other, several times over; MiB of one half by seconds.
+fn time(buffer: &mut Buffer, work: impl Fn(&mut [u8], &mut [u8])) -> Result<Hundredths> {
+    let start = clock::now();
+    for _ in 0..ROUNDS {
+        go_on()?;
+        let (from, to) = buffer.0.split_at_mut(HALF);
+        for (from, to) in from.iter_mut().zip(to) {
+            work(from.bytes_mut(), to.bytes_mut());
+        }
+    }
+    let ticks = (clock::now() - start).max(1);
+    let bytes = ROUNDS * HALF as u64 * BLOCK_SIZE;
+    let hundredths = u128::from(bytes) * 100 * u128::from(clock::from_us(1_000_000)) / u128::from(ticks);
+    Ok(Hundredths(u64::try_from(hundredths >> 20).unwrap_or(u64::MAX)))
+}
+
+/// Set, copy and sum.
+pub(super) fn bandwidth(report: &mut Report) -> Result<()> {
+    const NAME: &str = "memory-bandwidth";
+    if nanoseconds_are_instructions() {
+        report.left_out(NAME, "the clock counts instructions here, and memory takes none");
+        return Ok(());
+    }
+    let Some(mut buffer) = Buffer::new() else {
+        report.left_out(NAME, "it wants 64 MiB in blocks of 2 MiB, and fewer are free");
+        return Ok(());
     };
-    let set = time(&|bytes, at| bytes[at..at + PIECE].fill(at as u8));
-    let copy = time(&|bytes, at| bytes.copy_within(at..at + PIECE, BYTES / 2 + at));
-    let sum = time(&|bytes, at| {
-        core::hint::black_box(
-            bytes[at..at + PIECE]
-                .chunks_exact(8)
-                .fold(0u64, |sum, word| sum.wrapping_add(word.try_into().map_or(0, u64::from_le_bytes))),
-        );
-    });
-    report.row("memory-bandwidth", 1, &[("set", set), ("copy", copy), ("read", sum)], "MiB/s");
+    let set = time(&mut buffer, |bytes, _| bytes.fill(bytes[0].wrapping_add(1)))?;
+    let copy = time(&mut buffer, |from, to| to.copy_from_slice(from))?;
+    let sum = time(&mut buffer, |bytes, _| {
+        let words = bytes.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes));
+        core::hint::black_box(words.fold(0, u64::wrapping_add));
+    })?;
+    report.row(NAME, 1, &[("set", set), ("copy", copy), ("read", sum)], "MiB/s");
     Ok(())
 }

@@ -26,6 +26,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("any_core_may_be_off", without_a_core),
         case("bench_counts_cycles", measuring::cycles),
         case("bench_takes_pages_mix_and_cores", measuring::options),
+        case("bandwidth_is_of_memory", measuring::bandwidth),
         case("progress_is_drawn_for_people_alone", measuring::progress),
         case("ctrl_c_stops_a_benchmark", measuring::ctrl_c_stops),
         case("a_paste_of_10_kb", typed::paste),

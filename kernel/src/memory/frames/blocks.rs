@@ -29,9 +29,13 @@ impl Block {
 
     /// Fills the block with zeroes.
     pub fn zero(&mut self) {
+        self.bytes_mut().fill(0);
+    }
+
+    /// The block's bytes.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: the token is the only owner of this mapped memory, and any bytes are valid.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(self.0 as *mut u8, BLOCK_SIZE as usize) };
-        bytes.fill(0);
+        unsafe { core::slice::from_raw_parts_mut(self.0 as *mut u8, BLOCK_SIZE as usize) }
     }
 }
 

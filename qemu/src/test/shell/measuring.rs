@@ -73,6 +73,24 @@ pub(super) fn cycles(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// In real time it is a figure, and its memory comes back; where the clock counts instructions a line says why there is none.
+pub(super) fn bandwidth(bench: &Bench<'_>) -> Result<()> {
+    let script = "mem --json\nbench run memory-bandwidth\nmem --json";
+    let lines = run(bench, script)?;
+    let free = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let free: Vec<_> = free.filter_map(|mem| mem["free_frames"].as_u64()).collect();
+    ensure!(free.len() == 2 && free[0] == free[1], "{free:?}");
+    ensure!(lines.iter().any(|line| line.contains("memory-bandwidth, MiB/s")), "{lines:?}");
+    let mut config = bench.config();
+    config.cores = 1;
+    config.extra.extend(COUNTED.map(str::to_owned));
+    let lines = run_counted(bench, &config, script)?;
+    let said = "memory-bandwidth is left out: the clock counts instructions";
+    ensure!(lines.iter().any(|line| line.contains(said)), "{lines:?}");
+    ensure!(!lines.iter().any(|line| line.contains("MiB/s")), "{lines:?}");
+    Ok(())
+}
+
 fn run_counted(bench: &Bench<'_>, config: &Config, script: &str) -> Result<Vec<String>> {
     bench.script(config, script).map(|(lines, _)| lines).map_err(|why| anyhow::anyhow!(why))
 }
