@@ -33,6 +33,15 @@ const PIECE: usize = 32;
 /// What Ctrl-C sends.
 const CTRL_C: u8 = 3;
 
+/// What comes from the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// A byte.
+    Byte(u8),
+    /// Here some are missing.
+    Lost,
+}
+
 struct Console {
     uart: Uart<'static>,
     output: OutputRing<OUTPUT>,
@@ -43,7 +52,9 @@ struct Console {
     /// Nothing else runs any more: output goes straight to the wire.
     last_words: bool,
     writers: Vec<TaskId, 4>,
-    input: Deque<u8, 1024>,
+    input: Deque<Input, 1024>,
+    /// Bytes were lost behind what is in the queue.
+    missing: bool,
     lost_input: u64,
     readers: Vec<TaskId, 2>,
 }
@@ -67,6 +78,7 @@ pub unsafe fn initialise(base: u64) {
         last_words: false,
         writers: Vec::new(),
         input: Deque::new(),
+        missing: false,
         lost_input: 0,
         readers: Vec::new(),
     });
@@ -105,14 +117,14 @@ pub fn on_interrupt() {
 }
 
 /// Next byte of input; waits for one.
-pub fn read() -> u8 {
+pub fn read() -> Input {
     let reader = task::current();
     loop {
         {
             let mut console = CONSOLE.lock();
             if let Some(console) = console.as_mut() {
-                if let Some(byte) = console.input.pop_front() {
-                    return byte;
+                if let Some(input) = console.take() {
+                    return input;
                 }
                 // A full list means others wait too and will be woken; we look again at the next wake-up.
                 let _ = console.readers.push(reader);
@@ -123,14 +135,14 @@ pub fn read() -> u8 {
 }
 
 /// Next byte of input; waits for one until `deadline` (ticks) has passed.
-pub fn read_until(deadline: u64) -> Option<u8> {
+pub fn read_until(deadline: u64) -> Option<Input> {
     let reader = task::current();
     loop {
         {
             let mut console = CONSOLE.lock();
             if let Some(console) = console.as_mut() {
-                if let Some(byte) = console.input.pop_front() {
-                    return Some(byte);
+                if let Some(input) = console.take() {
+                    return Some(input);
                 }
                 if !console.readers.contains(&reader) {
                     let _ = console.readers.push(reader);
@@ -148,11 +160,11 @@ pub fn read_until(deadline: u64) -> Option<u8> {
 pub fn take_input(wanted: u8) -> bool {
     let mut console = CONSOLE.lock();
     let Some(console) = console.as_mut() else { return false };
-    if !console.input.iter().any(|byte| *byte == wanted) {
+    if !console.input.iter().any(|input| *input == Input::Byte(wanted)) {
         return false;
     }
-    while let Some(byte) = console.input.pop_front() {
-        if byte == wanted {
+    while let Some(input) = console.input.pop_front() {
+        if input == Input::Byte(wanted) {
             break;
         }
     }
@@ -174,15 +186,36 @@ impl Console {
     fn receive(&mut self) {
         for _ in 0..TAKEN {
             match self.uart.read_word() {
-                Ok(Some(byte)) => {
-                    if self.input.push_back(byte).is_err() {
-                        self.lost_input += 1;
-                    }
-                }
+                Ok(Some(byte)) => self.put(byte),
                 Ok(None) => break,
-                Err(_) => self.lost_input += 1,
+                Err(_) => self.lose(),
             }
         }
+    }
+
+    fn put(&mut self, byte: u8) {
+        if self.missing {
+            self.missing = self.input.push_back(Input::Lost).is_err();
+        }
+        if !self.missing && self.input.push_back(Input::Byte(byte)).is_ok() {
+            return;
+        }
+        self.lose();
+        if byte == CTRL_C {
+            // It drops the line in which bytes are missing, and whatever is at work without reading is to see it.
+            self.input.pop_back();
+            self.missing = self.input.push_back(Input::Byte(byte)).is_err();
+        }
+    }
+
+    /// A byte is lost here. The queue may have no room to say so.
+    fn lose(&mut self) {
+        self.lost_input += 1;
+        self.missing = true;
+    }
+
+    fn take(&mut self) -> Option<Input> {
+        self.input.pop_front().or_else(|| core::mem::take(&mut self.missing).then_some(Input::Lost))
     }
 
     /// Feeds the UART until it is full or nothing waits. The interrupt comes once the FIFO has fallen to its mark, so
@@ -254,6 +287,7 @@ impl Write for Text {
         if pager::drops() {
             return Ok(());
         }
+        let text = pager::visible(text);
         progress::take_away();
         last_words::keep(text);
         let end: &[u8] = if pager::clears() { b"\x1b[K\r\n" } else { b"\r\n" };

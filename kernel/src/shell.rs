@@ -23,7 +23,7 @@ use bale_core::shell::{Event, LineEditor, commands, number, words};
 use heapless::String;
 
 use self::show::{Show, show};
-use crate::console::{self, Text, pager, progress};
+use crate::console::{self, Input, Text, pager, progress};
 use crate::{boot, cores, last_words, memory, print, println};
 
 const PROMPT: &str = "bale> ";
@@ -246,7 +246,7 @@ pub extern "C" fn task(_argument: u64) -> ! {
         typed = terminal::find_rows(&mut editor);
     }
     loop {
-        let event = typed.take().unwrap_or_else(|| editor.feed(console::read(), &mut Text));
+        let event = typed.take().unwrap_or_else(|| feed(&mut editor, console::read(), &mut Text));
         let succeeded = match event {
             // An answer of the terminal that came too late is none any more.
             Event::None | Event::EndOfFile | Event::CursorAt { .. } => continue,
@@ -259,12 +259,27 @@ pub extern "C" fn task(_argument: u64) -> ! {
                 println!("error: the line is longer than {LONGEST_LINE} characters; nothing was run");
                 false
             }
+            Event::Damaged => {
+                println!("error: bytes of the line were lost; nothing was run");
+                false
+            }
             Event::Line => run_line(editor.line()),
         };
         if script {
             println!("\x1eSTATUS {}", u8::from(!succeeded));
         } else {
             print!("{PROMPT}");
+        }
+    }
+}
+
+/// Gives the editor what came from the line.
+fn feed(editor: &mut Editor, input: Input, out: &mut dyn fmt::Write) -> Event {
+    match input {
+        Input::Byte(byte) => editor.feed(byte, out),
+        Input::Lost => {
+            editor.lose();
+            Event::None
         }
     }
 }

@@ -6,7 +6,7 @@
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::{CTRL_C, Text, read};
+use super::{CTRL_C, Input, Text, read};
 use crate::task;
 
 /// Nobody's task.
@@ -56,6 +56,35 @@ pub fn begin() {
 /// The running task begins to draw one screen again and again.
 pub fn redraw() {
     set(REDRAWN);
+    picture();
+}
+
+/// It begins at the top, or may print all that it wants behind what was cut.
+pub fn picture() {
+    LEFT.store(ROWS.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// What of a text that the running task prints is to be seen: a screen that is drawn anew ends above the last line.
+pub(super) fn visible(text: &str) -> &str {
+    if mode() != REDRAWN || ROWS.load(Ordering::Relaxed) == 0 {
+        return text;
+    }
+    let left = LEFT.load(Ordering::Relaxed);
+    if left == 0 {
+        return "";
+    }
+    let mut ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(place, _)| place + 1);
+    match ends.nth(left as usize - 1) {
+        Some(end) => {
+            LEFT.store(0, Ordering::Relaxed);
+            &text[..end]
+        }
+        None => {
+            let lines = text.bytes().filter(|byte| *byte == b'\n').count();
+            LEFT.store(left - lines as u32, Ordering::Relaxed);
+            text
+        }
+    }
 }
 
 /// The command is over.
@@ -85,14 +114,12 @@ pub fn printed(lines: usize) {
     }
     // Writing to the UART cannot fail.
     let _ = Text.write_str("--more-- (space, enter, q)");
-    let next = match read() {
-        b'q' | b'Q' | CTRL_C => {
-            MODE.store(DROPPED, Ordering::Relaxed);
-            0
-        }
-        b'\r' | b'\n' => 1,
-        _ => ROWS.load(Ordering::Relaxed),
-    };
-    LEFT.store(next, Ordering::Relaxed);
+    let key = read();
+    // The question goes, whatever comes behind it.
     let _ = Text.write_str("\r\x1b[K");
+    match key {
+        Input::Byte(b'q' | b'Q' | CTRL_C) => MODE.store(DROPPED, Ordering::Relaxed),
+        Input::Byte(b'\r' | b'\n') => LEFT.store(1, Ordering::Relaxed),
+        _ => LEFT.store(ROWS.load(Ordering::Relaxed), Ordering::Relaxed),
+    }
 }

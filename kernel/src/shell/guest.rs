@@ -4,6 +4,7 @@ use bale_abi::{STORM_STEPS, mode, report};
 use bale_core::shell::sheet::{Column, Value, column};
 
 use super::{Arguments, Failure, Outcome, fail, show};
+use crate::console::Input;
 use crate::vm::{self, Reason, State, Summary};
 use crate::{bundle, clock, console, cores, drain, pool, print, println, task};
 
@@ -149,10 +150,12 @@ fn console(index: usize) -> Outcome {
     println!("console of vm {index}; Ctrl-] leaves it");
     let outcome = loop {
         match console::read_until(clock::now() + clock::from_us(CONSOLE_LOOK_US)) {
-            Some(LEAVE) => break Ok(()),
-            Some(byte) => {
+            Some(Input::Byte(LEAVE)) => break Ok(()),
+            Some(Input::Byte(byte)) => {
                 vm::send(index, byte);
             }
+            // The guest sees no more of it than on a line of its own.
+            Some(Input::Lost) => {}
             None if vm::summaries().any(|vm| vm.slot == index && matches!(vm.state, State::Ended(_))) => {
                 println!();
                 println!("vm {index} has ended");

@@ -144,7 +144,7 @@ static TASKS: [Column; 7] = [
     column("task", "task", 4),
     column("name", "name", 12),
     column("core", "core", 4),
-    column("bond", "", 6),
+    column("bond", "bond", 6),
     column("priority", "priority", 8),
     column("overruns", "overruns", 8),
     column("state", "state", 8),

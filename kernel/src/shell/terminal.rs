@@ -32,7 +32,7 @@ pub(super) fn find_rows(editor: &mut Editor) -> Option<Event> {
     pager::set_rows(told.unwrap_or(ROWS));
     let typed = if told == Some(0) { None } else { ask(editor) };
     match typed {
-        Some(Event::Line | Event::TooLong) => println!("{PROMPT}{}", editor.line()),
+        Some(Event::Line | Event::TooLong | Event::Damaged) => println!("{PROMPT}{}", editor.line()),
         Some(_) | None => editor.redraw(&mut Text),
     }
     typed
@@ -41,8 +41,8 @@ pub(super) fn find_rows(editor: &mut Editor) -> Option<Event> {
 fn ask(editor: &mut Editor) -> Option<Event> {
     print!("{QUESTION}");
     let deadline = clock::now() + clock::from_us(PATIENCE_US);
-    while let Some(byte) = console::read_until(deadline) {
-        match editor.feed(byte, &mut Nowhere) {
+    while let Some(input) = console::read_until(deadline) {
+        match super::feed(editor, input, &mut Nowhere) {
             Event::None | Event::EndOfFile => {}
             Event::CursorAt { row, .. } => {
                 // Row 1 is a key, or a terminal that does not know how high it is.

@@ -49,11 +49,13 @@ fn pictures(words: &[&str], seconds: u64, mut count: Option<u64>, script: bool) 
     let mut next = clock::now();
     loop {
         if !script {
+            pager::picture();
             print!("\x1b[H");
             println!("every {seconds} s; a key ends it");
         }
         run_command(words)?;
         if !script {
+            pager::picture();
             print!("\x1b[J");
         }
         if let Some(left) = &mut count {

@@ -20,6 +20,8 @@ pub enum Event {
     Line,
     /// Enter, but more was typed than a line holds: it must not be run.
     TooLong,
+    /// Enter, but bytes were lost somewhere before it: what is left must not be run.
+    Damaged,
     /// Ctrl-C: the line was thrown away.
     Interrupt,
     /// Ctrl-D on an empty line.
@@ -45,6 +47,8 @@ pub struct LineEditor<const LINE: usize, const HISTORY: usize> {
     cursor: usize,
     /// Bytes that did not fit.
     refused: usize,
+    /// Bytes of this line, or of several, were lost: see [`LineEditor::lose`].
+    damaged: bool,
     /// Enter was seen: the next byte starts a new line.
     finished: bool,
     /// The last Enter was a carriage return: a line feed right after belongs to it.
@@ -65,6 +69,7 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
             line: String::new(),
             cursor: 0,
             refused: 0,
+            damaged: false,
             finished: false,
             after_return: false,
             escape: Escape::None,
@@ -94,15 +99,29 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         self.history.iter().map(String::as_str)
     }
 
-    /// Takes a byte from the terminal.
-    pub fn feed(&mut self, byte: u8, out: &mut dyn Write) -> Event {
+    /// Here bytes of the terminal were lost: the line that they belong to, or that is there when they were to come, must not be run.
+    pub fn lose(&mut self) {
+        self.start_over();
+        self.damaged = true;
+        // Of a key's sequence the end may be among them.
+        self.escape = Escape::None;
+    }
+
+    /// The line that was finished makes room for the next one.
+    fn start_over(&mut self) {
         if self.finished {
             self.finished = false;
             self.clear();
-            if byte == b'\n' && self.after_return {
-                self.after_return = false;
-                return Event::None;
-            }
+        }
+    }
+
+    /// Takes a byte from the terminal.
+    pub fn feed(&mut self, byte: u8, out: &mut dyn Write) -> Event {
+        let first = self.finished;
+        self.start_over();
+        if first && byte == b'\n' && self.after_return {
+            self.after_return = false;
+            return Event::None;
         }
         self.after_return = false;
         match self.escape.feed(byte) {
@@ -178,6 +197,9 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         self.emit(out, "\n");
         self.finished = true;
         self.recalled = 0;
+        if self.damaged {
+            return Event::Damaged;
+        }
         if self.refused > 0 {
             return Event::TooLong;
         }
@@ -309,6 +331,7 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         self.line.clear();
         self.cursor = 0;
         self.refused = 0;
+        self.damaged = false;
         self.recalled = 0;
     }
 

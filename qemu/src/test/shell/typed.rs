@@ -40,6 +40,40 @@ pub(super) fn paste(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// More is sent than waits for a busy shell: the line where bytes are missing is not run, whatever is left of it, and those before and behind it are.
+pub(super) fn lost(bench: &Bench<'_>) -> Result<()> {
+    let mut terminal = Terminal::start(bench, 0)?;
+    // A second in which nobody reads.
+    terminal.send(b"bench run jitter\r")?;
+    terminal.wait("\n")?;
+    let mut typed = b"help page\r".to_vec();
+    typed.extend(b"page 77777777\r".iter().cycle().take(14 * 200));
+    for piece in typed.chunks(16) {
+        std::thread::sleep(Duration::from_micros(1_000));
+        terminal.send(piece)?;
+    }
+    terminal.wait("how many lines")?;
+    std::thread::sleep(Duration::from_secs(1));
+    terminal.send(b"\r")?;
+    let said = terminal.wait("bytes of the line were lost; nothing was run")?;
+    let run = said.matches("ROWS is 2 to 1000").count();
+    ensure!((50..100).contains(&run), "{run} lines were run:\n{said}");
+    terminal.prompt()?;
+    let said = terminal.line("drain --json")?;
+    ensure!(said.contains("\"enqueued\":"), "{said}");
+    // What stops finds room where nothing else does.
+    terminal.send(b"bench run ladder\r")?;
+    terminal.wait("\n")?;
+    for piece in typed.chunks(16) {
+        std::thread::sleep(Duration::from_micros(1_000));
+        terminal.send(piece)?;
+    }
+    terminal.send(b"\x03")?;
+    terminal.wait("error: bench: stopped")?;
+    terminal.prompt()?;
+    Ok(())
+}
+
 pub(super) fn paged(bench: &Bench<'_>) -> Result<()> {
     let mut terminal = Terminal::start(bench, 10)?;
     terminal.send(b"help\r")?;
@@ -52,9 +86,15 @@ pub(super) fn paged(bench: &Bench<'_>) -> Result<()> {
     terminal.send(b" ")?;
     let third = terminal.wait("--more--")?;
     ensure!(third.matches('\n').count() == 9, "{third}");
+    for key in [b"q", b"\x03"] {
+        terminal.send(key)?;
+        let rest = terminal.prompt()?;
+        ensure!(!rest.contains('\n') && rest.contains("\r\x1b[K"), "the question stays: {rest:?}");
+        terminal.send(b"help\r")?;
+        terminal.wait("--more--")?;
+    }
     terminal.send(b"q")?;
-    let rest = terminal.prompt()?;
-    ensure!(!rest.contains('\n'), "{rest}");
+    terminal.prompt()?;
     let all = terminal.line("page off; help")?;
     ensure!(all.contains("poweroff") && !all.contains("--more--"), "{all}");
     Ok(())
@@ -110,6 +150,11 @@ pub(super) fn watch(bench: &Bench<'_>) -> Result<()> {
         ensure!(picture.contains("enqueued") && picture.contains("\x1b[K\r\n"), "{picture:?}");
     }
     terminal.send(b" ")?;
+    terminal.prompt()?;
+    terminal.send(b"watch --count 1 help\r")?;
+    terminal.wait("\x1b[H")?;
+    let cut = terminal.wait("\x1b[J")?;
+    ensure!(cut.matches('\n').count() == 9, "{cut:?}");
     terminal.prompt()?;
     let once = terminal.line("watch --count 1 pool")?;
     ensure!(once.contains("objects"), "{once}");

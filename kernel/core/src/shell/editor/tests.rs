@@ -49,6 +49,26 @@ fn an_answer_of_the_terminal_leaves_the_line() {
 }
 
 #[test]
+fn a_line_with_lost_bytes_is_not_run() {
+    let mut editor = Editor::new("> ");
+    type_in(&mut editor, b"po");
+    editor.lose();
+    assert_eq!(type_in(&mut editor, b"weroff\r").1, Event::Damaged);
+    assert_eq!(editor.history().count(), 0);
+    assert_eq!(type_in(&mut editor, b"\npool\r").1, Event::Line);
+    assert_eq!(editor.line(), "pool");
+    // Behind a line that is over it is the next one that is damaged, be it in the midst of a key.
+    editor.lose();
+    assert_eq!(type_in(&mut editor, b"xy\x1b[").1, Event::None);
+    editor.lose();
+    assert_eq!(type_in(&mut editor, b"z\n").1, Event::Damaged);
+    assert_eq!(editor.line(), "xyz");
+    editor.lose();
+    assert_eq!(type_in(&mut editor, b"abc\x03").1, Event::Interrupt);
+    assert_eq!(type_in(&mut editor, b"cores\r").1, Event::Line);
+}
+
+#[test]
 fn history_goes_back_and_forth() {
     let mut editor = Editor::new("> ");
     for line in ["one\r", "two\r", "two\r", " \r", "three\r"] {
