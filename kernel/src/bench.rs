@@ -111,6 +111,13 @@ pub fn list() {
     crate::println!("In brackets: the options that a benchmark takes.");
 }
 
+/// Names of all suites and benchmarks.
+pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+    let begins = |(place, bench): &(usize, &Bench)| *place == 0 || BENCHES[place - 1].suite != bench.suite;
+    let suites = BENCHES.iter().enumerate().filter(begins).map(|(_, bench)| bench.suite);
+    suites.chain(BENCHES.iter().map(|bench| bench.name))
+}
+
 /// What this core counts, until it is dropped: instructions then.
 struct Selected;
 

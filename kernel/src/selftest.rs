@@ -1,4 +1,4 @@
-//! Tests that run on the target: `selftest --list`, `selftest`, `selftest NAME...`. With `--long` before the names,
+//! Tests that run on the target: `selftest --list`, `selftest`, `selftest NAME...`, where a name is a test's or a module's. With `--long` before the names,
 //! tests that repeat something do so a million times, or a thousand times where each is long.
 //!
 //! Each ends with a line `test NAME ... ok` or `test NAME ... FAILED: why`; the host counts those lines, one
@@ -144,17 +144,36 @@ pub fn list() {
     }
 }
 
-/// Runs the tests with these names, or all; whether every one of them passed. An unknown name is an error.
+impl Test {
+    fn module(&self) -> &'static str {
+        self.name.split_once("::").map_or(self.name, |(module, _)| module)
+    }
+
+    /// Whether this is its name, or its module's.
+    fn is(&self, name: &str) -> bool {
+        self.name == name || self.module() == name
+    }
+}
+
+/// Names of all modules and tests.
+pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+    let begins = |(place, test): &(usize, &Test)| *place == 0 || TESTS[place - 1].module() != test.module();
+    let modules = TESTS.iter().enumerate().filter(begins).map(|(_, test)| test.module());
+    modules.chain(TESTS.iter().map(|test| test.name))
+}
+
+/// Runs the tests with these names, those of modules with these names, or all; whether every one of them passed. An unknown name
+/// is an error.
 ///
 /// # Errors
-/// The name that no test has.
+/// The name that no test and no module has.
 pub fn run<'a>(names: &[&'a str]) -> Result<bool, &'a str> {
-    if let Some(unknown) = names.iter().find(|name| !TESTS.iter().any(|test| test.name == **name)) {
+    if let Some(unknown) = names.iter().find(|name| !TESTS.iter().any(|test| test.is(name))) {
         return Err(unknown);
     }
     let mut failed = 0;
     let mut passed = 0;
-    let chosen = || TESTS.iter().filter(|test| names.is_empty() || names.contains(&test.name));
+    let chosen = || TESTS.iter().filter(|test| names.is_empty() || names.iter().any(|name| test.is(name)));
     let count = chosen().count();
     for (place, test) in chosen().enumerate() {
         progress::show(format_args!("selftest: {} of {count}: {}", place + 1, test.name));

@@ -6,6 +6,7 @@
 //! and is answered with status 1 too.
 
 mod bench;
+mod completion;
 mod guest;
 mod machine;
 mod show;
@@ -135,7 +136,7 @@ static COMMANDS: &[Command] = commands![
     "trace", ["[--json]", "on", "off", "dump"], "what each core did last: interrupts, switches, wake-ups, drain, guests; `cargo bale trace` makes a picture of it" => trace::trace;
     "watch", ["[-n SECONDS] [--count N] COMMAND"], "a command's text, drawn anew every two seconds until a key is pressed" => watch::watch;
     "page", ["ROWS", "off"], "how many lines the terminal has, if it did not say so itself: longer text stops behind each screen; `off` lets it run" => tools::page;
-    "selftest", ["[--long] [NAME...]", "--list"], "tests of the kernel on this machine; Ctrl-C stops behind the one that runs" => tools::selftest;
+    "selftest", ["[--long] [NAME|MODULE...]", "--list"], "tests of the kernel on this machine: all, some, those of a module; Ctrl-C stops behind the one that runs" => tools::selftest;
     "bench", ["list", "run [NAME...] [--pages N] [--mix bundle|zeros|random|half] [--cores N[,N...]] [--seed S] [--cycles] [--json]"], "measure: all, or suites and figures by name; --pages: objects or pages that are worked on; --mix: what the store's pages hold; --cores: how many free at once, several one after the other; --cycles: cycles of the core in place of instructions; Ctrl-C stops" => bench::bench;
     "crash", ["panic", "read", "stack", "hang", "memory SECONDS"], "crash on purpose, to see the report; `hang` takes a core away, which the watchdog finds; `memory` takes all free memory for a while, which ends nothing" => tools::crash;
     "reboot", [""], "start the machine anew" => tools::reboot;
@@ -251,7 +252,7 @@ pub extern "C" fn task(_argument: u64) -> ! {
             // An answer of the terminal that came too late is none any more.
             Event::None | Event::EndOfFile | Event::CursorAt { .. } => continue,
             Event::Complete => {
-                editor.complete(COMMANDS.iter().map(|command| command.name), &mut Text);
+                completion::complete(&mut editor);
                 continue;
             }
             Event::Interrupt => false,

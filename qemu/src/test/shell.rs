@@ -31,6 +31,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("ctrl_c_stops_a_benchmark", measuring::ctrl_c_stops),
         case("a_paste_of_10_kb", typed::paste),
         case("a_line_with_lost_bytes_is_not_run", typed::lost),
+        case("tab_completes_words", typed::completion),
         case("long_text_stops_behind_a_screen", typed::paged),
         case("the_terminal_says_how_high_it_is", typed::height),
         case("watch_draws_until_a_key", typed::watch),

@@ -89,6 +89,11 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         &self.line
     }
 
+    /// What was typed, as far as the cursor.
+    pub fn before_cursor(&self) -> &str {
+        if self.finished { "" } else { &self.line[..self.cursor] }
+    }
+
     /// Bytes of the line that did not fit into it.
     pub fn refused(&self) -> usize {
         self.refused
@@ -243,13 +248,16 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         for byte in first.as_bytes()[word.len()..shared].iter().copied() {
             self.insert(byte, out);
         }
-        if fitting.clone().nth(1).is_none() {
+        // One may be named twice.
+        if fitting.clone().all(|candidate| candidate == first) {
             self.insert(b' ', out);
         } else if shared == word.len() {
             self.emit(out, "\n");
-            for candidate in fitting {
-                self.emit(out, candidate);
-                self.emit(out, "  ");
+            for (place, candidate) in fitting.clone().enumerate() {
+                if fitting.clone().take(place).all(|before| before != candidate) {
+                    self.emit(out, candidate);
+                    self.emit(out, "  ");
+                }
             }
             self.emit(out, "\n");
             self.redraw(out);

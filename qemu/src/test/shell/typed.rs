@@ -40,6 +40,36 @@ pub(super) fn paste(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Tab knows what a command takes; a module's name stands for its tests.
+pub(super) fn completion(bench: &Bench<'_>) -> Result<()> {
+    let mut terminal = Terminal::start(bench, 0)?;
+    for (typed, echo) in [
+        ("dra\t", "drain "),
+        ("pool cl\t", "pool classes "),
+        ("core of\t", "core offline "),
+        ("vm paus\t", "vm pause "),
+        ("vm run --st\t", "vm run --steps "),
+        ("swap 0 rec\t", "swap 0 recompress "),
+        ("drain; log str\t", "drain; log stream "),
+        ("bench run thr\t", "bench run thread-metric "),
+        ("bench run density-c\t", "bench run density-churned "),
+        ("selftest loc\t", "selftest locking"),
+        ("selftest locking::queue\t", "selftest locking::queue_keeps_order "),
+        ("help rebo\t", "help reboot "),
+        ("vm st\t", "stats  start  stop  "),
+    ] {
+        terminal.send(typed.as_bytes())?;
+        terminal.wait(echo)?;
+        terminal.send(b"\x03")?;
+        // A list is followed by a prompt of its own.
+        terminal.wait("^C")?;
+        terminal.prompt()?;
+    }
+    let said = terminal.line("selftest mapping copying::set_and_compare")?;
+    ensure!(said.contains("6 passed, 0 failed"), "{said}");
+    Ok(())
+}
+
 /// More is sent than waits for a busy shell: the line where bytes are missing is not run, whatever is left of it, and those before and behind it are.
 pub(super) fn lost(bench: &Bench<'_>) -> Result<()> {
     let mut terminal = Terminal::start(bench, 0)?;
