@@ -205,11 +205,12 @@ pub fn unload_stage2() {
     };
 }
 
-/// Drops the translations of EL1's tables that this core has cached for the virtual machine whose `VTTBR_EL2` is loaded.
+/// Drops the translations of EL1's tables that this core has cached for the virtual machine whose `VTTBR_EL2` is loaded. What was written to
+/// EL1's registers before holds for every walk after it.
 #[inline(always)]
 pub fn invalidate_current_guest_here() {
     // SAFETY: TLB maintenance changes no translation.
-    unsafe { asm!("tlbi vmalle1", "dsb nsh", options(nostack, preserves_flags)) };
+    unsafe { asm!("tlbi vmalle1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
 }
 
 /// Drops every cached translation of the virtual machine whose `VTTBR_EL2` is loaded on this core, on all cores.
