@@ -247,11 +247,12 @@ pub(super) fn events_serve_by_priority() -> Verdict {
     Ok(())
 }
 
-/// Gives in which an interrupt may come, in the short form.
-const GIVES: u32 = 3_000;
+/// Interrupts that come in the midst of a give, in the short form.
+const MET: u32 = 300;
 /// A give was begun, and the task that it serves has not run since.
 static GIVING: AtomicBool = AtomicBool::new(false);
 static STOP: AtomicBool = AtomicBool::new(false);
+static INTERRUPTED: AtomicU32 = AtomicU32::new(0);
 static EARLY: AtomicU32 = AtomicU32::new(0);
 static SERVED_TURN: Semaphore = Semaphore::new(0, 1);
 
@@ -269,9 +270,10 @@ extern "C" fn urgent_taker(_argument: u64) -> ! {
 extern "C" fn middle(_argument: u64) -> ! {
     loop {
         interrupts::TEST_ARRIVED.take();
-        // Handed over already, and still I run first.
-        if GIVING.load(Ordering::Relaxed) && !SERVED_TURN.has_waiters() {
-            EARLY.fetch_add(1, Ordering::Relaxed);
+        if GIVING.load(Ordering::Relaxed) {
+            INTERRUPTED.fetch_add(1, Ordering::Relaxed);
+            // Handed over already, and still I run first.
+            EARLY.fetch_add(u32::from(!SERVED_TURN.has_waiters()), Ordering::Relaxed);
         }
         if STOP.load(Ordering::Acquire) {
             end();
@@ -279,8 +281,9 @@ extern "C" fn middle(_argument: u64) -> ! {
     }
 }
 
-extern "C" fn giver(rounds: u64) -> ! {
-    for _ in 0..rounds {
+extern "C" fn giver(wanted: u64) -> ! {
+    let deadline = clock::now() + clock::from_us(20_000_000);
+    while u64::from(INTERRUPTED.load(Ordering::Relaxed)) < wanted && clock::now() < deadline {
         GIVING.store(true, Ordering::Relaxed);
         let _ = SERVED_TURN.give();
     }
@@ -297,14 +300,15 @@ pub(super) fn semaphore_wakes_before_interrupts() -> Verdict {
         // Nobody is there to interrupt it.
         return Ok(());
     }
-    let rounds = if super::is_long() { 100 * GIVES } else { GIVES };
+    let wanted = if super::is_long() { 30 * MET } else { MET };
     STOP.store(false, Ordering::Relaxed);
+    INTERRUPTED.store(0, Ordering::Relaxed);
     EARLY.store(0, Ordering::Relaxed);
     while interrupts::TEST_ARRIVED.try_take() {}
     spawn(core, task::DRAIN, urgent_taker, 0)?;
     spawn(core, task::VCPU, middle, 0)?;
     ensure!(parked(2), "not both wait");
-    spawn(core, task::LOG, giver, rounds.into())?;
+    spawn(core, task::LOG, giver, wanted.into())?;
     let deadline = clock::now() + clock::from_us(60_000_000);
     while ENDED.load(Ordering::Acquire) < 3 && clock::now() < deadline {
         interrupts::raise(core, interrupts::TEST);
@@ -312,7 +316,9 @@ pub(super) fn semaphore_wakes_before_interrupts() -> Verdict {
     ensure!(all_ended(3), "not all ended");
     while interrupts::TEST_ARRIVED.try_take() {}
     let early = EARLY.load(Ordering::Relaxed);
-    ensure!(early == 0, "{early} times of {rounds} a task ran before the more urgent one that was served");
+    let met = INTERRUPTED.load(Ordering::Relaxed);
+    ensure!(met > 0, "no interrupt came in the midst of a give");
+    ensure!(early == 0, "{early} times of {met} a task ran before the more urgent one that was served");
     Ok(())
 }
 
