@@ -148,7 +148,7 @@ pub struct Mitigations {
     pub clears_history: bool,
 }
 
-/// The call is there and does nothing, for no core needs it (DEN 0028, 7.4 to 7.6).
+/// The call is there and does nothing, for no core needs it (DEN 0028, SMCCC_ARCH_WORKAROUND_1 to 3).
 pub const NOT_REQUIRED: u64 = 1;
 
 impl Mitigations {
