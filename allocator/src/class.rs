@@ -9,7 +9,7 @@ mod isolate;
 mod lists;
 mod shrink;
 
-pub(crate) use batch::Notes;
+pub(crate) use batch::{NOTING, Notes, Outcome};
 pub(crate) use huge::Leaving;
 
 use crate::{
@@ -134,7 +134,7 @@ impl Class {
         let descriptor = store.descriptor(unit);
         let before = descriptor.state();
         let pages = before.pages();
-        if pages >= self.chain.into() || before.free() != 0 {
+        if pages >= self.chain.into() || before.has_free() {
             return Err(frame);
         }
         descriptor.set_frame(pages, frame.into_number());
@@ -143,7 +143,7 @@ impl Class {
         #[expect(clippy::cast_possible_truncation, reason = "at most 128 objects")]
         let capacity = ((pages + 1) * PAGE_SIZE / self.size()) as u32;
         descriptor.put_all(object + 1, capacity);
-        let state = before.grown(capacity - object - 1, capacity);
+        let state = before.grown(capacity - object);
         descriptor.set_state(state);
         self.pages += 1;
         self.capacity += capacity - object;
@@ -269,7 +269,7 @@ impl Class {
         if state.takes_quietly() {
             descriptor.set_state(state.taken());
         } else {
-            let state = state.with_counts(state.free() - 1, state.capacity());
+            let state = state.with_one_less();
             self.relist(store, unit, descriptor, state);
         }
         Some(location(unit, object))
@@ -288,7 +288,7 @@ impl Class {
         if at & HUGE == 0 {
             let descriptor = store.descriptor_at(at);
             let state = descriptor.state();
-            if state.is_owner_of(key.0) && state.puts_quietly() {
+            if state.puts_quietly_for(key.0) {
                 self.retire(cell, key);
                 descriptor.put(parts(at).1);
                 descriptor.set_state(state.put());
@@ -348,22 +348,46 @@ impl Class {
             return self.put_huge(store, at, leaving);
         }
         let descriptor = store.descriptor_at(at);
-        let state = self.put_slot(descriptor, parts(at).1);
-        self.settle(store, parts(at).0, descriptor, state, leaving);
+        let (unit, object) = parts(at);
+        let before = descriptor.state();
+        let state = if self.is_beyond(before, object) {
+            let state = self.lose_slot(before);
+            if state.in_use() != 0 {
+                // Its free objects are as many as before: it stays where it is.
+                return descriptor.set_state(state);
+            }
+            state
+        } else {
+            descriptor.put(object);
+            before.with_one_more()
+        };
+        self.settle(store, unit, descriptor, state, leaving);
         self.leave_if_empty(store, leaving);
+    }
+
+    /// Whether an object's room goes with it: it lies behind what a shrinking zspage keeps.
+    #[inline]
+    fn is_beyond(&self, state: State, object: u32) -> bool {
+        state.has(SHRINKING) && object >= self.cut
+    }
+
+    /// Does without the room of an object behind what a shrinking zspage keeps. Returns what the state is then, which is the caller's to set.
+    #[inline]
+    fn lose_slot(&mut self, state: State) -> State {
+        self.beyond -= 1;
+        self.capacity -= 1;
+        state.with_one_gone()
     }
 
     /// Puts one object back. Returns what the state is then, which is the caller's to set.
     #[inline]
     fn put_slot(&mut self, descriptor: Descriptor<'_>, object: u32) -> State {
         let state = descriptor.state();
-        if state.has(SHRINKING) && object >= self.cut {
-            self.beyond -= 1;
-            self.capacity -= 1;
-            return state.with_counts(state.free(), state.capacity() - 1);
+        if self.is_beyond(state, object) {
+            return self.lose_slot(state);
         }
         descriptor.put(object);
-        state.with_counts(state.free() + 1, state.capacity())
+        state.with_one_more()
     }
 
     /// Puts a zspage where it belongs after an object of it was put back, and sets its state.

@@ -266,11 +266,6 @@ impl<P: Platform> Pool<P> {
                     let seen = word.load(Ordering::Relaxed);
                     let from = seen & !OPEN;
                     if seen & OPEN != 0 && self.is_to_move(class, from) {
-                        if moves.is_full() {
-                            // This cell again next time.
-                            class.swept = cell;
-                            return false;
-                        }
                         if begin_move(word, seen) {
                             let Some(to) = class.take_slot(&self.store) else {
                                 reopen(word, from);
@@ -278,6 +273,10 @@ impl<P: Platform> Pool<P> {
                                 return true;
                             };
                             moves.push(Move { word, from, to });
+                            if moves.is_full() {
+                                class.swept = cell + 1;
+                                return false;
+                            }
                         }
                     }
                 }

@@ -2,10 +2,11 @@
 //!
 //! | bits | content |
 //! |---|---|
-//! | 0..25 | cell: frame of cells (15 bits) and slot in it (10 bits, below 800) |
-//! | 25..33 | generation of the cell |
-//! | 33..41 | size class |
-//! | 41..47 | tag of the pool, never zero |
+//! | 0..8 | generation of the cell |
+//! | 8 | zero, which makes one comparison of two: see the state of a zspage |
+//! | 9..17 | size class |
+//! | 17..22 | tag of the pool, never zero |
+//! | 22..47 | cell: frame of cells (15 bits) and slot in it (10 bits, below 800) |
 //! | 47..64 | zero: the holder may keep a length and flags there |
 //!
 //! The location is not in the handle, since objects move; the class is, so that a free finds its lock without a lookup.
@@ -16,19 +17,21 @@ use core::num::{NonZeroU8, NonZeroU64};
 use crate::size_class::HUGE_CLASS;
 
 pub(crate) const CELL_BITS: u32 = 25;
-const GENERATION_SHIFT: u32 = CELL_BITS;
-const CLASS_SHIFT: u32 = 33;
+/// A bit that is zero in every handle.
+pub(crate) const ZERO: u64 = 1 << 8;
+const CLASS_SHIFT: u32 = 9;
 /// Where class and tag begin, which together are the owner.
 pub(crate) const OWNER_SHIFT: u32 = CLASS_SHIFT;
 /// The bits of class and tag.
-pub(crate) const OWNER: u64 = ((1 << HANDLE_BITS) - 1) & !((1 << OWNER_SHIFT) - 1);
-const TAG_SHIFT: u32 = 41;
+pub(crate) const OWNER: u64 = ((1 << CELL_SHIFT) - 1) & !((1 << OWNER_SHIFT) - 1);
+const TAG_SHIFT: u32 = 17;
+const CELL_SHIFT: u32 = 22;
 /// Bits of a raw handle that may be set.
-pub const HANDLE_BITS: u32 = 47;
+pub const HANDLE_BITS: u32 = CELL_SHIFT + CELL_BITS;
 /// Tags of pools are 1 to this.
-pub(crate) const MAX_TAG: u8 = 63;
+pub(crate) const MAX_TAG: u8 = 31;
 
-const _: () = assert!(TAG_SHIFT + 6 == HANDLE_BITS);
+const _: () = assert!(1 << (CELL_SHIFT - TAG_SHIFT) == MAX_TAG + 1);
 
 /// The right to one object. It cannot be copied; freeing uses it up.
 ///
@@ -42,7 +45,7 @@ impl Handle {
     /// A handle of the owner that `base` names.
     #[inline]
     pub(crate) fn new(base: Base, cell: u32, generation: u8) -> Self {
-        Self(base.0 | u64::from(cell) | u64::from(generation) << GENERATION_SHIFT)
+        Self(base.0 | u64::from(cell) << CELL_SHIFT | u64::from(generation))
     }
 
     /// The word to keep in a slot; bits 47 and up are zero.
@@ -102,12 +105,12 @@ pub(crate) struct Key(pub(crate) u64);
 impl Key {
     #[inline]
     pub(crate) const fn cell(self) -> u32 {
-        (self.0 & ((1 << CELL_BITS) - 1)) as u32
+        (self.0 >> CELL_SHIFT) as u32 & ((1 << CELL_BITS) - 1)
     }
 
     #[inline]
     pub(crate) const fn generation(self) -> u8 {
-        (self.0 >> GENERATION_SHIFT) as u8
+        self.0 as u8
     }
 
     #[inline]
@@ -145,12 +148,12 @@ mod tests {
 
     #[test]
     fn fields_come_back() {
-        let base = Base::new(254, NonZeroU8::new(63).expect("not zero"));
+        let base = Base::new(254, NonZeroU8::new(MAX_TAG).expect("not zero"));
         let handle = Handle::new(base, (1 << CELL_BITS) - 1, 0xa5);
         let key = handle.key();
         assert_eq!(
             (key.cell(), key.generation(), key.class(), key.tag()),
-            ((1 << CELL_BITS) - 1, 0xa5, 254, 63)
+            ((1 << CELL_BITS) - 1, 0xa5, 254, MAX_TAG)
         );
         let raw = handle.into_raw();
         assert!(raw >> HANDLE_BITS == 0);

@@ -74,8 +74,18 @@ impl<T: Overlay> Directory<T> {
     /// The leaf was pushed, and the caller learned of it through a lock or an acquire that orders it behind the push.
     #[inline]
     pub(crate) unsafe fn get_known(&self, index: usize) -> &T {
+        // SAFETY: the caller's promise.
+        unsafe { self.get_known_at(index / FANOUT, index) }
+    }
+
+    /// The leaf with this `index`, counted round, under this root, counted round.
+    ///
+    /// # Safety
+    /// As for [`Directory::get_known`].
+    #[inline]
+    pub(crate) unsafe fn get_known_at(&self, root: usize, index: usize) -> &T {
         // Relaxed: the caller is ordered behind the push.
-        let middle = self.roots[(index / FANOUT) % ROOTS].load(Ordering::Relaxed);
+        let middle = self.roots[root % ROOTS].load(Ordering::Relaxed);
         // SAFETY: the caller's promise: the frame is there.
         let middle = unsafe { &*middle };
         let leaf = middle.0[index % FANOUT].load(Ordering::Relaxed);

@@ -89,7 +89,7 @@ impl<P: Platform> Pool<P> {
     /// Makes a pool: its class table and rings at once, everything else as it grows.
     ///
     /// # Errors
-    /// [`Error::BadConfig`] for a shape that cannot be, or beside 63 other pools; [`Error::OutOfMemory`] if the frames ran out, after all went back.
+    /// [`Error::BadConfig`] for a shape that cannot be, or beside 31 other pools; [`Error::OutOfMemory`] if the frames ran out, after all went back.
     pub fn new(platform: P, config: Config) -> Result<Self, Error> {
         check(&config, platform.cores())?;
         let tag = Tag::claim(MAX_TAG).ok_or(Error::BadConfig)?;

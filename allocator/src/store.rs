@@ -234,10 +234,13 @@ impl<P: Platform> Store<P> {
     /// The descriptor of the zspage that an object lies in.
     #[inline]
     pub(crate) fn descriptor_at(&self, location: u32) -> Descriptor<'_> {
-        let unit = location >> OBJECT_BITS;
+        const LEAF_SHIFT: u32 = OBJECT_BITS + UNITS.trailing_zeros();
+        const ROOT_SHIFT: u32 = LEAF_SHIFT + FANOUT.trailing_zeros();
+        // Both indexes straight from the location: so each is cut out of it by one instruction.
+        let (root, leaf) = (location >> ROOT_SHIFT, location >> LEAF_SHIFT);
         // SAFETY: as in `descriptor`.
-        let units = unsafe { self.units.get_known((unit / UNITS) as usize) };
-        Descriptor::at(units, unit)
+        let units = unsafe { self.units.get_known_at(root as usize, leaf as usize) };
+        Descriptor::at(units, location >> OBJECT_BITS)
     }
 
     // A free run of units holds the next one of its length in its first word.

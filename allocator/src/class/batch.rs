@@ -3,21 +3,50 @@
 use crate::{
     cell::Cell,
     class::{Class, Leaving},
-    error::Error,
+    deferred::drain::HOLD,
     handle::Key,
     platform::Platform,
     store::Store,
     zspage::{HUGE, TOUCHED, parts},
 };
 
+/// Frees that count as one when a hold of the lock is measured out: those that note a zspage take twice as long as the others.
+pub(crate) const NOTING: u32 = 2;
+/// Most fullness updates that are made at the end of a hold in which objects were freed.
+const ALONG: usize = 6;
+/// Most fullness updates under a hold of their own, which they get if there are more.
+const ALONE: usize = 8;
 /// Most zspages that are noted before they are put right.
-const MOST: usize = 32;
+const MOST: usize = ALONG + HOLD / NOTING as usize;
 
 /// Zspages for which a batch owes a fullness update. They stay on the lists where they were, and may be used from there by others if the lock is
 /// dropped meanwhile. All bytes zero are none.
 pub(crate) struct Notes {
     units: [u32; MOST],
     count: usize,
+}
+
+impl Notes {
+    #[inline]
+    pub(crate) fn are_owed(&self) -> bool {
+        self.count != 0
+    }
+
+    /// Whether more is owed than the end of a hold is there for.
+    #[inline]
+    pub(crate) fn are_many(&self) -> bool {
+        self.count > ALONG
+    }
+}
+
+/// What became of a handle of a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Freed,
+    /// Freed, and a zspage was noted, which took as long as [`NOTING`] frees.
+    Noted,
+    /// Whatever was wrong with it, nobody waits to be told.
+    Refused,
 }
 
 impl Class {
@@ -29,10 +58,10 @@ impl Class {
         key: Key,
         notes: &mut Notes,
         leaving: &mut Leaving,
-    ) -> Result<(), Error> {
-        let cell = store.cell_of(key).ok_or(Error::ForeignHandle)?;
+    ) -> Outcome {
+        let Some(cell) = store.cell_of(key) else { return Outcome::Refused };
         match self.free_quietly(store, key, cell) {
-            Ok(()) => Ok(()),
+            Ok(()) => Outcome::Freed,
             Err(locked) => self.free_and_note(store, key, cell, locked, notes, leaving),
         }
     }
@@ -46,49 +75,60 @@ impl Class {
         locked: Option<u32>,
         notes: &mut Notes,
         leaving: &mut Leaving,
-    ) -> Result<(), Error> {
-        let at = self.detach(store, key, cell, locked)?;
+    ) -> Outcome {
+        let Ok(at) = self.detach(store, key, cell, locked) else { return Outcome::Refused };
         if at & HUGE != 0 {
             self.put_huge(store, at, leaving);
-            return Ok(());
+            return Outcome::Freed;
         }
         let (unit, object) = parts(at);
         let descriptor = store.descriptor_at(at);
         let state = self.put_slot(descriptor, object);
         if state.has(TOUCHED) {
             descriptor.set_state(state.armed());
-            return Ok(());
+            return Outcome::Freed;
         }
-        match notes.units.get_mut(notes.count) {
-            Some(note) => {
-                *note = unit;
-                notes.count += 1;
-                descriptor.set_state(state.flagged(TOUCHED, true).armed());
-            }
-            None => self.settle(store, unit, descriptor, state, leaving),
+        if let Some(note) = notes.units.get_mut(notes.count) {
+            *note = unit;
+            notes.count += 1;
+            descriptor.set_state(state.flagged(TOUCHED, true).armed());
+        } else {
+            debug_assert!(false, "more zspages noted than fit in a hold");
+            self.settle(store, unit, descriptor, state, leaving);
         }
-        Ok(())
+        Outcome::Noted
     }
 
-    /// Ends a hold of the lock; `next` tells whether there will be another one for this class. The fullness updates are made at the end, or once
-    /// half of the room for notes is taken.
+    /// Ends a hold of the lock in which objects were freed; with the last one of this class, if no hold of their own is due to them, the fullness
+    /// updates are made.
     #[inline]
     pub(crate) fn end_hold<P: Platform>(
         &mut self,
         store: &Store<P>,
-        next: bool,
+        last: bool,
         notes: &mut Notes,
         leaving: &mut Leaving,
     ) {
-        if next && notes.count <= MOST / 2 {
-            return;
+        if last && !notes.are_many() {
+            self.settle_some(store, notes, leaving);
         }
-        for &unit in notes.units.iter().take(notes.count) {
+    }
+
+    /// Makes fullness updates that are owed, as many as go into one hold of the lock.
+    #[inline]
+    pub(crate) fn settle_some<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        notes: &mut Notes,
+        leaving: &mut Leaving,
+    ) {
+        let left = notes.count.saturating_sub(ALONE);
+        for &unit in notes.units.iter().take(notes.count).skip(left) {
             let descriptor = store.descriptor(unit);
             let state = descriptor.state().flagged(TOUCHED, false);
             self.settle(store, unit, descriptor, state, leaving);
         }
-        notes.count = 0;
+        notes.count = left;
         self.leave_if_empty(store, leaving);
     }
 }

@@ -34,7 +34,7 @@ impl Class {
     /// Makes the growing zspage the source, as far as it has room.
     #[inline]
     pub(super) fn grow_from<P: Platform>(&mut self, store: &Store<P>, unit: u32, state: State) {
-        if state.free() != 0 {
+        if state.has_free() {
             self.set_source(store, unit, WANTS_NOTHING);
         } else {
             let wants = if state.pages() < self.chain.into() { WANTS_PAGE } else { WANTS_ZSPAGE };

@@ -4,7 +4,7 @@
 //! 16 bits are free, so they are linked where they stand.
 
 use crate::{
-    class::{Leaving, Notes},
+    class::{Class, Leaving, NOTING, Notes, Outcome},
     config::Rung,
     deferred::{
         frames::{CoreRing, MOST_CAPACITY, WORDS},
@@ -128,11 +128,10 @@ impl<P: Platform> Pool<P> {
                 let class = (group * 64) as u8 + used.trailing_zeros() as u8;
                 used &= used - 1;
                 let list = core::mem::take(&mut scratch.lists[usize::from(class)]);
-                let mut place = u64::from(list & 0xffff);
+                let mut word = u64::from(list) << LINK_SHIFT;
                 let next = || {
                     // Relaxed: as above.
-                    let word = ring.slots().slot(place).load(Ordering::Relaxed);
-                    place = word >> LINK_SHIFT;
+                    word = ring.slots().slot(word >> LINK_SHIFT).load(Ordering::Relaxed);
                     Key(word)
                 };
                 refused += self.free_class(class, list >> 16, next, &mut scratch.notes, leaving);
@@ -181,27 +180,55 @@ impl<P: Platform> Pool<P> {
     ) -> u64 {
         let mut refused = 0;
         while left != 0 {
-            let pinned = self.store.platform.pin_in_steps();
-            let mut class = self.class(class).lock(&pinned);
-            class.batches += 1;
-            let mut failed = 0;
-            let mut free_some = |count| {
-                for _ in 0..count {
-                    if class.free_in_batch(&self.store, next(), notes, leaving).is_err() {
-                        failed += 1;
+            self.hold(class, |class, pinned| {
+                let mut failed = 0;
+                let mut free_some = |most: u32| {
+                    let (mut freed, mut room) = (0, STRIDE);
+                    let mut end = most.min(room);
+                    while freed < end {
+                        freed += 1;
+                        match class.free_in_batch(&self.store, next(), notes, leaving) {
+                            Outcome::Freed => {}
+                            Outcome::Noted => {
+                                room -= NOTING - 1;
+                                end = end.min(room);
+                            }
+                            Outcome::Refused => failed += 1,
+                        }
                     }
+                    freed
+                };
+                let mut freed = free_some(left);
+                if freed != left && !pinned.interrupt_waits() {
+                    freed += free_some(left - freed);
                 }
-                count
-            };
-            let mut freed = free_some(left.min(STRIDE));
-            if left > STRIDE && !pinned.interrupt_waits() {
-                freed += free_some((left - STRIDE).min(MOST_HELD - STRIDE));
+                left -= freed;
+                class.objects -= freed - failed;
+                refused += u64::from(failed);
+                class.end_hold(&self.store, left == 0, notes, leaving);
+            });
+            if notes.are_many() {
+                self.settle_many(class, notes, leaving);
             }
-            left -= freed;
-            class.objects -= freed - failed;
-            refused += u64::from(failed);
-            class.end_hold(&self.store, left != 0, notes, leaving);
         }
         refused
+    }
+
+    /// Makes the fullness updates that are owed where there are so many that one hold would keep interrupts out for long.
+    #[cold]
+    #[inline(never)]
+    fn settle_many(&self, class: u8, notes: &mut Notes, leaving: &mut Leaving) {
+        while notes.are_owed() {
+            self.hold(class, |class, _| class.settle_some(&self.store, notes, leaving));
+        }
+    }
+
+    /// Takes the lock of a class for a batch.
+    #[inline(always)]
+    fn hold(&self, class: u8, f: impl FnOnce(&mut Class, &P::PinnedInSteps<'_>)) {
+        let pinned = self.store.platform.pin_in_steps();
+        let mut class = self.class(class).lock(&pinned);
+        class.batches += 1;
+        f(&mut class, &pinned);
     }
 }

@@ -2,22 +2,25 @@
 //!
 //! | bits | content |
 //! |---|---|
-//! | 0..8 | objects that can be put before something else must be done |
-//! | 8..16 | objects that can be taken before something else must be done |
-//! | 16..24 | free objects |
-//! | 24..32 | capacity |
-//! | 33..47 | owner: class and pool, where a handle has them |
-//! | 47..51 | pages less one |
-//! | 51..54 | list |
-//! | 54.. | flags |
+//! | 0..8 | objects that can be put before something else must be done, counted up to 256 |
+//! | 8 | none can |
+//! | 9..22 | owner: class and pool, where a handle has them |
+//! | 22..26 | pages less one |
+//! | 26..29 | list |
+//! | 29..32 | flags |
+//! | 32..40 | objects that can be taken before something else must be done |
+//! | 40..48 | free objects beyond those |
+//! | 48..56 | capacity |
+//! | 56 | a flag |
 //!
-//! The two counters at the bottom make the ordinary take and put one addition and one test of eight bits: whether a zspage changes its list,
-//! becomes empty, or is being shrunk, is only asked where a counter is zero.
+//! The two counters make the ordinary take and put one addition: whether a zspage changes its list, becomes empty, or is being shrunk, is only
+//! asked where a counter has run out. The one for puts runs over into a bit beside the owner, which is zero in every handle: so whether an object
+//! is the owner's and may be put quietly is one comparison.
 //!
 //! Fullness groups go by the number of free objects: none, 1-7, 8-63, 64 and more. So a zspage that fills or empties moves between lists
 //! three times, and the fullest ones are told apart best.
 
-use crate::handle::{Base, OWNER, OWNER_SHIFT};
+use crate::handle::{Base, OWNER, OWNER_SHIFT, ZERO};
 
 /// Full zspages.
 pub(crate) const FULL: usize = 0;
@@ -31,22 +34,27 @@ pub(crate) const VICTIMS: usize = 4;
 pub(crate) const GROWING: usize = 5;
 
 /// Being packed to its front by compaction: objects from the class's cut on do not come back when they are freed.
-pub(crate) const SHRINKING: u64 = 1 << 54;
+pub(crate) const SHRINKING: u64 = 1 << 29;
 /// Noted by a batch, which will put its list right.
-pub(crate) const TOUCHED: u64 = 1 << 55;
+pub(crate) const TOUCHED: u64 = 1 << 30;
 /// One of its pages is being replaced: it stays, even if it is empty.
-pub(crate) const ISOLATED: u64 = 1 << 56;
+pub(crate) const ISOLATED: u64 = 1 << 31;
 /// The last zspage of its class, on its way out.
-pub(crate) const LAST: u64 = 1 << 57;
+pub(crate) const LAST: u64 = 1 << 56;
 
-const FREE_SHIFT: u32 = 16;
-const CAPACITY_SHIFT: u32 = 24;
-const PAGES_SHIFT: u32 = 47;
-const LIST_SHIFT: u32 = 51;
-const PUTS: u64 = 0xff;
-const TAKES: u64 = 0xff00;
-/// What a put adds to the word, and a take takes away: one free object more, one quiet take more, one quiet put less.
-const PUT: u64 = (1 << FREE_SHIFT) + (1 << 8) - 1;
+const PAGES_SHIFT: u32 = 22;
+const LIST_SHIFT: u32 = 26;
+const TAKES_SHIFT: u32 = 32;
+const BEYOND_SHIFT: u32 = 40;
+const CAPACITY_SHIFT: u32 = 48;
+/// What the counter of puts has run over into.
+const NO_PUTS: u64 = 1 << 8;
+const PUTS: u64 = NO_PUTS | NO_PUTS - 1;
+const TAKES: u64 = 0xff << TAKES_SHIFT;
+const BEYOND: u64 = 0xff << BEYOND_SHIFT;
+const _: () = assert!(OWNER == (1 << PAGES_SHIFT) - 1 & !PUTS && NO_PUTS << 1 == 1 << OWNER_SHIFT);
+/// What a put adds to the word, and a take takes away: one free object more, which can be taken quietly; one quiet put less.
+const PUT: u64 = (1 << TAKES_SHIFT) + 1;
 
 /// The group of a zspage by its free objects.
 #[inline]
@@ -65,7 +73,7 @@ pub(crate) struct State(pub(crate) u64);
 impl State {
     /// No pages, no objects, on no list.
     pub(crate) const fn new(base: Base) -> Self {
-        Self(base.word() | (GROWING as u64) << LIST_SHIFT)
+        Self(base.word() | (GROWING as u64) << LIST_SHIFT | NO_PUTS)
     }
 
     const fn field(self, shift: u32, bits: u32) -> u32 {
@@ -83,7 +91,14 @@ impl State {
     /// Whether an object may be put back and nothing else.
     #[inline]
     pub(crate) const fn puts_quietly(self) -> bool {
-        self.0 & PUTS != 0
+        self.0 & NO_PUTS == 0
+    }
+
+    /// Whether an object of this handle may be put back and nothing else, and the handle is the owner's.
+    #[inline]
+    pub(crate) const fn puts_quietly_for(self, handle: u64) -> bool {
+        const { assert!(ZERO == NO_PUTS) };
+        (self.0 ^ handle) & (OWNER | NO_PUTS) == 0
     }
 
     /// Whether an object may be taken and nothing else.
@@ -107,19 +122,24 @@ impl State {
     /// Whether it is growing and has one free object; then [`State::filled`] is what it is like without.
     #[inline]
     pub(crate) const fn is_growing_with_one(self) -> bool {
-        const WANTED: u64 = (GROWING as u64) << LIST_SHIFT | 1 << FREE_SHIFT;
-        self.0 & (7 << LIST_SHIFT | 0xff << FREE_SHIFT | TOUCHED) == WANTED
+        const WANTED: u64 = (GROWING as u64) << LIST_SHIFT | 1 << BEYOND_SHIFT;
+        self.0 & (7 << LIST_SHIFT | TAKES | BEYOND | TOUCHED) == WANTED
     }
 
     /// A growing zspage whose last free object was taken: the next put makes it a source again.
     #[inline]
     pub(crate) const fn filled(self) -> Self {
-        Self(self.0 & !(PUTS | TAKES | 0xff << FREE_SHIFT))
+        Self(self.0 & !(PUTS | TAKES | BEYOND) | NO_PUTS)
     }
 
     #[inline]
     pub(crate) const fn free(self) -> u32 {
-        self.field(FREE_SHIFT, 8)
+        self.field(TAKES_SHIFT, 8) + self.field(BEYOND_SHIFT, 8)
+    }
+
+    #[inline]
+    pub(crate) const fn has_free(self) -> bool {
+        self.0 & (TAKES | BEYOND) != 0
     }
 
     #[inline]
@@ -165,8 +185,28 @@ impl State {
         self.with(LIST_SHIFT, 3, list as u32)
     }
 
+    /// With one free object more; the counters are to be set for it.
+    #[inline]
+    pub(crate) const fn with_one_more(self) -> Self {
+        Self(self.0 + (1 << BEYOND_SHIFT))
+    }
+
+    /// With one free object less where none can be taken quietly; the counters are to be set for it.
+    #[inline]
+    pub(crate) const fn with_one_less(self) -> Self {
+        debug_assert!(!self.takes_quietly() && self.has_free());
+        Self(self.0 - (1 << BEYOND_SHIFT))
+    }
+
+    /// Without an object that was in use; the counters are to be set for it.
+    #[inline]
+    pub(crate) const fn with_one_gone(self) -> Self {
+        Self(self.0 - (1 << CAPACITY_SHIFT))
+    }
+
+    /// With other numbers of objects; the counters are to be set for them.
     pub(crate) const fn with_counts(self, free: u32, capacity: u32) -> Self {
-        self.with(FREE_SHIFT, 8, free).with(CAPACITY_SHIFT, 8, capacity)
+        self.with(TAKES_SHIFT, 8, 0).with(BEYOND_SHIFT, 8, free).with(CAPACITY_SHIFT, 8, capacity)
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "at most 16 pages")]
@@ -174,12 +214,24 @@ impl State {
         self.with(PAGES_SHIFT, 4, pages as u32 - 1)
     }
 
-    /// A growing zspage with one page more; `free` of its objects are free, and at least one is not.
+    /// A growing zspage without a free object, with one page more, which brings `added` objects; the first of them is not free.
     #[inline]
-    pub(crate) const fn grown(self, free: u32, capacity: u32) -> Self {
-        let (puts, takes) = if free == 0 { (0, 0) } else { (capacity - free - 1, free - 1) };
-        let counts = puts | takes << 8 | free << FREE_SHIFT | capacity << CAPACITY_SHIFT;
-        Self((self.0 & !0xffff_ffff | counts as u64) + (1 << PAGES_SHIFT))
+    pub(crate) const fn grown(self, added: u32) -> Self {
+        debug_assert!(self.free() == 0 && !self.puts_quietly());
+        let page = self.0 + (1 << PAGES_SHIFT) + ((added as u64) << CAPACITY_SHIFT);
+        if added == 1 {
+            return Self(page);
+        }
+        // All that was in use before can be put quietly.
+        let counters = (1 << BEYOND_SHIFT) + ((added as u64 - 2) << TAKES_SHIFT) - self.capacity() as u64;
+        Self(page + counters)
+    }
+
+    /// With the counters set, where there were none, for `free` objects.
+    #[inline]
+    const fn counting(self, puts: u32, takes: u32, free: u32) -> Self {
+        let counters = NO_PUTS - puts as u64 | (takes as u64) << TAKES_SHIFT;
+        Self(self.0 | counters | ((free - takes) as u64) << BEYOND_SHIFT)
     }
 
     /// The group that it belongs to.
@@ -206,7 +258,7 @@ impl State {
         } else {
             (in_use - 1, free - 1)
         };
-        Self(self.0 & !(PUTS | TAKES) | puts as u64 | (takes as u64) << 8)
+        Self(self.0 & !(PUTS | TAKES | BEYOND)).counting(puts, takes, free)
     }
 }
 
@@ -234,7 +286,8 @@ mod tests {
         let one = State::new(Base::new(1, TAG)).with_counts(1, 9).armed();
         assert!(one.is_growing_with_one() && !one.takes_quietly());
         assert_eq!(one.filled(), one.with_counts(0, 9).armed());
-        assert_eq!(one.filled().grown(2, 11), one.with_counts(2, 11).with_pages(2).armed());
+        assert_eq!(one.filled().grown(3), one.with_counts(2, 12).with_pages(2).armed());
+        assert_eq!(one.filled().grown(1), one.with_counts(0, 10).with_pages(2).armed());
         assert!(!one.with_list(1).is_growing_with_one() && !one.with_counts(2, 9).is_growing_with_one());
     }
 
