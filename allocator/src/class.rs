@@ -9,7 +9,7 @@ mod isolate;
 mod lists;
 mod shrink;
 
-pub(crate) use batch::{NOTING, Notes, Outcome};
+pub(crate) use batch::Notes;
 pub(crate) use huge::Leaving;
 
 use crate::{
@@ -275,8 +275,7 @@ impl Class {
         Some(location(unit, object))
     }
 
-    /// Frees an object if nothing changes by it but its `cell` and its zspage's counts; the number of objects is the caller's to change. Otherwise the
-    /// location if the object is locked now, for [`Class::detach`].
+    /// [`free_quietly`], of this class.
     #[inline]
     pub(crate) fn free_quietly<P: Platform>(
         &mut self,
@@ -284,24 +283,7 @@ impl Class {
         key: Key,
         cell: Cell<'_>,
     ) -> Result<(), Option<u32>> {
-        let at = cell.lock_at_once(key.generation()).ok_or(None)?;
-        if at & HUGE == 0 {
-            let descriptor = store.descriptor_at(at);
-            let state = descriptor.state();
-            if state.puts_quietly_for(key.0) {
-                self.retire(cell, key);
-                descriptor.put(parts(at).1);
-                descriptor.set_state(state.put());
-                return Ok(());
-            }
-        }
-        Err(Some(at))
-    }
-
-    #[inline]
-    fn retire(&mut self, cell: Cell<'_>, key: Key) {
-        cell.retire(key.generation(), self.free_cell);
-        self.free_cell = key.cell();
+        free_quietly(store, key, cell, &mut self.free_cell)
     }
 
     /// Gives up an object's cell, whose location is `locked` if it was locked before. The location and the number of objects are the caller's to deal with.
@@ -321,7 +303,7 @@ impl Class {
             cell.unlock(at);
             return Err(Error::ForeignHandle);
         }
-        self.retire(cell, key);
+        retire(cell, key, &mut self.free_cell);
         Ok(at)
     }
 
@@ -482,6 +464,36 @@ impl Class {
         self.forget(store, unit, descriptor, descriptor.state());
         Some(unit)
     }
+}
+
+/// Frees an object if nothing changes by it but its `cell`, the list of free ones, and its zspage's counts; the number of objects is the caller's to
+/// change, who holds the class lock. Otherwise the location if the object is locked now, for [`Class::detach`].
+#[inline]
+fn free_quietly<P: Platform>(
+    store: &Store<P>,
+    key: Key,
+    cell: Cell<'_>,
+    free_cell: &mut u32,
+) -> Result<(), Option<u32>> {
+    let at = cell.lock_at_once(key.generation()).ok_or(None)?;
+    if at & HUGE == 0 {
+        let descriptor = store.descriptor_at(at);
+        let state = descriptor.state();
+        if state.puts_quietly_for(key.0) {
+            retire(cell, key, free_cell);
+            descriptor.put(parts(at).1);
+            descriptor.set_state(state.put());
+            return Ok(());
+        }
+    }
+    Err(Some(at))
+}
+
+/// Puts a locked cell in front of a class's free ones.
+#[inline]
+fn retire(cell: Cell<'_>, key: Key, free_cell: &mut u32) {
+    cell.retire(key.generation(), *free_cell);
+    *free_cell = key.cell();
 }
 
 impl From<Refused> for Error {

@@ -265,18 +265,16 @@ impl<P: Platform> Pool<P> {
                     // Relaxed: only a hint, the exchange decides.
                     let seen = word.load(Ordering::Relaxed);
                     let from = seen & !OPEN;
-                    if seen & OPEN != 0 && self.is_to_move(class, from) {
-                        if begin_move(word, seen) {
-                            let Some(to) = class.take_slot(&self.store) else {
-                                reopen(word, from);
-                                class.sweep = NO_CHUNK;
-                                return true;
-                            };
-                            moves.push(Move { word, from, to });
-                            if moves.is_full() {
-                                class.swept = cell + 1;
-                                return false;
-                            }
+                    if seen & OPEN != 0 && self.is_to_move(class, from) && begin_move(word, seen) {
+                        let Some(to) = class.take_slot(&self.store) else {
+                            reopen(word, from);
+                            class.sweep = NO_CHUNK;
+                            return true;
+                        };
+                        moves.push(Move { word, from, to });
+                        if moves.is_full() {
+                            class.swept = cell + 1;
+                            return false;
                         }
                     }
                 }

@@ -2,7 +2,7 @@
 
 use crate::{
     cell::Cell,
-    class::{Class, Leaving},
+    class::{Class, Leaving, free_quietly},
     deferred::drain::HOLD,
     handle::Key,
     platform::Platform,
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Frees that count as one when a hold of the lock is measured out: those that note a zspage take twice as long as the others.
-pub(crate) const NOTING: u32 = 2;
+const NOTING: u32 = 2;
 /// Most fullness updates that are made at the end of a hold in which objects were freed.
 const ALONG: usize = 6;
 /// Most fullness updates under a hold of their own, which they get if there are more.
@@ -41,7 +41,7 @@ impl Notes {
 
 /// What became of a handle of a batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+enum Outcome {
     Freed,
     /// Freed, and a zspage was noted, which took as long as [`NOTING`] frees.
     Noted,
@@ -50,20 +50,48 @@ pub(crate) enum Outcome {
 }
 
 impl Class {
-    /// Frees one object of a batch. What it leaves to be done is noted; the number of objects is the caller's to change.
-    #[inline]
-    pub(crate) fn free_in_batch<P: Platform>(
+    /// Frees up to `most` objects of a batch, fewer where their frees take longer than `effort` ordinary ones. What they leave to be done is noted.
+    /// Returns how many handles were used up, and how many of those were refused.
+    #[inline(always)]
+    pub(crate) fn free_some<P: Platform>(
         &mut self,
         store: &Store<P>,
-        key: Key,
+        most: u32,
+        mut effort: u32,
+        mut next: impl FnMut() -> Key,
         notes: &mut Notes,
         leaving: &mut Leaving,
-    ) -> Outcome {
-        let Some(cell) = store.cell_of(key) else { return Outcome::Refused };
-        match self.free_quietly(store, key, cell) {
-            Ok(()) => Outcome::Freed,
-            Err(locked) => self.free_and_note(store, key, cell, locked, notes, leaving),
+    ) -> (u32, u32) {
+        let (mut freed, mut refused) = (0, 0);
+        let mut end = most.min(effort);
+        // Kept at hand, and put back before anybody else asks for it.
+        let mut free_cell = self.free_cell;
+        while freed < end {
+            freed += 1;
+            let key = next();
+            let outcome = match store.cell_of(key) {
+                None => Outcome::Refused,
+                Some(cell) => match free_quietly(store, key, cell, &mut free_cell) {
+                    Ok(()) => Outcome::Freed,
+                    Err(locked) => {
+                        self.free_cell = free_cell;
+                        let outcome = self.free_and_note(store, key, cell, locked, notes, leaving);
+                        free_cell = self.free_cell;
+                        outcome
+                    }
+                },
+            };
+            match outcome {
+                Outcome::Freed => {}
+                Outcome::Noted => {
+                    effort -= NOTING - 1;
+                    end = end.min(effort);
+                }
+                Outcome::Refused => refused += 1,
+            }
         }
+        self.free_cell = free_cell;
+        (freed, refused)
     }
 
     #[inline(never)]

@@ -4,7 +4,7 @@
 //! 16 bits are free, so they are linked where they stand.
 
 use crate::{
-    class::{Class, Leaving, NOTING, Notes, Outcome},
+    class::{Class, Leaving, Notes},
     config::Rung,
     deferred::{
         frames::{CoreRing, MOST_CAPACITY, WORDS},
@@ -182,20 +182,10 @@ impl<P: Platform> Pool<P> {
         while left != 0 {
             self.hold(class, |class, pinned| {
                 let mut failed = 0;
-                let mut free_some = |most: u32| {
-                    let (mut freed, mut room) = (0, STRIDE);
-                    let mut end = most.min(room);
-                    while freed < end {
-                        freed += 1;
-                        match class.free_in_batch(&self.store, next(), notes, leaving) {
-                            Outcome::Freed => {}
-                            Outcome::Noted => {
-                                room -= NOTING - 1;
-                                end = end.min(room);
-                            }
-                            Outcome::Refused => failed += 1,
-                        }
-                    }
+                let mut free_some = |most| {
+                    let (freed, refused) =
+                        class.free_some(&self.store, most, STRIDE, &mut next, notes, leaving);
+                    failed += refused;
                     freed
                 };
                 let mut freed = free_some(left);

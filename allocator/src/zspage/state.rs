@@ -49,10 +49,10 @@ const BEYOND_SHIFT: u32 = 40;
 const CAPACITY_SHIFT: u32 = 48;
 /// What the counter of puts has run over into.
 const NO_PUTS: u64 = 1 << 8;
-const PUTS: u64 = NO_PUTS | NO_PUTS - 1;
+const PUTS: u64 = NO_PUTS | (NO_PUTS - 1);
 const TAKES: u64 = 0xff << TAKES_SHIFT;
 const BEYOND: u64 = 0xff << BEYOND_SHIFT;
-const _: () = assert!(OWNER == (1 << PAGES_SHIFT) - 1 & !PUTS && NO_PUTS << 1 == 1 << OWNER_SHIFT);
+const _: () = assert!(OWNER == ((1 << PAGES_SHIFT) - 1) & !PUTS && NO_PUTS << 1 == 1 << OWNER_SHIFT);
 /// What a put adds to the word, and a take takes away: one free object more, which can be taken quietly; one quiet put less.
 const PUT: u64 = (1 << TAKES_SHIFT) + 1;
 
@@ -230,7 +230,7 @@ impl State {
     /// With the counters set, where there were none, for `free` objects.
     #[inline]
     const fn counting(self, puts: u32, takes: u32, free: u32) -> Self {
-        let counters = NO_PUTS - puts as u64 | (takes as u64) << TAKES_SHIFT;
+        let counters = (NO_PUTS - puts as u64) | (takes as u64) << TAKES_SHIFT;
         Self(self.0 | counters | ((free - takes) as u64) << BEYOND_SHIFT)
     }
 
