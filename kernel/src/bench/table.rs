@@ -67,7 +67,7 @@ pub(super) static BENCHES: &[Bench] = benches! {
         "against", "our codec and the second one against LZ4", Counted, PAGES_AND_MIX, store::against;
         "own-write", "a write into an empty slot, without the codec", Counted, PAGES_AND_MIX, store::own_write;
         "release", "a page of zeros; slots given up, in runs of 64", Counted, PAGES_AND_MIX, store::zero_and_release;
-        "store-density", "objects to memory of the pool", Counted, PAGES_AND_MIX, store::density;
+        "store-density", "objects to memory of a fresh pool", Counted, PAGES_AND_MIX, store::density;
         "checksum", "what checksums add", Counted, PAGES_AND_MIX, store::checksum;
         "recompress", "all pages by the second codec", Counted, PAGES_AND_MIX, store::recompress;
         "release-device", "a whole device given up: by its releaser, and in all", Counted, PAGES_AND_MIX, store::release_device;
