@@ -2,7 +2,7 @@
 
 use crate::{
     cell::Cell,
-    class::{Class, Leaving, free_quietly},
+    class::{Class, Leaving, free::free_quietly},
     deferred::drain::HOLD,
     handle::Key,
     platform::Platform,

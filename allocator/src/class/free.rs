@@ -1,0 +1,158 @@
+//! Objects that come back: quietly, where only counts change, or with all that follows from it.
+
+use crate::{
+    cell::Cell,
+    class::{Class, Leaving},
+    error::Error,
+    handle::Key,
+    platform::Platform,
+    store::Store,
+    zspage::{Descriptor, HUGE, ISOLATED, SHRINKING, State, TOUCHED, bytes::Place, parts},
+};
+
+impl Class {
+    /// [`free_quietly`], of this class.
+    #[inline]
+    pub(crate) fn free_quietly<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        key: Key,
+        cell: Cell<'_>,
+    ) -> Result<(), Option<u32>> {
+        free_quietly(store, key, cell, &mut self.free_cell)
+    }
+
+    /// Gives up an object's cell, whose location is `locked` if it was locked before. The location and the number of objects are the caller's to deal with.
+    #[inline]
+    pub(crate) fn detach<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        key: Key,
+        cell: Cell<'_>,
+        locked: Option<u32>,
+    ) -> Result<u32, Error> {
+        let at = match locked {
+            Some(at) => at,
+            None => cell.lock(key.generation())?,
+        };
+        if !Place::new(store, at).is_of(key, self.base) {
+            cell.unlock(at);
+            return Err(Error::ForeignHandle);
+        }
+        retire(cell, key, &mut self.free_cell);
+        Ok(at)
+    }
+
+    /// Gives up an object's room if nothing changes by it but counts. Otherwise the location, for [`Class::put_loudly`].
+    #[inline]
+    pub(crate) fn put_quietly<P: Platform>(&self, store: &Store<P>, at: u32) -> Option<u32> {
+        if at & HUGE != 0 {
+            return Some(at);
+        }
+        let descriptor = store.descriptor_at(at);
+        let state = descriptor.state();
+        if !state.puts_quietly() {
+            return Some(at);
+        }
+        descriptor.put(parts(at).1);
+        descriptor.set_state(state.put());
+        None
+    }
+
+    /// Gives up an object's room where more changes than counts. An empty zspage, or a frame, joins `leaving`.
+    #[inline]
+    pub(crate) fn put_loudly<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
+        if at & HUGE != 0 {
+            return self.put_huge(store, at, leaving);
+        }
+        let descriptor = store.descriptor_at(at);
+        let (unit, object) = parts(at);
+        let before = descriptor.state();
+        let state = if self.is_beyond(before, object) {
+            let state = self.lose_slot(before);
+            if state.in_use() != 0 {
+                // Its free objects are as many as before: it stays where it is.
+                return descriptor.set_state(state);
+            }
+            state
+        } else {
+            descriptor.put(object);
+            before.with_one_more()
+        };
+        self.settle(store, unit, descriptor, state, leaving);
+        self.leave_if_empty(store, leaving);
+    }
+
+    /// Whether an object's room goes with it: it lies behind what a shrinking zspage keeps.
+    #[inline]
+    pub(super) fn is_beyond(&self, state: State, object: u32) -> bool {
+        state.has(SHRINKING) && object >= self.cut
+    }
+
+    /// Does without the room of an object behind what a shrinking zspage keeps. Returns what the state is then, which is the caller's to set.
+    #[inline]
+    pub(super) fn lose_slot(&mut self, state: State) -> State {
+        self.beyond -= 1;
+        self.capacity -= 1;
+        state.with_one_gone()
+    }
+
+    /// Puts one object back. Returns what the state is then, which is the caller's to set.
+    #[inline]
+    pub(super) fn put_slot(&mut self, descriptor: Descriptor<'_>, object: u32) -> State {
+        let state = descriptor.state();
+        if self.is_beyond(state, object) {
+            return self.lose_slot(state);
+        }
+        descriptor.put(object);
+        state.with_one_more()
+    }
+
+    /// Puts a zspage where it belongs after an object of it was put back, and sets its state.
+    #[inline]
+    pub(super) fn settle<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        unit: u32,
+        descriptor: Descriptor<'_>,
+        state: State,
+        leaving: &mut Leaving,
+    ) {
+        if state.in_use() == 0 && !state.has(TOUCHED | ISOLATED) {
+            self.leave(store, unit, descriptor, state, leaving);
+            self.choose_source(store);
+        } else {
+            self.relist(store, unit, descriptor, state);
+        }
+    }
+}
+
+/// Frees an object if nothing changes by it but its `cell`, the list of free ones, and its zspage's counts; the number of objects is the caller's to
+/// change, who holds the class lock. Otherwise the location if the object is locked now, for [`Class::detach`].
+#[inline]
+pub(super) fn free_quietly<P: Platform>(
+    store: &Store<P>,
+    key: Key,
+    cell: Cell<'_>,
+    free_cell: &mut u32,
+) -> Result<(), Option<u32>> {
+    let at = cell.lock_at_once(key.generation()).ok_or(None)?;
+    if at & HUGE == 0 {
+        let descriptor = store.descriptor_at(at);
+        let state = descriptor.state();
+        if state.puts_quietly_for(key.0) {
+            retire(cell, key, free_cell);
+            descriptor.put(parts(at).1);
+            descriptor.set_state(state.put());
+            return Ok(());
+        }
+    }
+    Err(Some(at))
+}
+
+/// Puts a locked cell in front of a class's free ones.
+#[inline]
+fn retire(cell: Cell<'_>, key: Key, free_cell: &mut u32) {
+    cell.retire(key.generation(), *free_cell);
+    *free_cell = key.cell();
+}
