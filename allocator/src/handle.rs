@@ -3,10 +3,10 @@
 //! | bits | content |
 //! |---|---|
 //! | 0..8 | generation of the cell |
-//! | 8 | zero, which makes one comparison of two: see the state of a zspage |
-//! | 9..17 | size class |
-//! | 17..22 | tag of the pool, never zero |
-//! | 22..47 | cell: frame of cells (15 bits) and slot in it (10 bits, below 800) |
+//! | 8..33 | cell: frame of cells (15 bits) and slot in it (10 bits, below 800) |
+//! | 33 | zero; set, it makes the slot one that there is not. See the state of a zspage for what it is good for |
+//! | 34..42 | size class |
+//! | 42..47 | tag of the pool, never zero |
 //! | 47..64 | zero: the holder may keep a length and flags there |
 //!
 //! The location is not in the handle, since objects move; the class is, so that a free finds its lock without a lookup.
@@ -16,22 +16,25 @@ use core::num::{NonZeroU8, NonZeroU64};
 #[cfg(not(zs_loom))]
 use crate::size_class::HUGE_CLASS;
 
-pub(crate) const CELL_BITS: u32 = 25;
-/// A bit that is zero in every handle.
-pub(crate) const ZERO: u64 = 1 << 8;
-const CLASS_SHIFT: u32 = 9;
+/// Bits of the number of a frame of cells.
+pub(crate) const LEAF_BITS: u32 = 15;
+/// Bits of a slot in it.
+pub(crate) const SLOT_BITS: u32 = 10;
+/// Bits of a cell's number: the frame's below, the slot above.
+pub(crate) const CELL_BITS: u32 = LEAF_BITS + SLOT_BITS;
+const CELL_SHIFT: u32 = 8;
+/// The bit that is zero in every handle of an object.
+pub(crate) const ZERO: u64 = 1 << (CELL_SHIFT + CELL_BITS);
+const CLASS_SHIFT: u32 = CELL_SHIFT + CELL_BITS + 1;
 /// Where class and tag begin, which together are the owner.
 pub(crate) const OWNER_SHIFT: u32 = CLASS_SHIFT;
 /// The bits of class and tag.
-pub(crate) const OWNER: u64 = ((1 << CELL_SHIFT) - 1) & !((1 << OWNER_SHIFT) - 1);
-const TAG_SHIFT: u32 = 17;
-const CELL_SHIFT: u32 = 22;
+pub(crate) const OWNER: u64 = ((1 << HANDLE_BITS) - 1) & !((1 << OWNER_SHIFT) - 1);
+const TAG_SHIFT: u32 = CLASS_SHIFT + 8;
 /// Bits of a raw handle that may be set.
-pub const HANDLE_BITS: u32 = CELL_SHIFT + CELL_BITS;
+pub const HANDLE_BITS: u32 = TAG_SHIFT + 5;
 /// Tags of pools are 1 to this.
-pub(crate) const MAX_TAG: u8 = 31;
-
-const _: () = assert!(1 << (CELL_SHIFT - TAG_SHIFT) == MAX_TAG + 1);
+pub(crate) const MAX_TAG: u8 = (1 << (HANDLE_BITS - TAG_SHIFT)) - 1;
 
 /// The right to one object. It cannot be copied; freeing uses it up.
 ///
@@ -103,6 +106,19 @@ pub(crate) struct Key(pub(crate) u64);
 
 #[expect(clippy::cast_possible_truncation, reason = "each field is cut out by its width")]
 impl Key {
+    /// The frame of cells.
+    #[inline]
+    pub(crate) const fn leaf(self) -> usize {
+        (self.0 >> CELL_SHIFT) as usize & ((1 << LEAF_BITS) - 1)
+    }
+
+    /// The slot in it. With the bit that ought to be zero, so that a forged handle names none.
+    #[inline]
+    pub(crate) const fn slot(self) -> usize {
+        (self.0 >> (CELL_SHIFT + LEAF_BITS)) as usize & ((2 << SLOT_BITS) - 1)
+    }
+
+    /// Frame and slot, if the slot is one.
     #[inline]
     pub(crate) const fn cell(self) -> u32 {
         (self.0 >> CELL_SHIFT) as u32 & ((1 << CELL_BITS) - 1)

@@ -24,7 +24,8 @@ pub const fn class_size(index: usize) -> usize {
 /// The class in which an object of `size` bytes (1 to 4096) lies.
 #[inline]
 pub const fn class_of(size: usize) -> usize {
-    if size <= SMALLEST { 0 } else { (size - SMALLEST).div_ceil(STEP) }
+    // Rounded up to a step, and nothing below the smallest: in three instructions.
+    size.saturating_sub(SMALLEST - STEP + 1) / STEP
 }
 
 /// The class that stands for class `index`: the largest one that has no fewer objects in a zspage.

@@ -5,7 +5,7 @@
 
 use crate::{
     cell::{Cell, LEAST_LOCATION},
-    handle::{CELL_BITS, Key},
+    handle::{CELL_BITS, Key, LEAF_BITS, SLOT_BITS},
     memory::{Directory, FANOUT, MOST_LEAVES, Overlay, Supply},
     platform::{PAGE_SIZE, Platform},
     sync::{AtomicU8, AtomicU32, AtomicU64, Lock, Ordering},
@@ -16,7 +16,6 @@ use crate::{
 pub(crate) const CHUNK_CELLS: usize = 50;
 const CHUNKS: usize = 16;
 const CELLS: usize = CHUNKS * CHUNK_CELLS;
-const SLOT_BITS: u32 = 10;
 /// No cell: its slot is none of the eight hundred.
 pub(crate) const NO_CELL: u32 = (1 << CELL_BITS) - 1;
 /// No chunk.
@@ -32,7 +31,7 @@ pub(crate) struct Cells {
 }
 
 const _: () = assert!(size_of::<Cells>() == PAGE_SIZE && CELLS <= 1 << SLOT_BITS);
-const _: () = assert!(MOST_LEAVES << SLOT_BITS == 1 << CELL_BITS);
+const _: () = assert!(MOST_LEAVES == 1 << LEAF_BITS);
 
 // SAFETY: one page of atomics.
 unsafe impl Overlay for Cells {}
@@ -163,18 +162,17 @@ impl<P: Platform> Store<P> {
     /// The cell that a handle names, if there is one. Whose it is, only the object behind it says.
     #[inline]
     pub(crate) fn cell_of(&self, key: Key) -> Option<Cell<'_>> {
-        let cell = key.cell();
-        let leaf = self.cells.get((cell >> SLOT_BITS) as usize)?;
-        let slot = (cell % (1 << SLOT_BITS)) as usize;
+        let leaf = self.cells.get(key.leaf())?;
+        let slot = key.slot();
         Some(Cell { word: leaf.words.get(slot)?, generation: leaf.generations.get(slot)? })
     }
 
     /// A cell that the caller found in its class's own lists.
     #[inline]
     pub(crate) fn cell(&self, cell: u32) -> Cell<'_> {
-        let slot = (cell % (1 << SLOT_BITS)) as usize;
+        let slot = ((cell >> LEAF_BITS) % (1 << SLOT_BITS)) as usize;
         // SAFETY: a class's lists name only chunks that were pushed, and are guarded by its lock.
-        let leaf = unsafe { self.cells.get_known((cell >> SLOT_BITS) as usize) };
+        let leaf = unsafe { self.cells.get_known_at(cell as usize / FANOUT, cell as usize) };
         match (leaf.words.get(slot), leaf.generations.get(slot)) {
             (Some(word), Some(generation)) => Cell { word, generation },
             _ => corrupt(),
@@ -213,9 +211,11 @@ impl<P: Platform> Store<P> {
         // Relaxed throughout: guarded by the class lock.
         leaf.next[index as usize % CHUNKS].store(next_chunk, Ordering::Relaxed);
         #[expect(clippy::cast_possible_truncation, reason = "a slot is less than 800")]
-        let base = (index as usize / CHUNKS) as u32 * (1 << SLOT_BITS) + first as u32;
-        for (word, cell) in leaf.words.iter().skip(first).take(CHUNK_CELLS).zip(base..) {
-            word.store(cell + 1, Ordering::Relaxed);
+        let base = (index as usize / CHUNKS) as u32 + ((first as u32) << LEAF_BITS);
+        let mut cell = base;
+        for word in leaf.words.iter().skip(first).take(CHUNK_CELLS) {
+            cell += 1 << LEAF_BITS;
+            word.store(cell, Ordering::Relaxed);
         }
         if let Some(last) = leaf.words.get(first + CHUNK_CELLS - 1) {
             last.store(next_cell, Ordering::Relaxed);

@@ -222,6 +222,26 @@ fn a_batch_puts_right_more_zspages_than_one_hold_does() {
 }
 
 #[test]
+fn a_bit_more_makes_a_handle_foreign() {
+    let host = Host::new(256, 1);
+    let pool = Pool::new(&host, config()).expect("memory");
+    // Full and half-full zspages, of several pages.
+    let handles: Vec<_> = (0..100).map(|_| pool.malloc(600).expect("memory")).collect();
+    let before = pool.stats();
+    let raws: Vec<_> = handles.into_iter().map(Handle::into_raw).collect();
+    for raw in &raws {
+        for bit in (0..zsmalloc::HANDLE_BITS).filter(|bit| raw & 1 << bit == 0) {
+            let forged = Handle::from_raw(raw | 1 << bit).expect("not zero");
+            // It may be another live one by chance: those differ in the cell, which has bits 8 to 32.
+            if !(8..33).contains(&bit) {
+                assert!(pool.free(forged).is_err(), "bit {bit} of {raw:#x}");
+            }
+        }
+    }
+    assert_eq!(pool.stats(), before);
+}
+
+#[test]
 fn an_allocation_drains_before_it_fails() {
     let host = Host::new(4096, 1);
     let pool = Pool::new(&host, Config { page_limit: 64, ..config() }).expect("memory");

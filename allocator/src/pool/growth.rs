@@ -43,7 +43,8 @@ impl<P: Platform> Pool<P> {
     /// every ring was drained and a smaller zspage was tried.
     #[inline]
     pub fn malloc(&self, size: usize) -> Result<Handle, Error> {
-        if size.wrapping_sub(1) >= PAGE_SIZE {
+        // As a shift, for which the compiler has three instructions; it makes four of a comparison.
+        if size.wrapping_sub(1) >> PAGE_SIZE.trailing_zeros() != 0 {
             return Err(if size == 0 { Error::ZeroSize } else { Error::TooLarge });
         }
         #[expect(clippy::cast_possible_truncation, reason = "a class is less than 255")]

@@ -2,16 +2,15 @@
 //!
 //! | bits | content |
 //! |---|---|
-//! | 0..8 | objects that can be put before something else must be done, counted up to 256 |
-//! | 8 | none can |
-//! | 9..22 | owner: class and pool, where a handle has them |
-//! | 22..26 | pages less one |
-//! | 26..29 | list |
-//! | 29..32 | flags |
-//! | 32..40 | objects that can be taken before something else must be done |
-//! | 40..48 | free objects beyond those |
-//! | 48..56 | capacity |
-//! | 56 | a flag |
+//! | 0..4 | pages less one |
+//! | 4..7 | list |
+//! | 7..11 | flags |
+//! | 16..24 | capacity |
+//! | 25..33 | objects that can be put before something else must be done, counted up to 256 |
+//! | 33 | none can |
+//! | 34..47 | owner: class and pool, where a handle has them |
+//! | 49..57 | free objects that cannot be taken before something else must be done |
+//! | 57..64 | those that can |
 //!
 //! The two counters make the ordinary take and put one addition: whether a zspage changes its list, becomes empty, or is being shrunk, is only
 //! asked where a counter has run out. The one for puts runs over into a bit beside the owner, which is zero in every handle: so whether an object
@@ -34,27 +33,28 @@ pub(crate) const VICTIMS: usize = 4;
 pub(crate) const GROWING: usize = 5;
 
 /// Being packed to its front by compaction: objects from the class's cut on do not come back when they are freed.
-pub(crate) const SHRINKING: u64 = 1 << 29;
+pub(crate) const SHRINKING: u64 = 1 << 7;
 /// Noted by a batch, which will put its list right.
-pub(crate) const TOUCHED: u64 = 1 << 30;
+pub(crate) const TOUCHED: u64 = 1 << 8;
 /// One of its pages is being replaced: it stays, even if it is empty.
-pub(crate) const ISOLATED: u64 = 1 << 31;
+pub(crate) const ISOLATED: u64 = 1 << 9;
 /// The last zspage of its class, on its way out.
-pub(crate) const LAST: u64 = 1 << 56;
+pub(crate) const LAST: u64 = 1 << 10;
 
-const PAGES_SHIFT: u32 = 22;
-const LIST_SHIFT: u32 = 26;
-const TAKES_SHIFT: u32 = 32;
-const BEYOND_SHIFT: u32 = 40;
-const CAPACITY_SHIFT: u32 = 48;
+const LIST_SHIFT: u32 = 4;
+const CAPACITY_SHIFT: u32 = 16;
+const PUTS_SHIFT: u32 = 25;
+const BEYOND_SHIFT: u32 = 49;
+const TAKES_SHIFT: u32 = 57;
 /// What the counter of puts has run over into.
-const NO_PUTS: u64 = 1 << 8;
-const PUTS: u64 = NO_PUTS | (NO_PUTS - 1);
-const TAKES: u64 = 0xff << TAKES_SHIFT;
+const NO_PUTS: u64 = 0x100 << PUTS_SHIFT;
+const PUTS: u64 = 0x1ff << PUTS_SHIFT;
 const BEYOND: u64 = 0xff << BEYOND_SHIFT;
-const _: () = assert!(OWNER == ((1 << PAGES_SHIFT) - 1) & !PUTS && NO_PUTS << 1 == 1 << OWNER_SHIFT);
-/// What a put adds to the word, and a take takes away: one free object more, which can be taken quietly; one quiet put less.
-const PUT: u64 = (1 << TAKES_SHIFT) + 1;
+const TAKES: u64 = 0x7f << TAKES_SHIFT;
+const _: () = assert!(NO_PUTS == ZERO && NO_PUTS << 1 == 1 << OWNER_SHIFT && OWNER < 1 << BEYOND_SHIFT);
+/// What a put adds to the word, and a take takes away: one free object more, which can be taken quietly; one quiet put less. Two bits that are 32
+/// apart are a constant of one instruction on AArch64.
+const PUT: u64 = 1 << TAKES_SHIFT | 1 << PUTS_SHIFT;
 
 /// The group of a zspage by its free objects.
 #[inline]
@@ -97,7 +97,6 @@ impl State {
     /// Whether an object of this handle may be put back and nothing else, and the handle is the owner's.
     #[inline]
     pub(crate) const fn puts_quietly_for(self, handle: u64) -> bool {
-        const { assert!(ZERO == NO_PUTS) };
         (self.0 ^ handle) & (OWNER | NO_PUTS) == 0
     }
 
@@ -134,7 +133,7 @@ impl State {
 
     #[inline]
     pub(crate) const fn free(self) -> u32 {
-        self.field(TAKES_SHIFT, 8) + self.field(BEYOND_SHIFT, 8)
+        self.field(TAKES_SHIFT, 7) + self.field(BEYOND_SHIFT, 8)
     }
 
     #[inline]
@@ -153,7 +152,7 @@ impl State {
     }
 
     pub(crate) const fn pages(self) -> usize {
-        self.field(PAGES_SHIFT, 4) as usize + 1
+        self.field(0, 4) as usize + 1
     }
 
     pub(crate) const fn list(self) -> usize {
@@ -206,31 +205,32 @@ impl State {
 
     /// With other numbers of objects; the counters are to be set for them.
     pub(crate) const fn with_counts(self, free: u32, capacity: u32) -> Self {
-        self.with(TAKES_SHIFT, 8, 0).with(BEYOND_SHIFT, 8, free).with(CAPACITY_SHIFT, 8, capacity)
+        self.with(TAKES_SHIFT, 7, 0).with(BEYOND_SHIFT, 8, free).with(CAPACITY_SHIFT, 8, capacity)
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "at most 16 pages")]
     pub(crate) const fn with_pages(self, pages: usize) -> Self {
-        self.with(PAGES_SHIFT, 4, pages as u32 - 1)
+        self.with(0, 4, pages as u32 - 1)
     }
 
     /// A growing zspage without a free object, with one page more, which brings `added` objects; the first of them is not free.
     #[inline]
     pub(crate) const fn grown(self, added: u32) -> Self {
         debug_assert!(self.free() == 0 && !self.puts_quietly());
-        let page = self.0 + (1 << PAGES_SHIFT) + ((added as u64) << CAPACITY_SHIFT);
+        let page = self.0 + 1 + ((added as u64) << CAPACITY_SHIFT);
         if added == 1 {
             return Self(page);
         }
         // All that was in use before can be put quietly.
-        let counters = (1 << BEYOND_SHIFT) + ((added as u64 - 2) << TAKES_SHIFT) - self.capacity() as u64;
+        let counters = (1 << BEYOND_SHIFT) + ((added as u64 - 2) << TAKES_SHIFT)
+            - ((self.capacity() as u64) << PUTS_SHIFT);
         Self(page + counters)
     }
 
     /// With the counters set, where there were none, for `free` objects.
     #[inline]
     const fn counting(self, puts: u32, takes: u32, free: u32) -> Self {
-        let counters = (NO_PUTS - puts as u64) | (takes as u64) << TAKES_SHIFT;
+        let counters = (NO_PUTS - ((puts as u64) << PUTS_SHIFT)) | (takes as u64) << TAKES_SHIFT;
         Self(self.0 | counters | ((free - takes) as u64) << BEYOND_SHIFT)
     }
 
