@@ -10,15 +10,17 @@ use bale_arch::mask::{self, LONGEST_ENDED_OFFSET, LONGEST_MASKED_OFFSET, MASKED_
 use bale_arch::vectors::{EMERGENCY_STACK_OFFSET, VCPU_OFFSET};
 
 use bale_core::core_kind::{self, CoreKind};
+use bale_core::schedule::ReadyQueue;
 
 use crate::memory::stacks;
+use crate::sync::Lock;
+use crate::task::MAX_TASKS;
 
 /// Cores that Bale uses at most; further ones stay off.
 pub const MAX_CORES: usize = 16;
 
 /// What one core owns. The first words are read by the vectors and by what masks interrupts.
 #[repr(C, align(256))]
-#[derive(Debug)]
 pub struct Core {
     emergency_stack: AtomicU64,
     vcpu: AtomicU64,
@@ -40,6 +42,8 @@ pub struct Core {
     pub reschedule: AtomicBool,
     /// Depth of interrupt handling: 0 in tasks.
     pub in_interrupt: AtomicBool,
+    /// Tasks that are ready here, but for the running one.
+    pub ready: Lock<ReadyQueue<MAX_TASKS>>,
     /// What is to be done beside the common path: see [`Core::mark_departed`] and [`Core::set_traced`]. One word, so that
     /// the common path looks once.
     aside: AtomicU32,
@@ -95,6 +99,7 @@ impl Core {
             current_priority: AtomicU8::new(0),
             reschedule: AtomicBool::new(false),
             in_interrupt: AtomicBool::new(false),
+            ready: Lock::new(ReadyQueue::new()),
             aside: AtomicU32::new(0),
             guest: AtomicPtr::new(ptr::null_mut()),
             wake_at: AtomicU64::new(u64::MAX),

@@ -36,7 +36,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use bale_arch::context::Context;
 use bale_arch::mask::{self, Masked};
-use bale_core::schedule::{ReadyQueue, TimerQueue};
+use bale_core::schedule::TimerQueue;
 use bale_core::wait;
 
 use crate::cores::{self, Core, MAX_CORES};
@@ -142,7 +142,6 @@ static SLOTS: [Slot; MAX_TASKS] = [const {
     }
 }; MAX_TASKS];
 
-static READY: [Lock<ReadyQueue<MAX_TASKS>>; MAX_CORES] = [const { Lock::new(ReadyQueue::new()) }; MAX_CORES];
 static TIMERS: [Lock<TimerQueue<MAX_TASKS>>; MAX_CORES] = [const { Lock::new(TimerQueue::new()) }; MAX_CORES];
 
 /// Why no task was made.
@@ -339,7 +338,7 @@ fn block(masked: &Masked, prepare: impl FnOnce(&'static Core, u16)) -> bool {
     let core = cores::this(masked);
     let index = core.current_task.load(Ordering::Relaxed);
     {
-        let mut status = SLOTS[usize::from(index)].status.lock_masked(masked);
+        let mut status = SLOTS[usize::from(index) % MAX_TASKS].status.lock_masked(masked);
         if status.notified {
             status.notified = false;
             return false;
@@ -361,7 +360,7 @@ pub fn unpark(task: TaskId) {
 
 /// As [`unpark`], and the caller looks whether to switch once it unmasks.
 pub(crate) fn wake(task: TaskId, masked: &Masked) {
-    let mut status = SLOTS[usize::from(task.index)].status.lock_masked(masked);
+    let mut status = SLOTS[usize::from(task.index) % MAX_TASKS].status.lock_masked(masked);
     if status.generation == task.generation {
         notify(task.index, &mut status, masked);
     }
@@ -380,6 +379,7 @@ pub(crate) fn wake_index(index: usize, masked: &Masked) {
     notify(index as u16, &mut SLOTS[index].status.lock_masked(masked), masked);
 }
 
+#[inline(always)]
 fn notify(index: u16, status: &mut Status, masked: &Masked) {
     match status.state {
         State::Blocked => {

@@ -4,9 +4,7 @@ use bale_arch::mask::Masked;
 
 use super::switch::make_ready;
 use super::timed::note;
-use super::{
-    Bond, MAX_CORES, MAX_TASKS, READY, SLOTS, SpawnError, State, TIMERS, TaskId, WATCHDOG, begin, exit,
-};
+use super::{Bond, MAX_CORES, MAX_TASKS, SLOTS, SpawnError, State, TIMERS, TaskId, WATCHDOG, begin, exit};
 use crate::cores::{self, Core};
 
 /// Starts a task that begins on a core, and goes to another one when that leaves. It must not count on where it is, but for the moment that
@@ -61,7 +59,7 @@ fn move_away(index: usize, here: &Core, masked: &Masked) {
             }
         }
         State::Ready => {
-            READY[here.index()].lock_masked(masked).remove(task, status.priority);
+            here.ready.lock_masked(masked).remove(task, status.priority);
             status.core = there;
             make_ready(task, &status, masked);
         }

@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering;
 
 use bale_core::wait::Priorities;
 
-use super::{READY, SLOTS, TaskId, switch_if_asked};
+use super::{SLOTS, TaskId, switch_if_asked};
 use crate::sync::Lock;
 use crate::{cores, interrupts};
 
@@ -30,7 +30,7 @@ pub(crate) fn apply(index: usize, priority: u8) {
     let old = core::mem::replace(&mut status.priority, priority);
     let core = &cores::all()[status.core];
     let asked = {
-        let mut ready = READY[status.core].lock();
+        let mut ready = core.ready.lock();
         let task = index as u16;
         if ready.remove(task, old) {
             ready.push(task, priority);

@@ -8,7 +8,7 @@ use bale_arch::timer;
 use bale_core::trace::Kind;
 
 use super::timed::note;
-use super::{IDLE, MAX_TASKS, READY, SLOTS, State, Status, TIMERS, idle_index, unpark_index};
+use super::{IDLE, MAX_TASKS, SLOTS, State, Status, TIMERS, idle_index, unpark_index};
 use crate::cores::{self, Core};
 use crate::{clock, drain, hotplug, interrupts, trace};
 
@@ -23,20 +23,29 @@ pub fn start() {
 }
 
 /// Puts a ready task into its core's queue and sees to it that the core looks.
+#[inline(always)]
 pub(super) fn make_ready(index: u16, status: &Status, masked: &Masked) {
-    READY[status.core].lock_masked(masked).push(index, status.priority);
-    let here = cores::this_unpinned();
+    let here = cores::this(masked);
     trace::note(here, Kind::Wake, u32::from(index), status.name);
     if here.index() == status.core {
-        if status.priority > here.current_priority.load(Ordering::Relaxed) {
+        here.ready.lock_masked(masked).push(index, status.priority);
+        let running = here.current_priority.load(Ordering::Relaxed);
+        if status.priority > running {
             here.reschedule.store(true, Ordering::Relaxed);
         } else {
-            arm(here, status.priority == here.current_priority.load(Ordering::Relaxed));
+            arm(here, status.priority == running);
         }
     } else {
-        // The other core's priority may be stale; the handler there decides.
-        interrupts::raise(status.core, interrupts::RESCHEDULE);
+        make_ready_elsewhere(index, status, masked);
     }
+}
+
+/// The same on another core than this one.
+#[inline(never)]
+fn make_ready_elsewhere(index: u16, status: &Status, masked: &Masked) {
+    cores::all()[status.core].ready.lock_masked(masked).push(index, status.priority);
+    // The other core's priority may be stale; the handler there decides.
+    interrupts::raise(status.core, interrupts::RESCHEDULE);
 }
 
 /// Lets others of the same priority run.
@@ -70,7 +79,7 @@ pub fn on_timer() {
         unpark_index(usize::from(index));
     }
     let running = core.current_priority.load(Ordering::Relaxed);
-    let highest = READY[core.index()].lock().highest();
+    let highest = core.ready.lock().highest();
     let slice_end = core.slice_end.load(Ordering::Relaxed);
     let slice_over = slice_end != 0 && now >= slice_end;
     if highest.is_some_and(|highest| highest > running || (highest == running && slice_over)) {
@@ -83,7 +92,7 @@ pub fn on_timer() {
 /// The reschedule interrupt: another core made a task ready here, or changed what this one waits for.
 pub fn on_reschedule() {
     let core = cores::this_unpinned();
-    let highest = READY[core.index()].lock().highest();
+    let highest = core.ready.lock().highest();
     let running = core.current_priority.load(Ordering::Relaxed);
     if highest.is_some_and(|highest| highest > running) {
         core.reschedule.store(true, Ordering::Relaxed);
@@ -159,7 +168,7 @@ pub(super) fn switch_away(core: &Core, masked: &Masked, stays: bool) {
     let from = core.current_task.load(Ordering::Relaxed);
     let idle = idle_index(core.index());
     let (next, equal_waits) = {
-        let mut ready = READY[core.index()].lock_masked(masked);
+        let mut ready = core.ready.lock_masked(masked);
         let running = core.current_priority.load(Ordering::Relaxed);
         if stays && ready.highest().is_none_or(|highest| highest < running) {
             return;
