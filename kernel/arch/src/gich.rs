@@ -130,8 +130,10 @@ pub fn priority_mask() -> u8 {
 }
 
 /// A virtual CPU's interface beside its list registers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct VirtualInterface {
+    /// Words of active priorities, as in [`priority_words`].
+    words: usize,
     /// `ICH_VMCR_EL2`.
     control: u64,
     /// `ICH_AP0R<n>_EL2`, then `ICH_AP1R<n>_EL2`.
@@ -139,9 +141,9 @@ pub struct VirtualInterface {
 }
 
 impl VirtualInterface {
-    /// Out of reset: nothing enabled, everything masked.
-    pub const fn new() -> Self {
-        Self { control: 0, active: [0; 8] }
+    /// Out of reset: nothing enabled, everything masked. For this core, or one of the same kind.
+    pub fn new() -> Self {
+        Self { words: priority_words(), control: 0, active: [0; 8] }
     }
 
     /// Reads this core's registers.
@@ -149,17 +151,16 @@ impl VirtualInterface {
         self.control = read!("ich_vmcr_el2");
         self.active[0] = read!("ich_ap0r0_el2");
         self.active[4] = read!("ich_ap1r0_el2");
-        let words = priority_words();
-        if words > 1 {
-            self.save_further(words);
+        if self.words > 1 {
+            self.save_further();
         }
     }
 
     #[cold]
-    fn save_further(&mut self, words: usize) {
+    fn save_further(&mut self) {
         self.active[1] = read!("ich_ap0r1_el2");
         self.active[5] = read!("ich_ap1r1_el2");
-        if words > 2 {
+        if self.words > 2 {
             self.active[2] = read!("ich_ap0r2_el2");
             self.active[3] = read!("ich_ap0r3_el2");
             self.active[6] = read!("ich_ap1r2_el2");
@@ -172,22 +173,27 @@ impl VirtualInterface {
         write!("ich_vmcr_el2", self.control);
         write!("ich_ap0r0_el2", self.active[0]);
         write!("ich_ap1r0_el2", self.active[4]);
-        let words = priority_words();
-        if words > 1 {
-            self.load_further(words);
+        if self.words > 1 {
+            self.load_further();
         }
     }
 
     #[cold]
-    fn load_further(&self, words: usize) {
+    fn load_further(&self) {
         write!("ich_ap0r1_el2", self.active[1]);
         write!("ich_ap1r1_el2", self.active[5]);
-        if words > 2 {
+        if self.words > 2 {
             write!("ich_ap0r2_el2", self.active[2]);
             write!("ich_ap0r3_el2", self.active[3]);
             write!("ich_ap1r2_el2", self.active[6]);
             write!("ich_ap1r3_el2", self.active[7]);
         }
+    }
+}
+
+impl Default for VirtualInterface {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -189,8 +189,11 @@ impl Vgic {
     /// this is true. The timer's line is high still and fires again where the virtual CPU goes on.
     pub fn unlink_timer(&mut self, vcpu: usize) -> bool {
         let Some(private) = self.private.get_mut(vcpu) else { return false };
-        private.bank.latched &= if private.linked { !(1 << VIRTUAL_TIMER) } else { u32::MAX };
-        core::mem::take(&mut private.linked) | core::mem::take(&mut private.release)
+        if core::mem::take(&mut private.linked) {
+            private.bank.latched &= !(1 << VIRTUAL_TIMER);
+            private.release = true;
+        }
+        core::mem::take(&mut private.release)
     }
 
     /// Whether the hardware's timer interrupt of this virtual CPU is to be deactivated; forgotten by this call.
@@ -200,12 +203,16 @@ impl Vgic {
 
     /// A write of `value` to `ICC_SGI1R_EL1` (group 1) or `ICC_SGI0R_EL1` (group 0) by virtual CPU `from`.
     pub fn send(&mut self, from: usize, value: u64, group1: bool) {
+        // IRM: all others, whatever the list says.
+        const ALL_OTHERS: u64 = 1 << 40;
+        // Affinity 3 to 1 and the range selector, which must be 0: only affinity 0.0.0.n exists, n below 16.
+        const ELSEWHERE: u64 = 0xff << 48 | 0xf << 44 | 0xff << 32 | 0xff << 16;
         let bit = 1u32 << (value >> 24 & 15);
-        let all_others = value >> 40 & 1 == 1;
-        // Only affinity 0.0.0.n exists, n below 16: range selector and the upper levels must be 0.
-        let upper = value >> 48 & 0xff | value >> 44 & 0xf | value >> 32 & 0xff | value >> 16 & 0xff;
-        let list = if upper == 0 { value & 0xffff } else { 0 };
-        let named = if all_others { !(1 << from) } else { list };
+        let named = match value & (ALL_OTHERS | ELSEWHERE) {
+            0 => value & 0xffff,
+            elsewhere if elsewhere & ALL_OTHERS == 0 => 0,
+            _ => !(1 << from),
+        };
         let mut targets = named & ((1 << self.vcpus) - 1);
         while targets != 0 {
             let target = targets.trailing_zeros() as usize;

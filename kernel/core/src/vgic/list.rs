@@ -4,7 +4,9 @@
 //! the guest ends those; other pending ones follow by priority. A maintenance interrupt asks for more once nothing
 //! pending is left in them, or the guest ended an active one that had no register (which the hardware counts).
 
-use super::{BANKS, PRIVATE, Private, SHARED_BANKS, Shared, VIRTUAL_TIMER, Vgic, first_of, shared_place};
+use super::{
+    BANKS, MAX_VCPUS, PRIVATE, Private, SHARED_BANKS, Shared, VIRTUAL_TIMER, Vgic, first_of, shared_place,
+};
 
 /// List registers that the architecture allows.
 const LARGEST: usize = 16;
@@ -34,7 +36,7 @@ pub struct Lists {
 impl Lists {
     /// Values of those that hold something.
     pub fn held(&mut self) -> &mut [u64] {
-        self.values.get_mut(..self.used).unwrap_or_default()
+        &mut self.values[..self.used.min(LARGEST)]
     }
 
     /// Whether something pending in them has a priority that this mask lets through; `now` reads a register.
@@ -122,7 +124,7 @@ impl Vgic {
     /// `ended` is `ICH_HCR_EL2.EOIcount`: ends of interrupts that were in none.
     #[inline(always)]
     pub fn fold(&mut self, vcpu: usize, lists: &mut Lists, ended: u32) {
-        if vcpu >= self.vcpus {
+        if vcpu >= MAX_VCPUS {
             return;
         }
         for value in lists.held() {
@@ -205,14 +207,30 @@ impl Vgic {
     }
 
     /// Puts what a virtual CPU should see next into its list registers, which were folded before.
+    #[inline(always)]
     pub fn fill(&mut self, vcpu: usize, lists: &mut Lists) -> Wanted {
-        if vcpu >= self.vcpus || lists.count == 0 {
+        if vcpu >= MAX_VCPUS || lists.count == 0 {
             return Wanted::default();
         }
         self.attention &= !(1 << vcpu);
         let due = self.due(vcpu);
         // An interrupt is either ready or active.
         let both: [u32; BANKS] = core::array::from_fn(|bank| due.ready[bank] | due.active[bank]);
+        let [private, shared @ ..] = both;
+        let any_shared = shared.iter().fold(0, |any, bits| any | bits);
+        if any_shared | private & private.wrapping_sub(1) == 0 {
+            // Most often: a private one, or none.
+            if private != 0 {
+                self.put(vcpu, lists, private.trailing_zeros());
+            }
+            return Wanted::default();
+        }
+        self.fill_with_several(vcpu, lists, both)
+    }
+
+    /// There is more than one, or a shared one.
+    #[inline(never)]
+    fn fill_with_several(&mut self, vcpu: usize, lists: &mut Lists, both: [u32; BANKS]) -> Wanted {
         if more_than(lists.count, both) {
             return self.fill_with_most_urgent(vcpu, lists);
         }
