@@ -26,15 +26,17 @@ pub struct Registers {
 const _: () = assert!(offset_of!(Registers, host_stack) == 248);
 const _: () = assert!(offset_of!(Registers, pc) == 256);
 
-/// Why the guest stopped running.
+/// Why the guest stopped running: one of the constants. The vectors' own number, so that nothing is translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub struct Exit(u64);
+
+impl Exit {
     /// A synchronous exception: `ESR_EL2` says what.
-    Synchronous,
+    pub const SYNCHRONOUS: Self = Self(0);
     /// A physical interrupt waits; it is taken as soon as the host unmasks.
-    Interrupt,
+    pub const INTERRUPT: Self = Self(1);
     /// An SError while the guest ran, or left behind by it.
-    SError,
+    pub const SERROR: Self = Self(2);
 }
 
 unsafe extern "C" {
@@ -149,11 +151,7 @@ pub fn is_left_by_guest(address: u64) -> bool {
 /// [`SystemState`] is loaded.
 pub unsafe fn enter(registers: &mut Registers) -> Exit {
     // SAFETY: the caller's promise; `registers` is exclusively ours until the guest is left.
-    match unsafe { bale_guest_enter(registers) } {
-        0 => Exit::Synchronous,
-        1 => Exit::Interrupt,
-        _ => Exit::SError,
-    }
+    Exit(unsafe { bale_guest_enter(registers) })
 }
 
 macro_rules! system_state {

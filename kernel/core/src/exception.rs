@@ -85,14 +85,9 @@ impl Syndrome {
         (self.0 >> 26 & 0x3f) as u8
     }
 
-    /// Whether it is an abort taken from a guest: one with a faulting address.
-    pub const fn is_guest_abort(self) -> bool {
-        matches!(self.class(), 0x20 | 0x24)
-    }
-
     /// Bytes of the instruction: 2 or 4 (IL, bit 25).
     pub const fn instruction_length(self) -> u64 {
-        if self.0 >> 25 & 1 == 1 { 4 } else { 2 }
+        2 + 2 * (self.0 >> 25 & 1)
     }
 
     /// Immediate of HVC or SMC.
@@ -152,10 +147,10 @@ impl Syndrome {
     /// The general register that a write to `ICC_SGI1R_EL1` takes its value from; `None` for any other exception. What
     /// guests trap for most often is told by one comparison.
     pub const fn sends_interrupt(self) -> Option<u8> {
-        // Class, Op0, Op2, Op1, CRn, CRm and direction of S3_0_C12_C11_5, written.
-        const SEND: u64 = 0x18 << 26 | 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
-        const WHAT: u64 = 0x3f << 26 | 0x3f_ffff & !(31 << 5);
-        if self.0 & WHAT == SEND { Some((self.0 >> 5 & 31) as u8) } else { None }
+        // Class, IL (in AArch64 instructions are four bytes), Op0, Op2, Op1, CRn, CRm and direction of S3_0_C12_C11_5, written.
+        const SEND: u32 = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
+        const REGISTER: u32 = 31 << 5;
+        if self.0 as u32 & !REGISTER == SEND { Some((self.0 >> 5 & 31) as u8) } else { None }
     }
 
     /// The access that a trapped MSR, MRS or system instruction made.

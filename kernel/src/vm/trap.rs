@@ -85,25 +85,12 @@ pub(super) fn has_pan() -> bool {
 impl Vcpu {
     /// What the guest wants, or has done: a reason if it cannot go on. What leads to another virtual CPU is done with interrupts masked,
     /// as they are since the exit: all of it is one stretch up to a turn in the guest.
-    pub(super) fn handle(
-        &mut self,
-        syndrome: Syndrome,
-        fault: (u64, u64),
-        masked: Masked,
-    ) -> Result<Masked, Reason> {
+    pub(super) fn handle(&mut self, syndrome: Syndrome, masked: Masked) -> Result<Masked, Reason> {
         let reason = match syndrome.cause() {
             Cause::HypervisorCall => {
                 drop(masked);
                 cores::count(&self.shared.calls);
                 hypercall::answer(self)
-            }
-            // Every device is below memory.
-            Cause::DataAbort
-                if self.kind == Kind::Full && fault.0 < RAM && syndrome.fault() != Fault::External =>
-            {
-                drop(masked);
-                self.data_abort(syndrome, fault.0, fault.1);
-                None
             }
             Cause::Wait => {
                 self.skip(syndrome);
@@ -114,7 +101,21 @@ impl Vcpu {
                 self.send(register, &masked);
                 return Ok(masked);
             }
-            _ => {
+            Cause::DataAbort => {
+                // Here and below, before interrupts are unmasked: another exception overwrites it.
+                let fault = faulting_address(syndrome);
+                drop(masked);
+                // Every device is below memory.
+                if self.kind == Kind::Full && fault.0 < RAM && syndrome.fault() != Fault::External {
+                    self.data_abort(syndrome, fault.0, fault.1);
+                    None
+                } else {
+                    self.handle_seldom(syndrome, fault)
+                }
+            }
+            cause => {
+                let fetch = cause == Cause::InstructionAbort;
+                let fault = if fetch { faulting_address(syndrome) } else { (0, 0) };
                 drop(masked);
                 self.handle_seldom(syndrome, fault)
             }
@@ -317,16 +318,13 @@ impl Vcpu {
     }
 }
 
-/// Guest-physical and virtual address of the abort that has just been taken, if it was one.
-pub(super) fn faulting_address(syndrome: Syndrome) -> Option<(u64, u64)> {
-    if !syndrome.is_guest_abort() {
-        return None;
-    }
+/// Guest-physical and virtual address of the abort that has just been taken.
+fn faulting_address(syndrome: Syndrome) -> (u64, u64) {
     let (page, address) = (mmu::fault_page(), mmu::fault_address());
     // HPFAR_EL2 is not promised for a permission fault on the guest's own access (DDI 0487, HPFAR_EL2).
     let own = matches!(syndrome.fault(), Fault::Permission(_)) && !syndrome.on_guest_table_walk();
     let looked_up = if own { mmu::guest_physical(address) } else { None };
-    Some((looked_up.unwrap_or(fault_ipa(page, address)), address))
+    (looked_up.unwrap_or(fault_ipa(page, address)), address)
 }
 
 /// What a load of `bits` bits leaves in its register.

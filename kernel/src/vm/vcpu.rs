@@ -16,7 +16,7 @@ use super::loaded::{self, State, forget};
 use super::memory::GuestMemory;
 use super::store::Store;
 use super::workspace::{self, Workspace};
-use super::{Kind, Power, Reason, SLOTS, Shared, Slot, delivery, trap};
+use super::{Kind, Power, Reason, SLOTS, Shared, Slot, delivery};
 use crate::{clock, cores, interrupts, task, trace};
 
 /// Steps of putting pages out between two turns in the guest: each stores a page, or passes some that are in use.
@@ -179,22 +179,20 @@ impl Vcpu {
                 self.note_turn(Traced::GuestExit);
             }
             let syndrome = Syndrome::new(mmu::syndrome());
-            // Only read where there is one, and before another exception can overwrite it.
-            let fault = if exit == Exit::Synchronous { trap::faulting_address(syndrome) } else { None };
             shared.in_guest.store(false, Ordering::Relaxed);
             cores::count(&shared.exits);
             let handled = match exit {
-                Exit::Interrupt => {
+                Exit::SYNCHRONOUS => self.handle(syndrome, masked),
+                Exit::INTERRUPT => {
                     // Here and now: no exception of the kernel's own has to be taken for it.
                     interrupts::serve();
                     drop(masked);
                     Ok(Masked::new())
                 }
-                Exit::SError => {
+                _ => {
                     drop(masked);
                     Err(Reason::Hardware)
                 }
-                Exit::Synchronous => self.handle(syndrome, fault.unwrap_or((0, 0)), masked),
             };
             masked = match handled {
                 Ok(masked) => masked,
