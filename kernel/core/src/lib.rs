@@ -9,6 +9,7 @@
 //! | [`schedule`] | which task runs next, which wakes next |
 //! | [`turn`] | who serves a device that several notify at once |
 //! | [`gate`] | many at once, or one alone |
+//! | [`attention`] | how a virtual CPU, wherever it is, is made to look at what has changed |
 //! | [`wait`] | who waits for whom: semaphores, mutexes with priority inheritance, event flags |
 //! | [`stage2`] | translation tables of a virtual machine |
 //! | [`guest_image`] | whether a guest's kernel image can be started, and where |
@@ -30,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod acpi;
+pub mod attention;
 pub mod boot_config;
 pub mod calendar;
 pub mod console;

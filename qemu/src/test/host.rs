@@ -18,7 +18,7 @@ pub(super) fn cases() -> Vec<Case<'static>> {
         }),
     ];
     // Interleavings of ring, wake-up, help, cells and teardown; then the wake-up with its fences taken out, which the
-    // same tests expect to fail. Then who serves a device.
+    // same tests expect to fail. Then who serves a device, and how a virtual CPU is made to look at something.
     for (name, package, profile, flags) in [
         ("model", "zsmalloc", "release", "--cfg zs_loom"),
         ("model-broken", "zsmalloc", "release", "--cfg zs_loom --cfg zs_break_wake_fence"),
