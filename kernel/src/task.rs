@@ -77,6 +77,17 @@ impl TaskId {
     pub fn index(self) -> usize {
         usize::from(self.index)
     }
+
+    /// As a word that is not 0, for an atomic.
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 16 | u64::from(self.index)
+    }
+
+    /// From [`TaskId::to_bits`]; `None` for 0.
+    #[inline(always)]
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        (bits != 0).then_some(Self { index: bits as u16, generation: (bits >> 16) as u32 })
+    }
 }
 
 /// What a task is doing.

@@ -220,10 +220,7 @@ fn reserve(guest: &str, cores: &[usize], memory: u64, kind: Kind) -> Option<usiz
     for (index, slot) in SLOTS.iter().enumerate() {
         let mut status = slot.status.lock();
         let busy = matches!(status.summary.state, State::Running | State::Paused);
-        // A task that has said its last word may still be on its way out.
-        let leaving =
-            slot.vcpus.iter().any(|shared| shared.task.lock().is_some_and(|task| !task::is_over(task)));
-        if busy || leaving {
+        if busy || slot.has_tasks() {
             continue;
         }
         let generation = status.summary.generation + 1;

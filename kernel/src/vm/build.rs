@@ -104,9 +104,7 @@ pub(super) fn is_described(name: &str) -> bool {
 pub(super) extern "C" fn restart(argument: u64) -> ! {
     let index = argument as usize;
     let slot = &SLOTS[index];
-    let leaving =
-        || slot.vcpus.iter().any(|shared| shared.task.lock().is_some_and(|task| !task::is_over(task)));
-    while leaving() {
+    while slot.has_tasks() {
         task::sleep_until(clock::now() + clock::from_us(LEAVING_US));
     }
     let name = slot.status.lock().summary.guest.clone();

@@ -24,7 +24,7 @@ pub(super) struct State {
     pub(super) number: usize,
     system: SystemState,
     simd: SimdState,
-    interface: VirtualInterface,
+    pub(super) interface: VirtualInterface,
     pub(super) lists: Lists,
     /// The virtual timer has fired since the last fold, and its interrupt is active in the hardware.
     pub(super) fired: bool,
@@ -57,13 +57,11 @@ impl State {
         self.interface = VirtualInterface::new();
     }
 
-    /// Reads this core's registers, whose interrupts go back into the books: its list registers are empty from here on.
+    /// Reads this core's registers, but for those of interrupts: see [`delivery`].
     #[inline(always)]
-    fn save(&mut self, masked: &Masked) {
+    fn save(&mut self) {
         self.system.save();
         self.simd.save();
-        self.interface.save();
-        delivery::leave(self, masked);
     }
 }
 
@@ -81,7 +79,7 @@ pub(super) fn with_loaded<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
     unsafe { loaded.as_mut() }.map(f)
 }
 
-/// Makes this core's registers those of a virtual CPU; whether they were others before.
+/// Makes this core's registers those of a virtual CPU, list registers as the books say; whether they were others before.
 #[inline(always)]
 pub(super) fn load(state: *mut State, masked: &Masked) -> bool {
     let core = cores::this(masked);
@@ -97,18 +95,16 @@ pub(super) fn load(state: *mut State, masked: &Masked) -> bool {
 #[inline(never)]
 fn load_in_place_of(state: *mut State, other: *mut State, masked: &Masked) {
     // SAFETY: another virtual CPU of this core that was preempted between two turns; it leaves the core when it ends.
-    let other = unsafe { other.as_mut() };
-    // SAFETY: the virtual CPU's own place, of which its task is the caller.
-    let new = unsafe { &*state };
-    let same_machine = other.as_ref().is_some_and(|other| ptr::eq(other.slot, new.slot));
-    match other {
-        Some(other) => other.save(masked),
-        None => gich::empty_lists(),
+    let mut other = unsafe { other.as_mut() };
+    // SAFETY: the virtual CPU's own place, of which its task is the caller, and which is not the other one's.
+    let new = unsafe { &mut *state };
+    if let Some(other) = &mut other {
+        other.save();
     }
+    let same_machine = delivery::change(other, new, masked);
     vcpu::stop_walks();
     new.system.load();
     new.simd.load();
-    new.interface.load();
     if same_machine {
         // A processor's own translations are nobody else's, and the two share a VMID.
         mmu::invalidate_current_guest_here();
@@ -142,7 +138,8 @@ pub(super) fn forget(state: *mut State) {
     // SAFETY: either this virtual CPU's own place, or another one of this core, preempted between two turns, which
     // finds its state saved.
     if let Some(other) = unsafe { other.as_mut() } {
-        other.save(&masked);
+        other.save();
+        delivery::leave(other, &masked);
     }
     // SAFETY: the virtual CPU's own place, which its task still holds.
     let state = unsafe { &*state };

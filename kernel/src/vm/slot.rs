@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use bale_core::attention::Attention;
 use bale_core::vgic::{MAX_VCPUS, Vgic};
 use spin::rwlock::RwLock;
 
@@ -10,7 +11,7 @@ use super::summary::{Status, Summary};
 use super::{MAX_VMS, Reason, console, devices};
 use crate::clock;
 use crate::sync::Lock;
-use crate::task::TaskId;
+use crate::task::{self, TaskId};
 
 /// Whether a virtual CPU is on, as PSCI sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,20 +22,18 @@ pub(super) enum Power {
     On,
 }
 
-/// What others may touch of a virtual CPU.
+/// What others may touch of a virtual CPU. Aligned to two cache lines: nobody writes to another one's by the way.
+#[repr(align(128))]
 pub(super) struct Shared {
     pub(super) power: Lock<Power>,
-    pub(super) task: Lock<Option<TaskId>>,
+    /// [`TaskId::to_bits`] of its task; 0 for none. Written before the virtual CPU first parks.
+    pub(super) task: AtomicU64,
     pub(super) core: AtomicUsize,
-    /// Something changed that it must look at before it enters the guest again.
-    pub(super) attention: AtomicBool,
-    /// It is in the guest, or about to be: an interrupt brings it out.
-    pub(super) in_guest: AtomicBool,
+    /// What it is to look at, and where it is.
+    pub(super) attention: Attention,
     /// Exits to the hypervisor, and calls among them: written by its own task alone.
     pub(super) exits: AtomicU64,
     pub(super) calls: AtomicU64,
-    /// It is parked, or about to be: somebody has to wake it.
-    pub(super) parked: AtomicBool,
 }
 
 /// How a machine is treated.
@@ -89,13 +88,11 @@ impl Slot {
             vcpus: [const {
                 Shared {
                     power: Lock::new(Power::Off),
-                    task: Lock::new(None),
+                    task: AtomicU64::new(0),
                     core: AtomicUsize::new(0),
-                    attention: AtomicBool::new(false),
-                    in_guest: AtomicBool::new(false),
+                    attention: Attention::new(),
                     exits: AtomicU64::new(0),
                     calls: AtomicU64::new(0),
-                    parked: AtomicBool::new(false),
                 }
             }; MAX_VCPUS],
             vgic: Lock::new(Vgic::new(1)),
@@ -118,15 +115,13 @@ impl Slot {
         self.broken_devices.store(0, Ordering::Relaxed);
         for (number, shared) in self.vcpus.iter().enumerate() {
             *shared.power.lock() = Power::Off;
-            *shared.task.lock() = None;
+            shared.task.store(0, Ordering::Relaxed);
             if let Some(cores) = cores {
                 shared.core.store(cores.get(number).copied().unwrap_or(0), Ordering::Relaxed);
             }
-            shared.attention.store(true, Ordering::Relaxed);
-            shared.in_guest.store(false, Ordering::Relaxed);
+            shared.attention.remind();
             shared.exits.store(0, Ordering::Relaxed);
             shared.calls.store(0, Ordering::Relaxed);
-            shared.parked.store(false, Ordering::Relaxed);
         }
     }
 
@@ -149,6 +144,13 @@ impl Slot {
             self.vcpus.iter().map(|shared| count(shared).load(Ordering::Relaxed)).sum()
         };
         [sum(|shared| &shared.exits), sum(|shared| &shared.calls)]
+    }
+
+    /// Whether a virtual CPU's task has not ended, perhaps on its way out after its last word.
+    pub(super) fn has_tasks(&self) -> bool {
+        let tasks =
+            self.vcpus.iter().filter_map(|shared| TaskId::from_bits(shared.task.load(Ordering::Relaxed)));
+        tasks.map(task::is_over).any(|over| !over)
     }
 
     pub(super) fn kick_all(&self) {

@@ -127,7 +127,7 @@ impl Vcpu {
     #[inline(always)]
     fn send(&mut self, register: u8, masked: &Masked) {
         let value = self.operand(register);
-        self.slot.deliver_masked(masked, |vgic| vgic.send(self.number, value, true));
+        self.slot.send(self.number, value, masked);
         task::preempt_if_asked();
         mask::end_stretch();
     }
@@ -227,11 +227,11 @@ impl Vcpu {
             Touched::Lost => return Err(Reason::MemoryLost(ipa)),
             Touched::There if !memory.is_over() => {}
             // The next one pays for it.
-            Touched::There => self.shared.attention.store(true, Ordering::Relaxed),
+            Touched::There => self.shared.attention.remind_of_books(),
             // Others give frames back, or this one does: it puts a page out before the next try. Who stops the machine is heard before, too.
             Touched::NoFrame => {
                 task::sleep_until(clock::now() + clock::from_us(PATIENCE_US));
-                self.shared.attention.store(true, Ordering::Relaxed);
+                self.shared.attention.remind_of_books();
             }
         }
         Ok(true)

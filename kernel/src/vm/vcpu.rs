@@ -1,11 +1,11 @@
 //! The virtual CPU: a task that enters the guest, and decides what to do when it comes out. Its registers are this core's while
 //! [`super::loaded`] says so.
 
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::Ordering;
 
 use bale_arch::mask::{self, Masked};
+use bale_arch::mmu;
 use bale_arch::vcpu::{self, Exit, Registers};
-use bale_arch::{gich, mmu};
 use bale_core::exception::Syndrome;
 use bale_core::trace::Kind as Traced;
 use bale_core::vgic::MAX_VCPUS;
@@ -49,7 +49,7 @@ pub(super) extern "C" fn task(argument: u64) -> ! {
     let (index, number) = (argument as usize / MAX_VCPUS, argument as usize % MAX_VCPUS);
     let slot = &SLOTS[index];
     // Who started it may not have run since: a wake-up by another virtual CPU would be lost.
-    *slot.vcpus[number].task.lock() = Some(task::current());
+    slot.vcpus[number].task.store(task::current().to_bits(), Ordering::Relaxed);
     let kind = *slot.kind.lock();
     let mut cpu = Vcpu {
         slot,
@@ -135,26 +135,34 @@ impl Vcpu {
         let mut masked = Masked::new();
         loop {
             let mut traced = false;
-            shared.in_guest.store(true, Ordering::Relaxed);
-            // Partner: the fence in `Shared::kick_masked`. What is changed after the look below raises an interrupt that ends the
-            // guest's turn at once; whoever wants the machine to stop or stand still asks for attention as well.
-            fence(Ordering::SeqCst);
-            self.load(&masked);
-            if shared.take_attention() {
-                if self.is_held() {
-                    shared.in_guest.store(false, Ordering::Relaxed);
-                    drop(masked);
-                    if self.stand_still() {
-                        return;
+            // What is changed after the look below raises an interrupt that ends the guest's turn at once.
+            shared.attention.enter();
+            if self.load(&masked) {
+                // The longest ways into a guest lead through here, and the next place of this kind.
+                mask::end_stretch();
+            }
+            if shared.attention.take() {
+                if shared.attention.take_aside() {
+                    if self.is_held() {
+                        shared.attention.leave();
+                        drop(masked);
+                        if self.stand_still() {
+                            return;
+                        }
+                        masked = Masked::new();
+                        continue;
                     }
-                    masked = Masked::new();
-                    continue;
+                    traced = cores::this(&masked).traced();
+                    if traced {
+                        // At the next turn as well: who begins to trace asks for the first look.
+                        shared.attention.remind();
+                    }
                 }
                 if self.is_over() {
                     // Also after this turn: there may be more to do.
-                    shared.attention.store(true, Ordering::Relaxed);
+                    shared.attention.remind_of_books();
                     if !core::mem::replace(&mut self.squeezed, true) {
-                        shared.in_guest.store(false, Ordering::Relaxed);
+                        shared.attention.leave();
                         drop(masked);
                         self.squeeze();
                         masked = Masked::new();
@@ -163,13 +171,9 @@ impl Vcpu {
                 }
                 self.squeezed = false;
                 self.sync(&masked);
-                traced = cores::this(&masked).traced();
                 if traced {
-                    // At the next turn as well: who begins to trace asks for the first look.
-                    shared.attention.store(true, Ordering::Relaxed);
                     self.note_turn(Traced::GuestEnter);
                 }
-                // The longest ways into a guest lead through here.
                 mask::end_stretch();
             }
             // SAFETY: interrupts are masked and this guest's state and tables are loaded.
@@ -179,7 +183,7 @@ impl Vcpu {
                 self.note_turn(Traced::GuestExit);
             }
             let syndrome = Syndrome::new(mmu::syndrome());
-            shared.in_guest.store(false, Ordering::Relaxed);
+            shared.attention.leave();
             cores::count(&shared.exits);
             let handled = match exit {
                 Exit::SYNCHRONOUS => self.handle(syndrome, masked),
@@ -235,12 +239,10 @@ impl Vcpu {
         }
     }
 
-    /// Makes this core's registers this guest's.
+    /// Makes this core's registers this guest's; whether they were another one's.
     #[inline(always)]
-    pub(super) fn load(&mut self, masked: &Masked) {
-        if loaded::load(self.state, masked) {
-            self.shared.attention.store(true, Ordering::Relaxed);
-        }
+    pub(super) fn load(&mut self, masked: &Masked) -> bool {
+        loaded::load(self.state, masked)
     }
 
     /// Brings list registers and books together. Loaded.
@@ -259,9 +261,8 @@ impl Vcpu {
         if state.lists.used == 0 && !state.fired {
             return;
         }
-        self.slot.deliver_masked(&masked, |vgic| delivery::fold(state, vgic));
-        gich::control(gich::ENABLE);
-        self.shared.attention.store(true, Ordering::Relaxed);
+        self.slot.fold_loaded(state, &masked);
+        self.shared.attention.remind_of_books();
         drop(masked);
     }
 

@@ -1,10 +1,11 @@
 //! A virtual CPU that does not run: parked until somebody kicks it, waiting for an interrupt, standing still.
 
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::Ordering;
 
 use bale_arch::gich;
 use bale_arch::mask::Masked;
 use bale_arch::vcpu;
+use bale_core::vgic::Lists;
 
 use super::vcpu::Vcpu;
 use crate::task;
@@ -20,7 +21,7 @@ impl Vcpu {
         while self.slot.paused.load(Ordering::Acquire) && !self.slot.stop.load(Ordering::Acquire) {
             self.park();
         }
-        self.shared.attention.store(true, Ordering::Relaxed);
+        self.shared.attention.remind();
         self.slot.stop.load(Ordering::Acquire)
     }
 
@@ -28,23 +29,9 @@ impl Vcpu {
     /// everything, and asks for itself what it does not look at.
     pub(super) fn park(&self) {
         let masked = Masked::new();
-        self.park_masked(None, &masked);
+        self.shared.attention.rest(|| task::park_masked(&masked));
+        self.shared.attention.take();
         drop(masked);
-    }
-
-    /// As [`Self::park`], or until `deadline` has passed.
-    fn park_masked(&self, deadline: Option<u64>, masked: &Masked) {
-        let shared = self.shared;
-        shared.parked.store(true, Ordering::Relaxed);
-        // Partner: the fence in `Shared::kick_masked`.
-        fence(Ordering::SeqCst);
-        if !shared.take_attention() {
-            match deadline {
-                Some(deadline) => task::park_until_masked(deadline, masked),
-                None => task::park_masked(masked),
-            }
-        }
-        shared.parked.store(false, Ordering::Relaxed);
     }
 
     /// A firmware call to do as [`Self::wait`] does.
@@ -60,23 +47,24 @@ impl Vcpu {
     #[inline(always)]
     pub(super) fn wait(&mut self, masked: Masked) -> Masked {
         let shared = self.shared;
-        if shared.take_attention() && self.look(&masked) {
+        if shared.attention.take() && self.look(&masked) {
             return masked;
         }
         let timer = vcpu::virtual_timer();
         if timer.has_fired() || self.something_listed() {
+            shared.attention.remind_of_aside();
             return masked;
         }
         // It may be time to put pages out.
-        let over = self.is_over();
-        let deadline = timer.deadline();
-        if !over {
-            self.park_masked(deadline, &masked);
-        }
-        shared.attention.store(true, Ordering::Relaxed);
-        if deadline.is_none() {
+        if self.is_over() {
+            shared.attention.remind_of_books();
             return masked;
         }
+        let Some(deadline) = timer.deadline() else {
+            shared.attention.rest(|| task::park_masked(&masked));
+            return masked;
+        };
+        shared.attention.rest(|| task::park_until_masked(deadline, &masked));
         // The timer's interrupt is taken here: in the guest it would be another exit.
         drop(masked);
         Masked::new()
@@ -89,15 +77,22 @@ impl Vcpu {
         let held = self.is_held();
         if held {
             // This asked for the attention that was just taken away.
-            self.shared.attention.store(true, Ordering::Relaxed);
+            self.shared.attention.remind();
         }
         held
     }
 
     /// Whether the list registers hold an interrupt that the guest's priority mask lets through.
+    #[inline(always)]
     fn something_listed(&self) -> bool {
         // SAFETY: the virtual CPU's own place.
         let lists = unsafe { &(*self.state).lists };
-        !gich::is_empty(lists.used) && lists.any_pending(gich::priority_mask(), gich::list)
+        !gich::is_empty(lists.used) && is_pending(lists)
     }
+}
+
+/// Whether one of those that hold something is pending for the guest.
+#[inline(never)]
+fn is_pending(lists: &Lists) -> bool {
+    lists.any_pending(gich::priority_mask(), gich::list)
 }
