@@ -370,6 +370,7 @@ pub fn unpark(task: TaskId) {
 }
 
 /// As [`unpark`], and the caller looks whether to switch once it unmasks.
+#[inline(always)]
 pub(crate) fn wake(task: TaskId, masked: &Masked) {
     let mut status = SLOTS[usize::from(task.index) % MAX_TASKS].status.lock_masked(masked);
     if status.generation == task.generation {
@@ -392,13 +393,11 @@ pub(crate) fn wake_index(index: usize, masked: &Masked) {
 
 #[inline(always)]
 fn notify(index: u16, status: &mut Status, masked: &Masked) {
-    match status.state {
-        State::Blocked => {
-            status.state = State::Ready;
-            make_ready(index, status, masked);
-        }
-        State::Ready => status.notified = true,
-        State::Free | State::Starting | State::Departing => {}
+    if status.state == State::Blocked {
+        status.state = State::Ready;
+        make_ready(index, status, masked);
+    } else if status.state == State::Ready {
+        status.notified = true;
     }
 }
 

@@ -91,6 +91,13 @@ struct Due {
     active: [u32; BANKS],
 }
 
+impl Due {
+    /// Ready or active: no interrupt is both.
+    fn both(&self) -> [u32; BANKS] {
+        core::array::from_fn(|bank| self.ready[bank] | self.active[bank])
+    }
+}
+
 /// Interrupt controller of a machine.
 #[derive(Debug, Clone)]
 pub struct Vgic {

@@ -213,10 +213,7 @@ impl Vgic {
             return Wanted::default();
         }
         self.attention &= !(1 << vcpu);
-        let due = self.due(vcpu);
-        // An interrupt is either ready or active.
-        let both: [u32; BANKS] = core::array::from_fn(|bank| due.ready[bank] | due.active[bank]);
-        let [private, shared @ ..] = both;
+        let [private, shared @ ..] = self.due(vcpu).both();
         let any_shared = shared.iter().fold(0, |any, bits| any | bits);
         if any_shared | private & private.wrapping_sub(1) == 0 {
             // Most often: a private one, or none.
@@ -225,12 +222,13 @@ impl Vgic {
             }
             return Wanted::default();
         }
-        self.fill_with_several(vcpu, lists, both)
+        self.fill_with_several(vcpu, lists)
     }
 
     /// There is more than one, or a shared one.
     #[inline(never)]
-    fn fill_with_several(&mut self, vcpu: usize, lists: &mut Lists, both: [u32; BANKS]) -> Wanted {
+    fn fill_with_several(&mut self, vcpu: usize, lists: &mut Lists) -> Wanted {
+        let both = self.due(vcpu).both();
         if more_than(lists.count, both) {
             return self.fill_with_most_urgent(vcpu, lists);
         }
