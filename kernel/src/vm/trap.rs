@@ -255,12 +255,12 @@ impl Vcpu {
 
     /// An access to what stage 2 does not map: a device's register, or nothing, which gives an external abort.
     fn data_abort(&mut self, syndrome: Syndrome, ipa: u64, address: u64) {
+        let refuse = |cpu: &mut Self| cpu.inject_abort(syndrome, (ipa, address), Exception::DataAbort);
         // Without a description of the access it cannot be emulated.
-        let (Some(access), Some(device)) = (syndrome.memory_access(), Device::at(ipa)) else {
-            return self.inject_abort(syndrome, (ipa, address), Exception::DataAbort);
-        };
+        let Some(access) = syndrome.memory_access() else { return refuse(self) };
+        let Some(device) = Device::at(ipa) else { return refuse(self) };
         if syndrome.on_guest_table_walk() {
-            return self.inject_abort(syndrome, (ipa, address), Exception::DataAbort);
+            return refuse(self);
         }
         if device.concerns_lists(access.write) {
             self.fold();
