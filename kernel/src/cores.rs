@@ -55,8 +55,6 @@ pub struct Core {
     pub next_deadline: AtomicU64,
     /// What the timer is set to; [`u64::MAX`] if it is off.
     pub armed: AtomicU64,
-    /// When the running task has to let its equals run; 0 while none was seen to wait.
-    pub slice_end: AtomicU64,
     /// Deadline, and period, of the task whose timer waits while the core is idle; [`u64::MAX`] for none.
     pub lazy_deadline: AtomicU64,
     /// See `lazy_deadline`.
@@ -105,7 +103,6 @@ impl Core {
             wake_at: AtomicU64::new(u64::MAX),
             next_deadline: AtomicU64::new(u64::MAX),
             armed: AtomicU64::new(u64::MAX),
-            slice_end: AtomicU64::new(0),
             lazy_deadline: AtomicU64::new(u64::MAX),
             lazy_period: AtomicU64::new(0),
             lazy_task: AtomicU16::new(0),
@@ -141,7 +138,6 @@ impl Core {
         self.reschedule.store(false, Ordering::Relaxed);
         self.in_interrupt.store(false, Ordering::Relaxed);
         self.armed.store(u64::MAX, Ordering::Relaxed);
-        self.slice_end.store(0, Ordering::Relaxed);
         self.next_deadline.store(u64::MAX, Ordering::Relaxed);
         self.set_lazy_deadline(u64::MAX);
         self.take_departed();

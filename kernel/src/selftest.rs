@@ -79,6 +79,7 @@ static TESTS: &[Test] = tests![
     framing::frames_become_blocks_again,
     scheduling::higher_priority_preempts,
     scheduling::equals_share_a_core,
+    scheduling::preempted_goes_on_before_equals,
     scheduling::sleepers_wake_in_order,
     scheduling::no_wake_up_is_lost,
     scheduling::every_core_takes_interrupts,

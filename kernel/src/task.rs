@@ -14,6 +14,9 @@
 //!
 //! There is no tick: a core's timer is set to the nearest deadline, or to the end of a slice while an equal waits.
 //!
+//! Equals run in turn: a task goes behind them when it wakes, yields or has used up its slice. One that is preempted stays
+//! before them, with what is left of its slice.
+//!
 //! Lock order: priorities, a task, then a run queue or a timer queue. All mask interrupts.
 
 mod moving;
@@ -36,7 +39,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use bale_arch::context::Context;
 use bale_arch::mask::{self, Masked};
-use bale_core::schedule::TimerQueue;
+use bale_core::schedule::{Slice, TimerQueue};
 use bale_core::wait;
 
 use crate::cores::{self, Core, MAX_CORES};
@@ -126,6 +129,24 @@ struct Slot {
     context: UnsafeCell<Context>,
     /// Releases that the task, a periodic one, has missed.
     overruns: AtomicU64,
+    /// A [`Slice`]: see [`Slot::slice`].
+    slice: AtomicU64,
+}
+
+impl Slot {
+    /// What is left of the task's slice.
+    #[inline(always)]
+    fn slice(&self) -> Slice {
+        // Relaxed: on the task's own core, masked; a task that goes elsewhere is handed over by locks.
+        Slice::from_raw(self.slice.load(Ordering::Relaxed))
+    }
+
+    /// See [`Slot::slice`].
+    #[inline(always)]
+    fn set_slice(&self, slice: Slice) {
+        // Relaxed: as there.
+        self.slice.store(slice.raw(), Ordering::Relaxed);
+    }
 }
 
 // SAFETY: see `context`.
@@ -150,6 +171,7 @@ static SLOTS: [Slot; MAX_TASKS] = [const {
         }),
         context: UnsafeCell::new(Context::empty()),
         overruns: AtomicU64::new(0),
+        slice: AtomicU64::new(Slice::WHOLE.raw()),
     }
 }; MAX_TASKS];
 
@@ -357,7 +379,7 @@ fn block(masked: &Masked, prepare: impl FnOnce(&'static Core, u16)) -> bool {
         status.state = State::Blocked;
     }
     prepare(core, index);
-    switch_away(core, masked, false);
+    switch_away(core, masked);
     true
 }
 
@@ -408,7 +430,7 @@ pub fn exit() -> ! {
     let index = core.current_task.load(Ordering::Relaxed);
     SLOTS[usize::from(index)].status.lock_masked(&masked).state = State::Departing;
     core.mark_departed(index);
-    switch_away(core, &masked, false);
+    switch_away(core, &masked);
     mask::halt()
 }
 

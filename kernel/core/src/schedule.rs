@@ -1,6 +1,6 @@
-//! The scheduler's queues: which task runs next on a core, and which wakes next.
+//! The scheduler's queues: which task runs next on a core, and which wakes next; and how long a task runs beside equals.
 //!
-//! Both are plain values over task indexes; who locks them and when is the kernel's business.
+//! All are plain values over task indexes; who locks them and when is the kernel's business.
 
 #![expect(clippy::cast_possible_truncation, reason = "priorities are below 32, task indexes below u16::MAX")]
 
@@ -9,7 +9,8 @@ pub const PRIORITIES: usize = 32;
 /// End of a list.
 const NONE: u16 = u16::MAX;
 
-/// Ready tasks of one core: a first-in-first-out list for each priority, all in O(1) but [`ReadyQueue::remove`].
+/// Ready tasks of one core: a list for each priority, first in, first out but for [`ReadyQueue::push_first`]; all
+/// in O(1) but [`ReadyQueue::remove`].
 ///
 /// # Invariants
 /// Bit `p` of `occupied` is set exactly when list `p` is not empty. A task is in at most one list.
@@ -40,6 +41,16 @@ impl<const TASKS: usize> ReadyQueue<TASKS> {
         self.tail[list] = task;
     }
 
+    /// Puts a task that is in no list before all others of its priority.
+    pub fn push_first(&mut self, task: u16, priority: u8) {
+        let list = usize::from(priority) % PRIORITIES;
+        if self.occupied & (1 << list) == 0 {
+            return self.push(task, priority);
+        }
+        self.next[usize::from(task) % TASKS] = self.head[list];
+        self.head[list] = task;
+    }
+
     /// Priority of the task that [`ReadyQueue::pop`] would return.
     pub fn highest(&self) -> Option<u8> {
         self.occupied.checked_ilog2().map(|list| list as u8)
@@ -55,6 +66,12 @@ impl<const TASKS: usize> ReadyQueue<TASKS> {
             self.occupied &= !(1 << list);
         }
         Some((task, priority))
+    }
+
+    /// As [`ReadyQueue::pop`], if the priority is `least` or higher.
+    #[inline]
+    pub fn pop_from(&mut self, least: u8) -> Option<(u16, u8)> {
+        if self.highest()? < least { None } else { self.pop() }
     }
 
     /// Takes a task out of the list of this priority; false if it is not there. Linear in the list's length.
@@ -88,6 +105,55 @@ impl<const TASKS: usize> ReadyQueue<TASKS> {
 impl<const TASKS: usize> Default for ReadyQueue<TASKS> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What a task has left of its slice, in one word. It passes only while the task runs and an equal waits, so there are
+/// three kinds: whole; one that passes, by its end; and one that stands still, by its length and [`Slice::STANDS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice(u64);
+
+impl Slice {
+    const STANDS: u64 = 1 << 63;
+    /// All of it.
+    pub const WHOLE: Self = Self(0);
+
+    /// What [`Slice::raw`] gave.
+    pub const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// As a word.
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// Lets it pass from now on, if it did not; a whole one is `length` long.
+    #[must_use]
+    pub fn begin(self, now: impl FnOnce() -> u64, length: u64) -> Self {
+        match self.0 {
+            0 => Self(now() + length),
+            left if left & Self::STANDS != 0 => Self(now() + (left & !Self::STANDS)),
+            _ => self,
+        }
+    }
+
+    /// When it ends, if it passes.
+    pub const fn end(self) -> Option<u64> {
+        if self.0 == 0 || self.0 & Self::STANDS != 0 { None } else { Some(self.0) }
+    }
+
+    /// Whether it has passed.
+    pub const fn is_over(self, now: u64) -> bool {
+        // One that stands still is later than any moment.
+        self.0 != 0 && self.0 <= now
+    }
+
+    /// Lets it stand still; `None` if it is over. Asks for the time only if it passes.
+    pub fn stop(self, now: impl FnOnce() -> u64) -> Option<Self> {
+        let Some(end) = self.end() else { return Some(self) };
+        let left = end.saturating_sub(now());
+        (left != 0).then_some(Self(left | Self::STANDS))
     }
 }
 
@@ -187,7 +253,7 @@ mod tests {
     proptest! {
         /// Against one list a priority, whatever the order of calls.
         #[test]
-        fn ready_queue_keeps_order(calls in proptest::collection::vec((0u8..3, 0u16..TASKS as u16, 0u8..32), 0..200)) {
+        fn ready_queue_keeps_order(calls in proptest::collection::vec((0u8..5, 0u16..TASKS as u16, 0u8..32), 0..200)) {
             let mut queue = ReadyQueue::<TASKS>::new();
             let mut model: Vec<VecDeque<u16>> = vec![VecDeque::new(); PRIORITIES];
             for (call, task, priority) in calls {
@@ -197,9 +263,17 @@ mod tests {
                         queue.push(task, priority);
                         model[usize::from(priority)].push_back(task);
                     }
-                    1 => {
+                    1 if queued.is_none() => {
+                        queue.push_first(task, priority);
+                        model[usize::from(priority)].push_front(task);
+                    }
+                    2 => {
                         let expected = model.iter_mut().rev().find_map(VecDeque::pop_front);
                         prop_assert_eq!(queue.pop().map(|(task, _)| task), expected);
+                    }
+                    3 => {
+                        let expected = model[usize::from(priority)..].iter_mut().rev().find_map(VecDeque::pop_front);
+                        prop_assert_eq!(queue.pop_from(priority).map(|(task, _)| task), expected);
                     }
                     _ => {
                         let priority = queued.unwrap_or(usize::from(priority));
@@ -210,6 +284,27 @@ mod tests {
                 let highest = model.iter().rposition(|list| !list.is_empty());
                 prop_assert_eq!(queue.highest().map(usize::from), highest);
             }
+        }
+
+        /// However often it is interrupted, a slice is over when it has passed for its length, neither earlier nor later.
+        #[test]
+        fn slices_pass_while_they_run(start in 0u64..1000, length in 1u64..100, turns in proptest::collection::vec((0u64..40, 0u64..200), 1..40)) {
+            let (mut slice, mut now, mut passed) = (Slice::WHOLE, start, 0);
+            for (runs, rests) in turns {
+                slice = slice.begin(|| now, length);
+                prop_assert_eq!(slice.end(), Some(now + length - passed));
+                now += runs;
+                passed += runs;
+                prop_assert_eq!(slice.is_over(now), passed >= length);
+                let stopped = slice.stop(|| now);
+                prop_assert_eq!(stopped.is_none(), passed >= length);
+                let Some(stopped) = stopped else { break };
+                now += rests;
+                prop_assert!(stopped.end().is_none() && !stopped.is_over(now));
+                prop_assert_eq!(Slice::from_raw(stopped.raw()).stop(|| now), Some(stopped));
+                slice = stopped;
+            }
+            prop_assert!(!Slice::WHOLE.is_over(now) && Slice::WHOLE.stop(|| now) == Some(Slice::WHOLE));
         }
 
         /// Each release is served, late or not, or counted as an overrun; a task in time has none.

@@ -74,6 +74,68 @@ pub(super) fn equals_share_a_core() -> Verdict {
     Ok(())
 }
 
+/// Preemptions that are looked at, and the time between them: much shorter than a slice, and longer in all than several.
+const PREEMPTIONS: u32 = 100;
+const BETWEEN_US: u64 = 500;
+const NOBODY: u32 = u32::MAX;
+/// The equal that ran last, and the one that was the first to run since the last preemption.
+static LAST: AtomicU32 = AtomicU32::new(NOBODY);
+static FIRST: AtomicU32 = AtomicU32::new(NOBODY);
+/// Preemptions behind which the one that was preempted went on.
+static WENT_ON: AtomicU32 = AtomicU32::new(0);
+static TURNS_OF: [AtomicU32; 2] = [AtomicU32::new(0), AtomicU32::new(0)];
+
+extern "C" fn equal(me: u64) -> ! {
+    // Relaxed throughout: all three tasks are on one core.
+    let me = me as u32;
+    while COUNT.load(Ordering::Relaxed) == 0 {
+        if FIRST.load(Ordering::Relaxed) == NOBODY {
+            FIRST.store(me, Ordering::Relaxed);
+        }
+        if LAST.swap(me, Ordering::Relaxed) != me {
+            TURNS_OF[me as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    COUNT.fetch_add(1, Ordering::Release);
+    task::exit()
+}
+
+extern "C" fn preempting(_argument: u64) -> ! {
+    for _ in 0..PREEMPTIONS {
+        let preempted = LAST.load(Ordering::Relaxed);
+        FIRST.store(NOBODY, Ordering::Relaxed);
+        task::sleep_until(clock::now() + clock::from_us(BETWEEN_US));
+        if preempted != NOBODY && FIRST.load(Ordering::Relaxed) == preempted {
+            WENT_ON.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    COUNT.fetch_add(1, Ordering::Release);
+    task::exit()
+}
+
+/// Who is preempted goes on before its equal, unless its slice is over; and what passed of the slice stays passed, so that
+/// the equal has its turns.
+pub(super) fn preempted_goes_on_before_equals() -> Verdict {
+    COUNT.store(0, Ordering::Relaxed);
+    WENT_ON.store(0, Ordering::Relaxed);
+    LAST.store(NOBODY, Ordering::Relaxed);
+    let core = cores::last_online();
+    for me in 0..2u64 {
+        TURNS_OF[me as usize].store(0, Ordering::Relaxed);
+        ensure!(task::spawn("equal", core, task::LOG, equal, me).is_ok(), "no task");
+    }
+    ensure!(task::spawn("preempting", core, task::DRAIN_URGENT, preempting, 0).is_ok(), "no task");
+    ensure!(eventually(|| COUNT.load(Ordering::Acquire) == 3), "not all ended");
+    let went_on = WENT_ON.load(Ordering::Relaxed);
+    ensure!(
+        went_on > PREEMPTIONS / 2,
+        "of {PREEMPTIONS} times, the one that was preempted went on in {went_on}"
+    );
+    let turns = [0, 1].map(|me: usize| TURNS_OF[me].load(Ordering::Relaxed));
+    ensure!(turns.iter().all(|turns| *turns > 1), "turns of the two equals: {turns:?}");
+    Ok(())
+}
+
 extern "C" fn sleeper(milliseconds: u64) -> ! {
     let deadline = clock::now() + clock::from_us(milliseconds * 1_000);
     task::sleep_until(deadline);

@@ -34,10 +34,11 @@ pub(crate) fn apply(index: usize, priority: u8) {
         let task = index as u16;
         if ready.remove(task, old) {
             ready.push(task, priority);
-            priority > core.current_priority.load(Ordering::Relaxed)
+            // With an equal that waits, a slice begins.
+            priority >= core.current_priority.load(Ordering::Relaxed)
         } else if core.current_task.load(Ordering::Relaxed) == task {
             core.current_priority.store(priority, Ordering::Relaxed);
-            ready.highest().is_some_and(|highest| highest > priority)
+            ready.highest().is_some_and(|highest| highest >= priority)
         } else {
             false
         }

@@ -8,7 +8,7 @@ use bale_arch::timer;
 use bale_core::trace::Kind;
 
 use super::timed::note;
-use super::{IDLE, MAX_TASKS, SLOTS, State, Status, TIMERS, idle_index, unpark_index};
+use super::{IDLE, MAX_TASKS, SLOTS, Slice, Slot, State, Status, TIMERS, idle_index, unpark_index};
 use crate::cores::{self, Core};
 use crate::{clock, drain, hotplug, interrupts, trace};
 
@@ -33,7 +33,7 @@ pub(super) fn make_ready(index: u16, status: &Status, masked: &Masked) {
         if status.priority > running {
             here.reschedule.store(true, Ordering::Relaxed);
         } else {
-            arm(here, status.priority == running);
+            arm(here, (status.priority == running).then(|| self::running(here)));
         }
     } else {
         make_ready_elsewhere(index, status, masked);
@@ -51,7 +51,7 @@ fn make_ready_elsewhere(index: u16, status: &Status, masked: &Masked) {
 /// Lets others of the same priority run.
 pub fn yield_now() {
     let masked = Masked::new();
-    switch_away(cores::this(&masked), &masked, true);
+    leave(cores::this(&masked), &masked, Leave::Yielding);
     drop(masked);
 }
 
@@ -80,12 +80,11 @@ pub fn on_timer() {
     }
     let running = core.current_priority.load(Ordering::Relaxed);
     let highest = core.ready.lock().highest();
-    let slice_end = core.slice_end.load(Ordering::Relaxed);
-    let slice_over = slice_end != 0 && now >= slice_end;
-    if highest.is_some_and(|highest| highest > running || (highest == running && slice_over)) {
+    let slice_over = || self::running(core).slice().is_over(now);
+    if highest.is_some_and(|highest| highest > running || (highest == running && slice_over())) {
         core.reschedule.store(true, Ordering::Relaxed);
     } else {
-        arm(core, highest == Some(running));
+        arm(core, (highest == Some(running)).then(|| self::running(core)));
     }
 }
 
@@ -97,23 +96,26 @@ pub fn on_reschedule() {
     if highest.is_some_and(|highest| highest > running) {
         core.reschedule.store(true, Ordering::Relaxed);
     } else {
-        arm(core, highest == Some(running));
+        arm(core, (highest == Some(running)).then(|| self::running(core)));
     }
 }
 
-/// Sees to it that the timer fires for the next task that is due, or at the end of the slice where an equal waits. A
-/// timer that is set to an earlier moment is left: its handler sets it anew. Interrupts are masked.
+/// The running task's slot.
 #[inline(always)]
-pub(super) fn arm(core: &Core, equal_waits: bool) {
+fn running(core: &Core) -> &'static Slot {
+    &SLOTS[usize::from(core.current_task.load(Ordering::Relaxed)) % MAX_TASKS]
+}
+
+/// Sees to it that the timer fires for the next task that is due, or at the end of the running task's slice, which passes
+/// `beside` an equal. A timer that is set to an earlier moment is left: its handler sets it anew. Interrupts are masked.
+#[inline(always)]
+fn arm(core: &Core, beside: Option<&Slot>) {
     let mut deadline = core.wake_at.load(Ordering::Relaxed);
-    if equal_waits {
-        let mut end = core.slice_end.load(Ordering::Relaxed);
-        if end == 0 {
-            // No barrier is needed for what is a matter of milliseconds.
-            end = timer::roughly_now() + SLICE.load(Ordering::Relaxed);
-            core.slice_end.store(end, Ordering::Relaxed);
-        }
-        deadline = deadline.min(end);
+    if let Some(slot) = beside {
+        // No barrier is needed for what is a matter of milliseconds.
+        let slice = slot.slice().begin(timer::roughly_now, SLICE.load(Ordering::Relaxed));
+        slot.set_slice(slice);
+        deadline = deadline.min(slice.end().unwrap_or(u64::MAX));
     }
     if deadline < core.armed.load(Ordering::Relaxed) {
         core.armed.store(deadline, Ordering::Relaxed);
@@ -141,7 +143,7 @@ pub fn preempt_if_asked() {
     let core = cores::this_unpinned();
     if core.reschedule.load(Ordering::Relaxed) {
         let masked = Masked::new();
-        switch_away(core, &masked, true);
+        preempt(core, &masked);
         drop(masked);
     }
 }
@@ -156,35 +158,69 @@ pub(crate) fn switch_if_asked() {
     let masked = Masked::new();
     let core = cores::this(&masked);
     if core.reschedule.load(Ordering::Relaxed) {
-        switch_away(core, &masked, true);
+        preempt(core, &masked);
     }
     drop(masked);
 }
 
-/// Continues the best task of this core; the running one goes to the end of its priority if it `stays` ready.
-/// Interrupts are masked.
-pub(super) fn switch_away(core: &Core, masked: &Masked, stays: bool) {
+/// Why the running task is to leave its core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    /// It cannot go on.
+    Waiting,
+    /// It lets its equals run.
+    Yielding,
+    /// A more urgent one may be ready, or its slice over.
+    Preempted,
+}
+
+/// Continues the best other task of this core, for the running one waits. Interrupts are masked.
+pub(super) fn switch_away(core: &Core, masked: &Masked) {
+    leave(core, masked, Leave::Waiting);
+}
+
+/// Continues a more urgent task, if one is ready, or an equal if the slice is over. Interrupts are masked.
+fn preempt(core: &Core, masked: &Masked) {
+    leave(core, masked, Leave::Preempted);
+}
+
+/// Continues the best task of this core. Interrupts are masked. Inlined, for each reason needs a part of it.
+#[inline(always)]
+fn leave(core: &Core, masked: &Masked, why: Leave) {
     core.reschedule.store(false, Ordering::Relaxed);
     let from = core.current_task.load(Ordering::Relaxed);
-    let idle = idle_index(core.index());
+    let slot = &SLOTS[usize::from(from) % MAX_TASKS];
+    let index = core.index();
+    let idle = idle_index(index);
+    // With something left of its slice, a preempted task stays before its equals.
+    let left = if why == Leave::Preempted { slot.slice().stop(timer::roughly_now) } else { None };
     let (next, equal_waits) = {
         let mut ready = core.ready.lock_masked(masked);
-        let running = core.current_priority.load(Ordering::Relaxed);
-        if stays && ready.highest().is_none_or(|highest| highest < running) {
-            return;
-        }
-        let (next, priority) = ready.pop().unwrap_or((idle, IDLE));
-        if stays && from != idle {
-            ready.push(from, running);
-        }
+        let (next, priority) = if why == Leave::Waiting {
+            ready.pop().unwrap_or((idle, IDLE))
+        } else {
+            let running = core.current_priority.load(Ordering::Relaxed);
+            let least = running + u8::from(left.is_some());
+            let Some(next) = ready.pop_from(least) else {
+                if left.is_some() {
+                    arm(core, (ready.highest() == Some(running)).then_some(slot));
+                }
+                return;
+            };
+            if from != idle {
+                if left.is_some() {
+                    ready.push_first(from, running);
+                } else {
+                    ready.push(from, running);
+                }
+            }
+            next
+        };
         // Under the queue's lock: who changes a priority finds the task either in the queue or here.
         core.current_task.store(next, Ordering::Relaxed);
         core.current_priority.store(priority, Ordering::Relaxed);
         (next, ready.highest() == Some(priority))
     };
-    if next == from {
-        return;
-    }
     if from == idle {
         // The lazy timer may have stood still.
         let lazy = core.lazy_deadline.load(Ordering::Relaxed);
@@ -197,12 +233,11 @@ pub(super) fn switch_away(core: &Core, masked: &Masked, stays: bool) {
         }
     }
     cores::count(&core.switches);
-    core.slice_end.store(0, Ordering::Relaxed);
-    arm(core, equal_waits);
-    let from = SLOTS[usize::from(from) % MAX_TASKS].context.get();
-    let to = SLOTS[usize::from(next) % MAX_TASKS].context.get();
-    // SAFETY: interrupts are masked; `from` runs on this core, `to` was taken from its run queue and does not.
-    unsafe { context::switch(from, to) };
+    slot.set_slice(left.unwrap_or(Slice::WHOLE));
+    let to = &SLOTS[usize::from(next) % MAX_TASKS];
+    arm(core, equal_waits.then_some(to));
+    // SAFETY: interrupts are masked; `slot` runs on this core, `to` was taken from its run queue and does not.
+    unsafe { context::switch(slot.context.get(), to.context.get()) };
     finish_switch();
 }
 
