@@ -7,12 +7,11 @@ use core::sync::atomic::{
 
 use bale_arch::identity;
 use bale_arch::mask::{self, LONGEST_ENDED_OFFSET, LONGEST_MASKED_OFFSET, MASKED_SINCE_OFFSET, Masked};
-use bale_arch::vectors::{EMERGENCY_STACK_OFFSET, VCPU_OFFSET};
+use bale_arch::vectors::VCPU_OFFSET;
 
 use bale_core::core_kind::{self, CoreKind};
 use bale_core::schedule::ReadyQueue;
 
-use crate::memory::stacks;
 use crate::sync::Lock;
 use crate::task::MAX_TASKS;
 
@@ -22,7 +21,6 @@ pub const MAX_CORES: usize = 16;
 /// What one core owns. The first words are read by the vectors and by what masks interrupts.
 #[repr(C, align(256))]
 pub struct Core {
-    emergency_stack: AtomicU64,
     vcpu: AtomicU64,
     masked_since: AtomicU64,
     longest_masked: AtomicU64,
@@ -71,7 +69,6 @@ pub struct Core {
     pub idle_ticks: AtomicU64,
 }
 
-const _: () = assert!(core::mem::offset_of!(Core, emergency_stack) == EMERGENCY_STACK_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, vcpu) == VCPU_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, masked_since) == MASKED_SINCE_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, longest_masked) == LONGEST_MASKED_OFFSET);
@@ -83,7 +80,6 @@ const TRACED: u32 = 1 << 16;
 impl Core {
     const fn new() -> Self {
         Self {
-            emergency_stack: AtomicU64::new(0),
             vcpu: AtomicU64::new(0),
             masked_since: AtomicU64::new(0),
             longest_masked: AtomicU64::new(0),
@@ -225,7 +221,6 @@ pub fn name(affinities: &[u64]) {
     for (index, (core, affinity)) in CORES.iter().zip(affinities).enumerate() {
         core.index.store(index, Ordering::Relaxed);
         core.affinity.store(*affinity, Ordering::Relaxed);
-        core.emergency_stack.store(stacks::emergency_top(index), Ordering::Relaxed);
     }
     COUNT.store(affinities.len().min(MAX_CORES), Ordering::Release);
 }

@@ -16,6 +16,8 @@ use crate::{boot, clock, console, cores, interrupts, last_words, log, power, pri
 
 /// A core is reporting; others that fault meanwhile just stop.
 static REPORTING: AtomicBool = AtomicBool::new(false);
+/// A report, or what led to it, has used up the emergency stack: there is one more report, and no third.
+static EMERGENCY_USED_UP: AtomicBool = AtomicBool::new(false);
 
 /// One core's probe: see [`probe`]. Only that core touches it.
 struct Probe {
@@ -36,22 +38,22 @@ fn this_probe() -> &'static Probe {
 /// From the vectors: an exception from EL2 that is not an interrupt.
 #[unsafe(no_mangle)]
 extern "C" fn bale_exception(frame: &mut TrapFrame, kind: u64) {
-    let syndrome = mmu::syndrome();
-    if Kind::from_raw(kind) == Kind::SError && vcpu::is_left_by_guest(frame.elr) {
+    let (kind, syndrome) = (Kind::from_raw(kind), mmu::syndrome());
+    if kind == Kind::SError && vcpu::is_left_by_guest(frame.elr) {
         // Once is enough: what comes after it is masked again.
         frame.spsr |= mask::SERROR_MASKED;
         return;
     }
     let probe = this_probe();
     let resume = probe.resume.load(Ordering::Relaxed);
-    if resume != 0 && Kind::from_raw(kind) == Kind::Synchronous {
+    if resume != 0 && kind == Kind::Synchronous {
         probe.resume.store(0, Ordering::Relaxed);
         probe.syndrome.store(syndrome, Ordering::Relaxed);
         frame.elr = resume;
         return;
     }
-    begin_report();
-    match Kind::from_raw(kind) {
+    begin_report(kind == Kind::EmergencyOverflow);
+    match kind {
         Kind::Synchronous => println!("bale: exception on {}: {}", Here, Syndrome::new(syndrome)),
         Kind::SError => println!("bale: SError on {}: {}", Here, Syndrome::new(syndrome)),
         Kind::Unused => {
@@ -63,6 +65,7 @@ extern "C" fn bale_exception(frame: &mut TrapFrame, kind: u64) {
             let name = owner.map_or("?", task::name_of);
             println!("bale: stack overflow on {}: the stack of task {name} is full", Here);
         }
+        Kind::EmergencyOverflow => println!("bale: stack overflow on {}: the emergency stack is full", Here),
     }
     println!(
         "  ESR {syndrome:#x}  FAR {:#x}  ELR {:#x}  SPSR {:#x}",
@@ -146,7 +149,7 @@ pub fn execute_probe(address: u64) -> Result<(), u64> {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    begin_report();
+    begin_report(false);
     println!("bale: panic on {Here}: {}", info.message());
     if let Some(location) = info.location() {
         println!("  at {}:{}", location.file(), location.line());
@@ -176,10 +179,13 @@ impl core::fmt::Display for Here {
     }
 }
 
-/// One core reports; it stops the others first.
-fn begin_report() {
+/// One core reports; it stops the others first. If the emergency stack is full, this core is the one, or none was: who
+/// is on that stack has it alone.
+fn begin_report(emergency_is_full: bool) {
     mask::mask_all();
-    if REPORTING.swap(true, Ordering::AcqRel) {
+    // Relaxed: only the core that has the emergency stack comes here with it full.
+    let is_last = emergency_is_full && !EMERGENCY_USED_UP.swap(true, Ordering::Relaxed);
+    if REPORTING.swap(true, Ordering::AcqRel) && !is_last {
         mask::halt();
     }
     if cores::claimed() {

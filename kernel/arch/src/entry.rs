@@ -38,7 +38,7 @@ pub fn image_base() -> u64 {
 }
 
 // The 64-byte header, then the boot core's path. Symbols come from the board's linker script:
-// __image_start, __image_size, __rela_start, __rela_end, __bss_start, __zeroed_end, __boot_stack_top.
+// __image_start, __image_size, __rela_start, __rela_end, __bss_start, __zeroed_end, __stacks_end, __boot_stack_top.
 global_asm!(
     r#"
     .section .head.text, "ax"

@@ -9,12 +9,11 @@ use aarch64_cpu::registers::{DAIF, MPIDR_EL1, Readable, TPIDR_EL2, Writeable};
 pub const AFFINITY_MASK: u64 = 0xff_00ff_ffff;
 
 /// Where the per-core block holds the counter's value at which interrupts were masked last.
-pub const MASKED_SINCE_OFFSET: usize = 16;
+pub const MASKED_SINCE_OFFSET: usize = 8;
 /// Where the per-core block holds the longest stretch with interrupts masked, in ticks of the counter.
-pub const LONGEST_MASKED_OFFSET: usize = 24;
-
+pub const LONGEST_MASKED_OFFSET: usize = 16;
 /// Where the per-core block holds the address at which that stretch ended.
-pub const LONGEST_ENDED_OFFSET: usize = 32;
+pub const LONGEST_ENDED_OFFSET: usize = 24;
 
 /// A stretch with interrupts masked begins: notes when. Also in its middle, after a part that was no stretch: a wait
 /// that an interrupt ends, or a guest.

@@ -8,8 +8,10 @@
 //! Exceptions from a guest do not come here: they return from [`crate::vcpu::enter`].
 //!
 //! Stacks are [`STACK_SIZE`] bytes, aligned to it, and their lowest page is not mapped. A synchronous exception
-//! whose frame would touch that page is a stack overflow: it continues on the core's emergency stack, found at
-//! offset [`EMERGENCY_STACK_OFFSET`] of the block that `TPIDR_EL2` points to.
+//! whose frame would touch that page is a stack overflow, which nothing goes on from: it is reported on the emergency
+//! stack, the one at the linker script's `__emergency_stack`. That is one for all cores, since one core reports: the first to
+//! come has it for good, others stop. It is a stack as the others are, so its own overflow is seen, too, and begins
+//! at its top again.
 
 use core::arch::global_asm;
 use core::mem::offset_of;
@@ -18,10 +20,8 @@ use core::mem::offset_of;
 pub const STACK_SIZE: usize = 32 * 1024;
 /// Bytes of the unmapped page at the low end of a stack.
 pub const GUARD_SIZE: usize = 4096;
-/// Where the per-core block holds the top of its emergency stack.
-pub const EMERGENCY_STACK_OFFSET: usize = 0;
 /// Where the per-core block holds the address of the guest context that runs.
-pub const VCPU_OFFSET: usize = 8;
+pub const VCPU_OFFSET: usize = 0;
 
 /// Registers at the moment of an exception from EL2.
 #[repr(C, align(16))]
@@ -44,8 +44,10 @@ const _: () = assert!(size_of::<TrapFrame>() == 288);
 const _: () = assert!(offset_of!(TrapFrame, stack) == 248);
 const _: () = assert!(offset_of!(TrapFrame, elr) == 256);
 const _: () = assert!(offset_of!(TrapFrame, kind) == 272);
-const _: () =
-    assert!(STACK_SIZE == 0x8000 && GUARD_SIZE == 0x1000, "the overflow test below looks at bits 12 to 14");
+const _: () = assert!(
+    STACK_SIZE == 0x8000 && GUARD_SIZE == 0x1000,
+    "the overflow tests below look at bits 12 to 14, and from 15 on"
+);
 
 /// Which vector was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +59,10 @@ pub enum Kind {
     SError = 1,
     /// A vector that Bale never uses (SP_EL0 at EL2, or AArch32 below).
     Unused = 2,
-    /// Synchronous, with the stack pointer in or below its guard page.
+    /// Synchronous, with the stack pointer in its guard page.
     StackOverflow = 3,
+    /// The same on the emergency stack.
+    EmergencyOverflow = 4,
 }
 
 impl Kind {
@@ -68,6 +72,7 @@ impl Kind {
             0 => Self::Synchronous,
             1 => Self::SError,
             3 => Self::StackOverflow,
+            4 => Self::EmergencyOverflow,
             _ => Self::Unused,
         }
     }
@@ -184,23 +189,43 @@ bale_exception_entry:
     restore_registers
 
 bale_stack_overflow:
-    // Fatal: TPIDRRO_EL0 is a guest's, but no guest goes on from here.
+    // Fatal: the registers that keep ours meanwhile are a guest's, but no guest goes on from here.
     sub     x0, sp, x0
     sub     sp, sp, x0
     msr     tpidrro_el0, x0
+    msr     tpidr_el1, x1
+    msr     elr_el1, x2
     mov     x0, sp
     msr     tpidr_el0, x0
-    mrs     x0, tpidr_el2
-    ldr     x0, [x0, #{emergency}]
-    sub     x0, x0, #288
-    mov     sp, x0
+    adrp    x1, __emergency_stack
+    add     x1, x1, :lo12:__emergency_stack
+    eor     x0, x0, x1
+    mov     x2, #4
+    lsr     x0, x0, #15
+    cbz     x0, 2f                  // it is the emergency stack that is full
+    adrp    x1, bale_emergency_taken
+    add     x1, x1, :lo12:bale_emergency_taken
+1:  ldxr    w0, [x1]                // orders nothing: what it guards is the stack alone
+    cbnz    w0, 8f
+    mov     w0, #1
+    stxr    w2, w0, [x1]
+    cbnz    w2, 1b
+    mov     x2, #3
+2:  adrp    x1, __emergency_stack
+    add     x1, x1, :lo12:__emergency_stack
+    add     x1, x1, #{size}
+    sub     x1, x1, #288
+    mov     sp, x1
+    str     x2, [sp, #272]
+    mrs     x2, elr_el1
+    mrs     x1, tpidr_el1
     mrs     x0, tpidrro_el0
     save_registers
     mrs     x0, tpidr_el0
     add     x0, x0, #288
     str     x0, [sp, #248]
     mov     x0, sp
-    mov     x1, #3
+    ldr     x1, [sp, #272]
     bl      bale_exception
 8:  wfi
     b       8b
@@ -210,6 +235,11 @@ bale_interrupt_entry:
     mov     x0, sp
     bl      bale_interrupt
     restore_registers
+
+    .section .bss.emergency, "aw", %nobits
+    .balign 4
+bale_emergency_taken:
+    .word   0
     "#,
-    emergency = const EMERGENCY_STACK_OFFSET,
+    size = const STACK_SIZE,
 );

@@ -1,13 +1,12 @@
 //! Stacks: a fixed array of them, each with an unmapped page below.
 //!
-//! The boot stack is the last slot; emergency stacks (for a core whose stack overflowed) come before it; the rest
+//! The boot stack is the last slot; the emergency stack, on which an overflow is reported, comes behind it; the rest
 //! belong to tasks, one each.
 
 use core::cell::UnsafeCell;
 
 use bale_arch::vectors::{GUARD_SIZE, STACK_SIZE};
 
-use crate::cores::MAX_CORES;
 use crate::task::MAX_TASKS;
 
 #[repr(C, align(32768))]
@@ -16,50 +15,52 @@ struct Stack(UnsafeCell<[u8; STACK_SIZE]>);
 // SAFETY: each stack is used by one task or core at a time, through its stack pointer only.
 unsafe impl Sync for Stack {}
 
-const EMERGENCY_SIZE: usize = 8 * 1024;
+const _: () = assert!(align_of::<Stack>() == STACK_SIZE, "the vectors look at a stack pointer's low bits");
 
-#[repr(C, align(4096))]
-struct EmergencyStack(UnsafeCell<[u8; EMERGENCY_SIZE]>);
+impl Stack {
+    fn start(&self) -> u64 {
+        self.0.get() as u64
+    }
 
-// SAFETY: as above.
-unsafe impl Sync for EmergencyStack {}
+    fn top(&self) -> u64 {
+        self.start() + STACK_SIZE as u64
+    }
+}
 
 #[unsafe(link_section = ".stacks")]
 static STACKS: [Stack; MAX_TASKS] = [const { Stack(UnsafeCell::new([0; STACK_SIZE])) }; MAX_TASKS];
 
+/// Of all cores: the vectors say why one is enough.
 #[unsafe(link_section = ".stacks.emergency")]
-static EMERGENCY: [EmergencyStack; MAX_CORES] =
-    [const { EmergencyStack(UnsafeCell::new([0; EMERGENCY_SIZE])) }; MAX_CORES];
+static EMERGENCY: Stack = Stack(UnsafeCell::new([0; STACK_SIZE]));
 
 /// Initial stack pointer of a task.
 pub fn top(task: usize) -> u64 {
-    STACKS[task].0.get() as u64 + STACK_SIZE as u64
+    STACKS[task].top()
 }
 
-/// Initial stack pointer of a core's emergency stack.
-pub fn emergency_top(core: usize) -> u64 {
-    EMERGENCY[core].0.get() as u64 + EMERGENCY_SIZE as u64
+/// Initial stack pointer of the emergency stack.
+pub fn emergency_top() -> u64 {
+    EMERGENCY.top()
 }
 
-/// The pages that must not be mapped.
+fn all() -> impl Iterator<Item = &'static Stack> {
+    STACKS.iter().chain([&EMERGENCY])
+}
+
+/// The pages that must not be mapped: those of the tasks in their order, then the emergency stack's.
 pub fn guards() -> impl Iterator<Item = (u64, usize)> {
-    STACKS.iter().map(|stack| (stack.0.get() as u64, GUARD_SIZE))
+    all().map(|stack| (stack.start(), GUARD_SIZE))
 }
 
 /// The task whose guard page holds `address`.
 pub fn guard_owner(address: u64) -> Option<usize> {
-    guards().position(|(start, length)| (start..start + length as u64).contains(&address))
+    guards().take(MAX_TASKS).position(|(start, length)| (start..start + length as u64).contains(&address))
 }
 
 /// Bounds of the mapped part of the stack that holds `address`, for a backtrace that must not leave it.
 pub fn bounds_of(address: u64) -> Option<(u64, u64)> {
-    let tasks = STACKS.iter().map(|stack| {
-        let start = stack.0.get() as u64;
-        (start + GUARD_SIZE as u64, start + STACK_SIZE as u64)
-    });
-    let emergency = EMERGENCY.iter().map(|stack| {
-        let start = stack.0.get() as u64;
-        (start, start + EMERGENCY_SIZE as u64)
-    });
-    tasks.chain(emergency).find(|(start, end)| (*start..*end).contains(&address))
+    all()
+        .map(|stack| (stack.start() + GUARD_SIZE as u64, stack.top()))
+        .find(|(start, end)| (*start..*end).contains(&address))
 }

@@ -1,10 +1,13 @@
 //! `selftest`, `core`, `page`, `crash`, `reboot`, `poweroff`.
 
 use super::{Arguments, Outcome, fail};
+use bale_arch::context::{self, Context};
+use bale_arch::mask;
 use bale_core::shell::number;
 
 use crate::console::{self, pager};
 use crate::memory::frames::{self, Frame};
+use crate::memory::stacks;
 use crate::{clock, cores, hotplug, last_words, power, println, selftest, task};
 
 pub(super) fn selftest(arguments: &Arguments<'_>) -> Outcome {
@@ -34,6 +37,7 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
             fail(format_args!("the read came back with {value:#x}"))
         }
         ["stack"] => fail(format_args!("the recursion came back with {}", descend(1))),
+        ["emergency"] => use_up_emergency_stack(),
         ["hang"] => match cores::all().iter().skip(1).rfind(|core| core.online()).map(cores::Core::index) {
             None => fail(format_args!("crash hang wants a second core")),
             Some(core) => {
@@ -48,13 +52,15 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
             }
             _ => fail(format_args!("crash memory takes 1 to 60 seconds")),
         },
-        _ => fail(format_args!("crash takes `panic`, `read`, `stack`, `hang` or `memory SECONDS`")),
+        _ => fail(format_args!(
+            "crash takes `panic`, `read`, `stack`, `emergency`, `hang` or `memory SECONDS`"
+        )),
     }
 }
 
 /// Takes its core away for good.
 extern "C" fn hang(_argument: u64) -> ! {
-    bale_arch::mask::halt()
+    mask::halt()
 }
 
 /// Takes every frame that is or becomes free for some seconds, as others in need do; how many.
@@ -86,6 +92,19 @@ fn take_frames(seconds: u64) -> usize {
 fn descend(depth: u64) -> u64 {
     let space = core::hint::black_box([depth; 32]);
     if depth == 0 { 0 } else { descend(depth + 1) + space[31] }
+}
+
+/// Uses up the stack on which a full stack is reported.
+fn use_up_emergency_stack() -> ! {
+    extern "C" fn deep(_argument: u64) -> ! {
+        descend(1);
+        mask::halt()
+    }
+    mask::mask_all();
+    let (mut from, to) = (Context::empty(), Context::new(stacks::emergency_top(), deep, 0));
+    // SAFETY: interrupts are masked; nobody is on that stack unless it reports, which ends the machine, and so does this.
+    unsafe { context::switch(&raw mut from, &raw const to) };
+    mask::halt()
 }
 
 /// `core online N`, `core offline N`.

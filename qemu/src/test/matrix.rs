@@ -53,8 +53,14 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
         name: "limit::a_machine_that_hangs_is_ended".into(),
         run: Box::new(|| Outcome::of(ends(bench))),
     });
-    for what in ["panic", "read", "stack"] {
-        let run = move || Outcome::of(crashes(bench, what));
+    let crashes_and_what_they_say = [
+        ("panic", "panic on core "),
+        ("read", "exception on core "),
+        ("stack", "the stack of task "),
+        ("emergency", "the emergency stack is full"),
+    ];
+    for (what, says) in crashes_and_what_they_say {
+        let run = move || Outcome::of(crashes(bench, what, says));
         cases.push(Case { name: format!("crash::{what}_is_reported"), run: Box::new(run) });
     }
     cases.push(Case {
@@ -175,12 +181,16 @@ fn ends(bench: &Bench<'_>) -> Result<(), String> {
 }
 
 /// A crash of the kernel: its report has a cause and a backtrace that names this command's function.
-fn crashes(bench: &Bench<'_>, what: &str) -> Result<(), String> {
+fn crashes(bench: &Bench<'_>, what: &str, says: &str) -> Result<(), String> {
     let mut lines = Vec::new();
     let result = bench.session(&bench.config(), &format!("crash {what}"), MESSAGE_LIMIT, &mut lines);
     let report = lines.join("\n");
     match result {
-        Err(Failure::Stopped(_)) if report.contains(" on core ") && report.contains("#0 ") => Ok(()),
+        Err(Failure::Stopped(_))
+            if report.contains(says) && report.contains(" on core ") && report.contains("#0 ") =>
+        {
+            Ok(())
+        }
         Err(other) => Err(format!("{other}\n{report}")),
         Ok(_) => Err(format!("it went on:\n{report}")),
     }
