@@ -1,13 +1,16 @@
-//! What Tab offers: commands, and behind one the words that its usage names, benchmarks and tests.
+//! What Tab offers: commands, and behind one the words that its usage names, machines and guests, benchmarks and tests.
 
-use heapless::String;
+use heapless::{String, Vec};
 
-use super::{COMMANDS, Command, Editor};
+use super::{COMMANDS, Command, Editor, guest};
 use crate::console::Text;
-use crate::{bench, selftest};
+use crate::vm::Name;
+use crate::{bench, selftest, vm};
 
 /// Longest word that is looked at to choose among the forms of a command.
 const LONGEST: usize = 32;
+/// Names of guests and machines that are offered at most.
+const NAMES: usize = 16;
 
 /// Completes the word before the cursor.
 pub(super) fn complete(editor: &mut Editor) {
@@ -18,14 +21,44 @@ pub(super) fn complete(editor: &mut Editor) {
     let mut words = finished.split(' ').filter(|word| !word.is_empty());
     let Some(name) = words.next() else { return editor.complete(commands(), &mut Text) };
     let Some(command) = COMMANDS.iter().find(|command| command.name == name) else { return };
+    let place = words.clone().count();
     let second: Option<String<LONGEST>> = words.next().map(|word| word.try_into().unwrap_or_default());
+    let names = names(command, second.as_deref(), place);
     let is = |name: &str| command.name == name;
     let (helps, benches, tests) = (is("help") || is("watch"), is("bench"), is("selftest"));
     let candidates = usage(command, second.as_deref())
         .chain(commands().filter(|_| helps))
         .chain(bench::names().filter(|_| benches))
-        .chain(selftest::names().filter(|_| tests));
+        .chain(selftest::names().filter(|_| tests))
+        .map(|word| -> &str { word })
+        .chain(names.iter().map(Name::as_str));
     editor.complete(candidates, &mut Text);
+}
+
+/// Names for the word at this place, where a form has a machine (`VM`) or a guest of the bundle (`NAME`) there.
+fn names(command: &Command, second: Option<&str>, place: usize) -> Vec<Name, NAMES> {
+    let takes = |what: &str| {
+        let mut forms = command.usage.iter().filter(|form| begins(form, second));
+        forms.any(|form| form.split(' ').nth(place) == Some(what))
+    };
+    let mut names = Vec::new();
+    // What is too long to be a name, or one too many, is not offered.
+    let mut add = |name: &str| drop(name.try_into().map(|name| names.push(name)));
+    if takes("VM") {
+        vm::summaries().for_each(|machine| add(&machine.guest));
+    }
+    if takes("NAME") {
+        guest::for_each_guest(add);
+    }
+    names
+}
+
+/// Whether a form begins with this second word, or with anything.
+fn begins(form: &'static str, second: Option<&str>) -> bool {
+    let first = form.split(' ').next().unwrap_or("");
+    second.is_none_or(|word| {
+        alternatives(first).any(|other| other == word) || !alternatives(first).any(is_literal)
+    })
 }
 
 /// The words of a command's forms that are to be typed as they stand: those that a form begins with, or behind `second` the others
@@ -38,11 +71,7 @@ fn usage<'a>(
         let (first, rest) = form.split_once(' ').unwrap_or((form, ""));
         let text = match second {
             None => first,
-            Some(word)
-                if alternatives(first).any(|other| other == word) || !alternatives(first).any(is_literal) =>
-            {
-                rest
-            }
+            Some(_) if begins(form, second) => rest,
             Some(_) => "",
         };
         alternatives(text).filter(|word| is_literal(word))

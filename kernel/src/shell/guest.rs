@@ -53,12 +53,34 @@ pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
     }
 }
 
-fn slot(word: &str) -> Result<usize, Failure> {
+/// A machine by its number, or by its guest's name: the one that runs, or the one that did.
+pub(super) fn slot(word: &str) -> Result<usize, Failure> {
     match bale_core::shell::number(word) {
-        Ok(number) if number < vm::MAX_VMS as u64 => Ok(number as usize),
-        Ok(number) => fail(format_args!("there is no vm {number}; they go from 0 to {}", vm::MAX_VMS - 1)),
-        Err(error) => fail(format_args!("{word}: {error}")),
+        Ok(number) if number < vm::MAX_VMS as u64 => return Ok(number as usize),
+        Ok(number) => {
+            return fail(format_args!("there is no vm {number}; they go from 0 to {}", vm::MAX_VMS - 1));
+        }
+        Err(_) => {}
     }
+    let named = |ended: bool| {
+        vm::summaries().filter(move |machine| {
+            machine.guest == *word && matches!(machine.state, State::Ended(_)) == ended
+        })
+    };
+    let mut machines = named(named(false).next().is_none());
+    match (machines.next(), machines.next()) {
+        (Some(machine), None) => Ok(machine.slot),
+        (Some(_), Some(_)) => fail(format_args!("several are called {word}; `vm list` tells their numbers")),
+        (None, _) => fail(format_args!("there is no vm {word}; `vm list` lists them")),
+    }
+}
+
+/// Calls `visit` with the name of each guest that can be started.
+pub(super) fn for_each_guest(mut visit: impl FnMut(&str)) {
+    if bundle::guest(GUEST).is_some() {
+        visit(GUEST);
+    }
+    bundle::for_each_description(visit);
 }
 
 fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
@@ -83,14 +105,9 @@ fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
     vm::start(GUEST, mode, core as usize, seed, steps).or_else(|error| fail(format_args!("vm: {error}")))
 }
 
-/// Holds a running machine, by number or name, to so much memory.
+/// Holds a running machine to so much memory.
 fn hold(name: &str, size: &str) -> Outcome {
-    let named = vm::summaries()
-        .find(|machine| machine.guest == *name && matches!(machine.state, State::Running | State::Paused));
-    let index = match named {
-        Some(machine) => machine.slot,
-        None => slot(name)?,
-    };
+    let index = slot(name)?;
     let bytes = match bale_core::shell::number(size) {
         Ok(bytes) => bytes,
         Err(error) => return fail(format_args!("{size}: {error}")),

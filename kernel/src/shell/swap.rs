@@ -4,7 +4,7 @@ use bale_core::shell::number;
 use bale_core::shell::sheet::{Column, Value, column};
 use bale_swap::{Kind, Pick, Statistics};
 
-use super::{Arguments, Outcome, Show, fail, show};
+use super::{Arguments, Outcome, Show, fail, guest, show};
 use crate::vm::store::{self, StoreUser};
 use crate::{console, println, vm};
 
@@ -19,13 +19,10 @@ pub(super) fn swap(arguments: &Arguments<'_>) -> Outcome {
             Ok(())
         }
         [machine, rest @ ..] => {
-            let index = number(machine)
-                .ok()
-                .and_then(|index| usize::try_from(index).ok())
-                .filter(|index| store::user(*index).is_some());
-            let Some(index) = index else {
+            let index = guest::slot(machine)?;
+            if store::user(index).is_none() {
                 return fail(format_args!("swap: no machine {machine} with a swap device runs"));
-            };
+            }
             match rest {
                 [] => details(index, json),
                 _ if json => fail(format_args!("swap: --json goes with no more than a machine")),

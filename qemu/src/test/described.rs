@@ -60,7 +60,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
 }
 
 /// A bundle with these descriptions and what they name.
-fn bundle(bench: &Bench<'_>, name: &str, descriptions: &[(&str, &str)]) -> Result<Removed> {
+pub(super) fn bundle(bench: &Bench<'_>, name: &str, descriptions: &[(&str, &str)]) -> Result<Removed> {
     let (_, image) = bench.built.guests.first().context("no guest is built")?;
     let mut files = vec![
         (KERNEL.to_owned(), std::fs::read(image)?),

@@ -32,6 +32,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("a_paste_of_10_kb", typed::paste),
         case("a_line_with_lost_bytes_is_not_run", typed::lost),
         case("tab_completes_words", typed::completion),
+        case("tab_completes_machines", typed::machines),
         case("long_text_stops_behind_a_screen", typed::paged),
         case("the_terminal_says_how_high_it_is", typed::height),
         case("watch_draws_until_a_key", typed::watch),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::cli::{SetupOptions, Tables};
-use crate::test::Bench;
 use crate::test::terminal::Terminal;
+use crate::test::{Bench, described};
 use crate::{board, run};
 
 /// 10 kB at once, as a line that is too long and as many lines: clear errors, and what is typed next works.
@@ -43,21 +43,32 @@ pub(super) fn paste(bench: &Bench<'_>) -> Result<()> {
 /// Tab knows what a command takes; a module's name stands for its tests.
 pub(super) fn completion(bench: &Bench<'_>) -> Result<()> {
     let mut terminal = Terminal::start(bench, 0)?;
-    for (typed, echo) in [
-        ("dra\t", "drain "),
-        ("pool cl\t", "pool classes "),
-        ("core of\t", "core offline "),
-        ("vm paus\t", "vm pause "),
-        ("vm run --st\t", "vm run --steps "),
-        ("swap 0 rec\t", "swap 0 recompress "),
-        ("drain; log str\t", "drain; log stream "),
-        ("bench run thr\t", "bench run thread-metric "),
-        ("bench run density-c\t", "bench run density-churned "),
-        ("selftest loc\t", "selftest locking"),
-        ("selftest locking::queue\t", "selftest locking::queue_keeps_order "),
-        ("help rebo\t", "help reboot "),
-        ("vm st\t", "stats  start  stop  "),
-    ] {
+    completes(
+        &mut terminal,
+        &[
+            ("dra\t", "drain "),
+            ("pool cl\t", "pool classes "),
+            ("core of\t", "core offline "),
+            ("vm paus\t", "vm pause "),
+            ("vm run --st\t", "vm run --steps "),
+            ("swap 0 rec\t", "swap 0 recompress "),
+            ("drain; log str\t", "drain; log stream "),
+            ("bench run thr\t", "bench run thread-metric "),
+            ("bench run density-c\t", "bench run density-churned "),
+            ("selftest loc\t", "selftest locking"),
+            ("selftest locking::queue\t", "selftest locking::queue_keeps_order "),
+            ("help rebo\t", "help reboot "),
+            ("vm st\t", "stats  start  stop  "),
+        ],
+    )?;
+    let said = terminal.line("selftest mapping copying::set_and_compare")?;
+    ensure!(said.contains("6 passed, 0 failed"), "{said}");
+    Ok(())
+}
+
+/// What is typed brings this, and is given up.
+fn completes(terminal: &mut Terminal, lines: &[(&str, &str)]) -> Result<()> {
+    for (typed, echo) in lines {
         terminal.send(typed.as_bytes())?;
         terminal.wait(echo)?;
         terminal.send(b"\x03")?;
@@ -65,8 +76,49 @@ pub(super) fn completion(bench: &Bench<'_>) -> Result<()> {
         terminal.wait("^C")?;
         terminal.prompt()?;
     }
-    let said = terminal.line("selftest mapping copying::set_and_compare")?;
-    ensure!(said.contains("6 passed, 0 failed"), "{said}");
+    Ok(())
+}
+
+/// Tab knows the guests of the bundle where one can be started, and the machines where one is meant; their names stand for their numbers.
+pub(super) fn machines(bench: &Bench<'_>) -> Result<()> {
+    let restarting = "memory = 8M\nkernel = kernel.img\ncmdline = bale.reset";
+    let writing = "memory = 16M\nkernel = kernel.img\nswap = 16M\ncmdline = bale.disk";
+    let descriptions = [("first", restarting), ("second", restarting), ("disk", writing)];
+    let bundle = described::bundle(bench, "machines", &descriptions)?;
+    let mut terminal = Terminal::with(bench, |config| {
+        config.arguments = "noguest rows=0".into();
+        config.initrd = Some(bundle.0.clone());
+    })?;
+    completes(&mut terminal, &[("vm start \t", "first  second  disk  "), ("vm run s\t", "vm run second ")])?;
+    let said = terminal.line("vm stop first")?;
+    ensure!(said.contains("error: there is no vm first"), "{said}");
+    let said = terminal.line("vm start fi\t")?;
+    ensure!(said.contains("vm 0 started"), "{said}");
+    // Of the two, only one is a machine.
+    for command in ["stop", "kill", "wait", "pause", "resume", "console"] {
+        completes(&mut terminal, &[(&format!("vm {command} \t"), &format!("vm {command} first "))])?;
+    }
+    completes(
+        &mut terminal,
+        &[("swap f\tre\t", "swap first recompress "), ("vm set f\tme\t", "vm set first memory ")],
+    )?;
+    terminal.line("vm start second; vm start second")?;
+    completes(
+        &mut terminal,
+        &[("vm stop \t", "first  second  "), ("vm stats \t", "--json  first  second  ")],
+    )?;
+    for (line, answer) in [
+        ("vm pause f\t; vm resume first", ""),
+        ("vm start d\t; swap disk", "slots"),
+        ("vm kill f\t", "vm 0 killed"),
+        ("vm stats first", "vm 0 (first) killed"),
+        ("vm kill second", "error: several are called second"),
+        ("vm kill 1; vm kill second", "vm 2 killed"),
+    ] {
+        let said = terminal.line(line)?;
+        ensure!(said.contains(answer), "{line}: {said}");
+        ensure!(answer.starts_with("error: ") || !said.contains("error: "), "{line}: {said}");
+    }
     Ok(())
 }
 
