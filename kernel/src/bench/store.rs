@@ -12,6 +12,7 @@ use self::device::{Bench, Codecs};
 use super::report::Hundredths;
 use super::workbench::{Workbench, count};
 use super::{BenchError, Report, go_on};
+use crate::vm::SwapDevice;
 use crate::vm::store::WORKSHOP;
 use crate::{drain, pool};
 
@@ -148,6 +149,17 @@ pub(super) fn write_alone(report: &Report, first: impl FnOnce(usize) -> usize) -
     let mut bench = Bench::new(report, PAGE.codec, None, false)?;
     bench.count = first(bench.count).min(bench.count);
     Ok((bench.write()? * 100 / bench.count.max(1) as u64, bench.count))
+}
+
+/// Writes so many pages into a device's first slots.
+pub(super) fn write_to(report: &Report, device: &SwapDevice, count: usize) -> Result<()> {
+    let bench = Bench::new(report, PAGE.codec, None, false)?;
+    if count > device.slots().min(bench.count) {
+        return Err(BenchError::Broken("the bundle holds too few pages"));
+    }
+    bench.each().take(count).try_for_each(|(slot, page)| {
+        device.write(slot, page, bench.scratch).map(drop).map_err(|_| BenchError::OutOfMemory)
+    })
 }
 
 /// The store's own work on a write into empty slots.

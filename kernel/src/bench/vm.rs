@@ -1,5 +1,5 @@
 //! What a virtual machine pays for the hypervisor: one run of the guest that measures ([`bale_abi::measure`]), with both of its
-//! virtual CPUs on this core, and the store's own work on the pages that it writes to its swap disk.
+//! virtual CPUs on this core, and the store's own work on the pages that it writes to its swap disk. And what who stops one pays.
 //!
 //! The guest counts nanoseconds of its counter. Where these are instructions (QEMU's `-icount shift=0`) its figures are
 //! given as such, elsewhere as nanoseconds, which no goal is about.
@@ -7,10 +7,11 @@
 use bale_abi::{measure, mode, report as keys};
 
 use super::report::Hundredths;
-use super::workbench::nanoseconds_are_instructions;
+use super::workbench::{count, nanoseconds_are_instructions, overhead};
 use super::{BenchError, Report, go_on, store};
+use crate::vm::store::user;
 use crate::vm::{self, Reason, State};
-use crate::{cores, drain};
+use crate::{clock, cores, drain, task};
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 
@@ -30,6 +31,11 @@ const NAMES: [&str; measure::FIGURES] = [
 ];
 /// For the drain, after the guest has ended.
 const QUIET_LIMIT_US: u64 = 10_000_000;
+/// Between two looks at whether a guest has begun.
+const LOOK_US: u64 = 100;
+/// Pages that are stored of a machine that is stopped.
+const FEW: usize = 64;
+const MANY: usize = 64 * FEW;
 
 /// All figures of a run.
 pub(super) fn guest(report: &mut Report) -> Result<()> {
@@ -67,4 +73,42 @@ pub(super) fn guest(report: &mut Report) -> Result<()> {
     let beside = figure(measure::DISK_WRITE).saturating_sub(store);
     report.figure("disk-write", Hundredths(beside), unit, whole as u64);
     Ok(())
+}
+
+/// What the answer to `vm stop` takes with few pages stored and with many: nobody walks their slots meanwhile.
+pub(super) fn stop(report: &mut Report) -> Result<()> {
+    let [few, many] = [stop_with(report, FEW)?, stop_with(report, MANY)?];
+    report.figure("stop", Hundredths(many * 100), report.units().plain, 1);
+    report.figure("stop-growth", Hundredths(many.abs_diff(few) * 100), report.units().plain, 1);
+    Ok(())
+}
+
+/// Starts a guest on this core, stores so many pages in its swap device, and stops it.
+fn stop_with(report: &Report, pages: usize) -> Result<u64> {
+    let overhead = overhead().ok_or(BenchError::NoCounter)?;
+    let core = cores::this_unpinned().index();
+    let index = vm::start(GUEST, mode::ENDLESS, core, report.options.seed, 0)
+        .map_err(|_| BenchError::Broken("no guest starts; `vm start --mode 5` says why"))?;
+    let stored = store_pages(report, index, pages);
+    let (taken, runs) = count(overhead, || vm::stop(index));
+    let released = vm::wait(index).map_or(0, |machine| machine.released);
+    stored?;
+    if !runs || released != pages {
+        return Err(BenchError::Broken("a machine that was stopped did not release what it had stored"));
+    }
+    if !drain::wait_until_quiet(QUIET_LIMIT_US) {
+        return Err(BenchError::Broken("the drain is not quiet"));
+    }
+    Ok(taken)
+}
+
+/// Stores so many pages once the guest has its swap device.
+fn store_pages(report: &Report, index: usize, pages: usize) -> Result<()> {
+    loop {
+        go_on()?;
+        match user(index) {
+            Some(user) => return store::write_to(report, &user, pages),
+            None => task::sleep_until(clock::now() + clock::from_us(LOOK_US)),
+        }
+    }
 }
