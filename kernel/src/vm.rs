@@ -40,6 +40,7 @@ mod memory;
 mod port;
 mod reasons;
 mod reported;
+mod room;
 mod slot;
 pub mod store;
 mod summary;

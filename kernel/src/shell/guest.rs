@@ -231,7 +231,13 @@ fn stats(index: usize, json: bool) -> Outcome {
             format_args!("pages in {} KiB", held.stored_bytes >> 10),
         );
         sheet.hidden("stored_kib", held.stored_bytes >> 10);
-        sheet.figure("put_out_pages", "put out", held.put_out, format_args!("pages"));
+        sheet.figure(
+            "put_out_pages",
+            "put out",
+            held.put_out,
+            format_args!("pages, {} of them to make room for a device's", held.made_room),
+        );
+        sheet.hidden("made_room_pages", held.made_room);
         sheet.figure("brought_back_pages", "brought back", held.brought_back, format_args!("pages"));
         sheet.figure("refused_pages", "refused", held.refused, format_args!("pages, by the store"));
     }

@@ -10,7 +10,7 @@
 //! time copies and compresses, another decompresses, and both look at the tables again afterwards. A page that is in the store stays
 //! there while one is brought back, since only who brings it back maps it. What a device copies to or from lies still under the lock; a
 //! page that it finds put out comes back first. Where there is no frame for one, somebody of the machine puts out a page of its own, whatever is
-//! resident, and it is tried again.
+//! resident, and it is tried again: a virtual CPU that is in the guest, and the one that serves the device ([`super::room`]).
 //!
 //! Locks: the hand or the carrier, then the memory.
 
@@ -54,6 +54,8 @@ pub struct Holding {
     pub brought_back: u64,
     /// Pages that the store refused.
     pub refused: u64,
+    /// Of those put out, the ones that made room for a page that a device needed.
+    pub made_room: u64,
 }
 
 /// What became of a touched address.
@@ -67,6 +69,17 @@ pub(super) enum Touched {
     NoFrame,
     /// What was stored of it cannot be read.
     Lost,
+}
+
+/// What [`Squeeze::step`] has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// There was nothing to do, somebody else does it, or the store had no room.
+    Nothing,
+    /// It has looked at some pages, or one was taken back on its way out.
+    Looked,
+    /// A page is out, and its frame free.
+    PutOut,
 }
 
 /// The translation tables, and what is put out.
@@ -238,6 +251,13 @@ impl Pages {
         }
     }
 
+    /// The last page that went made room for a device's.
+    pub(super) fn note_room(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.figures.made_room += 1;
+        }
+    }
+
     /// The machine is at its end: the tables, whose frames are the caller's.
     pub(super) fn into_tables(self) -> Stage2<Tables> {
         debug_assert!(
@@ -359,16 +379,16 @@ impl Squeeze {
         Some(Holding { stored: store.stored, stored_bytes: store.compressed_bytes, ..held.figures })
     }
 
-    /// Puts one page out, or looks at some; false once there is nothing to do, or somebody else does it. `with_tables` calls what it is given
+    /// Puts one page out, or looks at some. `with_tables` calls what it is given
     /// with interrupts masked and the machine's tables loaded on this core, whose TLB maintenance goes by them.
     pub(super) fn step(
         &self,
         pages: &Lock<Pages>,
         ram: &Range<u64>,
         with_tables: impl FnOnce(&mut dyn FnMut()),
-    ) -> bool {
-        let Some(mut hand) = self.hand.try_lock() else { return false };
-        let Some(hand) = hand.as_mut() else { return false };
+    ) -> Step {
+        let Some(mut hand) = self.hand.try_lock() else { return Step::Nothing };
+        let Some(hand) = hand.as_mut() else { return Step::Nothing };
         let mut found = Found::Within;
         let starved = self.starved.load(Ordering::Relaxed);
         with_tables(&mut || found = pages.lock().turn(hand, ram, starved));
@@ -377,9 +397,9 @@ impl Squeeze {
                 self.over.store(false, Ordering::Relaxed);
                 // More may have come since.
                 self.note(&pages.lock());
-                return false;
+                return Step::Nothing;
             }
-            Found::Used => return true,
+            Found::Used => return Step::Looked,
             Found::Unused(slot, address) => {
                 // The guest may have written past the caches.
                 mmu::clean_invalidate(address, PAGE_SIZE);
@@ -398,14 +418,14 @@ impl Squeeze {
         let stored = hand.device.write(slot, hand.work.page, hand.work.scratch).map(drop);
         let refused = stored.is_err();
         let frame = pages.lock().settle(slot, stored);
-        if let Some(mut frame) = frame {
-            frame.zero();
-            frames::release([frame]);
-            self.starved.store(false, Ordering::Relaxed);
-        }
         if refused {
             self.not_before.store(clock::now() + clock::from_us(REFUSED_US), Ordering::Relaxed);
+            return Step::Nothing;
         }
-        !refused
+        let Some(mut frame) = frame else { return Step::Looked };
+        frame.zero();
+        frames::release([frame]);
+        self.starved.store(false, Ordering::Relaxed);
+        Step::PutOut
     }
 }

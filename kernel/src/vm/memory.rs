@@ -13,8 +13,8 @@ use bale_core::guest_image::GuestImage;
 use bale_core::guest_ram::{GuestRam, OutOfRam};
 use bale_core::stage2::{Access, Caching, Stage2, TableMemory};
 
-use super::held::{Holding, Pages, Squeeze, Touched};
-use super::{Reason, SLOTS, StartError};
+use super::held::{Holding, Pages, Squeeze, Step, Touched};
+use super::{Reason, SLOTS, StartError, room};
 use crate::memory::PAGE_SIZE;
 use crate::memory::frames::{self, BLOCK_SIZE, Block, Frame};
 use crate::sync::{Guard, Lock};
@@ -241,9 +241,19 @@ impl GuestMemory {
         self.squeeze.is_wanted()
     }
 
-    /// See [`Squeeze::step`].
+    /// As [`Self::step`]; whether there may be more to do.
     pub(super) fn put_out(&self, with_tables: impl FnOnce(&mut dyn FnMut())) -> bool {
+        self.step(with_tables) != Step::Nothing
+    }
+
+    /// See [`Squeeze::step`].
+    pub(super) fn step(&self, with_tables: impl FnOnce(&mut dyn FnMut())) -> Step {
         self.squeeze.step(&self.pages, &self.ram, with_tables)
+    }
+
+    /// See [`Pages::note_room`].
+    pub(super) fn note_room(&self) {
+        self.pages.lock().note_room();
     }
 
     /// Copies a guest page out; false if the guest has no such page.
@@ -284,14 +294,18 @@ impl GuestMemory {
         }
     }
 
-    /// Brings a page back that a device needs. An error: the machine ends.
+    /// Brings a page back that a device needs, and puts another one out if there is no frame for it or the machine is over its limit. An
+    /// error: the machine ends.
     #[cold]
     #[inline(never)]
     fn await_page(&self, ipa: u64) -> Result<(), OutOfRam> {
         let slot = &SLOTS[self.slot];
         loop {
             match self.touch(ipa) {
-                Touched::There => return Ok(()),
+                Touched::There => {
+                    room::make(self.slot, self);
+                    return Ok(());
+                }
                 Touched::Foreign => return Err(OutOfRam),
                 Touched::Lost => {
                     slot.finish(Reason::MemoryLost(ipa));
@@ -303,7 +317,10 @@ impl GuestMemory {
             if slot.stop.load(Ordering::Relaxed) {
                 return Err(OutOfRam);
             }
-            // The other virtual CPUs put something out.
+            if room::make(self.slot, self) {
+                continue;
+            }
+            // The other virtual CPUs put something out, or there will be room elsewhere.
             slot.kick_all();
             task::sleep_until(clock::now() + clock::from_us(PATIENCE_US));
         }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use super::linux::Removed;
 use super::report::{Case, Outcome};
@@ -55,6 +56,8 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("restarts", restarts),
         case("held", held),
         case("starved", starved),
+        case("disk_makes_room", disk_makes_room),
+        case("ends_in_a_request", ends_in_a_request),
         case("told", told),
     ]
 }
@@ -175,6 +178,58 @@ fn starved(bench: &Bench<'_>) -> Result<(), String> {
     let text = lines.join("\n");
     let good = lines.iter().any(|line| line.ends_with("exited with status 0"))
         && lines.iter().any(|line| line.split_whitespace().take(3).eq(["devices", "broken", "0"]))
+        && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
+    if good { Ok(()) } else { Err(text) }
+}
+
+/// Figures of a command that was asked for JSON, in the order of their lines.
+fn figures(lines: &[String]) -> Vec<Value> {
+    lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// Requests as long as the disk, over more memory than the machine is held to: its only virtual CPU serves them, and puts a page out for each that
+/// it brings back, also while every free frame is taken away. No limit is passed by more than what is on its way, and every byte is there.
+fn disk_makes_room(bench: &Bench<'_>) -> Result<(), String> {
+    let long = [("long", "memory = 16M\nkernel = kernel.img\nswap = 32M\ncmdline = bale.long")];
+    let look = "vm stats 0 --json\n";
+    let commands = format!(
+        "vm start long\nvm set long memory 6M\nwatch -n 1 --count 3 mem\n{look}crash memory 2\n{look}vm wait 0\n{look}drain flush; pool"
+    );
+    let (lines, _) = script(bench, "room", &long, &commands)?;
+    let text = lines.join("\n");
+    let stats = figures(&lines);
+    let figure = |at: usize, name: &str| stats.get(at).and_then(|stats| stats[name].as_u64());
+    let [before, starved] = [0, 1].map(|at| figure(at, "made_room_pages").unwrap_or(0));
+    let resident = figure(0, "resident_pages").zip(figure(0, "held_mib").map(|mib| mib << 8));
+    let good = lines.iter().any(|line| line.ends_with("exited with status 0"))
+        && before > 0
+        && starved > before
+        && resident.is_some_and(|(resident, limit)| resident <= limit + 64)
+        && figure(2, "broken_devices") == Some(0)
+        && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
+    if good { Ok(()) } else { Err(text) }
+}
+
+/// A machine stands still, goes on and ends in the midst of a request as long as its disk, which its codec makes take a minute or so.
+fn ends_in_a_request(bench: &Bench<'_>) -> Result<(), String> {
+    const BLOCKS: u64 = 25 * 2560;
+    let long =
+        [("long", "memory = 16M\nkernel = kernel.img\nswap = 256M\ncodec = zstd:9\ncmdline = bale.long")];
+    let look = "swap long --json\n";
+    let commands = format!(
+        "vm start long\nwatch -n 1 --count 2 vm list\nvm pause long\nwatch -n 1 --count 2 vm list\n{look}watch -n 1 --count 2 vm list\n{look}\
+         vm resume long\nwatch -n 1 --count 2 vm list\n{look}vm kill long\nvm start long\nwatch -n 1 --count 2 vm list\nvm stop long\n\
+         vm wait long\nvm list\ndrain flush; pool"
+    );
+    let (lines, _) = script(bench, "request", &long, &commands)?;
+    let text = lines.join("\n");
+    let writes: Vec<_> = figures(&lines).iter().filter_map(|figures| figures["writes"].as_u64()).collect();
+    let released = lines.iter().find_map(|line| {
+        line.strip_prefix("vm 0 has stopped, ")?.strip_suffix(" slots released")?.parse::<u64>().ok()
+    });
+    let good = matches!(writes[..], [still, same, more] if 0 < still && still == same && same < more && more < BLOCKS)
+        && lines.iter().any(|line| line == "vm 0 killed")
+        && released.is_some_and(|released| (1..BLOCKS).contains(&released))
         && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
     if good { Ok(()) } else { Err(text) }
 }

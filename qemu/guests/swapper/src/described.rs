@@ -5,7 +5,7 @@ use core::arch::asm;
 use bale_abi::measure::BATCH;
 use bale_abi::{RAM_BASE, RAM_SIZE, report};
 
-use crate::virtio::{self, Disk};
+use crate::virtio::{self, Disk, IN, OUT};
 use crate::{BAD_INFO, call};
 
 /// In the command line: restart at once, each time.
@@ -15,6 +15,8 @@ const FILL: &[u8] = b"bale.fill";
 /// In the command line: the same for [`SECONDS`], and all of it is written to the disk each time.
 const DISK: &[u8] = b"bale.disk";
 const SECONDS: u64 = 6;
+/// In the command line: fill it once, and for [`SECONDS`] have the disk write and read it in requests as long as the disk.
+const LONG: &[u8] = b"bale.long";
 /// Pages that are filled, by number: behind the device tree, for which there are 2 MiB, to the end of memory.
 const FILLED: core::ops::Range<u64> = (RAM_BASE + (6 << 20)) / 4096..(RAM_BASE + (16 << 20)) / 4096;
 const ROUNDS: u64 = 8;
@@ -44,6 +46,9 @@ pub(crate) fn run(tree: u64) -> ! {
     }
     if bytes.windows(DISK.len()).any(|place| place == DISK) {
         write_out();
+    }
+    if bytes.windows(LONG.len()).any(|place| place == LONG) {
+        write_long();
     }
     let resets = bytes.windows(RESET.len()).any(|place| place == RESET);
     let _ = call::raw(if resets { SYSTEM_RESET } else { SYSTEM_OFF }, [0; 3]);
@@ -79,6 +84,26 @@ fn write_out() -> ! {
             break;
         }
     }
+    let _ = call::report(report::PAGES_EQUAL, equal);
+    call::exit(0)
+}
+
+/// Fills memory and has the disk read it as often as fits; then the disk writes there what is there. A request that the disk gives up is the store's
+/// business, or that of who stops the machine.
+fn write_long() -> ! {
+    let Some(mut disk) = Disk::start() else { call::exit(BAD_INFO) };
+    let end = counter()[0] + SECONDS * counter()[1];
+    let bytes = (FILLED.end - FILLED.start) * 4096;
+    let equal = fill_once(0, || {
+        let _ = disk.submit_long(OUT, FILLED.start * 4096, bytes);
+        while counter()[0] < end {
+            if !disk.submit_long(IN, FILLED.start * 4096, bytes)
+                && virtio::get(virtio::BASE + virtio::STATUS) != 0xf
+            {
+                call::exit(BROKEN);
+            }
+        }
+    });
     let _ = call::report(report::PAGES_EQUAL, equal);
     call::exit(0)
 }

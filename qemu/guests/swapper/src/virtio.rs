@@ -16,7 +16,9 @@ pub(crate) const STATUS: u64 = 0x70;
 pub(crate) const ENTRIES: usize = 128;
 const REQUESTS: usize = BATCH as usize;
 
-const OUT: u64 = 1;
+/// The disk is to be read, or written.
+pub(crate) const IN: u64 = 0;
+pub(crate) const OUT: u64 = 1;
 /// Flags of a descriptor, where they lie in its second word.
 pub(crate) const NEXT: u64 = 1 << 32;
 pub(crate) const WRITE: u64 = 2 << 32;
@@ -142,6 +144,33 @@ impl Disk {
         self.next = self.next.wrapping_add(REQUESTS as u16);
         // One interrupt, for the last of them: `used_event`.
         RINGS.available[2 + ENTRIES].store(self.next.wrapping_sub(1), Ordering::Relaxed);
+    }
+
+    /// Makes one request of memory that is gone through as often as the disk has room for it, or descriptors are left, and hands it over; whether
+    /// all was done.
+    pub(crate) fn submit_long(&mut self, kind: u64, memory: u64, bytes: u64) -> bool {
+        let sectors = u64::from(get(BASE + 0x100)) | u64::from(get(BASE + 0x104)) << 32;
+        let times = (sectors * 512 / bytes).min(ENTRIES as u64 - 2);
+        let written = if kind == IN { WRITE } else { 0 };
+        RINGS.headers[0][0].store(kind, Ordering::Relaxed);
+        RINGS.headers[0][1].store(0, Ordering::Relaxed);
+        RINGS.statuses[0].store(u8::MAX, Ordering::Relaxed);
+        let header = (address(&RINGS.headers[0]), 16 | NEXT);
+        let status = (address(&RINGS.statuses[0]), 1 | WRITE);
+        let data = (0..times).map(|_| (memory, bytes | written | NEXT));
+        for (at, (address, rest)) in [header].into_iter().chain(data).chain([status]).enumerate() {
+            RINGS.descriptors[at][0].store(address, Ordering::Relaxed);
+            RINGS.descriptors[at][1].store(rest | (at as u64 + 1) << 48, Ordering::Relaxed);
+        }
+        RINGS.available[2 + usize::from(self.next) % ENTRIES].store(0, Ordering::Relaxed);
+        RINGS.available[2 + ENTRIES].store(self.next, Ordering::Relaxed);
+        self.next = self.next.wrapping_add(1);
+        // The ring before its index.
+        RINGS.available[1].store(self.next, Ordering::Release);
+        fence(Ordering::SeqCst);
+        set(BASE + 0x50, 0);
+        set(BASE + 0x64, get(BASE + 0x60));
+        RINGS.used() == self.next.into() && RINGS.statuses[0].load(Ordering::Relaxed) == 0
     }
 
     /// Hands the batch over, and acknowledges its interrupt once `done` says that it has come; whether all was written.
