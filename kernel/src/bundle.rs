@@ -103,14 +103,16 @@ pub fn description(name: &str) -> Option<&'static [u8]> {
     file(&path)
 }
 
-/// Calls `visit` with the name of each virtual machine that the bundle describes.
+/// Calls `visit` with the name of each virtual machine that the bundle describes. Of several files of a name, as a boot loader may have put
+/// one in front, the first counts, here and elsewhere.
 pub fn for_each_description(mut visit: impl FnMut(&str)) {
     let Some(archive) = BUNDLE.get().and_then(|bundle| TarArchiveRef::new(bundle.archive).ok()) else {
         return;
     };
-    for entry in archive.entries() {
-        let name = entry.filename();
-        if let Some(name) = name.as_str().ok().and_then(|name| name.strip_suffix(DESCRIPTION)) {
+    for (place, entry) in archive.entries().enumerate() {
+        let file = entry.filename();
+        let Some(name) = file.as_str().ok().and_then(|name| name.strip_suffix(DESCRIPTION)) else { continue };
+        if archive.entries().take(place).all(|before| before.filename() != file) {
             visit(name);
         }
     }

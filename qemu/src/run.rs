@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::build::{self, Built};
 use crate::cli::{GuestName, GuestOptions, RunOptions, SetupOptions, Tables};
+use crate::disk::File;
 use crate::guests::{self, Files};
 use crate::linux::Console;
 use crate::linux::guest::{Guest, Shape};
@@ -114,9 +115,22 @@ pub(crate) fn by_uefi(
     file: String,
     setup: &SetupOptions,
 ) -> Result<Scratch> {
+    by_uefi_beside(config, built, tables, file, Vec::new(), setup)
+}
+
+/// The same with these other files on it.
+pub(crate) fn by_uefi_beside(
+    config: &mut Config,
+    built: &Built,
+    tables: Tables,
+    file: String,
+    others: Vec<File>,
+    setup: &SetupOptions,
+) -> Result<Scratch> {
     let firmware = setup::firmware(setup)?.to_owned();
     let loader = build::loader(setup::toolchain(setup)?)?;
-    let files = board::files(built, &loader, config.initrd.as_deref(), file)?;
+    let mut files = board::files(built, &loader, config.initrd.as_deref(), file)?;
+    files.extend(others);
     let disk = Scratch::named("disk")?;
     fs::write(&disk.0, disk::image(&files)?).with_context(|| format!("cannot write {}", disk.0.display()))?;
     config.start = Start::Uefi { firmware, disk: disk.0.clone(), acpi: tables == Tables::Acpi };

@@ -2,13 +2,25 @@
 
 use core::slice;
 
+use heapless::{String, Vec};
 use uefi::boot::{self, MemoryType, ScopedProtocol};
-use uefi::proto::media::file::{Directory, File as _, FileAttribute, FileMode};
+use uefi::proto::media::file::{Directory, File as _, FileAttribute, FileMode, RegularFile};
 use uefi::proto::media::fs::SimpleFileSystem;
-use uefi::{CStr16, Status};
+use uefi::{CStr16, Status, println};
 
 use crate::allocate;
+use crate::bundle::MOST;
 use crate::error::LoadError;
+
+/// Longest name or path of a file of ours.
+const LONGEST: usize = 64;
+
+/// A file's name, or its path with `\\` between the folders.
+pub(crate) type Name = String<LONGEST>;
+
+/// Room for what the firmware says of a file, aligned as it has to be (UEFI 2.10, 13.5: EFI_FILE_INFO); a name has 255 letters at most.
+#[repr(C, align(8))]
+struct Entry([u8; 1024]);
 
 /// Files larger than this are not ours.
 const LARGEST: u64 = 2 << 30;
@@ -27,31 +39,82 @@ impl Volume {
         Ok(Self { root, _system: system })
     }
 
-    /// The bytes of a file; `None` if it is not there.
-    pub(crate) fn read(&mut self, name: &'static str) -> Result<Option<&'static [u8]>, LoadError> {
-        let unreadable = LoadError::Unreadable;
-        let mut letters = [0; 64];
-        let path = CStr16::from_str_with_buf(name, &mut letters).map_err(|_| unreadable(name))?;
+    /// The names of the files beside `bale.toml` that are `wanted`. One that is too long is left out, which is said.
+    pub(crate) fn names(&mut self, wanted: fn(&str) -> bool) -> Result<Vec<Name, MOST>, LoadError> {
+        let mut names = Vec::new();
+        let mut entry = Entry([0; 1024]);
+        self.root.reset_entry_readout().map_err(|_| LoadError::NoVolume)?;
+        while let Some(info) = self.root.read_entry(&mut entry.0).map_err(|_| LoadError::NoVolume)? {
+            let mut name = String::<{ 3 * 255 }>::new();
+            // It fits: three bytes are enough for a letter.
+            let _ = info.file_name().as_str_in_buf(&mut name);
+            if info.attribute().contains(FileAttribute::DIRECTORY) || !wanted(&name) {
+                continue;
+            }
+            match Name::try_from(name.as_str()) {
+                Ok(name) => names.push(name).map_err(|_| LoadError::TooManyFiles)?,
+                Err(_) => println!("bale: {name} is left out: its name has more than {LONGEST} letters"),
+            }
+        }
+        Ok(names)
+    }
+
+    /// A file; `None` if it is not there.
+    pub(crate) fn open(&mut self, name: &str) -> Result<Option<Opened>, LoadError> {
+        let copy = Name::try_from(name).map_err(|_| LoadError::Unreadable(Name::new()))?;
+        let unreadable = || LoadError::Unreadable(copy.clone());
+        let mut letters = [0; LONGEST + 1];
+        let path = CStr16::from_str_with_buf(name, &mut letters).map_err(|_| unreadable())?;
         let handle = match self.root.open(path, FileMode::Read, FileAttribute::empty()) {
             Ok(handle) => handle,
             Err(error) if error.status() == Status::NOT_FOUND => return Ok(None),
-            Err(_) => return Err(unreadable(name)),
+            Err(_) => return Err(unreadable()),
         };
-        let mut file = handle.into_regular_file().ok_or(unreadable(name))?;
+        let mut file = handle.into_regular_file().ok_or_else(unreadable)?;
         // The end of the file, UEFI 2.10, 13.5: SetPosition.
-        file.set_position(u64::MAX).map_err(|_| unreadable(name))?;
-        let size = file.get_position().map_err(|_| unreadable(name))?;
-        file.set_position(0).map_err(|_| unreadable(name))?;
-        let size = usize::try_from(size).ok().filter(|_| size <= LARGEST).ok_or(unreadable(name))?;
+        file.set_position(u64::MAX).map_err(|_| unreadable())?;
+        let size = file.get_position().map_err(|_| unreadable())?;
+        file.set_position(0).map_err(|_| unreadable())?;
+        let size = usize::try_from(size).ok().filter(|_| size <= LARGEST).ok_or_else(unreadable)?;
+        Ok(Some(Opened { file, name: copy, size }))
+    }
+
+    /// The bytes of a file, in memory that stays; `None` if it is not there.
+    pub(crate) fn read(&mut self, name: &str) -> Result<Option<&'static [u8]>, LoadError> {
+        let Some(file) = self.open(name)? else { return Ok(None) };
+        let size = file.size();
         let bytes = &mut pages(size.max(1), MemoryType::LOADER_DATA)?[..size];
+        file.read(bytes)?;
+        Ok(Some(bytes))
+    }
+}
+
+/// A file that is there.
+pub(crate) struct Opened {
+    file: RegularFile,
+    name: Name,
+    size: usize,
+}
+
+impl Opened {
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Reads all of it into so much room.
+    pub(crate) fn read(mut self, into: &mut [u8]) -> Result<(), LoadError> {
         let mut filled = 0;
-        while filled < size {
-            match file.read(&mut bytes[filled..]) {
+        while filled < into.len() {
+            match self.file.read(&mut into[filled..]) {
                 Ok(count) if count != 0 => filled += count,
-                _ => return Err(unreadable(name)),
+                _ => return Err(LoadError::Unreadable(self.name)),
             }
         }
-        Ok(Some(bytes))
+        Ok(())
     }
 }
 

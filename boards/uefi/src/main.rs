@@ -1,7 +1,7 @@
 //! Bale's boot loader for UEFI firmware, `EFI/BOOT/BOOTAA64.EFI` on a stick or a disk.
 //!
-//! 1. From the partition that it was started from it takes `bale/kernel.elf`, and, if they are there, `bale/bundle.tar` (guests and pages)
-//!    and `bale.toml` ([`bale_core::boot_config`]).
+//! 1. From the partition that it was started from it takes `bale/kernel.elf`, and, if they are there, `bale/bundle.tar` (guests and pages),
+//!    guests as plain files (`bundle`) and `bale.toml` ([`bale_core::boot_config`]).
 //! 2. It learns what the machine has from the ACPI tables, or else from the firmware's device tree.
 //! 3. It ends the firmware's boot services; what their memory map calls free is the kernel's.
 //! 4. It enters the kernel as the arm64 boot protocol says: EL2, MMU and caches off, x0 = device tree. That tree is the boot block, made by
@@ -11,6 +11,7 @@
 #![no_std]
 #![no_main]
 
+mod bundle;
 mod error;
 mod files;
 mod image;
@@ -48,7 +49,7 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
     boot::set_watchdog_timer(0, 0x1_0000, None).map_err(|_| LoadError::Watchdog)?;
     let mut volume = Volume::of_this_program()?;
     let kernel = image::load(volume.read("bale\\kernel.elf")?.ok_or(LoadError::NoKernel)?)?;
-    let bundle = volume.read("bale\\bundle.tar")?;
+    let bundle = bundle::read(&mut volume)?;
     let text = volume.read("bale.toml")?.unwrap_or_default();
     let config = boot_config::parse(text).map_err(LoadError::Config)?;
     let mut machine = machine::find(config.console)?;

@@ -3,7 +3,7 @@
 //! | module | what it decides |
 //! |---|---|
 //! | [`device_tree`], [`acpi`] | which memory, cores, interrupt controller, UART and timer a machine has |
-//! | [`handover`], [`boot_config`] | what a boot loader tells the kernel, and what its user tells it |
+//! | [`handover`], [`boot_config`], [`archive`] | what a boot loader tells the kernel and hands over, and what its user tells it |
 //! | [`core_kind`] | which cores are meant for speed, and who helps whom |
 //! | [`exception`] | what a syndrome register says |
 //! | [`schedule`] | which task runs next, which wakes next |
@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod acpi;
+pub mod archive;
 pub mod attention;
 pub mod boot_config;
 pub mod calendar;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::matrix::swaps_with;
 use super::report::{Case, Outcome};
-use super::{Bench, MACHINE_LIMIT, target};
+use super::{Bench, MACHINE_LIMIT, described, target};
 use crate::cli::{SetupOptions, Tables};
+use crate::disk::File;
 use crate::machine::{Config, Event, Machine, Start};
 use crate::{board, run};
 
@@ -24,6 +25,8 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
     cases.push(Case { name: "uefi::bale_toml_is_followed".into(), run: Box::new(run) });
     let run = move || Outcome::of(refuses_config(bench));
     cases.push(Case { name: "uefi::a_broken_bale_toml_is_said".into(), run: Box::new(run) });
+    let run = move || Outcome::of(finds_plain_guests(bench));
+    cases.push(Case { name: "uefi::guests_beside_bale_toml".into(), run: Box::new(run) });
     let run = move || Outcome::of(reports(bench, &bench.config()).map(drop));
     cases.push(Case { name: "report::by_kernel".into(), run: Box::new(run) });
     cases
@@ -109,6 +112,52 @@ fn refuses_config(bench: &Bench<'_>) -> Result<(), String> {
     }
     drop((machine, disk));
     Ok(())
+}
+
+/// Guests as plain files beside `bale.toml`, started by it and by hand: kernels from there and from the bundle, descriptions that stand for one of the
+/// bundle's, name what is nowhere, or cannot be read.
+fn finds_plain_guests(bench: &Bench<'_>) -> Result<(), String> {
+    let text = |error| format!("{error:#}");
+    let of_bundle =
+        [("third", "memory = 32M\nkernel = kernel.img"), ("fourth", "memory = 8M\nkernel = kernel.img")];
+    let bundle = described::bundle(bench, "plain", &of_bundle).map_err(text)?;
+    let (_, image) = bench.built.guests.first().ok_or("no guest is built")?;
+    let file = |path: &str, bytes: &[u8]| File { path: path.into(), bytes: bytes.to_vec() };
+    let others = vec![
+        file("first.vm", b"memory = 8M\nkernel = own.img\ninitrd = Initrd of my own"),
+        file("own.img", &std::fs::read(image).map_err(|error| error.to_string())?),
+        file("Initrd of my own", &[1; 777]),
+        file("SECOND.VM", b"memory = 8M\nkernel = own.img"),
+        file("third.vm", b"memory = 16M\nkernel = kernel.img"),
+        file("nowhere.vm", b"memory = 8M\nkernel = nowhere.img\ninitrd = bale/kernel.elf"),
+        file("wrong.vm", b"memory = 8M\nkernel = own.img\nnonsense"),
+        file("._first.vm", b"\0\x05\x16\x07"),
+    ];
+    let mut config = bench.config();
+    config.initrd = Some(bundle.0.clone());
+    let setup = SetupOptions { yes: true };
+    let toml = board::config(&config.arguments, "guests = [\"first\"]\n").map_err(text)?;
+    let disk =
+        run::by_uefi_beside(&mut config, bench.built, Tables::Acpi, toml, others, &setup).map_err(text)?;
+    let commands = "vm wait 0\nvm run SECOND\nvm run third\nvm stats third --json\nvm run fourth\nvm start nowhere\nvm start wrong\nvm list";
+    let (lines, _) = bench.script(&config, commands)?;
+    drop(disk);
+    let off = lines.iter().filter(|line| line.ends_with("powered off")).count();
+    let errors: Vec<_> =
+        lines.iter().filter(|line| line.starts_with("error: ")).map(String::as_str).collect();
+    let listed = lines.iter().filter(|line| line.starts_with("the bundle describes ")).count();
+    let good = lines.iter().any(|line| line == "bale: 7 files of guests beside bale.toml")
+        && off >= 4
+        && errors
+            == [
+                "error: vm nowhere: the bundle has no file of the kernel's name",
+                "error: vm wrong: its description: line 3: not a line of `key = value`",
+            ]
+        && lines
+            .iter()
+            .any(|line| line.contains("\"guest\":\"third\"") && line.contains("\"memory_mib\":16"))
+        && listed == 6;
+    if good { Ok(()) } else { Err(format!("{off} {errors:?} {listed}\n{}", lines.join("\n"))) }
 }
 
 /// The report of a board: fenced for an issue, with every core and redistributor.
