@@ -1,20 +1,22 @@
-//! How late a periodic task wakes, in the manner of cyclictest: alone, and beside a drain at work and tasks that take a mutex from one another.
+//! How late a periodic task wakes, in the manner of cyclictest: alone, beside a drain at work and tasks that take a mutex from one another, and
+//! beside guests that storm everything they can reach.
 //!
 //! Late is from the moment that the task asked for to its first instruction; under QEMU's `-icount shift=0` a nanosecond is an instruction, in
 //! steps of the counter's tick (16 at 62.5 MHz). Rounds that an interrupt falls into are part of it.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use bale_abi::mode;
 use zsmalloc::Platform;
 use zsmalloc::bench::Sizes;
 
-use super::latency::{STOP, another, end, prepare, samples, spawn, spawn_on, wait_for};
+use super::latency::{STOP, again, another, end, prepare, samples, spawn, spawn_on, wait_for};
 use super::report::Hundredths;
 use super::workbench::nanoseconds_are_instructions;
-use super::{BenchError, Report, team};
+use super::{BenchError, Report, team, vm::GUEST};
 use crate::pool::pool;
 use crate::sync::Mutex;
-use crate::{clock, cores, drain, task};
+use crate::{clock, cores, drain, task, vm};
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 
@@ -90,6 +92,49 @@ pub(super) fn under_load(report: &mut Report) -> Result<()> {
     report.spread("jitter-loaded-spread", &samples, single);
     say_overruns(report, "jitter-loaded-overruns", samples.count());
     report.figure("jitter-loaded-drained", Hundredths(drained * 100), "handles", samples.count());
+    Ok(())
+}
+
+/// Releases beside each kind of storm.
+const STORMED: u32 = 300;
+/// Steps of a storm that goes on until it is stopped.
+const ENDLESS: u64 = 1 << 40;
+
+/// Beside guests of four virtual CPUs on this core, one after the other, each with a storm of its own: their exits and what these cost, the switches
+/// between them, their devices, their ends.
+pub(super) fn beside_storms(report: &mut Report) -> Result<()> {
+    prepare(0)?;
+    let core = cores::this_unpinned().index();
+    let (mut exits, mut overruns) = (0, 0);
+    for kind in [mode::STORM].into_iter().chain(mode::FIRST_STORM..=mode::LAST) {
+        let index = vm::start(GUEST, kind, core, report.options.seed, ENDLESS).map_err(|_| {
+            BenchError::Broken("a guest that storms does not start; `vm start --mode 6` says why")
+        })?;
+        again(STORMED);
+        let measured = spawn(MEASURED, periodic, LOADED_PERIOD_US).and_then(|()| wait_for(1));
+        vm::kill(index);
+        let Some(ended) = vm::wait(index) else {
+            return Err(BenchError::Broken("a guest that storms is gone"));
+        };
+        measured?;
+        if ended.state != vm::State::Ended(vm::Reason::Killed) {
+            return Err(BenchError::Broken("a guest that storms did not go on until it was stopped"));
+        }
+        exits += ended.exits;
+        overruns += OVERRUNS.load(Ordering::Relaxed);
+    }
+    if !drain::wait_until_quiet(PATIENCE_US) {
+        return Err(BenchError::Broken("the drain is not quiet"));
+    }
+    let (samples, counted) = (samples()?, nanoseconds_are_instructions());
+    let (unit, single) = if counted { ("instructions/op", "instructions") } else { ("ns", "ns") };
+    let mean = samples.mean_hundredths().ok_or(BenchError::Broken("no round was measured"))?;
+    let worst = samples.max().unwrap_or(0).saturating_mul(100);
+    report.figure("jitter-storm", Hundredths(mean), unit, samples.count());
+    report.figure("jitter-storm-worst", Hundredths(worst), single, samples.count());
+    report.spread("jitter-storm-spread", &samples, single);
+    report.figure("jitter-storm-overruns", Hundredths(overruns * 100), "releases", samples.count());
+    report.figure("jitter-storm-exits", Hundredths(exits * 100), "exits", samples.count());
     Ok(())
 }
 

@@ -70,9 +70,14 @@ pub(super) fn prepare(rounds: u32) -> Result<()> {
     // Of tasks that ended after somebody had given up waiting.
     while ENDED.try_take() {}
     samples()?.clear();
-    LEFT.store(rounds, Ordering::Relaxed);
+    again(rounds);
     STOP.store(false, Ordering::Relaxed);
     Ok(())
+}
+
+/// So many rounds more, whose samples come to those that are there.
+pub(super) fn again(rounds: u32) {
+    LEFT.store(rounds, Ordering::Relaxed);
 }
 
 fn begin() -> Result<u32> {

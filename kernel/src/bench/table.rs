@@ -87,6 +87,7 @@ pub(super) static BENCHES: &[Bench] = benches! {
     "vm" {
         "guest", "what a guest pays: calls, registers, interrupts, swap disk", Counted, NOTHING, vm::guest;
         "stop", "`vm stop` with many pages stored, and more than with few", Counted, CYCLES, vm::stop;
+        "jitter-storm", "how late a periodic task of 211 us wakes beside storms", Anywhere, NOTHING, jitter::beside_storms;
     }
     "thread-metric" {
         "tm-cooperative", "five tasks that yield in turn, a yield", Counted, CYCLES, thread_metric::cooperative;

@@ -15,7 +15,7 @@ use crate::{clock, cores, drain, task};
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 
-const GUEST: &str = "swapper";
+pub(super) const GUEST: &str = "swapper";
 /// Names of the figures, in the order of [`measure`].
 const NAMES: [&str; measure::FIGURES] = [
     "hypercall",
