@@ -3,21 +3,21 @@
 use crate::{
     cell::Cell,
     class::{Class, Leaving, free::free_quietly},
-    deferred::drain::HOLD,
+    deferred::drain::{HOLD, STRIDE},
     handle::Key,
     platform::Platform,
     store::Store,
     zspage::{HUGE, TOUCHED, parts},
 };
 
-/// Frees that count as one when a hold of the lock is measured out: those that note a zspage take twice as long as the others.
-const NOTING: u32 = 2;
+/// Frees that count as one when a hold of the lock is measured out: those that note a zspage take two to three times as long as the others.
+const NOTING: u32 = 3;
 /// Most fullness updates that are made at the end of a hold in which objects were freed.
 const ALONG: usize = 6;
 /// Most fullness updates under a hold of their own, which they get if there are more.
 const ALONE: usize = 8;
 /// Most zspages that are noted before they are put right.
-const MOST: usize = ALONG + HOLD / NOTING as usize;
+const MOST: usize = ALONG + HOLD / STRIDE as usize * STRIDE.div_ceil(NOTING) as usize;
 
 /// Zspages for which a batch owes a fullness update. They stay on the lists where they were, and may be used from there by others if the lock is
 /// dropped meanwhile. All bytes zero are none.

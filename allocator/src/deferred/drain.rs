@@ -21,7 +21,7 @@ use crate::{
 pub const HOLD: usize = MOST_HELD as usize;
 const MOST_HELD: u32 = 32;
 /// Handles that are freed between two looks for an interrupt.
-const STRIDE: u32 = 16;
+pub(crate) const STRIDE: u32 = 16;
 /// Most handles that are sorted at once.
 const BATCH: u64 = 4096;
 /// Handles that a producer with a full ring drains.

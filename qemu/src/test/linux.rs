@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -276,7 +277,10 @@ impl Guests<'_> {
     fn bundle(&self, shape: &Shape) -> Result<Removed> {
         let work = shape.work.replace(':', "-");
         let kind = self.suite.unwrap_or("own");
-        let name = format!("test-linux-{kind}-{}-{work}-{:?}.tar", shape.vcpus, shape.console);
+        // Of its own: two tests with guests of one shape may run at once.
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test-linux-{kind}-{}-{work}-{:?}-{number}.tar", shape.vcpus, shape.console);
         let shape = Shape { suite: self.suite.map(str::to_owned), ..shape.clone() };
         let guest = Guest::make(self.init, &shape, None)?;
         let out = Removed(crate::workspace::own_folder()?.join(name));
