@@ -16,6 +16,8 @@ use crate::files::{self, Name, Volume};
 const BUNDLE: &str = "bale\\bundle.tar";
 /// What the name of a description ends with.
 const DESCRIPTION: &str = ".vm";
+/// What the bundle keeps pages to swap under.
+const PAGES: &str = "pages";
 /// Plain files at most.
 pub(crate) const MOST: usize = 64;
 
@@ -45,18 +47,26 @@ pub(crate) fn read(volume: &mut Volume) -> Result<Option<&'static [u8]>, LoadErr
     Ok(Some(bytes))
 }
 
-/// The descriptions and what they name: name and size of each file.
+/// The descriptions and what they name: name and size of each file. What cannot be taken is left out, which is said: one wrong file keeps
+/// no board from starting.
 fn plain(volume: &mut Volume) -> Result<Vec<(Name, usize), MOST>, LoadError> {
     let mut found = Vec::new();
     for name in volume.names(is_description)? {
-        let text = volume.read(&name)?.unwrap_or_default();
-        add(&mut found, volume, &name)?;
-        // One that cannot be read is there all the same, and named for what it is by `vm start`.
+        let text = match volume.read(&name) {
+            Ok(text) => text.unwrap_or_default(),
+            Err(LoadError::Unreadable(_)) => {
+                left_out(&name, UNREADABLE);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        add(&mut found, volume, &name);
+        // One that is not understood is there all the same, and named for what it is by `vm start`.
         let Ok(description) = VmDescription::parse(text) else { continue };
         for named in [Some(&description.kernel), description.initrd.as_ref()].into_iter().flatten() {
             // Beside the description, and nowhere else.
             if !named.contains(['/', '\\']) {
-                add(&mut found, volume, named)?;
+                add(&mut found, volume, named);
             }
         }
     }
@@ -64,12 +74,29 @@ fn plain(volume: &mut Volume) -> Result<Vec<(Name, usize), MOST>, LoadError> {
 }
 
 /// Adds a file that is there, once.
-fn add(found: &mut Vec<(Name, usize), MOST>, volume: &mut Volume, name: &str) -> Result<(), LoadError> {
+fn add(found: &mut Vec<(Name, usize), MOST>, volume: &mut Volume, name: &str) {
     if found.iter().any(|(other, _)| other == name) {
-        return Ok(());
+        return;
     }
-    let Some(file) = volume.open(name)? else { return Ok(()) };
-    found.push((file.name().clone(), file.size())).map_err(|_| LoadError::TooManyFiles)
+    if name == PAGES {
+        return left_out(name, "the bundle has a file of that name for itself");
+    }
+    match volume.open(name) {
+        Ok(None) => {}
+        Ok(Some(file)) => {
+            if found.push((file.name().clone(), file.size())).is_err() {
+                left_out(name, "there are too many files of guests");
+            }
+        }
+        Err(_) => left_out(name, UNREADABLE),
+    }
+}
+
+const UNREADABLE: &str = "it cannot be read";
+
+/// Says that a file is not taken.
+pub(crate) fn left_out(name: &str, why: &str) {
+    println!("bale: {name} is left out: {why}");
 }
 
 /// FAT takes `A` and `a` for one; what begins with a dot is what some systems leave on every stick.

@@ -6,7 +6,6 @@ use bale_core::acpi::AcpiError;
 use bale_core::boot_config::ConfigError;
 use bale_core::device_tree::MachineError;
 
-use crate::bundle::MOST;
 use crate::files::Name;
 
 /// Why the kernel was not started.
@@ -22,8 +21,6 @@ pub(crate) enum LoadError {
     NoKernel,
     /// A file cannot be read; its name.
     Unreadable(Name),
-    /// Guests are made of more files than the loader takes.
-    TooManyFiles,
     /// The kernel is not one; why.
     Kernel(&'static str),
     /// `bale.toml` is not understood.
@@ -48,7 +45,6 @@ impl fmt::Display for LoadError {
             Self::NoVolume => f.write_str("the partition that the loader came from cannot be read"),
             Self::NoKernel => f.write_str("there is no bale/kernel.elf on the loader's partition"),
             Self::Unreadable(name) => write!(f, "{name} cannot be read"),
-            Self::TooManyFiles => write!(f, "guests beside bale.toml are made of more than {MOST} files"),
             Self::Kernel(why) => write!(f, "bale/kernel.elf: {why}"),
             Self::Config(error) => write!(f, "bale.toml: {error}"),
             Self::NoMemory(bytes) => write!(f, "the firmware has no {} KiB of memory left", bytes >> 10),

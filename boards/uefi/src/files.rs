@@ -6,10 +6,10 @@ use heapless::{String, Vec};
 use uefi::boot::{self, MemoryType, ScopedProtocol};
 use uefi::proto::media::file::{Directory, File as _, FileAttribute, FileMode, RegularFile};
 use uefi::proto::media::fs::SimpleFileSystem;
-use uefi::{CStr16, Status, println};
+use uefi::{CStr16, Status};
 
 use crate::allocate;
-use crate::bundle::MOST;
+use crate::bundle::{MOST, left_out};
 use crate::error::LoadError;
 
 /// Longest name or path of a file of ours.
@@ -39,7 +39,7 @@ impl Volume {
         Ok(Self { root, _system: system })
     }
 
-    /// The names of the files beside `bale.toml` that are `wanted`. One that is too long is left out, which is said.
+    /// The names of the files beside `bale.toml` that are `wanted`. Those that are too long or too many are left out, which is said.
     pub(crate) fn names(&mut self, wanted: fn(&str) -> bool) -> Result<Vec<Name, MOST>, LoadError> {
         let mut names = Vec::new();
         let mut entry = Entry([0; 1024]);
@@ -52,8 +52,12 @@ impl Volume {
                 continue;
             }
             match Name::try_from(name.as_str()) {
-                Ok(name) => names.push(name).map_err(|_| LoadError::TooManyFiles)?,
-                Err(_) => println!("bale: {name} is left out: its name has more than {LONGEST} letters"),
+                Ok(name) => {
+                    if let Err(name) = names.push(name) {
+                        left_out(&name, "there are too many descriptions");
+                    }
+                }
+                Err(_) => left_out(&name, "its name is too long"),
             }
         }
         Ok(names)

@@ -9,7 +9,7 @@ use bale_core::guest_tree::{CONSOLE_SLOT, DISK_SLOT, GuestTree, RAM};
 use bale_core::vm_description::{Console, VmDescription};
 
 use super::memory::GuestMemory;
-use super::{Kind, SLOTS, StartError, abandon, launch, reserve};
+use super::{Kind, LONGEST_NAME, SLOTS, StartError, abandon, launch, reserve};
 use crate::cores::{self, MAX_CORES};
 use crate::{bundle, clock, task};
 
@@ -89,6 +89,10 @@ impl Plan {
 /// # Errors
 /// See [`StartError`]; nothing is left half-started.
 pub fn start_described(name: &str) -> Result<usize, StartError> {
+    // What is cut would be another one's name, or none.
+    if name.len() > LONGEST_NAME {
+        return Err(StartError::NameTooLong);
+    }
     let plan = Plan::read(name)?;
     let cores = choose_cores(&plan.description)?;
     let index = reserve(name, &cores, plan.description.memory, Kind::Full).ok_or(StartError::TooMany)?;

@@ -6,8 +6,8 @@ use bale_core::exception::{Fault, Syndrome};
 use bale_core::guest_image::ImageError;
 use bale_core::vm_description::DescriptionError;
 
-use super::MAX_VMS;
 use super::memory::RESERVE;
+use super::{LONGEST_NAME, MAX_VMS};
 
 /// Why a machine ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,8 @@ impl Reason {
 pub enum StartError {
     /// The bundle holds no such guest.
     NoSuchGuest,
+    /// Its name is longer than a machine's can be.
+    NameTooLong,
     /// The bundle holds no pages.
     NoPages,
     /// The image cannot be started.
@@ -107,6 +109,9 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuchGuest => f.write_str("the bundle holds no such guest (start with `cargo bale run`)"),
+            Self::NameTooLong => {
+                write!(f, "a machine's name has {LONGEST_NAME} letters at most; rename its description")
+            }
             Self::NoPages => f.write_str("the bundle holds no pages (start with `cargo bale run`)"),
             Self::Image(error) => write!(f, "the image cannot be started: {error}"),
             Self::ImageTooLarge => f.write_str("the image does not fit into the guest's memory"),

@@ -12,8 +12,10 @@ use super::store::Store;
 use super::{Holding, Reason};
 use crate::task::TaskId;
 
+/// Most letters of a machine's name.
+pub const LONGEST_NAME: usize = 24;
 /// A guest's name; what does not fit is cut.
-pub type Name = String<24>;
+pub type Name = String<LONGEST_NAME>;
 
 /// What a machine is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

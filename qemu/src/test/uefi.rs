@@ -131,6 +131,9 @@ fn finds_plain_guests(bench: &Bench<'_>) -> Result<(), String> {
         file("third.vm", b"memory = 16M\nkernel = kernel.img"),
         file("nowhere.vm", b"memory = 8M\nkernel = nowhere.img\ninitrd = bale/kernel.elf"),
         file("wrong.vm", b"memory = 8M\nkernel = own.img\nnonsense"),
+        file("folder.vm", b"memory = 8M\nkernel = bale"),
+        file("taken.vm", b"memory = 8M\nkernel = pages"),
+        file("a name of more than twenty-four.vm", b"memory = 8M\nkernel = own.img"),
         file("._first.vm", b"\0\x05\x16\x07"),
     ];
     let mut config = bench.config();
@@ -139,24 +142,29 @@ fn finds_plain_guests(bench: &Bench<'_>) -> Result<(), String> {
     let toml = board::config(&config.arguments, "guests = [\"first\"]\n").map_err(text)?;
     let disk =
         run::by_uefi_beside(&mut config, bench.built, Tables::Acpi, toml, others, &setup).map_err(text)?;
-    let commands = "vm wait 0\nvm run SECOND\nvm run third\nvm stats third --json\nvm run fourth\nvm start nowhere\nvm start wrong\nvm list";
+    let commands = "vm wait 0\nvm run SECOND\nvm run third\nvm stats third --json\nvm run fourth\nvm start nowhere\nvm start wrong\nvm start folder\n\
+                    vm list";
     let (lines, _) = bench.script(&config, commands)?;
     drop(disk);
     let off = lines.iter().filter(|line| line.ends_with("powered off")).count();
     let errors: Vec<_> =
         lines.iter().filter(|line| line.starts_with("error: ")).map(String::as_str).collect();
     let listed = lines.iter().filter(|line| line.starts_with("the bundle describes ")).count();
-    let good = lines.iter().any(|line| line == "bale: 7 files of guests beside bale.toml")
+    let good = lines.iter().any(|line| line == "bale: 10 files of guests beside bale.toml")
+        && ["bale", "pages"]
+            .iter()
+            .all(|name| lines.iter().any(|line| line.starts_with(&format!("bale: {name} is left out"))))
         && off >= 4
         && errors
             == [
                 "error: vm nowhere: the bundle has no file of the kernel's name",
                 "error: vm wrong: its description: line 3: not a line of `key = value`",
+                "error: vm folder: the bundle has no file of the kernel's name",
             ]
         && lines
             .iter()
             .any(|line| line.contains("\"guest\":\"third\"") && line.contains("\"memory_mib\":16"))
-        && listed == 6;
+        && listed == 9;
     if good { Ok(()) } else { Err(format!("{off} {errors:?} {listed}\n{}", lines.join("\n"))) }
 }
 
