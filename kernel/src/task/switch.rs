@@ -202,7 +202,11 @@ fn leave(core: &Core, masked: &Masked, why: Leave) {
             let running = core.current_priority.load(Ordering::Relaxed);
             let least = running + u8::from(left.is_some());
             let Some(next) = ready.pop_from(least) else {
-                if left.is_some() {
+                if why == Leave::Preempted {
+                    // Whoever was to come is no equal any more, or gone: there is nobody to pass a slice beside.
+                    if left.is_none() {
+                        slot.set_slice(Slice::WHOLE);
+                    }
                     arm(core, (ready.highest() == Some(running)).then_some(slot));
                 }
                 return;
