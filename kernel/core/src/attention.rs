@@ -82,7 +82,8 @@ impl Attention {
         }
     }
 
-    /// Asks for another look at the books, on the virtual CPU's own core.
+    /// Asks for another look at the books, on the virtual CPU's own core. Coming to a core is one, too: what else there is to do
+    /// is asked for with [`Self::remind`].
     #[inline(always)]
     pub fn remind_of_books(&self) {
         // Release: pairs with the acquire in `take`, whoever else asks between.

@@ -1,4 +1,4 @@
-//! Room for a page that a device needs: the virtual CPU that serves the device puts another one out itself. It may be the machine's only
+//! Room for a page that a device needs: the virtual CPU that serves the device puts others out itself. It may be the machine's only
 //! one, and a request as long as the disk would bring everything back before its next turn in the guest.
 
 use core::sync::atomic::Ordering;
@@ -10,10 +10,12 @@ use super::memory::GuestMemory;
 use super::{SLOTS, loaded};
 use crate::task;
 
-/// Steps for one page: a page that nobody has used is found in as many, or the next time.
+/// Steps for one page that is brought back: pages that nobody has used are found in as many, or the next time.
 const STEPS: usize = 64;
+/// Pages that are put out for it: more than one, so that a machine over its limit comes down to it within a request.
+const PAGES: usize = 2;
 
-/// Puts a page out, if one should be and the caller is a virtual CPU of this machine; whether it did. The caller may be in the midst of any
+/// Puts pages out, if some should be and the caller is a virtual CPU of this machine; whether it did. The caller may be in the midst of any
 /// exit: what its core has loaded changes with every preemption, too.
 pub(super) fn make(index: usize, memory: &GuestMemory) -> bool {
     let slot = &SLOTS[index];
@@ -30,10 +32,19 @@ pub(super) fn make(index: usize, memory: &GuestMemory) -> bool {
             drop(masked);
         })
     };
-    let mut steps = (0..STEPS).take_while(|_| memory.is_over()).map(|_| step());
-    let out = steps.find(|step| *step != Step::Looked) == Some(Step::PutOut);
-    if out {
-        memory.note_room();
+    let mut out = 0;
+    for _ in 0..STEPS {
+        if out == PAGES || !memory.is_over() {
+            break;
+        }
+        match step() {
+            Step::Looked => {}
+            Step::PutOut => {
+                memory.note_room();
+                out += 1;
+            }
+            _ => break,
+        }
     }
-    out
+    out != 0
 }

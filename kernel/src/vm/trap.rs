@@ -227,11 +227,11 @@ impl Vcpu {
             Touched::Lost => return Err(Reason::MemoryLost(ipa)),
             Touched::There if !memory.is_over() => {}
             // The next one pays for it.
-            Touched::There => self.shared.attention.remind_of_books(),
+            Touched::There => self.shared.attention.remind(),
             // Others give frames back, or this one does: it puts a page out before the next try. Who stops the machine is heard before, too.
             Touched::NoFrame => {
                 task::sleep_until(clock::now() + clock::from_us(PATIENCE_US));
-                self.shared.attention.remind_of_books();
+                self.shared.attention.remind();
             }
         }
         Ok(true)

@@ -160,7 +160,7 @@ impl Vcpu {
                 }
                 if self.is_over() {
                     // Also after this turn: there may be more to do.
-                    shared.attention.remind_of_books();
+                    shared.attention.remind();
                     if !core::mem::replace(&mut self.squeezed, true) {
                         shared.attention.leave();
                         drop(masked);

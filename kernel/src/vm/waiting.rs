@@ -57,7 +57,7 @@ impl Vcpu {
         }
         // It may be time to put pages out.
         if self.is_over() {
-            shared.attention.remind_of_books();
+            shared.attention.remind();
             return masked;
         }
         let Some(deadline) = timer.deadline() else {

@@ -149,3 +149,19 @@ fn what_is_beside_the_books_would_be_taken_for_seen() {
     };
     enter(everything, |machine| &machine.books, Attention::ask_for_books);
 }
+
+#[test]
+fn a_reminder_outlives_the_coming_to_a_core() {
+    loom::model(|| {
+        let attention = Attention::new();
+        attention.remind();
+        attention.enter();
+        attention.take_books();
+        assert!(attention.take() && attention.take_aside());
+        // The books alone are looked at when it comes, so what else is to be done must not be asked for with them.
+        attention.remind_of_books();
+        attention.enter();
+        attention.take_books();
+        assert!(!attention.take());
+    });
+}

@@ -17,6 +17,8 @@ const DISK: &[u8] = b"bale.disk";
 const SECONDS: u64 = 6;
 /// In the command line: fill it once, and for [`SECONDS`] have the disk write and read it in requests as long as the disk.
 const LONG: &[u8] = b"bale.long";
+/// In the command line: fill it once, and verify it after [`SECONDS`] without an exit.
+const REST: &[u8] = b"bale.rest";
 /// Pages that are filled, by number: behind the device tree, for which there are 2 MiB, to the end of memory.
 const FILLED: core::ops::Range<u64> = (RAM_BASE + (6 << 20)) / 4096..(RAM_BASE + (16 << 20)) / 4096;
 const ROUNDS: u64 = 8;
@@ -49,6 +51,9 @@ pub(crate) fn run(tree: u64) -> ! {
     }
     if bytes.windows(LONG.len()).any(|place| place == LONG) {
         write_long();
+    }
+    if bytes.windows(REST.len()).any(|place| place == REST) {
+        rest();
     }
     let resets = bytes.windows(RESET.len()).any(|place| place == RESET);
     let _ = call::raw(if resets { SYSTEM_RESET } else { SYSTEM_OFF }, [0; 3]);
@@ -104,6 +109,14 @@ fn write_long() -> ! {
             }
         }
     });
+    let _ = call::report(report::PAGES_EQUAL, equal);
+    call::exit(0)
+}
+
+/// Fills memory, computes, and verifies it.
+fn rest() -> ! {
+    let end = counter()[0] + SECONDS * counter()[1];
+    let equal = fill_once(0, || while counter()[0] < end {});
     let _ = call::report(report::PAGES_EQUAL, equal);
     call::exit(0)
 }
