@@ -3,8 +3,8 @@
 mod common;
 
 use bale_swap::{Codec, Device, Level, PAGE_SIZE, Scratch, Statistics, Stored, SwapError};
-use common::{Host, Memory, page, setup};
-use zsmalloc::{Config, Handle, Pool};
+use common::{Host, Memory, damage, page, setup};
+use zsmalloc::{Config, Pool};
 
 const POISON: [u8; PAGE_SIZE] = [0x5a; PAGE_SIZE];
 
@@ -260,16 +260,7 @@ fn damaged_bytes_are_an_error_of(codec: Codec) {
     let Ok(Stored::Compressed(length)) = device.write(0, &page(1, 3), &mut scratch) else {
         panic!("it compresses")
     };
-    // The pool refuses what is not a live handle, so the object can be found by trying those that lie near another one of its class.
-    let probe = pool.malloc(length).expect("memory").into_raw();
-    let mut damaged = 0;
-    for raw in probe - 64..probe {
-        for generation in 0..256 {
-            let raw = raw & !(0xff << 25) | generation << 25;
-            let Some(handle) = Handle::from_raw(raw) else { continue };
-            damaged += usize::from(pool.write(&handle, &vec![0xff; length]).is_ok());
-        }
-    }
+    let damaged = damage(&pool, &vec![0xff; length], length);
     assert!(damaged > 0, "the object was not found");
     let mut out = POISON;
     assert_eq!(device.read(0, &mut out, &mut scratch), Err(SwapError::Corrupt));

@@ -5,8 +5,8 @@ mod common;
 use core::sync::atomic::Ordering;
 
 use bale_swap::{Codec, Device, Kind, Level, PAGE_SIZE, Pick, Scratch, Setup, Stored, SwapError, Workshop};
-use common::{Host, Memory, page, setup};
-use zsmalloc::{Config, Handle, Pool};
+use common::{Host, Memory, damage, page, setup};
+use zsmalloc::{Config, Pool};
 
 const ALL: Pick = Pick { idle: false, huge: false, least: 0 };
 const SMALLER: Codec = Codec::Deflate(Level::DEFAULT);
@@ -139,13 +139,6 @@ fn without_a_second_codec_there_is_nothing_to_try() {
     assert_eq!(device.recompress(0, 1, ALL, &mut Workshop::new()), Err(SwapError::NoCodec));
 }
 
-/// Writes bytes over every object of this length that lies near another one of its class.
-fn damage(pool: &Pool<&Host>, length: usize, bytes: &[u8]) -> usize {
-    let probe = pool.malloc(length).expect("memory").into_raw();
-    let near = (probe - 64..probe).flat_map(|raw| (0..256).map(move |n| raw & !(0xff << 25) | n << 25));
-    near.filter_map(Handle::from_raw).filter(|handle| pool.write(handle, bytes).is_ok()).count()
-}
-
 #[test]
 fn a_checksum_tells_one_page_from_another() {
     for noise in [3, 16] {
@@ -160,7 +153,7 @@ fn a_checksum_tells_one_page_from_another() {
         // Another page's object: it decompresses, but it is not what was stored.
         let other = page(2, noise);
         let bytes = Codec::Lz4.compress(&other, &mut scratch).map_or(other.to_vec(), <[u8]>::to_vec);
-        assert!(damage(&pool, length, &bytes[..length.min(bytes.len())]) > 0);
+        assert!(damage(&pool, &bytes[..length.min(bytes.len())], length) > 0);
         assert_eq!(device.read(0, &mut out, &mut scratch), Err(SwapError::Corrupt), "noise {noise}");
         let done = device.recompress(0, 2, ALL, &mut Workshop::new()).expect("a second codec");
         assert_eq!((done.tried, done.smaller), (0, 0), "what is corrupt is not hidden under a new checksum");

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bale_swap::{Codec, Setup, Tables};
-use zsmalloc::{Frame, Frames, PAGE_SIZE, PinnedCore, PinnedInSteps, Platform};
+use zsmalloc::{Frame, Frames, Handle, PAGE_SIZE, PinnedCore, PinnedInSteps, Platform, Pool};
 
 thread_local! {
     static CORE: Cell<usize> = const { Cell::new(0) };
@@ -195,4 +195,14 @@ impl Memory {
 /// A device with a quota.
 pub(crate) fn setup(quota_pages: usize, codec: Codec) -> Setup {
     Setup { quota_pages, ..Setup::new(codec) }
+}
+
+/// Writes bytes over every object that lies near a new one of its class; how many those were. The pool refuses what is not a live handle, so they can be
+/// found by trying slots of the same frame of cells with each generation: see the layout of a handle.
+pub(crate) fn damage(pool: &Pool<&Host>, bytes: &[u8], length: usize) -> usize {
+    const SLOT_SHIFT: u32 = 23;
+    let probe = pool.malloc(length).expect("memory").into_raw();
+    let near = (1..=64).filter_map(|distance| probe.checked_sub(distance << SLOT_SHIFT));
+    let tried = near.flat_map(|raw| (0..256).map(move |generation| raw & !0xff | generation));
+    tried.filter_map(Handle::from_raw).filter(|handle| pool.write(handle, bytes).is_ok()).count()
 }
