@@ -54,6 +54,18 @@ fn say_overruns(report: &Report, name: &str, rounds: u64) {
     report.figure(name, Hundredths(OVERRUNS.load(Ordering::Relaxed) * 100), "releases", rounds);
 }
 
+/// Mean, worst and spread of what was recorded, by these names; of how many rounds.
+fn say_lateness(report: &Report, [mean, worst, spread]: [&'static str; 3]) -> Result<u64> {
+    let (samples, counted) = (samples()?, nanoseconds_are_instructions());
+    let (unit, single) = if counted { ("instructions/op", "instructions") } else { ("ns", "ns") };
+    let average = samples.mean_hundredths().ok_or(BenchError::Broken("no round was measured"))?;
+    let latest = samples.max().unwrap_or(0).saturating_mul(100);
+    report.figure(mean, Hundredths(average), unit, samples.count());
+    report.figure(worst, Hundredths(latest), single, samples.count());
+    report.spread(spread, &samples, single);
+    Ok(samples.count())
+}
+
 /// With nothing else to do.
 pub(super) fn alone(report: &mut Report) -> Result<()> {
     prepare(ROUNDS)?;
@@ -83,15 +95,9 @@ pub(super) fn under_load(report: &mut Report) -> Result<()> {
     if drained == 0 {
         return Err(BenchError::Broken("the drain had nothing to do"));
     }
-    let (samples, counted) = (samples()?, nanoseconds_are_instructions());
-    let (unit, single) = if counted { ("instructions/op", "instructions") } else { ("ns", "ns") };
-    let mean = samples.mean_hundredths().ok_or(BenchError::Broken("no round was measured"))?;
-    let worst = samples.max().unwrap_or(0).saturating_mul(100);
-    report.figure("jitter-loaded", Hundredths(mean), unit, samples.count());
-    report.figure("jitter-loaded-worst", Hundredths(worst), single, samples.count());
-    report.spread("jitter-loaded-spread", &samples, single);
-    say_overruns(report, "jitter-loaded-overruns", samples.count());
-    report.figure("jitter-loaded-drained", Hundredths(drained * 100), "handles", samples.count());
+    let rounds = say_lateness(report, ["jitter-loaded", "jitter-loaded-worst", "jitter-loaded-spread"])?;
+    say_overruns(report, "jitter-loaded-overruns", rounds);
+    report.figure("jitter-loaded-drained", Hundredths(drained * 100), "handles", rounds);
     Ok(())
 }
 
@@ -129,15 +135,9 @@ pub(super) fn beside_storms(report: &mut Report) -> Result<()> {
     if !drain::wait_until_quiet(PATIENCE_US) {
         return Err(BenchError::Broken("the drain is not quiet"));
     }
-    let (samples, counted) = (samples()?, nanoseconds_are_instructions());
-    let (unit, single) = if counted { ("instructions/op", "instructions") } else { ("ns", "ns") };
-    let mean = samples.mean_hundredths().ok_or(BenchError::Broken("no round was measured"))?;
-    let worst = samples.max().unwrap_or(0).saturating_mul(100);
-    report.figure("jitter-storm", Hundredths(mean), unit, samples.count());
-    report.figure("jitter-storm-worst", Hundredths(worst), single, samples.count());
-    report.spread("jitter-storm-spread", &samples, single);
-    report.figure("jitter-storm-overruns", Hundredths(overruns * 100), "releases", samples.count());
-    report.figure("jitter-storm-exits", Hundredths(exits * 100), "exits", samples.count());
+    let rounds = say_lateness(report, ["jitter-storm", "jitter-storm-worst", "jitter-storm-spread"])?;
+    report.figure("jitter-storm-overruns", Hundredths(overruns * 100), "releases", rounds);
+    report.figure("jitter-storm-exits", Hundredths(exits * 100), "exits", rounds);
     Ok(())
 }
 
