@@ -143,8 +143,8 @@ pub(super) fn lost(bench: &Bench<'_>) -> Result<()> {
     terminal.prompt()?;
     let said = terminal.line("drain --json")?;
     ensure!(said.contains("\"enqueued\":"), "{said}");
-    // What stops finds room where nothing else does.
-    terminal.send(b"bench run ladder\r")?;
+    // What stops finds room where nothing else does. Far longer than the typing takes, also where the host is busy.
+    terminal.send(b"bench run ladder rtos allocator\r")?;
     terminal.wait("\n")?;
     for piece in typed.chunks(16) {
         std::thread::sleep(Duration::from_micros(1_000));
