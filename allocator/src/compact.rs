@@ -19,7 +19,7 @@ use crate::{
 
 /// Most objects that are moved in one go, interrupts or not.
 const MOVES: usize = 5;
-/// What they may cost in all: their bytes, and [`MOVE`] for each. A hold takes 1,920 instructions at most on AArch64, as far as was seen.
+/// What they may cost in all: their bytes, and [`MOVE`] for each. A hold takes some 1,700 instructions at most on AArch64, as far as was seen.
 const BATCH: usize = 24 * 1024;
 /// What a move costs beside the bytes, in bytes that are copied in that time.
 const MOVE: usize = 4096;
