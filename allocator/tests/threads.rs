@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::{Host, set_core, stop_at_bytes};
+use common::{Host, StopAt, set_core, stop_at};
 use core::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-use zsmalloc::{Config, Handle, PAGE_SIZE, Platform, Pool, bench::Random};
+use zsmalloc::{Config, Handle, PAGE_SIZE, Platform, Pool, Rung, bench::Random};
 
 const CORES: usize = 3;
 
@@ -101,7 +101,7 @@ fn beside_a_move_that_takes_long(moves: impl Fn(&Pool<&Host>) + Sync) {
     let (read, freed) = kept.split_at(kept.len() / 2);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            stop_at_bytes();
+            stop_at(StopAt::Bytes);
             moves(&pool);
         });
         while !host.stopped.load(Ordering::Acquire) {
@@ -158,6 +158,47 @@ fn a_page_that_moves_is_waited_for_however_long_it_takes() {
             host.take_back(page.migrate(to).unwrap_or_else(|(_, to)| to));
         }
     });
+}
+
+/// Compaction has taken a zspage out of its class and its task does not run for a while: nothing is live, nothing is pending, and yet frames are to come.
+#[test]
+fn what_compaction_gives_back_is_waited_for() {
+    let host = Host::new(256, 1);
+    let pool = Pool::new(&host, Config::default()).expect("memory");
+    let kept = sparse(&pool);
+    assert!(pool.is_quiet());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            stop_at(StopAt::Release);
+            while !pool.compact(1000).complete {}
+        });
+        while !host.stopped.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        let handles = kept.iter().map(|&raw| Handle::from_raw(raw).expect("a handle"));
+        pool.free_deferred_many(&pool.platform().pin(), handles);
+        assert_eq!(pool.drain(0, usize::MAX).remaining, 0);
+        let stats = pool.stats();
+        assert_eq!((stats.objects, stats.pending), (0, 0));
+        assert!(stats.pages != 0 && !pool.is_quiet());
+        host.go_on.store(true, Ordering::Release);
+    });
+    assert!(pool.is_quiet());
+    assert_eq!(pool.stats().pages, 0);
+}
+
+#[test]
+fn what_is_pending_is_waited_for() {
+    for rung in [Rung::DeferredRelease, Rung::DeferredHelp] {
+        let host = Host::new(256, 1);
+        let pool = Pool::new(&host, Config { rung, ..Config::default() }).expect("memory");
+        let handle = pool.malloc(PAGE_SIZE).expect("memory");
+        pool.free_deferred(&pool.platform().pin(), handle);
+        assert!(!pool.is_quiet());
+        pool.drain(0, usize::MAX);
+        assert!(pool.is_quiet());
+        assert_eq!(pool.stats().pages, 0);
+    }
 }
 
 #[test]

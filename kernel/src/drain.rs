@@ -191,11 +191,11 @@ pub fn is_quiet(core: usize) -> bool {
     pool::pool().pending(core) == 0
 }
 
-/// Waits until nothing is pending in any ring and no page is on its way back, for `limit_us` at most.
+/// Waits until nothing is pending in any ring and no page is on its way back, from a drain or from compaction, for `limit_us` at most.
 pub fn wait_until_quiet(limit_us: u64) -> bool {
     let deadline = clock::now() + clock::from_us(limit_us);
     loop {
-        if pool::pool().stats().pending == 0 {
+        if pool::pool().is_quiet() {
             return true;
         }
         if clock::now() > deadline {

@@ -149,6 +149,15 @@ impl<P: Platform> Pool<P> {
         if ring.pending().1 == 0 { Ok(freed) } else { Err(Error::Busy) }
     }
 
+    /// Whether no handle and no page waits for a drain, and no step of compaction is under way. Then every page that earlier deferred frees emptied is
+    /// back. Synchronous frees that are under way are not asked for.
+    pub fn is_quiet(&self) -> bool {
+        self.used_rings().all(|ring| ring.pending().1 == 0)
+            && self.parks_nothing()
+            // Behind the rings: compaction that begins later finds what they have freed gone.
+            && self.compaction.try_lock().is_some()
+    }
+
     /// The drain task of `core` says that it is about to sleep. `false` if it must not, since the watermark was passed meanwhile; after `true`
     /// the interrupt is raised by the push that passes the watermark, or, where the ring was above it when the drain began, by one at most a quarter of the watermark later.
     pub fn prepare_sleep(&self, core: usize) -> bool {

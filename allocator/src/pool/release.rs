@@ -44,6 +44,11 @@ impl<P: Platform> Pool<P> {
         }
     }
 
+    /// Whether nothing waits for [`Pool::release_parked`].
+    pub(super) fn parks_nothing(&self) -> bool {
+        self.parked.lock(&self.store.platform.pin()).is_empty()
+    }
+
     /// Releases what was parked; how many pages that were.
     pub(crate) fn release_parked(&self) -> usize {
         if self.config.rung != Rung::DeferredRelease {

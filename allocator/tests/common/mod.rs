@@ -17,7 +17,7 @@ use zsmalloc::{Frame, Frames, PAGE_SIZE, PinnedCore, Platform};
 
 thread_local! {
     static CORE: Cell<usize> = const { Cell::new(0) };
-    static STOPS: Cell<bool> = const { Cell::new(false) };
+    static STOP: Cell<Option<StopAt>> = const { Cell::new(None) };
 }
 
 /// Says which core the calling thread is.
@@ -26,10 +26,19 @@ pub(crate) fn set_core(core: usize) {
     CORE.set(core);
 }
 
-/// Has the calling thread stop where it next asks for a frame's bytes, as one that its kernel takes off the core, until [`Host::go_on`] is set.
+/// Where a thread stops, as one that its kernel takes off the core.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopAt {
+    /// Where it asks for a frame's bytes.
+    Bytes,
+    /// Where it gives frames back.
+    Release,
+}
+
+/// Has the calling thread stop where it next comes to such a place, until [`Host::go_on`] is set.
 #[allow(dead_code, reason = "for tests of what others do meanwhile")]
-pub(crate) fn stop_at_bytes() {
-    STOPS.set(true);
+pub(crate) fn stop_at(place: StopAt) {
+    STOP.set(Some(place));
 }
 
 pub struct Host {
@@ -48,7 +57,7 @@ pub struct Host {
     pub slowness: AtomicU64,
     /// An interrupt waits whenever it is asked.
     pub impatient: AtomicBool,
-    /// Says that a thread has stopped at a frame's bytes, and that it may go on.
+    /// Says that a thread has stopped, and that it may go on.
     pub stopped: AtomicBool,
     pub go_on: AtomicBool,
 }
@@ -95,6 +104,17 @@ impl Host {
     #[allow(dead_code, reason = "for tests that move pages")]
     pub fn take_back(&self, frame: Frame) {
         self.free.lock().expect("no panic").push(frame.into_number());
+    }
+
+    /// The calling thread comes to a place where it may have to stop.
+    fn pass(&self, place: StopAt) {
+        if STOP.get() == Some(place) {
+            STOP.set(None);
+            self.stopped.store(true, Ordering::Release);
+            while !self.go_on.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        }
     }
 
     pub fn used(&self) -> usize {
@@ -183,6 +203,7 @@ unsafe impl Platform for &Host {
     }
 
     fn release_frames(&self, frames: Frames<'_>) {
+        self.pass(StopAt::Release);
         let slowness = self.slowness.load(Ordering::Relaxed);
         if slowness != 0 {
             self.releasing.fetch_add(1, Ordering::Release);
@@ -194,12 +215,7 @@ unsafe impl Platform for &Host {
 
     fn address(&self, number: u32) -> *mut u8 {
         assert!((number as usize) < self.frames);
-        if STOPS.replace(false) {
-            self.stopped.store(true, Ordering::Release);
-            while !self.go_on.load(Ordering::Acquire) {
-                std::thread::yield_now();
-            }
-        }
+        self.pass(StopAt::Bytes);
         self.arena.wrapping_add(number as usize * PAGE_SIZE)
     }
 }
