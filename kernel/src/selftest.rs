@@ -88,6 +88,7 @@ static TESTS: &[Test] = tests![
     locking::semaphore_gives_up_in_time,
     locking::mutex_lends_priority,
     locking::mutex_lends_along_a_chain,
+    locking::loans_cost_no_turn,
     locking::mutex_refuses_a_deadlock,
     locking::events_any_and_all,
     locking::events_serve_by_priority,

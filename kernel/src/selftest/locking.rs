@@ -133,8 +133,8 @@ extern "C" fn last_of_chain(_argument: u64) -> ! {
     end()
 }
 
-extern "C" fn bystander(_argument: u64) -> ! {
-    note(9);
+extern "C" fn bystander(value: u64) -> ! {
+    note(value);
     end()
 }
 
@@ -146,7 +146,7 @@ pub(super) fn mutex_lends_priority() -> Verdict {
     ensure!(parked(1), "the urgent task does not wait");
     ensure!(priority_of(low) == Some(task::DRAIN), "the holder runs at {:?}", priority_of(low));
     // Without the loan this one, between the two, would run now, and the urgent one would wait for it.
-    spawn(core, task::VCPU, bystander, 0)?;
+    spawn(core, task::VCPU, bystander, 9)?;
     task::sleep_until(clock::now() + clock::from_us(10_000));
     let early = ORDER.lock().contains(&9);
     GO.store(true, Ordering::Release);
@@ -170,6 +170,36 @@ pub(super) fn mutex_lends_along_a_chain() -> Verdict {
     ensure!(all_ended(3), "not all ended");
     ensure!(loaned == [Some(task::DRAIN); 2], "the chain runs at {loaned:?}");
     ensure!(ORDER.lock().as_slice() == [0, 1, 2, 3], "order {:?}", ORDER.lock().as_slice());
+    Ok(())
+}
+
+/// Keeps its core until it is told to go on.
+extern "C" fn occupier(_argument: u64) -> ! {
+    note(0);
+    while !GO.load(Ordering::Acquire) {
+        core::hint::spin_loop();
+    }
+    end()
+}
+
+/// A task that waits for its core and loses what it inherited goes before its equals; one that rises goes behind them.
+pub(super) fn loans_cost_no_turn() -> Verdict {
+    let core = begin();
+    spawn(core, task::DRAIN, occupier, 0)?;
+    ensure!(eventually(|| !ORDER.lock().is_empty()), "the core is not occupied");
+    let tasks = [
+        spawn(core, task::LOG, bystander, 4)?,
+        spawn(core, task::LOG, bystander, 3)?,
+        spawn(core, task::VCPU, bystander, 1)?,
+        spawn(core, task::LOG, bystander, 2)?,
+    ];
+    // As a waiter lends and gives up.
+    task::set_priority(tasks[1], task::VCPU);
+    task::set_priority(tasks[1], task::LOG);
+    task::set_priority(tasks[3], task::VCPU);
+    GO.store(true, Ordering::Release);
+    ensure!(all_ended(5), "not all ended");
+    ensure!(ORDER.lock().as_slice() == [0, 1, 2, 3, 4], "order {:?}", ORDER.lock().as_slice());
     Ok(())
 }
 

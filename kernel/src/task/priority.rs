@@ -24,7 +24,8 @@ pub fn set_priority(task: TaskId, priority: u8) {
     switch_if_asked();
 }
 
-/// Makes a task run at this priority from now on, where it runs or waits in a run queue. Under [`PRIORITIES`].
+/// Makes a task run at this priority from now on, where it runs or waits in a run queue. One that rises goes behind its new equals, one that sinks before
+/// them (POSIX.1-2017, 2.8.4, `SCHED_FIFO`, of `pthread_setschedprio`): what it inherited and loses again costs it no turn. Under [`PRIORITIES`].
 pub(crate) fn apply(index: usize, priority: u8) {
     let mut status = SLOTS[index].status.lock();
     let old = core::mem::replace(&mut status.priority, priority);
@@ -33,7 +34,11 @@ pub(crate) fn apply(index: usize, priority: u8) {
         let mut ready = core.ready.lock();
         let task = index as u16;
         if ready.remove(task, old) {
-            ready.push(task, priority);
+            if priority < old {
+                ready.push_first(task, priority);
+            } else {
+                ready.push(task, priority);
+            }
             // With an equal that waits, a slice begins.
             priority >= core.current_priority.load(Ordering::Relaxed)
         } else if core.current_task.load(Ordering::Relaxed) == task {
