@@ -10,7 +10,9 @@ use bale_abi::mode;
 use zsmalloc::Platform;
 use zsmalloc::bench::Sizes;
 
-use super::latency::{STOP, again, another, end, prepare, samples, spawn, spawn_on, wait_for};
+use super::latency::{
+    STOP, again, another, end, left, prepare, samples, spawn, spawn_on, wait_for, wait_while_left,
+};
 use super::report::Hundredths;
 use super::workbench::nanoseconds_are_instructions;
 use super::{BenchError, Report, team, vm::GUEST};
@@ -101,44 +103,53 @@ pub(super) fn under_load(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Releases beside each kind of storm.
+/// Releases beside each kind of storm while it is on, at least.
 const STORMED: u32 = 300;
 /// Steps of a storm that goes on until it is stopped.
 const ENDLESS: u64 = 1 << 40;
 
-/// Beside guests, one after the other, each with a storm of its own: their exits and what these cost, the switches between them, their devices. A
-/// guest has four virtual CPUs, but for the one that storms calls; on a machine of one core all are on that.
+/// Beside guests, one after the other, each with a storm of its own: how they start, their exits and what these cost, the switches between them,
+/// their devices, how they are killed, and what they leave to be given back. A guest has four virtual CPUs, but for the one that storms
+/// calls; on a machine of one core all are on that.
 pub(super) fn beside_storms(report: &mut Report) -> Result<()> {
     prepare(0)?;
-    let core = cores::this_unpinned().index();
     let (mut exits, mut overruns) = (0, 0);
     for kind in [mode::STORM].into_iter().chain(mode::FIRST_STORM..=mode::LAST) {
-        let index = vm::start(GUEST, kind, core, report.options.seed, ENDLESS).map_err(|_| {
-            BenchError::Broken("a guest that storms does not start; `vm start --mode 6` says why")
-        })?;
-        again(STORMED);
-        let measured = spawn(MEASURED, periodic, LOADED_PERIOD_US).and_then(|()| wait_for(1));
-        vm::kill(index);
-        let Some(ended) = vm::wait(index) else {
-            return Err(BenchError::Broken("a guest that storms is gone"));
-        };
-        measured?;
-        if ended.state != vm::State::Ended(vm::Reason::Killed) {
-            return Err(BenchError::Broken("a guest that storms did not go on until it was stopped"));
-        }
-        if ended.exits < STORMED.into() {
-            return Err(BenchError::Broken("a guest that should storm left its releases alone"));
-        }
-        exits += ended.exits;
+        again(u32::MAX);
+        spawn(MEASURED, periodic, LOADED_PERIOD_US)?;
+        let life = storm(kind, report.options.seed);
+        again(0);
+        wait_for(1)?;
+        exits += life?;
         overruns += OVERRUNS.load(Ordering::Relaxed);
-    }
-    if !drain::wait_until_quiet(PATIENCE_US) {
-        return Err(BenchError::Broken("the drain is not quiet"));
     }
     let rounds = say_lateness(report, ["jitter-storm", "jitter-storm-worst", "jitter-storm-spread"])?;
     report.figure("jitter-storm-overruns", Hundredths(overruns * 100), "releases", rounds);
     report.figure("jitter-storm-exits", Hundredths(exits * 100), "exits", rounds);
     Ok(())
+}
+
+/// The whole life of a guest that storms, until what it had is back; its exits.
+fn storm(kind: u64, seed: u64) -> Result<u64> {
+    let index = vm::start(GUEST, kind, cores::this_unpinned().index(), seed, ENDLESS).map_err(|_| {
+        BenchError::Broken("a guest that storms does not start; `vm start --mode 6` says why")
+    })?;
+    let stormed = wait_while_left(left().saturating_sub(STORMED));
+    vm::kill(index);
+    let Some(ended) = vm::wait(index) else {
+        return Err(BenchError::Broken("a guest that storms is gone"));
+    };
+    stormed?;
+    if ended.state != vm::State::Ended(vm::Reason::Killed) {
+        return Err(BenchError::Broken("a guest that storms did not go on until it was stopped"));
+    }
+    if ended.exits < STORMED.into() {
+        return Err(BenchError::Broken("a guest that should storm left its releases alone"));
+    }
+    if !drain::wait_until_quiet(PATIENCE_US) {
+        return Err(BenchError::Broken("the drain is not quiet"));
+    }
+    Ok(ended.exits)
 }
 
 /// Starts the load; counts its tasks.

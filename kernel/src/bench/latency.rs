@@ -19,6 +19,8 @@ type Result<T> = core::result::Result<T, BenchError<'static>>;
 
 /// Between two looks whether somebody wants to stop.
 const LOOK_US: u64 = 50_000;
+/// For whatever is waited for.
+const LIMIT_US: u64 = 60_000_000;
 /// Rounds of each.
 const ROUNDS: u32 = 2_000;
 
@@ -94,13 +96,31 @@ fn finish(report: &Report, name: &'static str, spread: &'static str) -> Result<(
     Ok(())
 }
 
+/// Rounds that are to go.
+pub(super) fn left() -> u32 {
+    LEFT.load(Ordering::Relaxed)
+}
+
+/// Waits until no more than so many rounds are to go.
+pub(super) fn wait_while_left(more_than: u32) -> Result<()> {
+    let deadline = clock::now() + clock::from_us(LIMIT_US);
+    while left() > more_than {
+        if clock::now() >= deadline {
+            return Err(BenchError::Broken("a task of the benchmark does not go on"));
+        }
+        go_on()?;
+        task::sleep_until(clock::now() + clock::from_us(LOOK_US));
+    }
+    Ok(())
+}
+
 /// Waits until so many tasks have ended; told to stop, they do so behind the round at hand.
 pub(super) fn wait_for(tasks: u32) -> Result<()> {
-    let deadline = clock::now() + clock::from_us(60_000_000);
-    let (mut left, mut outcome) = (tasks, Ok(()));
-    while left > 0 {
+    let deadline = clock::now() + clock::from_us(LIMIT_US);
+    let (mut working, mut outcome) = (tasks, Ok(()));
+    while working > 0 {
         if ENDED.take_until(clock::now() + clock::from_us(LOOK_US)) {
-            left -= 1;
+            working -= 1;
         } else if clock::now() >= deadline {
             // They end as soon as they can, and nobody waits for them.
             LEFT.store(0, Ordering::Relaxed);
