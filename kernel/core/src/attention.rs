@@ -82,7 +82,7 @@ impl Attention {
         }
     }
 
-    /// Asks for another look at the books, on the virtual CPU's own core. Coming to a core is one, too: what else there is to do
+    /// Asks for another look at the books, on the virtual CPU's own core, where it is neither in the guest nor parked or will come out by itself. Coming to a core is one, too: what else there is to do
     /// is asked for with [`Self::remind`].
     #[inline(always)]
     pub fn remind_of_books(&self) {

@@ -213,6 +213,7 @@ pub fn on_virtual_timer() {
             gich::set_list(at, value);
         } else {
             state.fired = true;
+            // One that is parked has this moment for its deadline.
             attention.remind_of_books();
         }
     });
@@ -222,8 +223,14 @@ pub fn on_virtual_timer() {
     }
 }
 
-/// The maintenance interrupt: the loaded virtual CPU's list registers want another look.
+/// The maintenance interrupt: the loaded virtual CPU's list registers want another look. It may have parked meanwhile, since the interrupt stays
+/// pending while it waits with interrupts masked; the caller looks whether to switch.
 pub fn on_maintenance() {
     gich::silence();
-    loaded::with_loaded(|state| state.shared.attention.remind_of_books());
+    let masked = Masked::new();
+    loaded::with_loaded(|state| {
+        let shared = state.shared;
+        shared.reach(shared.attention.ask_for_books(), &masked);
+    });
+    drop(masked);
 }
