@@ -1,8 +1,8 @@
 //! A machine's virtio console, which has the terminal instead of the UART where the description says so.
 //!
 //! What the guest transmits is passed on by whoever notifies the device, in its own task with interrupts unmasked. What is typed waits here
-//! until the guest has room for it: whoever types puts it there, or whoever notifies. Locks: the transmitter before the registers, the
-//! registers before what was typed.
+//! until the guest has room for it; a virtual CPU puts it there, since a page of a held machine may have to be waited for: the shell, which
+//! could end the machine, must not. Locks: the transmitter before the registers, the registers before what was typed.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,6 +29,8 @@ pub(super) struct Port {
     plugged: AtomicBool,
     transmitter: Turn,
     typed: Lock<Deque<u8, PIECE>>,
+    /// Something was typed that no virtual CPU has looked at.
+    arrived: AtomicBool,
     /// The driver broke a rule, and has not reset the device since.
     broken: AtomicBool,
 }
@@ -40,6 +42,7 @@ impl Port {
             plugged: AtomicBool::new(false),
             transmitter: Turn::new(),
             typed: Lock::new(Deque::new()),
+            arrived: AtomicBool::new(false),
             broken: AtomicBool::new(false),
         }
     }
@@ -49,6 +52,7 @@ impl Port {
         *self.registers.lock().expect(IN_ORDER) = Registers::new(console::DEVICE, console::FEATURES);
         self.plugged.store(false, Ordering::Relaxed);
         self.typed.lock().clear();
+        self.arrived.store(false, Ordering::Relaxed);
         self.broken.store(false, Ordering::Relaxed);
     }
 
@@ -60,6 +64,12 @@ impl Port {
     /// Whether the device waits for its driver to reset it.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Whether a virtual CPU is to look at what was typed.
+    pub(super) fn has_arrivals(&self) -> bool {
+        // Acquire: pairs with the release in `type_in`.
+        self.arrived.load(Ordering::Acquire)
     }
 
     /// Whether there is a console.
@@ -99,10 +109,17 @@ impl Slot {
 
     /// A byte for the console. A full queue loses it, as on a wire.
     pub(super) fn type_in(&self, byte: u8) {
-        let _ = self.devices.port.typed.lock().push_back(byte);
-        // Without memory the machine is about to begin or to end.
-        let memory = self.memory.try_read();
-        if let Some(memory) = memory.as_ref().and_then(|memory| memory.as_ref()) {
+        let port = &self.devices.port;
+        let _ = port.typed.lock().push_back(byte);
+        // Release: pairs with the acquires of who looks; the byte is there.
+        port.arrived.store(true, Ordering::Release);
+        self.kick_all();
+    }
+
+    /// From a virtual CPU that was made to look: what was typed goes to the guest, unless another one sees to it.
+    pub(super) fn take_arrivals(&self, memory: &GuestMemory) {
+        // Acquire: pairs with the release in `type_in`.
+        if self.devices.port.arrived.swap(false, Ordering::Acquire) {
             self.receive(memory);
         }
     }

@@ -152,6 +152,15 @@ impl Vcpu {
                         masked = Masked::new();
                         continue;
                     }
+                    if self.slot.devices.port.has_arrivals() {
+                        // Whatever else was asked for is seen to afterwards.
+                        shared.attention.remind();
+                        shared.attention.leave();
+                        drop(masked);
+                        self.receive();
+                        masked = Masked::new();
+                        continue;
+                    }
                     traced = cores::this(&masked).traced();
                     if traced {
                         // At the next turn as well: who begins to trace asks for the first look.
@@ -236,6 +245,15 @@ impl Vcpu {
             if !memory.put_out(|look| with_tables(self, look)) {
                 break;
             }
+        }
+    }
+
+    /// Gives the guest what was typed.
+    #[cold]
+    #[inline(never)]
+    fn receive(&mut self) {
+        if let Some(memory) = self.memory() {
+            self.slot.take_arrivals(memory);
         }
     }
 

@@ -70,16 +70,16 @@ impl Vcpu {
         Masked::new()
     }
 
-    /// What has changed is looked at; whether the machine is to stop or to stand still.
+    /// What has changed is looked at; whether there is more to do than to wait: the machine is to stop or to stand still, or something was typed.
     #[cold]
     fn look(&mut self, masked: &Masked) -> bool {
         self.sync(masked);
-        let held = self.is_held();
-        if held {
+        let more = self.is_held() || self.slot.devices.port.has_arrivals();
+        if more {
             // This asked for the attention that was just taken away.
             self.shared.attention.remind();
         }
-        held
+        more
     }
 
     /// Whether the list registers hold an interrupt that the guest's priority mask lets through.
