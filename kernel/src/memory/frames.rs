@@ -10,6 +10,7 @@ mod cache;
 mod joining;
 
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use heapless::Vec;
 
@@ -90,6 +91,12 @@ static FRAMES: Lock<Common> = Lock::new(Common {
     unjoined: 0,
 });
 
+/// Frames that are left to what makes more of them free: see [`is_reserved`].
+pub const RESERVE: usize = 256;
+
+/// The common lists hold no more than the reserve. A hint: what cores keep for themselves comes on top.
+static LOW: AtomicBool = AtomicBool::new(false);
+
 /// Frames end below this address, so that their numbers have 32 bits.
 const END: u64 = 1 << 44;
 
@@ -107,8 +114,7 @@ impl Common {
             }
             None => self.take_fresh(to),
         };
-        self.usage.free -= count;
-        self.note_least();
+        self.lessen(count);
         count
     }
 
@@ -152,7 +158,7 @@ impl Common {
 
     fn put(&mut self, bundle: &Bundle) {
         self.returned.push(bundle);
-        self.usage.free += bundle.len();
+        self.add_free(bundle.len());
     }
 
     /// Lays a bundle aside that was given back; what is in it.
@@ -165,13 +171,22 @@ impl Common {
     /// A block that is there, not handed out.
     fn take_block(&mut self) -> Option<Block> {
         let start = self.blocks.pop().or_else(|| self.cut_block())?;
-        self.usage.free -= BLOCK_SIZE as usize / PAGE_SIZE;
-        self.note_least();
+        self.lessen(BLOCK_SIZE as usize / PAGE_SIZE);
         Some(Block::new(start))
     }
 
-    fn note_least(&mut self) {
+    /// So many frames are handed out.
+    fn lessen(&mut self, frames: usize) {
+        self.usage.free -= frames;
         self.usage.least_free = self.usage.least_free.min(self.usage.free);
+        // Relaxed, here and below: a hint.
+        LOW.store(self.usage.free <= RESERVE, Ordering::Relaxed);
+    }
+
+    /// So many are free again.
+    fn add_free(&mut self, frames: usize) {
+        self.usage.free += frames;
+        LOW.store(self.usage.free <= RESERVE, Ordering::Relaxed);
     }
 }
 
@@ -196,7 +211,7 @@ pub unsafe fn add(start: u64, end: u64) -> bool {
     }
     let count = (end - start) as usize / PAGE_SIZE;
     frames.usage.total += count;
-    frames.usage.free += count;
+    frames.add_free(count);
     frames.usage.least_free = frames.usage.free;
     frames.numbers = frames.numbers.start.min(number(start))..frames.numbers.end.max(number(end));
     true
@@ -224,8 +239,7 @@ pub fn allocate_static(count: usize) -> Option<&'static mut [u8]> {
         let range = frames.fresh.iter_mut().find(|(next, end)| end - *next > length)?;
         let start = range.0;
         range.0 += length;
-        frames.usage.free -= count;
-        frames.note_least();
+        frames.lessen(count);
         start
     };
     // SAFETY: taken out of the unused ranges above, so ours alone; any bytes are valid.
@@ -256,7 +270,7 @@ fn has_more_than_unjoined() -> bool {
 pub fn release_block(block: Block) {
     let mut frames = FRAMES.lock();
     frames.blocks.push(block);
-    frames.usage.free += BLOCK_SIZE as usize / PAGE_SIZE;
+    frames.add_free(BLOCK_SIZE as usize / PAGE_SIZE);
 }
 
 /// Gives frames back.
@@ -287,6 +301,19 @@ pub fn allocate_number() -> Option<u32> {
 #[inline]
 pub unsafe fn release_numbers(numbers: &[u32]) {
     cache::put(numbers);
+}
+
+/// Whether so few frames are free that they are left to what makes room: a page that is put out may need one before it frees one, and nothing would be
+/// put out any more if somebody else had stored something in the last.
+#[inline]
+pub fn is_reserved() -> bool {
+    LOW.load(Ordering::Relaxed) && only_reserve_is_left()
+}
+
+#[cold]
+#[inline(never)]
+fn only_reserve_is_left() -> bool {
+    usage().free <= RESERVE
 }
 
 /// How much memory there is and how much is free.

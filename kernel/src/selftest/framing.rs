@@ -3,11 +3,14 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use heapless::Vec;
+use zsmalloc::Handle;
 use zsmalloc::bench::Random;
 
 use super::scheduling::eventually;
 use super::{Failure, Verdict, ensure, failure};
+use crate::memory::PAGE_SIZE;
 use crate::memory::frames::{self, Block, Frame};
+use crate::pool::pool;
 use crate::sync::Lock;
 use crate::{cores, drain, task};
 
@@ -261,5 +264,32 @@ pub(super) fn cores_take_from_each_other() -> Verdict {
     outcome?;
     let after = free_when_quiet()?;
     ensure!(after == before, "{after} frames are free, {before} were before");
+    Ok(())
+}
+
+/// What guests store ends where the reserve begins; what makes room goes on.
+pub(super) fn the_pool_leaves_the_reserve() -> Verdict {
+    let metadata = || pool().stats().metadata_pages as usize;
+    let before = free_when_quiet()? + metadata();
+    let mut chain = Chain::of_all();
+    frames::release(chain.by_ref().take(frames::RESERVE + HELD));
+    let mut handles: Vec<Handle, { 2 * HELD }> = Vec::new();
+    let more = |handles: &mut Vec<Handle, { 2 * HELD }>| match pool().malloc(PAGE_SIZE) {
+        Ok(handle) => handles.push(handle).is_ok(),
+        Err(_) => false,
+    };
+    while more(&mut handles) {}
+    let (count, left) = (handles.len(), frames::usage().free);
+    let makes_room = task::making_room(|| more(&mut handles));
+    let refused = !more(&mut handles);
+    let freed = handles.into_iter().all(|handle| pool().free(handle).is_ok());
+    frames::release(chain);
+    ensure!(freed, "an object could not be freed");
+    ensure!(left == frames::RESERVE, "{left} frames are left");
+    ensure!((1..=HELD).contains(&count), "{count} pages were stored in {HELD} frames");
+    ensure!(makes_room, "what makes room is refused");
+    ensure!(refused, "what does not is not");
+    let after = free_when_quiet()? + metadata();
+    ensure!(after == before, "{after} frames are free or metadata, {before} were before");
     Ok(())
 }

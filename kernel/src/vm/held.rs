@@ -26,15 +26,15 @@ use super::medium::{Medium, WorkingMemory};
 use super::memory::Tables;
 use super::workspace::SCRATCH;
 use super::{StartError, SwapDevice, store};
-use crate::clock;
 use crate::memory::PAGE_SIZE;
-use crate::memory::frames::{self, Frame};
+use crate::memory::frames::{self, BLOCK_SIZE, Frame};
 use crate::sync::{IN_ORDER, Lock, Mutex};
+use crate::{clock, task};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Pages that the hand passes with the lock held.
 const SCAN: usize = 8;
-/// For how long nothing is put out after the store has refused a page.
+/// For how long nothing is put out after the store has refused a page, or there was no frame to split a block.
 const REFUSED_US: u64 = 100_000;
 
 /// Figures of a machine that is or was held.
@@ -98,6 +98,8 @@ struct Held {
 /// The hand, and what its holder works with.
 struct Hand {
     page: usize,
+    /// Pages passed one after the other that lie in blocks for whose tables there is no frame.
+    unsplit: usize,
     device: &'static SwapDevice,
     work: WorkingMemory,
 }
@@ -124,6 +126,8 @@ pub(super) struct Squeeze {
 enum Found {
     Within,
     Used,
+    /// Blocks alone, once round, for whose tables there is no frame.
+    Blocks,
     /// A page that nobody has used: its slot, and the frame's address.
     Unused(usize, u64),
 }
@@ -202,7 +206,7 @@ impl Pages {
                 mmu::invalidate_ipas(&[ipa]);
             }
         };
-        let mut unused = None;
+        let (mut unused, mut blocks_alone) = (None, false);
         for _ in 0..SCAN {
             if split.get() {
                 break;
@@ -210,8 +214,20 @@ impl Pages {
             let slot = hand.page;
             hand.page = (hand.page + 1) % held.device.slots();
             let ipa = ram.start + slot as u64 * PAGE;
-            // An error: there is no frame for a block's table, so the block stays.
-            if stage2.age(ipa, &mut changed) == Ok(Some(false))
+            let Ok(aged) = stage2.age(ipa, &mut changed) else {
+                // The block stays whole, and is passed as a whole.
+                let rest = ((BLOCK_SIZE - ipa % BLOCK_SIZE) / PAGE) as usize;
+                hand.page = (slot + rest) % held.device.slots();
+                hand.unsplit += rest;
+                if hand.unsplit < held.device.slots() {
+                    continue;
+                }
+                hand.unsplit = 0;
+                blocks_alone = true;
+                break;
+            };
+            hand.unsplit = 0;
+            if aged == Some(false)
                 && let Some((address, Access::Ram)) = stage2.translate(ipa)
                 && stage2.unmap(ipa, PAGE, &mut changed).is_ok()
             {
@@ -220,7 +236,9 @@ impl Pages {
             }
         }
         mmu::invalidate_ipas(&stale);
-        let Some((slot, ipa, address)) = unused else { return Found::Used };
+        let Some((slot, ipa, address)) = unused else {
+            return if blocks_alone { Found::Blocks } else { Found::Used };
+        };
         held.leaving = Some((ipa, address));
         held.figures.resident -= 1;
         Found::Unused(slot, address)
@@ -356,7 +374,7 @@ impl Squeeze {
                 Some((WorkingMemory::place(arena)?, arena.place_copy(&*SCRATCH.read())?))
             })?;
             // Nobody has it: there is nothing to be done with it yet.
-            *self.hand.lock() = Some(Hand { page: 0, device: medium.device, work });
+            *self.hand.lock() = Some(Hand { page: 0, unsplit: 0, device: medium.device, work });
             let figures = Holding { resident: slots as u64, ..Holding::default() };
             let held = Held { device: medium.device, figures, leaving: None };
             // Before there is anything in the store.
@@ -377,6 +395,12 @@ impl Squeeze {
         let held = pages.held.as_ref()?;
         let store = held.device.statistics();
         Some(Holding { stored: store.stored, stored_bytes: store.compressed_bytes, ..held.figures })
+    }
+
+    /// There is no memory to put anything out now.
+    fn refuse(&self) -> Step {
+        self.not_before.store(clock::now() + clock::from_us(REFUSED_US), Ordering::Relaxed);
+        Step::Nothing
     }
 
     /// Puts one page out, or looks at some. `with_tables` calls what it is given
@@ -400,6 +424,7 @@ impl Squeeze {
                 return Step::Nothing;
             }
             Found::Used => return Step::Looked,
+            Found::Blocks => return self.refuse(),
             Found::Unused(slot, address) => {
                 // The guest may have written past the caches.
                 mmu::clean_invalidate(address, PAGE_SIZE);
@@ -415,12 +440,12 @@ impl Squeeze {
                 slot
             }
         };
-        let stored = hand.device.write(slot, hand.work.page, hand.work.scratch).map(drop);
+        let stored =
+            task::making_room(|| hand.device.write(slot, hand.work.page, hand.work.scratch).map(drop));
         let refused = stored.is_err();
         let frame = pages.lock().settle(slot, stored);
         if refused {
-            self.not_before.store(clock::now() + clock::from_us(REFUSED_US), Ordering::Relaxed);
-            return Step::Nothing;
+            return self.refuse();
         }
         let Some(mut frame) = frame else { return Step::Looked };
         frame.zero();
