@@ -1,7 +1,7 @@
 //! The pool: making one, allocation, free, and the end.
 //!
 //! # Lock order
-//! ring token (only tried) -> class lock -> arena lock. The locks of the size map and of what is parked are held alone. Class and arena locks are held with interrupts masked, for a bounded number of steps, and never across a
+//! ring token (only tried) -> class lock -> arena lock; compaction's (only tried) before the class lock as well. The locks of the size map and of what is parked are held alone. Class and arena locks are held with interrupts masked, for a bounded number of steps, and never across a
 //! copy or a call of the platform (but on the first rung, whose point that is). Two class locks are never held together.
 
 mod activation;

@@ -157,6 +157,5 @@ impl Class {
             self.settle(store, unit, descriptor, state, leaving);
         }
         notes.count = left;
-        self.leave_if_empty(store, leaving);
     }
 }

@@ -80,7 +80,6 @@ impl Class {
             before.with_one_more()
         };
         self.settle(store, unit, descriptor, state, leaving);
-        self.leave_if_empty(store, leaving);
     }
 
     /// Whether an object's room goes with it: it lies behind what a shrinking zspage keeps.

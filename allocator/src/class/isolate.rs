@@ -36,7 +36,6 @@ impl Class {
         } else {
             self.settle(store, unit, descriptor, state, leaving);
         }
-        self.leave_if_empty(store, leaving);
     }
 
     /// The objects of a zspage that touch one of its pages: the first, and the one behind the last.

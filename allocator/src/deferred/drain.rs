@@ -1,4 +1,4 @@
-//! Emptying a ring: a batch is sorted by class, each class's share is freed under one hold of its lock for every 32 handles.
+//! Emptying a ring: a batch is sorted by class, each class's share is freed under one hold of its lock for up to 32 handles, fewer where their frees do more.
 //!
 //! The sort needs no memory beyond a list head for each class: the words of the batch are the consumer's until it gives them back, and their top
 //! 16 bits are free, so they are linked where they stand.
