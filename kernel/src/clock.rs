@@ -39,6 +39,34 @@ pub fn uptime_us() -> u64 {
     to_us(now().saturating_sub(START.load(Ordering::Relaxed)))
 }
 
+/// For how long something is waited for that should not take long.
+///
+/// Only time counts in which whoever waits could have looked: of what passes between two looks, [`Patience::STEP_US`] at most. A machine that
+/// stands still as a whole, or whose cores wait for a busy host, holds that against nobody.
+pub struct Patience {
+    left: u64,
+    looked: u64,
+}
+
+impl Patience {
+    /// What counts of the time between two looks, at most.
+    const STEP_US: u64 = 1_000;
+
+    /// From now on, for so many microseconds.
+    pub fn of_us(us: u64) -> Self {
+        Self { left: from_us(us), looked: now() }
+    }
+
+    /// A look: whether it is over. Behind a look that says so, and not before, there is nothing to be waited for.
+    pub fn is_over(&mut self) -> bool {
+        let now = now();
+        let passed = (now - self.looked).min(from_us(Self::STEP_US));
+        self.looked = now;
+        self.left = self.left.saturating_sub(passed);
+        self.left == 0
+    }
+}
+
 /// Ticks in so many microseconds.
 pub fn from_us(us: u64) -> u64 {
     (u128::from(us) * u128::from(timer::frequency()) / 1_000_000) as u64

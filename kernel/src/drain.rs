@@ -14,6 +14,7 @@ use bale_arch::mask;
 use bale_core::trace::Kind;
 use spin::Once;
 
+use crate::clock::Patience;
 use crate::sync::Lock;
 use crate::task::{self, TaskId};
 use crate::{clock, compactor, cores, pool, trace};
@@ -63,7 +64,7 @@ fn begin(ring: usize) -> bool {
 /// A core is about to leave, and counts as online no more: its own drain task ends, and those of others that are there go elsewhere.
 /// False if they did not within a while.
 pub fn leave(core: usize) -> bool {
-    let deadline = clock::now() + clock::from_us(LEAVE_US);
+    let mut patience = Patience::of_us(LEAVE_US);
     for ring in 0..cores::all().len() {
         if ring != core && home(ring) != core || TASKS[ring].lock().is_none() {
             continue;
@@ -73,7 +74,7 @@ pub fn leave(core: usize) -> bool {
         while TASKS[ring].lock().is_some() {
             wake(ring);
             // AcqRel: pairs with the swap in `end_if_asked`.
-            if clock::now() > deadline && ENDING[ring].swap(false, Ordering::AcqRel) {
+            if patience.is_over() && ENDING[ring].swap(false, Ordering::AcqRel) {
                 return false;
             }
             task::sleep_until(clock::now() + clock::from_us(BUSY_PAUSE_US));
@@ -193,12 +194,12 @@ pub fn is_quiet(core: usize) -> bool {
 
 /// Waits until nothing is pending in any ring and no page is on its way back, from a drain or from compaction, for `limit_us` at most.
 pub fn wait_until_quiet(limit_us: u64) -> bool {
-    let deadline = clock::now() + clock::from_us(limit_us);
+    let mut patience = Patience::of_us(limit_us);
     loop {
         if pool::pool().is_quiet() {
             return true;
         }
-        if clock::now() > deadline {
+        if patience.is_over() {
             return false;
         }
         task::sleep_until(clock::now() + clock::from_us(500));

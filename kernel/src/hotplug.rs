@@ -16,6 +16,7 @@ use heapless::Vec;
 use smccc::psci::error::Error;
 use spin::Once;
 
+use crate::clock::Patience;
 use crate::cores::{self, Core, MAX_CORES};
 use crate::memory::map;
 use crate::sync::{IN_ORDER, Mutex};
@@ -72,10 +73,10 @@ pub fn start_all() {
             }
         }
     }
-    let deadline = clock::now() + clock::from_us(LIMIT_US);
+    let mut patience = Patience::of_us(LIMIT_US);
     for core in started {
         while !core.online() {
-            if clock::now() > deadline {
+            if patience.is_over() {
                 println!("bale: core {} was started and did not come up within two seconds", core.index());
                 break;
             }
@@ -114,9 +115,9 @@ fn find(index: usize) -> Result<&'static Core, Refused> {
 
 /// Waits, in a task, until something is so.
 fn wait_until(mut so: impl FnMut() -> bool) -> bool {
-    let deadline = clock::now() + clock::from_us(LIMIT_US);
+    let mut patience = Patience::of_us(LIMIT_US);
     while !so() {
-        if clock::now() > deadline {
+        if patience.is_over() {
             return false;
         }
         task::sleep_until(clock::now() + clock::from_us(LOOK_US));

@@ -8,6 +8,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::clock::Patience;
 use crate::cores::{self, Core, MAX_CORES};
 use crate::sync::Lock;
 use crate::task::{self, TaskId};
@@ -49,10 +50,10 @@ pub fn on_interrupt() {
 /// Whether a core takes interrupts now. In a task.
 pub fn answers(core: usize) -> bool {
     let count = || ANSWERS[core].load(Ordering::Relaxed);
-    let (before, deadline) = (count(), clock::now() + clock::from_us(ANSWER_US));
+    let (before, mut patience) = (count(), Patience::of_us(ANSWER_US));
     interrupts::raise(core, interrupts::WATCHDOG);
     while count() == before {
-        if clock::now() > deadline {
+        if patience.is_over() {
             return false;
         }
         task::sleep_until(clock::now() + clock::from_us(LOOK_US));
@@ -97,14 +98,14 @@ fn occupy() {
 pub fn leave(core: usize) -> bool {
     let outpost = *OUTPOST.lock();
     let Some((task, _)) = outpost.filter(|(_, home)| *home == core) else { return true };
-    let deadline = clock::now() + clock::from_us(LEAVE_US);
+    let mut patience = Patience::of_us(LEAVE_US);
     // Release: pairs with the swap in `watch_boot_core`. Whoever takes the wish back first has it: the watcher, which ends
     // then, or this task, which gives up.
     ENDING.store(true, Ordering::Release);
     // Acquire: pairs with that swap too.
     while ENDING.load(Ordering::Acquire) {
         task::unpark(task);
-        if clock::now() > deadline && ENDING.swap(false, Ordering::AcqRel) {
+        if patience.is_over() && ENDING.swap(false, Ordering::AcqRel) {
             return false;
         }
         task::sleep_until(clock::now() + clock::from_us(LOOK_US));
