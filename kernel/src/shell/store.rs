@@ -4,8 +4,10 @@ use bale_core::shell::sheet::{Column, Value, column};
 use zsmalloc::CLASSES;
 
 use super::{Arguments, Outcome, Show, fail, show};
-use crate::pool;
-use crate::{clock, cores, println, task};
+use crate::{clock, cores, drain as drains, pool, println, task, vm};
+
+/// For what is being drained when it is to be flushed.
+const QUIET_LIMIT_US: u64 = 10_000_000;
 
 pub(super) fn pool(arguments: &Arguments<'_>) -> Outcome {
     let (words, json) = arguments.with_json();
@@ -90,7 +92,13 @@ pub(super) fn drain(arguments: &Arguments<'_>) -> Outcome {
     let (words, json) = arguments.with_json();
     match words {
         [] => {}
-        ["flush"] if !json => println!("{} handles and pages were flushed", pool::pool().flush()),
+        ["flush"] if !json => {
+            println!("{} handles and pages were flushed", pool::pool().flush());
+            // What others are at counts as well, unless a machine goes on to free things.
+            if vm::summaries().all(|machine| machine.state != vm::State::Running) {
+                drains::wait_until_quiet(QUIET_LIMIT_US);
+            }
+        }
         [other, ..] => return fail(format_args!("drain takes nothing or `flush`, not {other}")),
     }
     let mut sheet = show(json);

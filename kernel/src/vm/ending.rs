@@ -28,6 +28,8 @@ pub fn stop(index: usize) -> bool {
     runs
 }
 
+/// Between two looks whether the last task of a machine that has ended is gone.
+const LEAVING_US: u64 = 500;
 /// How long the drain may take before it is said that it does.
 const DRAIN_LIMIT_US: u64 = 10_000_000;
 
@@ -49,14 +51,21 @@ pub fn wait(index: usize) -> Option<Summary> {
     wait_while(index, || true)
 }
 
-/// As [`wait`], as long as `goes_on`, which is asked several times a second.
+/// As [`wait`], as long as `goes_on`, which is asked several times a second. Behind the end its slot can be taken again.
 pub fn wait_while(index: usize, mut goes_on: impl FnMut() -> bool) -> Option<Summary> {
     loop {
         let goes_on = goes_on();
+        let slot = SLOTS.get(index)?;
         {
-            let mut status = SLOTS.get(index)?.status.lock();
+            let mut status = slot.status.lock();
             match status.summary.state {
                 State::Empty => return None,
+                // Who has told of the end may not have left its core yet.
+                State::Ended(_) if goes_on && slot.has_tasks() => {
+                    drop(status);
+                    task::sleep_until(clock::now() + clock::from_us(LEAVING_US));
+                    continue;
+                }
                 State::Ended(_) => return Some(status.summary.clone()),
                 State::Running | State::Paused if goes_on => status.waiter = Some(task::current()),
                 State::Running | State::Paused => {
