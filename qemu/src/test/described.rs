@@ -196,7 +196,7 @@ fn held_beside_another(bench: &Bench<'_>) -> Result<(), String> {
     let mut config = bench.config();
     config.initrd = Some(bundle.0.clone());
     config.cores = 1;
-    let commands = "vm start rest\nwatch -n 1 --count 2 mem\nvm start --mode 5\nvm set rest memory 6M\nwatch -n 1 --count 3 mem\nvm stats rest --json\n\
+    let commands = "vm start rest\nwatch -n 1 --count 2 mem\nvm start --mode 5\nvm set rest memory 6M\nwatch -n 1 --count 6 mem\nvm stats rest --json\n\
                     vm kill 1\nvm wait 0\ndrain flush; pool";
     let (lines, _) = bench.script(&config, commands)?;
     let text = lines.join("\n");
@@ -218,7 +218,7 @@ fn disk_makes_room(bench: &Bench<'_>) -> Result<(), String> {
     let long = [("long", "memory = 16M\nkernel = kernel.img\nswap = 32M\ncmdline = bale.long")];
     let look = "vm stats 0 --json\n";
     let commands = format!(
-        "vm start long\nvm set long memory 6M\nwatch -n 1 --count 3 mem\n{look}crash memory 2\n{look}vm wait 0\n{look}drain flush; pool"
+        "vm start long\nvm set long memory 6M\nwatch -n 1 --count 5 mem\n{look}crash memory 2\n{look}vm wait 0\n{look}drain flush; pool"
     );
     let (lines, _) = script(bench, "room", &long, &commands)?;
     let text = lines.join("\n");
@@ -242,8 +242,8 @@ fn ends_in_a_request(bench: &Bench<'_>) -> Result<(), String> {
         [("long", "memory = 16M\nkernel = kernel.img\nswap = 256M\ncodec = zstd:9\ncmdline = bale.long")];
     let look = "swap long --json\n";
     let commands = format!(
-        "vm start long\nwatch -n 1 --count 2 vm list\nvm pause long\nwatch -n 1 --count 2 vm list\n{look}watch -n 1 --count 2 vm list\n{look}\
-         vm resume long\nwatch -n 1 --count 2 vm list\n{look}vm kill long\nvm start long\nwatch -n 1 --count 2 vm list\nvm stop long\n\
+        "vm start long\nwatch -n 1 --count 4 vm list\nvm pause long\nwatch -n 1 --count 4 vm list\n{look}watch -n 1 --count 2 vm list\n{look}\
+         vm resume long\nwatch -n 1 --count 2 vm list\n{look}vm kill long\nvm start long\nwatch -n 1 --count 4 vm list\nvm stop long\n\
          vm wait long\nvm list\ndrain flush; pool"
     );
     let (lines, _) = script(bench, "request", &long, &commands)?;

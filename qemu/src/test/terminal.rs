@@ -10,7 +10,7 @@ use crate::machine::{Config, Event, Machine};
 
 const PROMPT: &str = "bale> ";
 /// For one thing to come.
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A machine whose serial line is typed at.
 pub(super) struct Terminal {
@@ -47,9 +47,24 @@ impl Terminal {
         Ok(())
     }
 
+    /// Sends keys again and again, a second apart, until this has come; what came up to its end.
+    pub(super) fn insist(&mut self, keys: &[u8], text: &str) -> Result<String> {
+        for _ in 0..LIMIT.as_secs() {
+            self.send(keys)?;
+            if let Ok(said) = self.wait_for(text, Duration::from_secs(1)) {
+                return Ok(said);
+            }
+        }
+        self.wait(text)
+    }
+
     /// Waits until this has come; what came up to its end.
     pub(super) fn wait(&mut self, text: &str) -> Result<String> {
-        let until = Instant::now() + LIMIT;
+        self.wait_for(text, LIMIT)
+    }
+
+    fn wait_for(&mut self, text: &str, limit: Duration) -> Result<String> {
+        let until = Instant::now() + limit;
         loop {
             let found = self.said.windows(text.len()).position(|part| part == text.as_bytes());
             if let Some(at) = found {

@@ -48,7 +48,7 @@ fn by_uefi(bench: &Bench<'_>, tables: Tables, further: &str, check: Check) -> Re
 
 /// All tests of the target, on one machine since the firmware takes its time.
 fn passes_target_tests(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
-    const LIMIT: Duration = Duration::from_secs(300);
+    const LIMIT: Duration = Duration::from_secs(900);
     let names = target::names(bench).map_err(|error| format!("{error:#}"))?;
     let commands: Vec<String> = names.iter().map(|name| format!("selftest {name}")).collect();
     let mut lines = Vec::new();

@@ -16,6 +16,9 @@ pub(crate) const DISK: &CStr = c"/dev/vda";
 /// Of the pages, this part is written by a child that is then killed.
 const CHILD_PART: u64 = 4;
 const SIGKILL: u32 = 9;
+/// Between two looks whether discards go on, and how many of these there are at most.
+const DISCARD_LOOK_MS: u64 = 500;
+const DISCARD_LOOKS: u32 = 40;
 
 /// Swaps to the disk from now on.
 pub(crate) fn open_disk() -> Result<(), Failure> {
@@ -53,9 +56,7 @@ pub(crate) fn run(pages: usize, seconds: u64, workers: usize, seed: u64) -> Resu
     drop(region);
     figure("swap_used_after_kib", used(memory("SwapFree")?)?);
     let stale = report.swap_used()?;
-    // The clusters that are free are discarded from a work item.
-    call::sleep_ms(500);
-    figure("discards", discards()?.requests);
+    figure("discards", settled_discards()?);
     if let (Some(before), Some(after)) = (stale, report.swap_used()?) {
         figure("stale_kib", before);
         figure("stale_after_kib", after);
@@ -225,4 +226,18 @@ pub(crate) fn discards() -> Result<Discards, Failure> {
         number.ok_or(Failure::Content("/sys/block/vda/stat"))
     };
     Ok(Discards { requests: number(11)?, sectors: number(13)? })
+}
+
+/// The clusters that are free are discarded from a work item: how many requests that were once half a second brings no more.
+fn settled_discards() -> Result<u64, Failure> {
+    let mut before = discards()?.requests;
+    for _ in 0..DISCARD_LOOKS {
+        call::sleep_ms(DISCARD_LOOK_MS);
+        let now = discards()?.requests;
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    Ok(before)
 }
