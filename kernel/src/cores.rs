@@ -38,7 +38,7 @@ pub struct Core {
     pub current_priority: AtomicU8,
     /// A task that outranks the running one became ready: switch at the end of the interrupt.
     pub reschedule: AtomicBool,
-    /// Depth of interrupt handling: 0 in tasks.
+    /// An interrupt is being handled.
     pub in_interrupt: AtomicBool,
     /// Tasks that are ready here, but for the running one.
     pub ready: Lock<ReadyQueue<MAX_TASKS>>,

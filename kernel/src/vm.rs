@@ -4,13 +4,13 @@
 //! |---|---|
 //! | [`build`] | a machine from its description: memory, kernel, initial RAM disk, device tree |
 //! | [`memory`] | frames behind stage 2, and access to them |
-//! | [`held`] | a machine held to less memory than it has: cold pages into the store and back |
+//! | [`held`], [`room`] | a machine held to less memory than it has: cold pages into the store and back; room for a page that a device needs |
 //! | [`vcpu`], [`waiting`], [`loaded`] | the task that enters the guest; one that does not run; whose state a core has loaded |
 //! | [`workspace`] | what a small guest's slot keeps |
 //! | [`delivery`] | interrupts to virtual CPUs: list registers, virtual timer, waking and kicking |
 //! | [`trap`] | what a guest comes out for: calls, aborts, system registers, device registers |
 //! | [`devices`], [`console`] | the device bus; what a guest says and is told |
-//! | [`disk`], [`port`], [`turn`] | its swap disk; its virtio console; who of the virtual CPUs serves them |
+//! | [`disk`], [`port`] | its swap disk; its virtio console; who of the virtual CPUs serves them is [`bale_core::turn`]'s |
 //! | [`writeback`] | cold pages from it to the disk behind it |
 //! | [`reported`] | what user space of a guest tells of its swap |
 //! | [`medium`], [`store`] | a swap device with its memory; a machine's swap device for others than the guest |

@@ -47,24 +47,24 @@ fn move_away(index: usize, here: &Core, masked: &Masked) {
         return;
     }
     let Some(there) = other(index) else { return };
-    let task = index as u16;
-    match status.state {
-        State::Blocked => {
-            status.core = there;
-            let mut timers = TIMERS[here.index()].lock_masked(masked);
-            if timers.remove(task) {
-                note(here, timers.next_deadline());
-                status.state = State::Ready;
-                make_ready(task, &status, masked);
-            }
-        }
-        State::Ready => {
-            here.ready.lock_masked(masked).remove(task, status.priority);
-            status.core = there;
-            make_ready(task, &status, masked);
-        }
-        State::Free | State::Starting | State::Departing => {}
+    if !matches!(status.state, State::Blocked | State::Ready) {
+        return;
     }
+    let task = index as u16;
+    status.core = there;
+    let had_deadline = {
+        let mut timers = TIMERS[here.index()].lock_masked(masked);
+        let had_one = timers.remove(task);
+        note(here, timers.next_deadline());
+        had_one
+    };
+    if status.state == State::Ready {
+        here.ready.lock_masked(masked).remove(task, status.priority);
+    } else if !had_deadline {
+        return;
+    }
+    status.state = State::Ready;
+    make_ready(task, &status, masked);
 }
 
 /// A core that stays, not the same for all.

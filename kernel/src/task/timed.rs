@@ -24,7 +24,7 @@ pub(crate) fn park_until_masked(deadline: u64, masked: &Masked) {
         note(core, timers.next_deadline());
     });
     if left {
-        // Perhaps on another core by now; the entry has come along.
+        // Perhaps on another core by now, to which the entry did not come along: who moves a task takes it out.
         let core = cores::this(masked);
         let mut timers = TIMERS[core.index()].lock_masked(masked);
         if timers.remove(core.current_task.load(Ordering::Relaxed)) {
