@@ -77,7 +77,7 @@ pub fn leave(core: usize) -> bool {
             if patience.is_over() && ENDING[ring].swap(false, Ordering::AcqRel) {
                 return false;
             }
-            task::sleep_until(clock::now() + clock::from_us(BUSY_PAUSE_US));
+            task::sleep_us(BUSY_PAUSE_US);
         }
         if ring == core {
             HOMES[ring].store(usize::MAX, Ordering::Relaxed);
@@ -156,7 +156,7 @@ extern "C" fn drain(core: u64) -> ! {
             end_if_asked(core);
             if report.freed == 0 {
                 // Somebody else is at this ring, perhaps a task below this one on this very core: let it get done.
-                task::sleep_until(clock::now() + clock::from_us(BUSY_PAUSE_US));
+                task::sleep_us(BUSY_PAUSE_US);
             } else {
                 task::yield_now();
             }
@@ -202,6 +202,6 @@ pub fn wait_until_quiet(limit_us: u64) -> bool {
         if patience.is_over() {
             return false;
         }
-        task::sleep_until(clock::now() + clock::from_us(500));
+        task::sleep_us(500);
     }
 }

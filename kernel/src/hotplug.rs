@@ -20,7 +20,7 @@ use crate::clock::Patience;
 use crate::cores::{self, Core, MAX_CORES};
 use crate::memory::map;
 use crate::sync::{IN_ORDER, Mutex};
-use crate::{clock, drain, interrupts, pool, power, println, task, watchdog};
+use crate::{drain, interrupts, pool, power, println, task, watchdog};
 
 /// How long a core may take to come or go.
 const LIMIT_US: u64 = 2_000_000;
@@ -120,7 +120,7 @@ fn wait_until(mut so: impl FnMut() -> bool) -> bool {
         if patience.is_over() {
             return false;
         }
-        task::sleep_until(clock::now() + clock::from_us(LOOK_US));
+        task::sleep_us(LOOK_US);
     }
     true
 }

@@ -220,6 +220,6 @@ pub extern "C" fn task(_argument: u64) -> ! {
     loop {
         send_waiting();
         let pause = if streaming() { 10_000 } else { 200_000 };
-        task::sleep_until(clock::now() + clock::from_us(pause));
+        task::sleep_us(pause);
     }
 }

@@ -30,7 +30,7 @@ pub(crate) use self::priority::{PRIORITIES, apply as apply_priority};
 pub(crate) use self::switch::switch_if_asked;
 pub use self::switch::{idle, on_reschedule, on_timer, preempt_if_asked, start, yield_now};
 pub(crate) use self::timed::park_until_masked;
-pub use self::timed::{Periodic, park_lazily, park_until, sleep_until};
+pub use self::timed::{Periodic, park_lazily, park_until, sleep_until, sleep_us};
 
 use self::switch::{finish_switch, make_ready, switch_away};
 

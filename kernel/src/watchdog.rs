@@ -56,7 +56,7 @@ pub fn answers(core: usize) -> bool {
         if patience.is_over() {
             return false;
         }
-        task::sleep_until(clock::now() + clock::from_us(LOOK_US));
+        task::sleep_us(LOOK_US);
     }
     true
 }
@@ -108,7 +108,7 @@ pub fn leave(core: usize) -> bool {
         if patience.is_over() && ENDING.swap(false, Ordering::AcqRel) {
             return false;
         }
-        task::sleep_until(clock::now() + clock::from_us(LOOK_US));
+        task::sleep_us(LOOK_US);
     }
     *OUTPOST.lock() = None;
     occupy();

@@ -109,7 +109,7 @@ pub(super) fn wait_while_left(more_than: u32) -> Result<()> {
             return Err(BenchError::Broken("a task of the benchmark does not go on"));
         }
         go_on()?;
-        task::sleep_until(clock::now() + clock::from_us(LOOK_US));
+        task::sleep_us(LOOK_US);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::workbench::{count, nanoseconds_are_instructions, overhead};
 use super::{BenchError, Report, go_on, store};
 use crate::vm::store::user;
 use crate::vm::{self, Reason, State};
-use crate::{clock, cores, drain, task};
+use crate::{cores, drain, task};
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 
@@ -108,7 +108,7 @@ fn store_pages(report: &Report, index: usize, pages: usize) -> Result<()> {
         go_on()?;
         match user(index) {
             Some(user) => return store::write_to(report, &user, pages),
-            None => task::sleep_until(clock::now() + clock::from_us(LOOK_US)),
+            None => task::sleep_us(LOOK_US),
         }
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn cores_go_and_come_back() -> Verdict {
 
 extern "C" fn stays(_argument: u64) -> ! {
     while FREED.load(Ordering::Acquire) != u32::MAX {
-        task::sleep_until(crate::clock::now() + crate::clock::from_us(1_000));
+        task::sleep_us(1_000);
     }
     FREED.store(0, Ordering::Release);
     task::exit()
@@ -160,7 +160,7 @@ extern "C" fn roams(kind: u64) -> ! {
         TURNS[kind as usize].fetch_add(1, Ordering::Relaxed);
         match kind {
             0 => core::hint::spin_loop(),
-            1 => task::sleep_until(crate::clock::now() + crate::clock::from_us(300)),
+            1 => task::sleep_us(300),
             _ => task::park(),
         }
     }

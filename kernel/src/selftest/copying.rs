@@ -7,7 +7,7 @@ use bale_arch::vcpu::SimdState;
 
 use super::{Verdict, ensure};
 use crate::memory::frames;
-use crate::{clock, cores, task};
+use crate::{cores, task};
 
 /// Every length up to here is tried: past every branch of the copy routines, and two turns of their longest loop.
 const LONGEST: usize = 600;
@@ -162,14 +162,14 @@ pub(super) fn simd_registers_survive() -> Verdict {
     }
     // Three equals share this core by time slices; each wake-up of ours preempts one of them as well.
     for _ in 0..100 {
-        task::sleep_until(clock::now() + clock::from_us(1_500));
+        task::sleep_us(1_500);
     }
     STOP.store(true, Ordering::Relaxed);
     for _ in 0..1_000 {
         if DONE.load(Ordering::Acquire) == 3 {
             break;
         }
-        task::sleep_until(clock::now() + clock::from_us(1_000));
+        task::sleep_us(1_000);
     }
     ensure!(DONE.load(Ordering::Acquire) == 3, "a preempted copy went wrong");
     let mut after = SimdState::zero();

@@ -6,7 +6,7 @@ use super::scheduling::eventually;
 use super::{Failure, Verdict, ensure, failure, is_long};
 use crate::memory::frames;
 use crate::vm::{self, Reason, State, Summary};
-use crate::{clock, cores, drain, pool, task};
+use crate::{cores, drain, pool, task};
 
 fn start(mode: u64, core: usize) -> Result<usize, Failure> {
     start_steps(mode, core, STORM_STEPS)
@@ -183,7 +183,7 @@ fn storm(mode: u64, steps: u64) -> Verdict {
     ensure!(figure(&neighbour, report::BYTES_LOST) == 0, "the neighbour lost bytes");
     // Its console is typed at until it ends, whatever room it offers.
     while vm::send(storm, b'x') {
-        task::sleep_until(clock::now() + clock::from_us(100));
+        task::sleep_us(100);
     }
     let (summary, reason) = ended(storm)?;
     ensure!(reason == Reason::Exited(0), "{reason}");

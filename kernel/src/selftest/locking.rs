@@ -147,7 +147,7 @@ pub(super) fn mutex_lends_priority() -> Verdict {
     ensure!(priority_of(low) == Some(task::DRAIN), "the holder runs at {:?}", priority_of(low));
     // Without the loan this one, between the two, would run now, and the urgent one would wait for it.
     spawn(core, task::VCPU, bystander, 9)?;
-    task::sleep_until(clock::now() + clock::from_us(10_000));
+    task::sleep_us(10_000);
     let early = ORDER.lock().contains(&9);
     GO.store(true, Ordering::Release);
     ensure!(all_ended(3), "not all ended");

@@ -15,7 +15,7 @@ pub(super) fn eventually(condition: impl Fn() -> bool) -> bool {
         if patience.is_over() {
             return false;
         }
-        task::sleep_until(clock::now() + clock::from_us(500));
+        task::sleep_us(500);
     }
     true
 }
@@ -183,7 +183,7 @@ extern "C" fn player(me: u64) -> ! {
         if let Some(other) = PLAYERS.lock()[1 - me as usize] {
             break other;
         }
-        task::sleep_until(clock::now() + clock::from_us(100));
+        task::sleep_us(100);
     };
     loop {
         // Acquire: with the other player's release, so each turn follows the one before.

@@ -75,7 +75,7 @@ fn take_frames(seconds: u64) -> usize {
             last = frame.into_address();
             count += 1;
         }
-        task::sleep_until(clock::now() + clock::from_us(LOOK_US));
+        task::sleep_us(LOOK_US);
     }
     frames::release(core::iter::from_fn(|| {
         // SAFETY: taken above, and given back once.

@@ -60,6 +60,11 @@ pub fn sleep_until(deadline: u64) {
     }
 }
 
+/// Waits for so many microseconds.
+pub fn sleep_us(us: u64) {
+    sleep_until(clock::now() + clock::from_us(us));
+}
+
 /// The rhythm of a periodic task: releases on a grid that lateness does not move, and a count of those that were
 /// missed, which `tasks` shows.
 #[derive(Debug)]

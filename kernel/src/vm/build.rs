@@ -109,7 +109,7 @@ pub(super) extern "C" fn restart(argument: u64) -> ! {
     let index = argument as usize;
     let slot = &SLOTS[index];
     while slot.has_tasks() {
-        task::sleep_until(clock::now() + clock::from_us(LEAVING_US));
+        task::sleep_us(LEAVING_US);
     }
     let name = slot.status.lock().summary.guest.clone();
     slot.renew(None);

@@ -25,7 +25,7 @@ use super::{Slot, StartError, SwapCache};
 use crate::backing::{self, Region};
 use crate::memory::PAGE_SIZE;
 use crate::sync::{IN_ORDER, Mutex};
-use crate::{clock, task, trace};
+use crate::{task, trace};
 
 /// Percent of its quota below which a store accepts pages again, once it was full.
 const ACCEPT: u8 = 90;
@@ -104,7 +104,7 @@ struct Request<'a> {
 }
 
 fn wait_a_little() {
-    task::sleep_until(clock::now() + clock::from_us(PATIENCE_US));
+    task::sleep_us(PATIENCE_US);
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the queue's side has checked the block")]
@@ -293,7 +293,7 @@ impl Slot {
     #[inline]
     fn stand_by(&self) {
         while self.paused.load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed) {
-            task::sleep_until(clock::now() + clock::from_us(STILL_US));
+            task::sleep_us(STILL_US);
         }
     }
 

@@ -63,7 +63,7 @@ pub fn wait_while(index: usize, mut goes_on: impl FnMut() -> bool) -> Option<Sum
                 // Who has told of the end may not have left its core yet.
                 State::Ended(_) if goes_on && slot.has_tasks() => {
                     drop(status);
-                    task::sleep_until(clock::now() + clock::from_us(LEAVING_US));
+                    task::sleep_us(LEAVING_US);
                     continue;
                 }
                 State::Ended(_) => return Some(status.summary.clone()),

@@ -18,13 +18,13 @@ use super::{Reason, SLOTS, StartError, room};
 use crate::memory::PAGE_SIZE;
 use crate::memory::frames::{self, BLOCK_SIZE, Block, Frame};
 use crate::sync::{Guard, Lock};
-use crate::{clock, task};
+use crate::task;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Bytes that the start of a machine leaves free: pages that are put out and brought back need some on their way.
 pub(super) const RESERVE: u64 = 2 << 20;
 /// Between two looks for a frame for a page that is to come back.
-const PATIENCE_US: u64 = 1_000;
+pub(super) const PATIENCE_US: u64 = 1_000;
 
 /// Stage 2 tables in frames of their own.
 pub(super) struct Tables {
@@ -322,7 +322,7 @@ impl GuestMemory {
             }
             // The other virtual CPUs put something out, or there will be room elsewhere.
             slot.kick_all();
-            task::sleep_until(clock::now() + clock::from_us(PATIENCE_US));
+            task::sleep_us(PATIENCE_US);
         }
     }
 

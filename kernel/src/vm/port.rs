@@ -16,7 +16,7 @@ use heapless::{Deque, Vec};
 use super::Slot;
 use super::memory::GuestMemory;
 use crate::sync::{IN_ORDER, Lock, Mutex};
-use crate::{clock, task};
+use crate::task;
 
 /// Between two looks at whether nobody transmits any more.
 const PATIENCE_US: u64 = 100;
@@ -98,7 +98,7 @@ impl Slot {
             (Effect::Notify(_), Some(memory)) => self.receive(memory),
             // Whoever passes a chain on does not go on with it.
             (Effect::Reset, _) => {
-                let pause = || task::sleep_until(clock::now() + clock::from_us(PATIENCE_US));
+                let pause = || task::sleep_us(PATIENCE_US);
                 port.transmitter.wait(pause);
                 port.broken.store(false, Ordering::Relaxed);
             }

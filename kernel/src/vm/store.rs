@@ -76,7 +76,7 @@ impl Store {
     ) -> Result<(), SwapError> {
         loop {
             match self.try_read(slot, page, scratch) {
-                Err(SwapError::Busy) => task::sleep_until(clock::now() + clock::from_us(PATIENCE_US)),
+                Err(SwapError::Busy) => task::sleep_us(PATIENCE_US),
                 done => return done,
             }
         }
@@ -150,7 +150,7 @@ impl Slot {
     /// Waits for those who found the device before it was taken out of the status.
     pub(super) fn wait_for_store_users(&self) {
         while self.store_users.load(Ordering::Acquire) != 0 {
-            task::sleep_until(clock::now() + clock::from_us(PATIENCE_US));
+            task::sleep_us(PATIENCE_US);
         }
     }
 }

@@ -16,11 +16,8 @@ use bale_core::treatment::{Stop, Treatment, treatment};
 use super::devices::Device;
 use super::held::Touched;
 use super::vcpu::Vcpu;
-use super::{Kind, Reason, hypercall};
-use crate::{clock, cores, task};
-
-/// Between two looks for a frame for a page that is to come back.
-const PATIENCE_US: u64 = 1_000;
+use super::{Kind, Reason, hypercall, memory};
+use crate::{cores, task};
 
 /// What all cores offer, in the order of [`SHOWN`]; written by each core as it comes up.
 static OFFERED: [AtomicU64; SHOWN.len()] = [const { AtomicU64::new(NOT_YET) }; SHOWN.len()];
@@ -230,7 +227,7 @@ impl Vcpu {
             Touched::There => self.shared.attention.remind(),
             // Others give frames back, or this one does: it puts a page out before the next try. Who stops the machine is heard before, too.
             Touched::NoFrame => {
-                task::sleep_until(clock::now() + clock::from_us(PATIENCE_US));
+                task::sleep_us(memory::PATIENCE_US);
                 self.shared.attention.remind();
             }
         }
