@@ -8,7 +8,7 @@ use spin::Once;
 use zsmalloc::{Config, Error, PinnedCore, Platform, Pool};
 
 use crate::memory::frames;
-use crate::{clock, cores, drain, interrupts, task, trace};
+use crate::{clock, cores, drain, interrupts, trace};
 
 /// What the pool asks of the kernel.
 #[derive(Debug, Clone, Copy)]
@@ -78,9 +78,6 @@ unsafe impl Platform for Kernel {
 
     #[inline]
     fn allocate_frame(&self) -> Option<zsmalloc::Frame> {
-        if frames::is_reserved() && !task::makes_room() {
-            return None;
-        }
         let number = frames::allocate_number()?;
         // SAFETY: the pool becomes the only owner of this mapped frame.
         Some(unsafe { zsmalloc::Frame::from_number(number) })

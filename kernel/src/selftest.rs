@@ -76,7 +76,7 @@ static TESTS: &[Test] = tests![
     framing::no_frame_has_two_owners,
     framing::one_core_gets_every_frame,
     framing::cores_take_from_each_other,
-    framing::the_pool_leaves_the_reserve,
+    framing::the_last_frames_are_kept,
     framing::frames_become_blocks_again,
     scheduling::higher_priority_preempts,
     scheduling::equals_share_a_core,

@@ -35,7 +35,7 @@ pub use self::timed::{Periodic, park_lazily, park_until, sleep_until, sleep_us};
 use self::switch::{finish_switch, make_ready, switch_away};
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use bale_arch::context::Context;
 use bale_arch::mask::{self, Masked};
@@ -131,8 +131,6 @@ struct Slot {
     overruns: AtomicU64,
     /// A [`Slice`]: see [`Slot::slice`].
     slice: AtomicU64,
-    /// See [`making_room`].
-    makes_room: AtomicBool,
 }
 
 impl Slot {
@@ -174,7 +172,6 @@ static SLOTS: [Slot; MAX_TASKS] = [const {
         context: UnsafeCell::new(Context::empty()),
         overruns: AtomicU64::new(0),
         slice: AtomicU64::new(Slice::WHOLE.raw()),
-        makes_room: AtomicBool::new(false),
     }
 }; MAX_TASKS];
 
@@ -325,21 +322,6 @@ pub fn current() -> TaskId {
     let masked = Masked::new();
     let index = cores::this(&masked).current_task.load(Ordering::Relaxed);
     TaskId { index, generation: SLOTS[usize::from(index)].status.lock().generation }
-}
-
-/// Does something that makes memory free, for which the running task may use the frames that are kept for that.
-pub fn making_room<R>(work: impl FnOnce() -> R) -> R {
-    let makes_room = || &SLOTS[usize::from(current().index)].makes_room;
-    // Relaxed, here and below: the task's own.
-    makes_room().store(true, Ordering::Relaxed);
-    let result = work();
-    makes_room().store(false, Ordering::Relaxed);
-    result
-}
-
-/// Whether the running task is at such work.
-pub fn makes_room() -> bool {
-    SLOTS[current().index()].makes_room.load(Ordering::Relaxed)
 }
 
 /// Index of the running task. Interrupts are masked.

@@ -91,8 +91,11 @@ static FRAMES: Lock<Common> = Lock::new(Common {
     unjoined: 0,
 });
 
-/// Frames that are left to what makes more of them free: see [`is_reserved`].
+/// Frames that guests' disks leave: a page of a held machine that is put out may need one before it frees one, and nothing would be put out any more if
+/// somebody else had stored something in the last.
 pub const RESERVE: usize = 256;
+/// Of these, the ones that pages which come back leave to others that go: see [`allocate_but_last`].
+pub const LAST: usize = 32;
 
 /// The common lists hold no more than the reserve. A hint: what cores keep for themselves comes on top.
 static LOW: AtomicBool = AtomicBool::new(false);
@@ -303,17 +306,19 @@ pub unsafe fn release_numbers(numbers: &[u32]) {
     cache::put(numbers);
 }
 
-/// Whether so few frames are free that they are left to what makes room: a page that is put out may need one before it frees one, and nothing would be
-/// put out any more if somebody else had stored something in the last.
-#[inline]
-pub fn is_reserved() -> bool {
-    LOW.load(Ordering::Relaxed) && only_reserve_is_left()
+/// Whether no more than the reserve is free.
+pub fn are_reserved() -> bool {
+    are_few(RESERVE)
 }
 
-#[cold]
-#[inline(never)]
-fn only_reserve_is_left() -> bool {
-    usage().free <= RESERVE
+/// As [`allocate`], but for the last frames.
+pub fn allocate_but_last() -> Option<Frame> {
+    if are_few(LAST) { None } else { allocate() }
+}
+
+/// Whether no more than so many are free, which is less than the reserve or that.
+fn are_few(few: usize) -> bool {
+    LOW.load(Ordering::Relaxed) && usage().free <= few
 }
 
 /// How much memory there is and how much is free.

@@ -3,14 +3,11 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use heapless::Vec;
-use zsmalloc::Handle;
 use zsmalloc::bench::Random;
 
 use super::scheduling::eventually;
 use super::{Failure, Verdict, ensure, failure};
-use crate::memory::PAGE_SIZE;
 use crate::memory::frames::{self, Block, Frame};
-use crate::pool::pool;
 use crate::sync::Lock;
 use crate::{cores, drain, task};
 
@@ -267,29 +264,27 @@ pub(super) fn cores_take_from_each_other() -> Verdict {
     Ok(())
 }
 
-/// What guests store ends where the reserve begins; what makes room goes on.
-pub(super) fn the_pool_leaves_the_reserve() -> Verdict {
-    let metadata = || pool().stats().metadata_pages as usize;
-    let before = free_when_quiet()? + metadata();
+/// Who may have which of the last frames.
+pub(super) fn the_last_frames_are_kept() -> Verdict {
+    let before = free_when_quiet()?;
     let mut chain = Chain::of_all();
-    frames::release(chain.by_ref().take(frames::RESERVE + HELD));
-    let mut handles: Vec<Handle, { 2 * HELD }> = Vec::new();
-    let more = |handles: &mut Vec<Handle, { 2 * HELD }>| match pool().malloc(PAGE_SIZE) {
-        Ok(handle) => handles.push(handle).is_ok(),
-        Err(_) => false,
-    };
-    while more(&mut handles) {}
-    let (count, left) = (handles.len(), frames::usage().free);
-    let makes_room = task::making_room(|| more(&mut handles));
-    let refused = !more(&mut handles);
-    let freed = handles.into_iter().all(|handle| pool().free(handle).is_ok());
+    let mut seen: Vec<(usize, bool, bool), 4> = Vec::new();
+    for more in [0, frames::LAST, frames::RESERVE - frames::LAST, 1] {
+        frames::release(chain.by_ref().take(more));
+        let (free, reserved) = (frames::usage().free, frames::are_reserved());
+        let one = frames::allocate_but_last();
+        let _ = seen.push((free, reserved, one.is_some()));
+        frames::release(one);
+    }
     frames::release(chain);
-    ensure!(freed, "an object could not be freed");
-    ensure!(left == frames::RESERVE, "{left} frames are left");
-    ensure!((1..=HELD).contains(&count), "{count} pages were stored in {HELD} frames");
-    ensure!(makes_room, "what makes room is refused");
-    ensure!(refused, "what does not is not");
-    let after = free_when_quiet()? + metadata();
-    ensure!(after == before, "{after} frames are free or metadata, {before} were before");
+    let wanted = [
+        (0, true, false),
+        (frames::LAST, true, false),
+        (frames::RESERVE, true, true),
+        (frames::RESERVE + 1, false, true),
+    ];
+    ensure!(seen == wanted, "free, reserved, to be had: {seen:?}");
+    let after = free_when_quiet()?;
+    ensure!(after == before, "{after} frames are free, {before} were before");
     Ok(())
 }

@@ -20,16 +20,16 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bale_arch::mmu;
 use bale_core::stage2::{Access, Stage2};
-use bale_swap::{Codec, Scratch, SwapError};
+use bale_swap::{Codec, Scratch, Setup, SwapError};
 
 use super::medium::{Medium, WorkingMemory};
 use super::memory::Tables;
 use super::workspace::SCRATCH;
 use super::{StartError, SwapDevice, store};
+use crate::clock;
 use crate::memory::PAGE_SIZE;
 use crate::memory::frames::{self, BLOCK_SIZE, Frame};
 use crate::sync::{IN_ORDER, Lock, Mutex};
-use crate::{clock, task};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Pages that the hand passes with the lock held.
@@ -335,7 +335,8 @@ impl Squeeze {
             Place::At(touched) => return touched,
             Place::Stored(slot) => slot,
         };
-        let Some(mut frame) = frames::allocate() else {
+        // With the last ones somebody puts another page out.
+        let Some(mut frame) = frames::allocate_but_last() else {
             self.starved.store(true, Ordering::Relaxed);
             return Touched::NoFrame;
         };
@@ -370,7 +371,9 @@ impl Squeeze {
     pub(super) fn hold(&self, pages: &Lock<Pages>, limit: u64, ram: &Range<u64>) -> Result<(), StartError> {
         if pages.lock().held.is_none() {
             let slots = ((ram.end - ram.start) / PAGE) as usize;
-            let (medium, (work, scratch)) = Medium::new(slots, false, store::setup(Codec::Page), |arena| {
+            // What it stores makes room.
+            let setup = Setup { has_room: || true, ..store::setup(Codec::Page) };
+            let (medium, (work, scratch)) = Medium::new(slots, false, setup, |arena| {
                 Some((WorkingMemory::place(arena)?, arena.place_copy(&*SCRATCH.read())?))
             })?;
             // Nobody has it: there is nothing to be done with it yet.
@@ -440,8 +443,7 @@ impl Squeeze {
                 slot
             }
         };
-        let stored =
-            task::making_room(|| hand.device.write(slot, hand.work.page, hand.work.scratch).map(drop));
+        let stored = hand.device.write(slot, hand.work.page, hand.work.scratch).map(drop);
         let refused = stored.is_err();
         let frame = pages.lock().settle(slot, stored);
         if refused {

@@ -62,7 +62,8 @@ impl TableMemory for Tables {
     }
 
     fn allocate_filled(&mut self, first: u64, step: u64) -> Option<u64> {
-        let mut frame = frames::allocate()?;
+        // For a block that is split: what is put out of it needs a frame first.
+        let mut frame = frames::allocate_but_last()?;
         let mut entry = first;
         // Eight at a time: interrupts may be masked.
         for line in frame.bytes_mut().as_chunks_mut::<64>().0 {

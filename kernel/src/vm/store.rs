@@ -7,6 +7,7 @@ use bale_arch::{copy, timer};
 use bale_swap::{Codec, PAGE_SIZE, Placed, Scratch, Setup, Statistics, SwapError, Workshop};
 
 use super::{SLOTS, Slot, SwapCache, SwapDevice, writeback};
+use crate::memory::frames;
 use crate::sync::Mutex;
 use crate::{clock, pool, task};
 
@@ -16,10 +17,11 @@ const PATIENCE_US: u64 = 100;
 /// Working memory of who recompresses or writes back; one at a time.
 pub static WORKSHOP: Mutex<Workshop> = Mutex::new(Workshop::new());
 
-/// What swap devices are like on this machine: they may fill what the pool may.
+/// What swap devices are like on this machine: they may fill what the pool may, but for what is kept for pages on their way.
 pub fn setup(codec: Codec) -> Setup {
     let quota_pages = pool::pool().config().page_limit;
-    Setup { quota_pages, clock_shift: clock_shift(), is_zero: copy::is_zero, ..Setup::new(codec) }
+    let has_room = || !frames::are_reserved();
+    Setup { quota_pages, clock_shift: clock_shift(), is_zero: copy::is_zero, has_room, ..Setup::new(codec) }
 }
 
 /// A swap device's clock ticks about once a second: every 2 to the power of this ticks of the counter.

@@ -65,12 +65,23 @@ pub struct Setup {
     pub clock_shift: u32,
     /// Whether a page is all zeros: for a platform that has a quicker test than portable code.
     pub is_zero: fn(&[u8; PAGE_SIZE]) -> bool,
+    /// Whether a page may be made an object: for a platform that keeps memory back. One that may not is refused with [`SwapError::PoolFull`]; recompression,
+    /// which makes room, does not ask.
+    pub has_room: fn() -> bool,
 }
 
 impl Setup {
     /// A device without limit, without a second codec, whose clock is the platform's.
     pub const fn new(codec: Codec) -> Self {
-        Self { quota_pages: usize::MAX, codec, second: None, clock_shift: 0, is_zero: same::is_zero }
+        let (second, clock_shift) = (None, 0);
+        Self {
+            quota_pages: usize::MAX,
+            codec,
+            second,
+            clock_shift,
+            is_zero: same::is_zero,
+            has_room: || true,
+        }
     }
 }
 
@@ -175,6 +186,7 @@ impl<'p, P: Platform> Device<'p, P> {
         let slot = self.slots.get(index).ok_or(SwapError::NoSuchSlot)?;
         let (stored, word, check) = match same::filling(page, self.setup.is_zero).and_then(Word::same) {
             Some(word) => (Stored::Same, word, 0),
+            None if !(self.setup.has_room)() => return Err(SwapError::PoolFull),
             None => {
                 let bytes = self.setup.codec.compress(page, scratch).filter(|bytes| worth_it(bytes.len()));
                 let bytes = bytes.unwrap_or(page);

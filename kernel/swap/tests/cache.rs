@@ -134,6 +134,19 @@ fn a_full_cache_writes_through_until_there_is_room() {
 }
 
 #[test]
+fn memory_that_is_kept_back_sends_pages_to_the_disk() {
+    let (host, disk) = (Host::new(512, 1), Disk::new(8));
+    let pool = pool(&host);
+    let mut memory = Memory::new(8);
+    let device = Device::new(&pool, memory.tables(), Setup { has_room: || false, ..setup(8, Codec::Lz4) });
+    let cache = Cache::new(&device, &disk, 50).expect("a disk");
+    let written = cache.write(1, &page(2, 16), &mut Scratch::new());
+    assert_eq!(written, Ok(Placed::WrittenThrough(Reject::Memory)));
+    assert!(content(&cache, 1) == page(2, 16));
+    assert_eq!(pool.stats().objects, 0);
+}
+
+#[test]
 fn a_disk_that_fails_costs_no_page_of_the_pool() {
     let (host, disk) = (Host::new(512, 1), Disk::new(8));
     let pool = pool(&host);

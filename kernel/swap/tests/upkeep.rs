@@ -2,7 +2,7 @@
 
 mod common;
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use bale_swap::{Codec, Device, Kind, Level, PAGE_SIZE, Pick, Scratch, Setup, Stored, SwapError, Workshop};
 use common::{Host, Memory, damage, page, setup};
@@ -197,4 +197,28 @@ fn a_reset_device_is_as_new() {
     assert_eq!(device.reset(), 4);
     assert_eq!(device.statistics(), empty);
     assert_eq!(pool.flush(), 4);
+}
+
+/// A platform that keeps memory back refuses pages that would need some; what needs none, and what makes room, goes on.
+#[test]
+fn memory_that_is_kept_back_is_for_what_makes_room() {
+    static HAS_ROOM: AtomicBool = AtomicBool::new(true);
+    let host = Host::new(2048, 1);
+    let pool = pool(&host);
+    let mut memory = Memory::new(16);
+    let has_room = || HAS_ROOM.load(Ordering::Relaxed);
+    let device = Device::new(&pool, memory.tables(), Setup { has_room, ..two_codecs() });
+    let (mut scratch, mut shop) = (Scratch::new(), Workshop::new());
+    for slot in 0..16 {
+        device.write(slot, &page(slot as u64 + 1, slot), &mut scratch).expect("memory");
+    }
+    HAS_ROOM.store(false, Ordering::Relaxed);
+    assert_eq!(device.write(3, &page(99, 4), &mut scratch), Err(SwapError::PoolFull));
+    let mut out = [0; PAGE_SIZE];
+    device.read(3, &mut out, &mut scratch).expect("stored");
+    assert!(out == page(4, 3), "the slot keeps what it had");
+    assert_eq!(device.write(4, &[9; PAGE_SIZE], &mut scratch), Ok(Stored::Same));
+    assert!(device.recompress(0, 16, ALL, &mut shop).expect("a second codec").bytes > 0);
+    HAS_ROOM.store(true, Ordering::Relaxed);
+    assert!(device.write(3, &page(99, 4), &mut scratch).is_ok());
 }

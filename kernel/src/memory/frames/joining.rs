@@ -101,14 +101,14 @@ impl Rest {
         let Ok(bundle) = Bundle::try_from(self.0.as_slice()) else { return };
         let mut frames = FRAMES.lock();
         frames.returned.push(&bundle);
-        frames.usage.free += if counts_as_free { 0 } else { BUNDLE };
+        frames.add_free(if counts_as_free { 0 } else { BUNDLE });
         drop(frames);
         self.0.clear();
     }
 
     /// What fills no bundle goes to this core's own frames, which are counted elsewhere.
     fn finish(self, counts_as_free: bool) {
-        FRAMES.lock().usage.free -= if counts_as_free { self.0.len() } else { 0 };
+        FRAMES.lock().lessen(if counts_as_free { self.0.len() } else { 0 });
         cache::put(&self.0);
     }
 }
@@ -159,7 +159,7 @@ fn count_and_collect(counts: &mut Counts, bundles: usize) -> usize {
             None => rest.push(number, true),
         }
     };
-    FRAMES.lock().usage.free += loose.0.len();
+    FRAMES.lock().add_free(loose.0.len());
     loose.0.into_iter().for_each(&mut collect);
     for _ in 0..bundles {
         let bundle = FRAMES.lock().aside.pop();
