@@ -2,8 +2,10 @@
 //!
 //! Drain tasks wake it. It goes on, class by class in short steps, until less than one page in [`SHARE`] could be given back.
 
-use crate::sync::Semaphore;
-use crate::task;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::sync::{Lock, Semaphore};
+use crate::task::{self, TaskId};
 use crate::{cores, pool};
 
 /// Handles that a drain frees between two calls of the compactor.
@@ -14,16 +16,35 @@ const SHARE: usize = 8;
 const STEP: usize = 64;
 
 static CALLS: Semaphore = Semaphore::new(0, 1);
+static TASK: Lock<Option<TaskId>> = Lock::new(None);
+/// Somebody waits for the end of the step at hand.
+static AWAITED: AtomicBool = AtomicBool::new(false);
 
 /// Starts the task.
 ///
 /// # Panics
 /// Without a free task.
 pub fn start() {
-    assert!(
-        task::spawn_free("compact", cores::helper_of(0), task::COMPACT, compact, 0).is_ok(),
-        "no room for the compactor"
-    );
+    let spawned = task::spawn_free("compact", cores::helper_of(0), task::COMPACT, compact, 0);
+    assert!(spawned.is_ok(), "no room for the compactor");
+    *TASK.lock() = spawned.ok();
+}
+
+/// Lets the step at hand come to its end, though others want its core.
+pub fn hurry() {
+    let task = *TASK.lock();
+    if let Some(task) = task {
+        AWAITED.store(true, Ordering::Release);
+        task::set_priority(task, task::DRAIN);
+    }
+}
+
+/// The step is done: whoever waited for it has what it wanted.
+fn end_hurry() {
+    // AcqRel: pairs with the store in `hurry`. One that sets the priority only behind this is served by the next step.
+    if AWAITED.swap(false, Ordering::AcqRel) {
+        task::set_priority(task::current(), task::COMPACT);
+    }
 }
 
 /// Much was freed.
@@ -46,6 +67,7 @@ fn round() -> bool {
     let mut moved = 0;
     loop {
         let report = pool::pool().compact(STEP);
+        end_hurry();
         moved += report.moved;
         if report.complete {
             return moved > 0;

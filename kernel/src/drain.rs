@@ -202,6 +202,9 @@ pub fn wait_until_quiet(limit_us: u64) -> bool {
         if patience.is_over() {
             return false;
         }
+        if cores::indexes().all(is_quiet) {
+            compactor::hurry();
+        }
         task::sleep_us(500);
     }
 }

@@ -150,7 +150,7 @@ impl<P: Platform> Pool<P> {
     }
 
     /// Whether no handle and no page waits for a drain, and no step of compaction is under way. Then every page that earlier deferred frees emptied is
-    /// back. Synchronous frees that are under way are not asked for.
+    /// back. Synchronous frees that are under way are not asked for, nor what a drain has at hand of pages that were parked ([`Rung::DeferredRelease`](crate::Rung)).
     /// Beside it [`Pool::isolate`] may be refused, and a step of compaction do nothing.
     pub fn is_quiet(&self) -> bool {
         self.used_rings().all(|ring| ring.pending().1 == 0)
