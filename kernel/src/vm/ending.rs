@@ -60,13 +60,15 @@ pub fn wait_while(index: usize, mut goes_on: impl FnMut() -> bool) -> Option<Sum
             let mut status = slot.status.lock();
             match status.summary.state {
                 State::Empty => return None,
-                // Who has told of the end may not have left its core yet.
-                State::Ended(_) if goes_on && slot.has_tasks() => {
+                State::Ended(_) => {
+                    let summary = status.summary.clone();
                     drop(status);
-                    task::sleep_us(LEAVING_US);
-                    continue;
+                    // Who has told of the end may not have left its core yet.
+                    while goes_on && slot.has_tasks() && is_over(slot, summary.generation) {
+                        task::sleep_us(LEAVING_US);
+                    }
+                    return Some(summary);
                 }
-                State::Ended(_) => return Some(status.summary.clone()),
                 State::Running | State::Paused if goes_on => status.waiter = Some(task::current()),
                 State::Running | State::Paused => {
                     status.waiter = None;
@@ -76,6 +78,12 @@ pub fn wait_while(index: usize, mut goes_on: impl FnMut() -> bool) -> Option<Sum
         }
         task::park_until(clock::now() + clock::from_us(100_000));
     }
+}
+
+/// Whether the machine of this generation is the last that was in a slot, and has ended.
+fn is_over(slot: &Slot, generation: u32) -> bool {
+    let summary = &slot.status.lock().summary;
+    summary.generation == generation && matches!(summary.state, State::Ended(_))
 }
 
 /// From a machine's last task: the figures of what it was held to are kept.

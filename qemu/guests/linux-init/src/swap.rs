@@ -18,7 +18,7 @@ const CHILD_PART: u64 = 4;
 const SIGKILL: u32 = 9;
 /// Between two looks whether discards go on, and how many of these there are at most.
 const DISCARD_LOOK_MS: u64 = 500;
-const DISCARD_LOOKS: u32 = 40;
+const DISCARD_LOOKS: u32 = 20;
 
 /// Swaps to the disk from now on.
 pub(crate) fn open_disk() -> Result<(), Failure> {
@@ -53,10 +53,11 @@ pub(crate) fn run(pages: usize, seconds: u64, workers: usize, seed: u64) -> Resu
     figure("swapped_out", vmstat("pswpout ")?);
     let used = |free| Ok::<_, Failure>(memory("SwapTotal")?.saturating_sub(free));
     figure("swap_used_kib", used(memory("SwapFree")?)?);
+    let before = discards()?.requests;
     drop(region);
     figure("swap_used_after_kib", used(memory("SwapFree")?)?);
     let stale = report.swap_used()?;
-    figure("discards", settled_discards()?);
+    figure("discards", settled_discards(before)?);
     if let (Some(before), Some(after)) = (stale, report.swap_used()?) {
         figure("stale_kib", before);
         figure("stale_after_kib", after);
@@ -228,16 +229,16 @@ pub(crate) fn discards() -> Result<Discards, Failure> {
     Ok(Discards { requests: number(11)?, sectors: number(13)? })
 }
 
-/// The clusters that are free are discarded from a work item: how many requests that were once half a second brings no more.
-fn settled_discards() -> Result<u64, Failure> {
-    let mut before = discards()?.requests;
+/// The clusters that are free are discarded from a work item: how many requests there are once half a second brings no more, where there were `before` of them.
+fn settled_discards(before: u64) -> Result<u64, Failure> {
+    let mut last = before;
     for _ in 0..DISCARD_LOOKS {
         call::sleep_ms(DISCARD_LOOK_MS);
         let now = discards()?.requests;
-        if now == before {
+        if now == last && now != before {
             break;
         }
-        before = now;
+        last = now;
     }
-    Ok(before)
+    Ok(last)
 }
