@@ -34,7 +34,8 @@ impl<P: Platform> Pool<P> {
         let mut words = [0; LINE];
         let mut count = 0;
         for handle in handles {
-            words[count] = handle.into_raw();
+            // It is less: so nobody looks whether it is.
+            words[count % LINE] = handle.into_raw();
             count += 1;
             if count == LINE {
                 self.free_deferred_words(pinned, &words);
