@@ -316,7 +316,7 @@ pub fn allocate_but_last() -> Option<Frame> {
     if are_few(LAST) { None } else { allocate() }
 }
 
-/// Whether no more than so many are free, which is less than the reserve or that.
+/// Whether no more than so many are free: the reserve at most, since the hint tells nothing of more.
 fn are_few(few: usize) -> bool {
     LOW.load(Ordering::Relaxed) && usage().free <= few
 }
