@@ -10,7 +10,6 @@ mod cache;
 mod joining;
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use heapless::Vec;
 
@@ -97,9 +96,6 @@ pub const RESERVE: usize = 256;
 /// Of these, the ones that pages which come back leave to others that go: see [`allocate_but_last`].
 pub const LAST: usize = 32;
 
-/// The common lists hold no more than the reserve. A hint: what cores keep for themselves comes on top.
-static LOW: AtomicBool = AtomicBool::new(false);
-
 /// Frames end below this address, so that their numbers have 32 bits.
 const END: u64 = 1 << 44;
 
@@ -182,14 +178,11 @@ impl Common {
     fn lessen(&mut self, frames: usize) {
         self.usage.free -= frames;
         self.usage.least_free = self.usage.least_free.min(self.usage.free);
-        // Relaxed, here and below: a hint.
-        LOW.store(self.usage.free <= RESERVE, Ordering::Relaxed);
     }
 
     /// So many are free again.
     fn add_free(&mut self, frames: usize) {
         self.usage.free += frames;
-        LOW.store(self.usage.free <= RESERVE, Ordering::Relaxed);
     }
 }
 
@@ -316,9 +309,10 @@ pub fn allocate_but_last() -> Option<Frame> {
     if are_few(LAST) { None } else { allocate() }
 }
 
-/// Whether no more than so many are free: the reserve at most, since the hint tells nothing of more.
+/// Whether no more than so many are free, in common or kept by cores, which are only asked if the common ones do not tell.
 fn are_few(few: usize) -> bool {
-    LOW.load(Ordering::Relaxed) && usage().free <= few
+    let common = FRAMES.lock().usage.free;
+    common <= few && usage().free <= few
 }
 
 /// How much memory there is and how much is free.
