@@ -300,6 +300,7 @@ pub unsafe fn release_numbers(numbers: &[u32]) {
 }
 
 /// Whether no more than the reserve is free.
+#[inline]
 pub fn are_reserved() -> bool {
     are_few(RESERVE)
 }
@@ -310,9 +311,16 @@ pub fn allocate_but_last() -> Option<Frame> {
 }
 
 /// Whether no more than so many are free, in common or kept by cores, which are only asked if the common ones do not tell.
+#[inline(always)]
 fn are_few(few: usize) -> bool {
     let common = FRAMES.lock().usage.free;
-    common <= few && usage().free <= few
+    common <= few && all_are_few(few)
+}
+
+#[cold]
+#[inline(never)]
+fn all_are_few(few: usize) -> bool {
+    usage().free <= few
 }
 
 /// How much memory there is and how much is free.
