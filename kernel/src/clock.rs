@@ -57,7 +57,7 @@ impl Patience {
         Self { left: from_us(us), looked: now() }
     }
 
-    /// A look: whether it is over. Behind a look that says so, and not before, there is nothing to be waited for.
+    /// A look: whether it is over.
     pub fn is_over(&mut self) -> bool {
         let now = now();
         let passed = (now - self.looked).min(from_us(Self::STEP_US));

@@ -34,7 +34,7 @@ impl<P: Platform> Pool<P> {
         let mut words = [0; LINE];
         let mut count = 0;
         for handle in handles {
-            // It is less: so nobody looks whether it is.
+            // The count is less than a line; the remainder spares the check of bounds.
             words[count % LINE] = handle.into_raw();
             count += 1;
             if count == LINE {
