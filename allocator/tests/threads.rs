@@ -167,7 +167,7 @@ fn what_compaction_gives_back_is_waited_for() {
     let pool = Pool::new(&host, Config::default()).expect("memory");
     let kept = sparse(&pool);
     assert!(pool.is_quiet());
-    std::thread::scope(|scope| {
+    let meanwhile = std::thread::scope(|scope| {
         scope.spawn(|| {
             stop_at(StopAt::Release);
             while !pool.compact(1000).complete {}
@@ -177,12 +177,15 @@ fn what_compaction_gives_back_is_waited_for() {
         }
         let handles = kept.iter().map(|&raw| Handle::from_raw(raw).expect("a handle"));
         pool.free_deferred_many(&pool.platform().pin(), handles);
-        assert_eq!(pool.drain(0, usize::MAX).remaining, 0);
-        let stats = pool.stats();
-        assert_eq!((stats.objects, stats.pending), (0, 0));
-        assert!(stats.pages != 0 && !pool.is_quiet());
+        let drained = pool.drain(0, usize::MAX);
+        let seen = (drained.remaining, pool.stats(), pool.is_quiet());
+        // Before anything is asserted: a scope waits for its threads.
         host.go_on.store(true, Ordering::Release);
+        seen
     });
+    let (remaining, stats, quiet) = meanwhile;
+    assert_eq!((remaining, stats.objects, stats.pending), (0, 0, 0));
+    assert!(stats.pages != 0 && !quiet);
     assert!(pool.is_quiet());
     assert_eq!(pool.stats().pages, 0);
 }

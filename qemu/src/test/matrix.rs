@@ -136,7 +136,7 @@ fn small_cores_drain(bench: &Bench<'_>) -> Result<(), String> {
     let mut config = bench.config();
     config.arguments.push_str(" small=1-4");
     swaps_with(bench, &config)?;
-    let (lines, _) = bench.script(&config, "vm run; irq --json")?;
+    let lines = bench.answers(&config, "vm run; irq --json", 0)?;
     let irq = lines.iter().find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let irq = irq.ok_or("no line of JSON")?;
     let name = |row: &serde_json::Value| {
@@ -199,7 +199,7 @@ fn crashes(bench: &Bench<'_>, what: &str, says: &str) -> Result<(), String> {
 /// The image is to fit into a MiB, and static memory, stacks and all, into four, whatever the number of cores.
 fn sizes(bench: &Bench<'_>) -> Result<(), String> {
     let image = std::fs::metadata(&bench.built.image).map_err(|error| error.to_string())?.len();
-    let (lines, _) = bench.script(&bench.config(), "mem --json")?;
+    let lines = bench.answers(&bench.config(), "mem --json", 0)?;
     let mem = lines
         .iter()
         .find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
@@ -222,8 +222,8 @@ fn hangs(bench: &Bench<'_>) -> Result<(), String> {
     let mut config = bench.config();
     config.cores = 3;
     config.arguments.push_str(" watchdog=3");
-    let (lines, _) =
-        bench.script(&config, "crash hang; watch -n 1 --count 9 cores --json; vm run --core 1")?;
+    let commands = "crash hang; watch -n 1 --count 9 cores --json; vm run --core 1";
+    let lines = bench.answers(&config, commands, 0)?;
     let said = |text: &str| lines.iter().any(|line| line.contains(text));
     let named = said("bale: core 2 has taken no interrupt for 3 s; task ") && said("(hang) runs there");
     let others =

@@ -63,6 +63,22 @@ impl Bench<'_> {
         }
     }
 
+    /// As [`Self::script`], for commands of which so many are refused: a test of what it never started says nothing.
+    pub(super) fn answers(
+        &self,
+        config: &Config,
+        command: &str,
+        refused: usize,
+    ) -> Result<Vec<String>, String> {
+        let (lines, _) = self.script(config, command)?;
+        let errors = lines.iter().filter(|line| line.starts_with("error: ")).count();
+        if errors == refused {
+            Ok(lines)
+        } else {
+            Err(format!("{errors} commands were refused instead of {refused}:\n{}", lines.join("\n")))
+        }
+    }
+
     /// As [`Self::script`], with the failure as it is. Each line of `command` is run, also behind one that failed; the status is the first that is not 0.
     pub(super) fn session(
         &self,

@@ -144,7 +144,7 @@ fn finds_plain_guests(bench: &Bench<'_>) -> Result<(), String> {
         run::by_uefi_beside(&mut config, bench.built, Tables::Acpi, toml, others, &setup).map_err(text)?;
     let commands = "vm wait 0\nvm run SECOND\nvm run third\nvm stats third --json\nvm run fourth\nvm start nowhere\nvm start wrong\nvm start folder\n\
                     vm list";
-    let (lines, _) = bench.script(&config, commands)?;
+    let lines = bench.answers(&config, commands, 3)?;
     drop(disk);
     let off = lines.iter().filter(|line| line.ends_with("powered off")).count();
     let errors: Vec<_> =

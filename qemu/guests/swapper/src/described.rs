@@ -17,8 +17,9 @@ const DISK: &[u8] = b"bale.disk";
 const SECONDS: u64 = 6;
 /// In the command line: fill it once, and for [`SECONDS`] have the disk write and read it in requests as long as the disk.
 const LONG: &[u8] = b"bale.long";
-/// In the command line: fill it once, and verify it after [`SECONDS`] without an exit.
+/// In the command line: fill it once, and verify it after [`REST_SECONDS`] without an exit.
 const REST: &[u8] = b"bale.rest";
+const REST_SECONDS: u64 = 10;
 /// Pages that are filled, by number: behind the device tree, for which there are 2 MiB, to the end of memory.
 const FILLED: core::ops::Range<u64> = (RAM_BASE + (6 << 20)) / 4096..(RAM_BASE + (16 << 20)) / 4096;
 const ROUNDS: u64 = 8;
@@ -115,7 +116,7 @@ fn write_long() -> ! {
 
 /// Fills memory, computes, and verifies it.
 fn rest() -> ! {
-    let end = counter()[0] + SECONDS * counter()[1];
+    let end = counter()[0] + REST_SECONDS * counter()[1];
     let equal = fill_once(0, || while counter()[0] < end {});
     let _ = call::report(report::PAGES_EQUAL, equal);
     call::exit(0)

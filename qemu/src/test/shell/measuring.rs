@@ -13,7 +13,7 @@ use crate::test::terminal::Terminal;
 
 /// How many objects, which pages and how many cores: figures say so, in a run that counts and in one with several cores.
 pub(super) fn options(bench: &Bench<'_>) -> Result<()> {
-    let lines = run(bench, "bench run burst ladder --pages 2000 --cores 3,1 --json")?;
+    let lines = run(bench, "bench run burst ladder --pages 2000 --cores 3,1 --json", 0)?;
     let found: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     ensure!(found.first().is_some_and(|header| header["pages"] == 2000), "no such header: {lines:?}");
     let drained = |cores: u64| {
@@ -32,7 +32,7 @@ pub(super) fn options(bench: &Bench<'_>) -> Result<()> {
     let command = |mix| format!("bench run page --pages 300 --seed 7 --json --mix {mix}");
     let script: Vec<_> = mixes.into_iter().map(command).collect();
     let script = format!("{}\nbench run allocator --pages 1000 --json", script.join("\n"));
-    let (lines, _) = bench.script(&config, &script).map_err(|why| anyhow::anyhow!(why))?;
+    let lines = run_counted(bench, &config, &script)?;
     let found: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let runs: Vec<&[Value]> = found.split(|row| row["report"] == "bench").skip(1).collect();
     ensure!(runs.len() == mixes.len() + 1, "{} runs:\n{}", runs.len(), lines.join("\n"));
@@ -76,7 +76,7 @@ pub(super) fn cycles(bench: &Bench<'_>) -> Result<()> {
 /// In real time it is a figure, and its memory comes back; where the clock counts instructions a line says why there is none.
 pub(super) fn bandwidth(bench: &Bench<'_>) -> Result<()> {
     let script = "mem --json\nbench run memory-bandwidth\nmem --json";
-    let lines = run(bench, script)?;
+    let lines = run(bench, script, 0)?;
     let free = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let free: Vec<_> = free.filter_map(|mem| mem["free_frames"].as_u64()).collect();
     ensure!(free.len() == 2 && free[0] == free[1], "{free:?}");
@@ -92,7 +92,7 @@ pub(super) fn bandwidth(bench: &Bench<'_>) -> Result<()> {
 }
 
 fn run_counted(bench: &Bench<'_>, config: &Config, script: &str) -> Result<Vec<String>> {
-    bench.script(config, script).map(|(lines, _)| lines).map_err(|why| anyhow::anyhow!(why))
+    bench.answers(config, script, 0).map_err(|why| anyhow::anyhow!(why))
 }
 
 /// Figures in a unit that begins with this word: names, parts, and values; the unit's rest.
@@ -126,7 +126,7 @@ pub(super) fn progress(bench: &Bench<'_>) -> Result<()> {
     ensure!(said.contains(drawn), "{said:?}");
     let said = terminal.line(&format!("{command} --json"))?;
     ensure!(said.contains("density-half") && !said.contains('\x1b'), "{said:?}");
-    let lines = run(bench, &format!("{command}; selftest mapping::nothing_at_zero"))?;
+    let lines = run(bench, &format!("{command}; selftest mapping::nothing_at_zero"), 0)?;
     let drawn =
         |line: &String| line.contains('\x1b') || line.contains("bench: ") || line.contains("selftest: ");
     ensure!(!lines.iter().any(drawn), "{lines:?}");
