@@ -4,7 +4,8 @@ use bale_core::shell::sheet::{Column, Value, column};
 use zsmalloc::CLASSES;
 
 use super::{Arguments, Outcome, Show, fail, show};
-use crate::{clock, cores, drain as drains, pool, println, task, vm};
+use crate::drain::wait_until_quiet;
+use crate::{clock, cores, pool, println, task, vm};
 
 /// For what is being drained when it is to be flushed.
 const QUIET_LIMIT_US: u64 = 10_000_000;
@@ -95,8 +96,11 @@ pub(super) fn drain(arguments: &Arguments<'_>) -> Outcome {
         ["flush"] if !json => {
             println!("{} handles and pages were flushed", pool::pool().flush());
             // What others are at counts as well, unless a machine goes on to free things.
-            if vm::summaries().all(|machine| machine.state != vm::State::Running) {
-                drains::wait_until_quiet(QUIET_LIMIT_US);
+            let rests = vm::summaries().all(|machine| machine.state != vm::State::Running);
+            if rests && !wait_until_quiet(QUIET_LIMIT_US) {
+                return fail(format_args!(
+                    "the drain is not done after 10 s; `tasks` shows what it waits for"
+                ));
             }
         }
         [other, ..] => return fail(format_args!("drain takes nothing or `flush`, not {other}")),
