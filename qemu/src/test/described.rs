@@ -75,8 +75,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
 
 /// A bundle with our own guests, these descriptions and what they name.
 pub(super) fn bundle(bench: &Bench<'_>, name: &str, descriptions: &[(&str, &str)]) -> Result<Removed> {
-    let guests: Vec<_> =
-        bench.built.guests.iter().map(|(name, image)| (*name, image.as_path())).collect();
+    let guests: Vec<_> = bench.built.guests.iter().map(|(name, image)| (*name, image.as_path())).collect();
     let (_, image) = guests.first().context("no guest is built")?;
     let mut files = vec![
         (KERNEL.to_owned(), std::fs::read(image)?),
@@ -207,9 +206,11 @@ fn held_beside_another(bench: &Bench<'_>) -> Result<(), String> {
                     vm kill 1\nvm wait 0\ndrain flush; pool";
     let lines = bench.answers(&config, commands, 0)?;
     let text = lines.join("\n");
-    let resident = figures(&lines).first().and_then(|stats| stats["resident_pages"].as_u64());
+    let figures = figures(&lines);
+    let stats = figures.first().ok_or("no figures")?;
     let good = lines.iter().any(|line| line.ends_with("exited with status 0"))
-        && resident.is_some_and(|resident| resident <= (6 << 8) + ON_THEIR_WAY)
+        && stats["state"] == "running"
+        && stats["resident_pages"].as_u64().is_some_and(|resident| resident <= (6 << 8) + ON_THEIR_WAY)
         && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
     if good { Ok(()) } else { Err(text) }
 }
