@@ -3,6 +3,7 @@
 mod budgets;
 mod console;
 mod described;
+mod dialogue;
 mod flash;
 mod host;
 mod linux;

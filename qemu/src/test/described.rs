@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::dialogue::ensure;
 use super::linux::Removed;
 use super::report::{Case, Outcome};
 use super::{Bench, MACHINE_LIMIT};
@@ -167,7 +168,6 @@ fn held(bench: &Bench<'_>) -> Result<(), String> {
                     drain flush; pool";
     let (_kept, config) = described(bench, "held", &fill)?;
     let lines = bench.answers(&config, commands, 3)?;
-    let text = lines.join("\n");
     let number = |label: &str| {
         let value = lines.iter().find_map(|line| line.strip_prefix(label)?.split_whitespace().next());
         value.and_then(|value| value.parse::<u64>().ok()).unwrap_or(0)
@@ -178,22 +178,27 @@ fn held(bench: &Bench<'_>) -> Result<(), String> {
         && number("put out") > 4_000
         && number("brought back") > 4_000
         && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
-    if good { Ok(()) } else { Err(text) }
+    ensure(good, &lines.join("\n"))
 }
 
 /// A guest that is held to less than it has, and the disk to which it writes all of it, while every free frame is taken away for some seconds:
 /// both wait and go on, and every byte is there.
 fn starved(bench: &Bench<'_>) -> Result<(), String> {
     let disk = [("disk", "memory = 16M\nkernel = kernel.img\nswap = 16M\ncmdline = bale.disk")];
-    let commands = "vm start disk\nvm set disk memory 6M\nwatch -n 1 --count 2 mem\ncrash memory 2\nwatch -n 1 --count 2 mem\ncrash memory 1\n\
-                    vm wait 0\nvm stats 0\ndrain flush; pool";
     let (_kept, config) = described(bench, "starved", &disk)?;
-    let lines = bench.answers(&config, commands, 0)?;
-    let text = lines.join("\n");
-    let good = lines.iter().any(|line| line.ends_with("exited with status 0"))
-        && lines.iter().any(|line| line.split_whitespace().take(3).eq(["devices", "broken", "0"]))
-        && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
-    if good { Ok(()) } else { Err(text) }
+    bench.talk(&config, |machine| {
+        machine.ask_all(&["vm start disk", "vm set disk memory 6M"])?;
+        let held = machine
+            .until("vm stats 0", |stats| is_over(stats) || number(stats, "brought_back_pages") > 500)?;
+        ensure(held["state"] == "running", "it was hardly held")?;
+        machine.ask_all(&["crash memory 2", "watch -n 1 --count 2 mem", "crash memory 1", "vm wait 0"])?;
+        let stats = machine.figures("vm stats 0")?;
+        ensure(
+            stats["state"] == "exited with status 0" && stats["broken_devices"] == 0,
+            "it did not end well",
+        )?;
+        machine.nothing_is_left()
+    })
 }
 
 /// A guest that makes no exits is held to less than it has, on a core that another one never leaves: each of its turns begins with a load of its registers, over
@@ -202,46 +207,44 @@ fn held_beside_another(bench: &Bench<'_>) -> Result<(), String> {
     let rest = [("rest", "memory = 16M\nkernel = kernel.img\ncmdline = bale.rest")];
     let (_kept, mut config) = described(bench, "beside", &rest)?;
     config.cores = 1;
-    let commands = "vm start rest\nwatch -n 1 --count 2 mem\nvm start --mode 5\nvm set rest memory 6M\nwatch -n 1 --count 5 mem\nvm stats rest --json\n\
-                    vm kill 1\nvm wait 0\ndrain flush; pool";
-    let lines = bench.answers(&config, commands, 0)?;
-    let text = lines.join("\n");
-    let figures = figures(&lines);
-    let stats = figures.first().ok_or("no figures")?;
-    let good = lines.iter().any(|line| line.ends_with("exited with status 0"))
-        && stats["state"] == "running"
-        && stats["resident_pages"].as_u64().is_some_and(|resident| resident <= (6 << 8) + ON_THEIR_WAY)
-        && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
-    if good { Ok(()) } else { Err(text) }
-}
-
-/// Figures of a command that was asked for JSON, in the order of their lines.
-fn figures(lines: &[String]) -> Vec<Value> {
-    lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    bench.talk(&config, |machine| {
+        machine.ask_all(&["vm start rest", "vm start --mode 5", "vm set rest memory 6M"])?;
+        let stats = machine
+            .until("vm stats rest", |stats| is_over(stats) || number(stats, "resident_pages") <= 6 << 8)?;
+        ensure(stats["state"] == "running", "it has never come down to its limit")?;
+        machine.ask_all(&["vm wait 0", "vm kill 1"])?;
+        ensure(machine.figures("vm stats 0")?["state"] == "exited with status 0", "it has lost bytes")?;
+        machine.nothing_is_left()
+    })
 }
 
 /// Requests as long as the disk, over more memory than the machine is held to: its only virtual CPU serves them, and puts one or two pages out for each that
 /// it brings back, also while every free frame is taken away. No limit is passed by more than what is on its way, and every byte is there.
 fn disk_makes_room(bench: &Bench<'_>) -> Result<(), String> {
     let long = [("long", "memory = 16M\nkernel = kernel.img\nswap = 32M\ncmdline = bale.long")];
-    let look = "vm stats 0 --json\n";
-    let commands = format!(
-        "vm start long\nvm set long memory 6M\nwatch -n 1 --count 5 mem\n{look}crash memory 2\n{look}vm wait 0\n{look}drain flush; pool"
-    );
     let (_kept, config) = described(bench, "room", &long)?;
-    let lines = bench.answers(&config, &commands, 0)?;
-    let text = lines.join("\n");
-    let stats = figures(&lines);
-    let figure = |at: usize, name: &str| stats.get(at).and_then(|stats| stats[name].as_u64());
-    let [before, starved] = [0, 1].map(|at| figure(at, "made_room_pages").unwrap_or(0));
-    let resident = figure(0, "resident_pages").zip(figure(0, "held_mib").map(|mib| mib << 8));
-    let good = lines.iter().any(|line| line.ends_with("exited with status 0"))
-        && before > 0
-        && starved > before
-        && resident.is_some_and(|(resident, limit)| resident <= limit + ON_THEIR_WAY)
-        && figure(2, "broken_devices") == Some(0)
-        && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
-    if good { Ok(()) } else { Err(text) }
+    bench.talk(&config, |machine| {
+        machine.ask_all(&["vm start long", "vm set long memory 6M"])?;
+        let within = |stats: &Value| {
+            number(stats, "made_room_pages") > 0
+                && number(stats, "resident_pages") <= (number(stats, "held_mib") << 8) + ON_THEIR_WAY
+        };
+        // Behind the write, which would be refused without a free frame.
+        machine.until("swap", |swap| number(&swap["swap"][0], "reads") > 0)?;
+        let before = machine.until("vm stats 0", |stats| is_over(stats) || within(stats))?;
+        ensure(before["state"] == "running", "it has never come down to its limit")?;
+        machine.ask("crash memory 2")?;
+        let starved = machine.figures("vm stats 0")?;
+        machine.ask("vm wait 0")?;
+        let made_room = |stats| number(stats, "made_room_pages");
+        ensure(made_room(&starved) > made_room(&before), "no room was made without a free frame")?;
+        let after = machine.figures("vm stats 0")?;
+        ensure(
+            after["state"] == "exited with status 0" && after["broken_devices"] == 0,
+            "it did not end well",
+        )?;
+        machine.nothing_is_left()
+    })
 }
 
 /// A machine without a quota writes more to its disk than there is memory, until that refuses it; one that is held beside it goes on meanwhile, and finds every byte.
@@ -253,18 +256,19 @@ fn greedy_neighbour(bench: &Bench<'_>) -> Result<(), String> {
     let (_kept, mut config) = described(bench, "greedy", &guests)?;
     config.cores = 2;
     config.memory = "176M".into();
-    let commands = "vm start fill\nvm set fill memory 6M\nvm start greedy\nvm wait fill\nvm wait greedy\nvm list\nmem --json\nvm stats fill --json\ndrain flush; pool";
-    let lines = bench.answers(&config, commands, 0)?;
-    let text = lines.join("\n");
-    let figure = |name: &str| figures(&lines).iter().find_map(|figures| figures[name].as_u64());
-    let ended = |name: &str, how: &str| lines.iter().any(|line| line.contains(name) && line.ends_with(how));
-    let good = ended(" fill ", "exited with status 0")
-        && ended(" greedy ", "exited with status 103")
+    bench.talk(&config, |machine| {
+        machine.ask_all(&["vm start fill", "vm set fill memory 6M", "vm start greedy"])?;
+        machine.ask_all(&["vm wait fill", "vm wait greedy"])?;
+        let [fill, greedy] = [machine.figures("vm stats fill")?, machine.figures("vm stats greedy")?];
+        // What the disk has refused is not there when it is read.
+        ensure(greedy["state"] == "exited with status 103", "the greedy one was refused nothing")?;
+        ensure(fill["state"] == "exited with status 0", "the held one has lost bytes")?;
+        ensure(number(&fill, "put_out_pages") > 4_000, "the held one was hardly held")?;
         // So close it came, and no closer.
-        && figure("least_free_frames").is_some_and(|least| (1..=256).contains(&least))
-        && figure("put_out_pages").is_some_and(|pages| pages > 4_000)
-        && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
-    if good { Ok(()) } else { Err(text) }
+        let least = number(&machine.figures("mem")?, "least_free_frames");
+        ensure((1..=256).contains(&least), "there was more memory than it asked for, or none at all")?;
+        machine.nothing_is_left()
+    })
 }
 
 /// A machine stands still, goes on and ends in the midst of a request as long as its disk, which its codec makes take a minute or so.
@@ -272,36 +276,57 @@ fn ends_in_a_request(bench: &Bench<'_>) -> Result<(), String> {
     const BLOCKS: u64 = 25 * 2560;
     let long =
         [("long", "memory = 16M\nkernel = kernel.img\nswap = 256M\ncodec = zstd:9\ncmdline = bale.long")];
-    let look = "swap long --json\n";
-    let commands = format!(
-        "vm start long\nwatch -n 1 --count 4 vm list\nvm pause long\nwatch -n 1 --count 4 vm list\n{look}watch -n 1 --count 2 vm list\n{look}\
-         vm resume long\nwatch -n 1 --count 2 vm list\n{look}vm kill long\nvm start long\nwatch -n 1 --count 4 vm list\nvm stop long\n\
-         vm wait long\nvm list\ndrain flush; pool"
-    );
     let (_kept, config) = described(bench, "request", &long)?;
-    let lines = bench.answers(&config, &commands, 0)?;
-    let text = lines.join("\n");
-    let writes: Vec<_> = figures(&lines).iter().filter_map(|figures| figures["writes"].as_u64()).collect();
-    let released = lines.iter().find_map(|line| {
-        line.strip_prefix("vm 0 has stopped, ")?.strip_suffix(" slots released")?.parse::<u64>().ok()
-    });
-    let good = matches!(writes[..], [still, same, more] if 0 < still && still == same && same < more && more < BLOCKS)
-        && lines.iter().any(|line| line == "vm 0 killed")
-        && released.is_some_and(|released| (1..BLOCKS).contains(&released))
-        && lines.iter().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
-    if good { Ok(()) } else { Err(text) }
+    let writes = |swap: &Value| number(&swap["swap"][0], "writes");
+    bench.talk(&config, |machine| {
+        machine.ask("vm start long")?;
+        machine.until("swap", |swap| writes(swap) > 0)?;
+        machine.ask("vm pause long")?;
+        // It does so once its virtual CPU has seen it.
+        let mut last = 0;
+        let still = machine.until("swap", |swap| {
+            let before = std::mem::replace(&mut last, writes(swap));
+            std::thread::sleep(Duration::from_secs(1));
+            before == last
+        })?;
+        ensure(writes(&still) < BLOCKS, "it has not stood still in the midst of it")?;
+        ensure(machine.figures("vm stats 0")?["state"] == "paused", "it is not paused")?;
+        machine.ask("vm resume long")?;
+        machine.until("swap", |swap| writes(swap) > writes(&still))?;
+        machine.ask("vm kill long")?;
+        machine.until_said("vm 0 killed")?;
+        machine.ask("vm start long")?;
+        machine.until("swap", |swap| writes(swap) > 0)?;
+        machine.ask_all(&["vm stop long", "vm wait long"])?;
+        let told = machine.until_said("vm 0 has stopped, ")?;
+        let released = told.split_whitespace().nth(4).and_then(|slots| slots.parse::<u64>().ok());
+        ensure(
+            released.is_some_and(|slots| (1..BLOCKS).contains(&slots)),
+            "it has not ended in the midst of it",
+        )?;
+        machine.nothing_is_left()
+    })
 }
 
 /// The end of a machine is told while guests that never rest keep all cores busy.
 fn told(bench: &Bench<'_>) -> Result<(), String> {
     let mut config = bench.config();
     config.cores = 2;
-    let commands = "vm start --mode 5 --core 0\nvm start --mode 5 --core 1\nvm start --mode 5 --core 1\nvm stop 2\nwatch -n 1 --count 5 vm list\n\
-                    vm kill 0\nvm kill 1";
-    let lines = bench.answers(&config, commands, 0)?;
-    let place = |text: &str| lines.iter().position(|line| line.starts_with(text));
-    match (place("vm 2 has stopped"), place("vm 0 killed")) {
-        (Some(told), Some(killed)) if told < killed => Ok(()),
-        _ => Err(lines.join("\n")),
-    }
+    bench.talk(&config, |machine| {
+        for core in [0, 1, 1] {
+            machine.ask(&format!("vm start --mode 5 --core {core}"))?;
+        }
+        machine.ask("vm stop 2")?;
+        machine.until_said("vm 2 has stopped")?;
+        machine.ask_all(&["vm kill 0", "vm kill 1"])
+    })
+}
+
+/// The machine runs no more.
+fn is_over(stats: &Value) -> bool {
+    stats["state"] != "running"
+}
+
+fn number(figures: &Value, name: &str) -> u64 {
+    figures[name].as_u64().unwrap_or(0)
 }

@@ -14,12 +14,12 @@ const RESET: &[u8] = b"bale.reset";
 const FILL: &[u8] = b"bale.fill";
 /// In the command line: the same for [`SECONDS`], and all of it is written to the disk each time.
 const DISK: &[u8] = b"bale.disk";
-const SECONDS: u64 = 6;
+const SECONDS: u64 = 10;
 /// In the command line: fill it once, and for [`SECONDS`] have the disk write and read it in requests as long as the disk.
 const LONG: &[u8] = b"bale.long";
 /// In the command line: fill it once, and verify it after [`REST_SECONDS`] without an exit.
 const REST: &[u8] = b"bale.rest";
-const REST_SECONDS: u64 = 10;
+const REST_SECONDS: u64 = 20;
 /// Pages that are filled, by number: behind the device tree, for which there are 2 MiB, to the end of memory.
 const FILLED: core::ops::Range<u64> = (RAM_BASE + (6 << 20)) / 4096..(RAM_BASE + (16 << 20)) / 4096;
 const ROUNDS: u64 = 8;
