@@ -61,7 +61,19 @@ fn everything_at_once() {
         let workers: Vec<_> = (0..CORES)
             .map(|core| {
                 let pool = &pool;
-                scope.spawn(move || worker(pool, core, rounds))
+                let all_met = || {
+                    let stats = pool.stats();
+                    stats.moved > 0 && stats.helped > 0
+                };
+                // Again if the thread beside them has hardly run.
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        worker(pool, core, rounds);
+                        if all_met() {
+                            break;
+                        }
+                    }
+                })
             })
             .collect();
         scope.spawn(|| {

@@ -26,7 +26,7 @@ const BUSY_PAUSE_US: u64 = 200;
 /// How often the task looks for what stays below the watermark.
 const PERIOD_US: u64 = 10_000;
 /// How long a drain task may take to end.
-const LEAVE_US: u64 = 2_000_000;
+const LEAVE_US: u64 = 4_000_000;
 /// How long something may wait below the watermark.
 const AGE_US: u64 = 10_000;
 

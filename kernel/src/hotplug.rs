@@ -22,8 +22,10 @@ use crate::memory::map;
 use crate::sync::{IN_ORDER, Mutex};
 use crate::{drain, interrupts, pool, power, println, task, watchdog};
 
-/// How long a core may take to come or go.
-const LIMIT_US: u64 = 2_000_000;
+/// How long a core may take to come: firmware may have to be waited for, and under an emulator a busy host.
+const COME_US: u64 = 10_000_000;
+/// How long it may take to go.
+const GO_US: u64 = 4_000_000;
 /// Between two looks.
 const LOOK_US: u64 = 100;
 
@@ -55,7 +57,7 @@ impl fmt::Display for Refused {
             Self::BootCore => f.write_str("core 0 has the console and the shell, and stays"),
             Self::Already => f.write_str("it is so already"),
             Self::Used(name) => write!(f, "task {name} belongs there; `tasks` and `vm list` tell more"),
-            Self::Late => write!(f, "it has not done so within {} s", LIMIT_US / 1_000_000),
+            Self::Late => f.write_str("it has not done so in time; `tasks` says what runs there"),
             Self::Hung => f.write_str("it takes no interrupts; `tasks` says what runs there"),
             Self::Firmware(error) => write!(f, "PSCI says {error}"),
         }
@@ -73,11 +75,15 @@ pub fn start_all() {
             }
         }
     }
-    let mut patience = Patience::of_us(LIMIT_US);
+    let mut patience = Patience::of_us(COME_US);
     for core in started {
         while !core.online() {
             if patience.is_over() {
-                println!("bale: core {} was started and did not come up within two seconds", core.index());
+                println!(
+                    "bale: core {} was started and did not come up within {} s",
+                    core.index(),
+                    COME_US / 1_000_000
+                );
                 break;
             }
             core::hint::spin_loop();
@@ -113,9 +119,9 @@ fn find(index: usize) -> Result<&'static Core, Refused> {
     }
 }
 
-/// Waits, in a task, until something is so.
-fn wait_until(mut so: impl FnMut() -> bool) -> bool {
-    let mut patience = Patience::of_us(LIMIT_US);
+/// Waits, in a task, until something is so, for so long at most.
+fn wait_until(limit_us: u64, mut so: impl FnMut() -> bool) -> bool {
+    let mut patience = Patience::of_us(limit_us);
     while !so() {
         if patience.is_over() {
             return false;
@@ -154,13 +160,13 @@ pub fn take_offline(index: usize) -> Result<usize, Refused> {
     }
     // Refused for want of a task: then those that are there stay, and so does the core.
     let _ = task::evacuate(index);
-    if !drain::leave(index) || !wait_until(|| task::on_core(index).is_none()) {
+    if !drain::leave(index) || !wait_until(GO_US, || task::on_core(index).is_none()) {
         return stays(task::on_core(index).map_or(Refused::Late, Refused::Used));
     }
     // Release: pairs with the swap in `leave`.
     core.leaving.store(true, Ordering::Release);
     interrupts::raise(index, interrupts::RESCHEDULE);
-    if !wait_until(|| power::is_off(core.affinity()) || core.online()) {
+    if !wait_until(GO_US, || power::is_off(core.affinity()) || core.online()) {
         // AcqRel: pairs with the swap in `leave`. Whoever takes the wish back first has it.
         return if core.leaving.swap(false, Ordering::AcqRel) {
             stays(Refused::Late)
@@ -173,7 +179,7 @@ pub fn take_offline(index: usize) -> Result<usize, Refused> {
         return Err(Refused::Firmware(Error::Denied));
     }
     let mut emptied = 0;
-    let empty = wait_until(|| match pool::pool().retire_core(index) {
+    let empty = wait_until(GO_US, || match pool::pool().retire_core(index) {
         Ok(count) => {
             emptied = count;
             true
@@ -221,7 +227,7 @@ pub fn bring_online(index: usize) -> Result<(), Refused> {
         return Err(Refused::Already);
     }
     start(core).map_err(Refused::Firmware)?;
-    if !wait_until(|| core.online()) {
+    if !wait_until(COME_US, || core.online()) {
         return Err(Refused::Late);
     }
     join(index);

@@ -23,9 +23,9 @@ const MISSED: u32 = 2;
 /// Between two looks whether a watcher has ended.
 const LOOK_US: u64 = 200;
 /// How long a watcher may take to end.
-const LEAVE_US: u64 = 2_000_000;
+const LEAVE_US: u64 = 4_000_000;
 /// How long a core may take to an interrupt before it counts as one that takes none.
-const ANSWER_US: u64 = 1_000_000;
+const ANSWER_US: u64 = 3_000_000;
 
 /// Interrupts of the watchdog that each core has taken.
 static ANSWERS: [AtomicU64; MAX_CORES] = [const { AtomicU64::new(0) }; MAX_CORES];

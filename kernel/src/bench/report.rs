@@ -77,9 +77,8 @@ impl Report {
                 self.options.mix.name()
             );
         } else {
-            println!(
-                "Bale {version} on {board}, {cores} cores, MIDR {cpu:#x}, counter: {counter}, seed {seed}"
-            );
+            println!("Bale {version} on {board}, {cores} cores");
+            println!("MIDR {cpu:#x}, timer {clock} Hz, counter: {counter}, seed {seed}");
             if self.options.pages.is_some() || self.options.mix != Mix::Bundle {
                 println!("pages: {}, mix {}", Own(self.options.pages, "own"), self.options.mix.name());
             }
@@ -170,7 +169,8 @@ impl Report {
             }
             print!("  {cores:>5}");
             for (column, value) in columns {
-                print!(" {:>1$}", value_text(*value), Heading(column).width());
+                let width = Heading(column).width();
+                print!(" {:>width$}", fitting(*value, width));
             }
             println!();
         }
@@ -209,6 +209,17 @@ impl core::fmt::Display for Heading<'_> {
         let blank = self.width() - name.len() - sign.len();
         write!(f, "{:blank$}{name}{sign}", "")
     }
+}
+
+/// The same without hundredths, where there is no room for them.
+fn fitting(value: Hundredths, width: usize) -> String<24> {
+    let mut text = value_text(value);
+    if text.len() > width
+        && let Some(point) = text.find('.')
+    {
+        text.truncate(point);
+    }
+    text
 }
 
 fn value_text(value: Hundredths) -> String<24> {

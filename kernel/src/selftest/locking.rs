@@ -23,6 +23,30 @@ fn begin() -> usize {
 
 fn note(value: u64) {
     let _ = ORDER.lock().push(value);
+    NOTED.store(clock::now(), Ordering::Relaxed);
+}
+
+/// Less than a slice, after which equals take turns whatever else they are promised.
+const WITHIN_US: u64 = 4_000;
+/// When the tasks of a round were let go, and the time of the last note.
+static LET_GO: AtomicU64 = AtomicU64::new(0);
+static NOTED: AtomicU64 = AtomicU64::new(0);
+
+fn let_go() {
+    LET_GO.store(clock::now(), Ordering::Relaxed);
+    GO.store(true, Ordering::Release);
+}
+
+/// A round in which equals run in the order of their arrival: again if the host took so long that a slice may have been over.
+fn within_a_slice(round: impl Fn() -> Verdict) -> Verdict {
+    for _ in 0..100 {
+        let verdict = round();
+        let took = NOTED.load(Ordering::Relaxed).saturating_sub(LET_GO.load(Ordering::Relaxed));
+        if verdict.is_ok() || took < clock::from_us(WITHIN_US) {
+            return verdict;
+        }
+    }
+    Err(super::failure(format_args!("the host never let five tasks run within {WITHIN_US} us")))
 }
 
 fn end() -> ! {
@@ -184,6 +208,10 @@ extern "C" fn occupier(_argument: u64) -> ! {
 
 /// A task that waits for its core and loses what it inherited goes before its equals; one that rises goes behind them.
 pub(super) fn loans_cost_no_turn() -> Verdict {
+    within_a_slice(lend_and_take_back)
+}
+
+fn lend_and_take_back() -> Verdict {
     let core = begin();
     spawn(core, task::DRAIN, occupier, 0)?;
     ensure!(eventually(|| !ORDER.lock().is_empty()), "the core is not occupied");
@@ -197,7 +225,7 @@ pub(super) fn loans_cost_no_turn() -> Verdict {
     task::set_priority(tasks[1], task::VCPU);
     task::set_priority(tasks[1], task::LOG);
     task::set_priority(tasks[3], task::VCPU);
-    GO.store(true, Ordering::Release);
+    let_go();
     ensure!(all_ended(5), "not all ended");
     ensure!(ORDER.lock().as_slice() == [0, 1, 2, 3, 4], "order {:?}", ORDER.lock().as_slice());
     Ok(())
@@ -255,6 +283,10 @@ extern "C" fn flag_waiter(value: u64) -> ! {
 
 /// One that sets flags makes way for the most urgent of those that it serves, whoever was the first in the table.
 pub(super) fn events_serve_by_priority() -> Verdict {
+    within_a_slice(serve_all)
+}
+
+fn serve_all() -> Verdict {
     let core = begin();
     EVENTS.clear(u32::MAX);
     // More than are woken at a time, the least urgent first.
@@ -270,10 +302,11 @@ pub(super) fn events_serve_by_priority() -> Verdict {
         (1, task::WATCHDOG),
     ];
     wait_in_turn(core, flag_waiter, &priorities)?;
+    let_go();
     spawn(core, task::LOG, setter, 0)?;
     ensure!(all_ended(10), "not all ended");
-    ensure!(ORDER.lock().as_slice() == [1, 2, 3, 4, 5, 6, 7, 8, 9], "order {:?}", ORDER.lock().as_slice());
     EVENTS.clear(u32::MAX);
+    ensure!(ORDER.lock().as_slice() == [1, 2, 3, 4, 5, 6, 7, 8, 9], "order {:?}", ORDER.lock().as_slice());
     Ok(())
 }
 
@@ -352,6 +385,8 @@ pub(super) fn semaphore_wakes_before_interrupts() -> Verdict {
     Ok(())
 }
 
+/// For what comes at once where nothing is lost, and the machine is not stopped for longer.
+const LOST_US: u64 = 30_000_000;
 const MESSAGES: u64 = 5_000;
 static QUEUE: Queue<u64, 8> = Queue::new();
 
@@ -366,7 +401,7 @@ pub(super) fn queue_keeps_order() -> Verdict {
     let core = begin();
     spawn(core, task::DRAIN, sender, 0)?;
     for wanted in 0..MESSAGES {
-        let got = QUEUE.receive_until(clock::now() + clock::from_us(10_000_000));
+        let got = QUEUE.receive_until(clock::now() + clock::from_us(LOST_US));
         ensure!(got == Some(wanted), "received {got:?} instead of {wanted}");
     }
     ensure!(all_ended(1), "the sender did not end");
@@ -390,7 +425,7 @@ pub(super) fn no_wake_up_is_lost_to_interrupts() -> Verdict {
     for round in 0..rounds {
         // To each core in turn, this one too: its handler gives, and this task takes before, after, or meanwhile.
         interrupts::raise(cores::in_turn(round as usize), interrupts::TEST);
-        let taken = interrupts::TEST_ARRIVED.take_until(clock::now() + clock::from_us(5_000_000));
+        let taken = interrupts::TEST_ARRIVED.take_until(clock::now() + clock::from_us(LOST_US));
         ensure!(taken, "interrupt {round} woke nobody");
     }
     ensure!(interrupts::TEST_ARRIVED.count() == 0, "an interrupt counted twice");
@@ -407,6 +442,8 @@ extern "C" fn late(_argument: u64) -> ! {
     let period = clock::from_us(PERIOD_US);
     let mut rhythm = task::Periodic::new(period);
     let first = rhythm.wait();
+    // Of those before the first one it serves the span says nothing.
+    let missed_before = rhythm.overruns();
     let mut last = first;
     for release in 1..RELEASES {
         if release == RELEASES / 2 {
@@ -419,7 +456,7 @@ extern "C" fn late(_argument: u64) -> ! {
         last = rhythm.wait();
     }
     SERVED.store(RELEASES, Ordering::Relaxed);
-    MISSED.store(rhythm.overruns(), Ordering::Relaxed);
+    MISSED.store(rhythm.overruns() - missed_before, Ordering::Relaxed);
     SPAN.store((last - first) / period, Ordering::Relaxed);
     end()
 }

@@ -101,7 +101,7 @@ fn in_order(core: usize) -> Verdict {
 /// Raises the interrupt of the tests on this core, and waits until it was taken.
 fn interrupt() -> Verdict {
     interrupts::raise(cores::this_unpinned().index(), interrupts::TEST);
-    let limit = clock::now() + clock::from_us(5_000_000);
+    let limit = clock::now() + clock::from_us(30_000_000);
     ensure!(interrupts::TEST_ARRIVED.take_until(limit), "an interrupt did not come");
     Ok(())
 }

@@ -275,7 +275,10 @@ fn twelve_cores_against_a_shadow() {
         set_core(owner);
         let (mut scratch, mut random) = (Scratch::new(), Random(owner as u64 + 5));
         let mut versions = [0; EACH];
-        for step in 1..=operations / OWNERS as u64 {
+        let steps = operations / OWNERS as u64;
+        // On until the thread beside them has had its turns.
+        let met = || cache.statistics().written_back > 0 && cache.device().statistics().recompressions > 0;
+        for step in (1..=50 * steps).take_while(|step| *step <= steps || !met()) {
             let at = random.below(EACH);
             let slot = owner * EACH + at;
             let expected = |version: u64| page(version << 9 | slot as u64, (version % 17) as usize);

@@ -25,7 +25,7 @@ fn commands_go_out_and_answers_come_back_and_are_saved() {
     for round in 1..=2 {
         let board = Board::new(answers());
         let output = typed(
-            &["console", board.path(), "--save", &name, "--timeout", "2", "--baud", "230400"],
+            &["console", board.path(), "--save", &name, "--timeout", "10", "--baud", "230400"],
             "cores\n",
         );
         let settings = tcgetattr(board.line()).expect("settings");

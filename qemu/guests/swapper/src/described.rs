@@ -10,19 +10,18 @@ use crate::{BAD_INFO, call};
 
 /// In the command line: restart at once, each time.
 const RESET: &[u8] = b"bale.reset";
-/// In the command line: fill most of 16 MiB and verify every byte, in [`ROUNDS`].
+/// In the command line: fill most of 16 MiB and verify every byte, time and again for [`SECONDS`].
 const FILL: &[u8] = b"bale.fill";
 /// In the command line: the same for [`SECONDS`], and all of it is written to the disk each time.
 const DISK: &[u8] = b"bale.disk";
 const SECONDS: u64 = 10;
-/// In the command line: fill it once, and for [`SECONDS`] have the disk write and read it in requests as long as the disk.
+/// In the command line: fill it once, have the disk read it, and for [`SECONDS`] from the start, once at least, write it, in requests as long as the disk.
 const LONG: &[u8] = b"bale.long";
 /// In the command line: fill it once, and verify it after [`REST_SECONDS`] without an exit.
 const REST: &[u8] = b"bale.rest";
 const REST_SECONDS: u64 = 20;
 /// Pages that are filled, by number: behind the device tree, for which there are 2 MiB, to the end of memory.
 const FILLED: core::ops::Range<u64> = (RAM_BASE + (6 << 20)) / 4096..(RAM_BASE + (16 << 20)) / 4096;
-const ROUNDS: u64 = 8;
 /// Status of a guest whose memory held something else than it wrote.
 const LOST: u64 = 103;
 /// Status of a guest whose disk needs a reset, without a fault of its own.
@@ -63,9 +62,13 @@ pub(crate) fn run(tree: u64) -> ! {
 
 /// Fills memory anew each round and verifies it.
 fn fill() -> ! {
+    let end = counter()[0] + SECONDS * counter()[1];
     let mut equal = 0;
-    for round in 0..ROUNDS {
+    for round in 0.. {
         equal += fill_once(round, || ());
+        if counter()[0] >= end {
+            break;
+        }
     }
     let _ = call::report(report::PAGES_EQUAL, equal);
     call::exit(0)
@@ -102,11 +105,15 @@ fn write_long() -> ! {
     let bytes = (FILLED.end - FILLED.start) * 4096;
     let equal = fill_once(0, || {
         let _ = disk.submit_long(OUT, FILLED.start * 4096, bytes);
-        while counter()[0] < end {
+        // Once at least: the write may have taken all of the time.
+        loop {
             if !disk.submit_long(IN, FILLED.start * 4096, bytes)
                 && virtio::get(virtio::BASE + virtio::STATUS) != 0xf
             {
                 call::exit(BROKEN);
+            }
+            if counter()[0] >= end {
+                break;
             }
         }
     });

@@ -137,9 +137,12 @@ pub(super) fn progress(bench: &Bench<'_>) -> Result<()> {
 pub(super) fn ctrl_c_stops(bench: &Bench<'_>) -> Result<()> {
     let mut terminal = Terminal::start(bench, 0)?;
     let before = terminal.line("mem --json")?;
-    for command in
-        ["bench run ladder --cores 2", "bench run jitter ladder rtos", "selftest", "vm run --mode 5"]
-    {
+    for command in [
+        "bench run ladder --cores 2 --pages 60000",
+        "bench run jitter ladder rtos",
+        "selftest",
+        "vm run --mode 5",
+    ] {
         terminal.send(command.as_bytes())?;
         terminal.send(b"\r")?;
         terminal.wait("\n")?;
@@ -173,7 +176,7 @@ pub(super) fn ctrl_c_stops(bench: &Bench<'_>) -> Result<()> {
 pub(super) fn script_stops(bench: &Bench<'_>) -> Result<()> {
     let mut script = Terminal::silent(bench, |config| config.arguments = "exec".into())?;
     script.wait("\x1eREADY")?;
-    for command in ["bench run ladder --cores 2", "bench run jitter ladder rtos --json"] {
+    for command in ["bench run ladder --cores 2 --pages 60000", "bench run jitter ladder rtos --json"] {
         script.send(format!("{command}\n").as_bytes())?;
         script.wait("counter")?;
         script.send(b"\x03")?;

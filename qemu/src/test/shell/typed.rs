@@ -89,7 +89,7 @@ pub(super) fn machines(bench: &Bench<'_>) -> Result<()> {
         config.arguments = "noguest rows=0".into();
         config.initrd = Some(bundle.0.clone());
     })?;
-    completes(&mut terminal, &[("vm start \t", "first  second  disk  "), ("vm run s\t", "vm run second ")])?;
+    completes(&mut terminal, &[("vm start \t", "first  second  disk  "), ("vm run se\t", "vm run second ")])?;
     let said = terminal.line("vm stop first")?;
     ensure!(said.contains("error: there is no vm first"), "{said}");
     let said = terminal.line("vm start fi\t")?;
