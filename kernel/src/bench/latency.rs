@@ -268,8 +268,23 @@ pub(super) fn interrupt(report: &mut Report) -> Result<()> {
 /// Longest stretch with interrupts masked while tasks on every core print, free, drain, contend and wait; in nanoseconds of the
 /// counter, which are instructions where those are counted. What benchmarks mask themselves, to measure it, is left out.
 pub(super) fn masked(report: &mut Report) -> Result<()> {
+    report_longest_masked(report, "longest-masked")
+}
+
+/// The same, behind storms that guests make of everything they can reach.
+pub(super) fn masked_beside_storms(report: &mut Report) -> Result<()> {
+    report_longest_masked(report, "longest-masked-storms")
+}
+
+fn report_longest_masked(report: &mut Report, name: &str) -> Result<()> {
     let longest = cores::all().iter().map(cores::Core::longest_masked).max().unwrap_or(0);
     let nanoseconds = clock::to_us(longest.saturating_mul(1000));
-    report.figure("longest-masked", Hundredths(nanoseconds.saturating_mul(100)), "ns", 1);
+    report.figure(name, Hundredths(nanoseconds.saturating_mul(100)), "ns", 1);
+    Ok(())
+}
+
+/// From the first Rust line to the shell, with all cores up.
+pub(super) fn boot(report: &mut Report) -> Result<()> {
+    report.figure("boot", Hundredths(crate::boot::boot_us().saturating_mul(100)), "us", 1);
     Ok(())
 }

@@ -73,6 +73,7 @@ pub(super) static BENCHES: &[Bench] = benches! {
         "release-device", "a whole device given up: by its releaser, and in all", Counted, PAGES_AND_MIX, store::release_device;
     }
     "rtos" {
+        "boot", "from the kernel's first instruction to its shell", Anywhere, NOTHING, latency::boot;
         "switch", "voluntary switch to another task", Counted, CYCLES, latency::switch;
         "semaphore", "give and take of a free semaphore", Counted, CYCLES, latency::semaphore;
         "mutex", "lock and unlock of a free mutex", Counted, CYCLES, latency::mutex;
@@ -88,8 +89,11 @@ pub(super) static BENCHES: &[Bench] = benches! {
         "guest", "what a guest pays: calls, registers, interrupts, swap disk", Counted, NOTHING, vm::guest;
         "stop", "`vm stop` with many pages stored, and more than with few", Counted, CYCLES, vm::stop;
         "jitter-storm", "how late a periodic task of 211 us wakes beside storms", Anywhere, NOTHING, jitter::beside_storms;
+        // As in the suite above.
+        "masked-storms", "longest stretch with interrupts masked since boot", Anywhere, NOTHING, latency::masked_beside_storms;
     }
     "thread-metric" {
+        "tm-basic", "sums over 1,024 words, no service at all", Counted, CYCLES, thread_metric::basic;
         "tm-cooperative", "five tasks that yield in turn, a yield", Counted, CYCLES, thread_metric::cooperative;
         "tm-preemptive", "five tasks, each wakes a more urgent one, a round", Counted, CYCLES, thread_metric::preemptive;
         "tm-interrupt", "interrupt, its handler's semaphore", Counted, CYCLES, thread_metric::interrupt;

@@ -21,6 +21,8 @@ const ROUNDS: u32 = 2_000;
 const TASKS: u32 = 5;
 /// Words of a message: 16 bytes.
 const MESSAGE: usize = 4;
+/// Words of the array of the kernel without a service.
+const WORDS: usize = 1024;
 /// Bytes of the object of the memory kernel.
 const OBJECT: usize = 128;
 const LIMIT_US: u64 = 60_000_000;
@@ -167,6 +169,23 @@ pub(super) fn message(report: &mut Report) -> Result {
         end()
     }
     measure(report, "tm-message", &[(task::VCPU, sending as Entry)])
+}
+
+/// No service at all: sums over an array, against which the rounds of the others are held where cores differ.
+pub(super) fn basic(report: &mut Report) -> Result {
+    extern "C" fn computing(_index: u64) -> ! {
+        let mut words = [0u32; WORDS];
+        let mut turn = 0u32;
+        while another() {
+            for word in &mut words {
+                *word = word.wrapping_add(turn) ^ *word;
+                turn = turn.wrapping_add(1);
+            }
+            core::hint::black_box(&mut words);
+        }
+        end()
+    }
+    measure(report, "tm-basic", &[(task::VCPU, computing as Entry)])
 }
 
 /// A semaphore taken and given by one task.

@@ -272,18 +272,20 @@ pub fn idle() -> ! {
     let core = cores::this_unpinned();
     loop {
         let masked = Masked::new();
-        let start = clock::now();
         // Nothing is lost between the look and the wait: WFI also returns for an interrupt that is masked.
         if !core.reschedule.load(Ordering::Relaxed) {
+            let start = clock::now();
             hotplug::leave_if_asked(core);
             arm_for_rest(core);
             // The rest is none of the stretch, what came before it is.
             mask::end_stretch();
             mask::wait_for_interrupt();
             mask::begin_stretch();
+            let ticks = core.idle_ticks.load(Ordering::Relaxed) + (clock::now() - start);
+            core.idle_ticks.store(ticks, Ordering::Relaxed);
+            // Here and now: no exception has to be taken for it.
+            interrupts::serve();
         }
-        let ticks = core.idle_ticks.load(Ordering::Relaxed) + (clock::now() - start);
-        core.idle_ticks.store(ticks, Ordering::Relaxed);
         drop(masked);
         switch_if_asked();
     }
