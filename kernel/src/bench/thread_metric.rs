@@ -178,7 +178,7 @@ pub(super) fn basic(report: &mut Report) -> Result {
         let mut turn = 0u32;
         while another() {
             for word in &mut words {
-                *word = word.wrapping_add(turn) ^ *word;
+                *word ^= word.wrapping_add(turn);
                 turn = turn.wrapping_add(1);
             }
             core::hint::black_box(&mut words);

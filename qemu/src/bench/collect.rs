@@ -41,7 +41,7 @@ impl Asked {
     }
 }
 
-/// Runs the suites under QEMU; `config` has image and bundle.
+/// Runs the suites under QEMU, each on a machine of its own, so that no figure depends on what else was asked for; `config` has image and bundle.
 pub(crate) fn qemu(config: &Config, decoder: &Decoder, asked: &Asked) -> Result<Run> {
     let mode = if asked.cores == 1 { Mode::Counted } else { Mode::Emulated };
     let mut config = config.clone();
@@ -50,15 +50,25 @@ pub(crate) fn qemu(config: &Config, decoder: &Decoder, asked: &Asked) -> Result<
     if mode == Mode::Counted {
         config.extra.extend(COUNTED.map(str::to_owned));
     }
-    let heard = Heard::default();
-    let mut show = |line: &Line| heard.take(line);
-    let started = Session::start(&config, Some(decoder), asked.limit, &mut show);
-    let result = started.map_err(Into::into).and_then(|mut session| {
-        let report = heard.converse(asked, mode, &mut session)?;
-        session.power_off()?;
-        Ok(report)
-    });
-    heard.explain(result).map(|report| Run { mode, report })
+    let started = Instant::now();
+    let mut all = Vec::new();
+    for suite in &asked.suites {
+        let heard = Heard::default();
+        let mut show = |line: &Line| heard.take(line);
+        let limit = asked.limit.saturating_sub(started.elapsed());
+        let session = Session::start(&config, Some(decoder), limit, &mut show);
+        let result = session.map_err(Into::into).and_then(|mut session| {
+            let lines = heard.run(asked, suite, mode, &mut session)?;
+            session.power_off()?;
+            Ok(lines)
+        });
+        all.extend(heard.explain(result)?);
+    }
+    Ok(Run { mode, report: parse(&all)? })
+}
+
+fn parse(lines: &[String]) -> Result<Report> {
+    Report::parse(lines.iter().map(String::as_str))
 }
 
 /// Runs the suites on a board, which goes on afterwards.
@@ -71,8 +81,11 @@ pub(crate) fn serial(path: &Path, asked: &[Asked]) -> Result<Vec<Run>> {
     let started = Session::attach(Box::new(port), events, limit, &mut show);
     let result = started.map_err(Into::into).and_then(|mut session| {
         let one = |asked: &Asked| {
-            let report = heard.converse(asked, Mode::Serial, &mut session)?;
-            Ok(Run { mode: Mode::Serial, report })
+            let mut all = Vec::new();
+            for suite in &asked.suites {
+                all.extend(heard.run(asked, suite, Mode::Serial, &mut session)?);
+            }
+            Ok(Run { mode: Mode::Serial, report: parse(&all)? })
         };
         asked.iter().map(one).collect()
     });
@@ -114,28 +127,24 @@ impl Heard {
         }
     }
 
-    /// Runs one suite after the other.
-    fn converse(&self, asked: &Asked, mode: Mode, session: &mut Session<'_>) -> Result<Report> {
-        let mut all = Vec::new();
-        for suite in &asked.suites {
-            let plural = if asked.cores == 1 { "" } else { "s" };
-            eprintln!("bale: suite {suite}, {} core{plural}, {}", asked.cores, mode.about());
-            let started = Instant::now();
-            self.lines.borrow_mut().clear();
-            let command = asked.command(suite, mode);
-            let status = session.command(&command)?;
-            ensure!(status == 0, "`{command}` failed with status {status}");
-            let lines = self.lines.take();
-            let report = self.report(asked, suite, &lines).with_context(|| format!("`{command}`"))?;
-            lines.iter().filter(|line| !report::is_json(line)).for_each(|line| eprintln!("{line}"));
-            eprintln!("bale: {} figures after {:.1} s", report.rows.len(), started.elapsed().as_secs_f64());
-            all.extend(lines);
-        }
-        Report::parse(all.iter().map(String::as_str))
+    /// Runs a suite; what came of it.
+    fn run(&self, asked: &Asked, suite: &str, mode: Mode, session: &mut Session<'_>) -> Result<Vec<String>> {
+        let plural = if asked.cores == 1 { "" } else { "s" };
+        eprintln!("bale: suite {suite}, {} core{plural}, {}", asked.cores, mode.about());
+        let started = Instant::now();
+        self.lines.borrow_mut().clear();
+        let command = asked.command(suite, mode);
+        let status = session.command(&command)?;
+        ensure!(status == 0, "`{command}` failed with status {status}");
+        let lines = self.lines.take();
+        let report = self.report(asked, suite, &lines).with_context(|| format!("`{command}`"))?;
+        lines.iter().filter(|line| !report::is_json(line)).for_each(|line| eprintln!("{line}"));
+        eprintln!("bale: {} figures after {:.1} s", report.rows.len(), started.elapsed().as_secs_f64());
+        Ok(lines)
     }
 
     fn report(&self, asked: &Asked, suite: &str, lines: &[String]) -> Result<Report> {
-        let report = Report::parse(lines.iter().map(String::as_str))?;
+        let report = parse(lines)?;
         ensure!(
             report.cores == asked.cores,
             "the machine reports {} cores, not {}",
