@@ -69,7 +69,7 @@ pub use delivery::{on_maintenance, on_virtual_timer};
 pub use ending::{kill, stop, wait, wait_while};
 pub use held::Holding;
 pub use reasons::{HoldError, LEAST_HELD, Reason, StartError};
-pub use summary::{LONGEST_NAME, Name, State, Summary, summaries, vcpus};
+pub use summary::{Name, State, Summary, summaries, vcpus};
 pub use trap::learn_identification;
 pub(crate) use workspace::SCRATCH;
 

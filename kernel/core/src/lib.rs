@@ -13,6 +13,7 @@
 //! | [`wait`] | who waits for whom: semaphores, mutexes with priority inheritance, event flags |
 //! | [`stage2`] | translation tables of a virtual machine |
 //! | [`guest_image`] | whether a guest's kernel image can be started, and where |
+//! | [`guest_layout`] | where kernel, device tree and initial RAM disk go in a guest's memory |
 //! | [`guest_tree`] | the device tree that a guest is given |
 //! | [`vm_description`] | what a virtual machine is to be, from a text |
 //! | [`vgic`] | the interrupt controller that a guest sees |
@@ -41,6 +42,7 @@ pub mod device_tree;
 pub mod exception;
 pub mod gate;
 pub mod guest_image;
+pub mod guest_layout;
 pub mod guest_ram;
 pub mod guest_tree;
 pub mod guest_walk;

@@ -7,11 +7,12 @@
 //! | `kernel` | name of an arm64 Image beside the description | must be there |
 //! | `initrd` | name of the initial RAM disk | none |
 //! | `cmdline` | kernel command line | empty |
-//! | `swap` | bytes of its swap disk | none |
+//! | `swap` | bytes of its swap disk: whole 4 KiB, at most 1 GiB, or 682 MiB with checksums | none |
 //! | `quota` | bytes that the swap disk may take in the pool at most | the pool's own limit |
 //! | `codec` | name of a codec, as `page`, `lz4`, `deflate:1` or `zstd:9` | `page` |
 //! | `second` | name of the codec that recompresses them | none |
 //! | `checksum` | `on` for a checksum of each stored page, or `off` | `off` |
+//! | `backing` | `on` for a disk behind the store, which takes what it has no room for, or `off` | `off` |
 //! | `console` | `pl011`, or `virtio` for a virtio console (Linux's `hvc0`), to which the terminal belongs then | `pl011` |
 //! | `cores` | physical cores for its virtual CPUs, as `1,2,4-7` | all but the first, in turn |
 //!
@@ -28,7 +29,11 @@ pub const LARGEST_MEMORY: u64 = 4 << 30;
 /// Memory comes in blocks.
 pub const BLOCK: u64 = 2 << 20;
 /// Bytes of a swap disk at most.
-pub const LARGEST_SWAP: u64 = 64 << 30;
+pub const LARGEST_SWAP: u64 = 1 << 30;
+/// The same where each of its pages has a checksum.
+pub const LARGEST_CHECKED_SWAP: u64 = 682 << 20;
+/// Letters of a description's name at most, without the `.vm`.
+pub const LONGEST_NAME: usize = 24;
 
 /// A machine's description.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +96,8 @@ pub enum Wrong {
     Vcpus,
     /// A swap disk that is too large or no multiple of a page.
     Swap,
+    /// A swap disk with checksums that is too large for them.
+    CheckedSwap,
     /// Neither `on` nor `off`.
     Switch,
     /// No console of this name.
@@ -124,6 +131,9 @@ impl fmt::Display for Wrong {
             Self::Memory => write!(f, "memory must be whole 2 MiB, at most {} MiB", LARGEST_MEMORY >> 20),
             Self::Vcpus => write!(f, "vcpus must be 1 to {MAX_VCPUS}"),
             Self::Swap => write!(f, "swap must be whole pages of 4 KiB, at most {} GiB", LARGEST_SWAP >> 30),
+            Self::CheckedSwap => {
+                write!(f, "with checksums swap is at most {} MiB", LARGEST_CHECKED_SWAP >> 20)
+            }
             Self::Switch => f.write_str("the value is `on` or `off`"),
             Self::Console => f.write_str("the console is `pl011` or `virtio`"),
             Self::Cores => f.write_str("cores must be a list such as 1,2,4-7"),
@@ -193,6 +203,9 @@ impl VmDescription {
         }
         if description.kernel.is_empty() {
             return Err(everywhere(Wrong::NoKernel));
+        }
+        if description.checksum && description.swap > LARGEST_CHECKED_SWAP {
+            return Err(everywhere(Wrong::CheckedSwap));
         }
         Ok(description)
     }
@@ -288,7 +301,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 1G\nquota = 64M\ncodec = deflate\nsecond = lz4hc:9\nchecksum = on\nconsole = virtio\ncores = 1,3-5\n";
+    const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 682M\nquota = 64M\ncodec = deflate\nsecond = lz4hc:9\nchecksum = on\nconsole = virtio\ncores = 1,3-5\n";
 
     #[test]
     fn everything_named() {
@@ -297,7 +310,7 @@ mod tests {
         assert_eq!(description.kernel.as_str(), "vmlinuz");
         assert_eq!(description.initrd.as_deref(), Some("kit.cpio"));
         assert_eq!(description.command_line.as_str(), "console=ttyAMA0 a=b");
-        assert_eq!((description.swap, description.quota), (1 << 30, Some(64 << 20)));
+        assert_eq!((description.swap, description.quota), (682 << 20, Some(64 << 20)));
         assert_eq!(description.codec.as_str(), "deflate");
         assert_eq!((description.second.as_deref(), description.checksum), (Some("lz4hc:9"), true));
         assert_eq!(description.console, Console::Virtio);
@@ -320,7 +333,7 @@ mod tests {
             ("quota = 99999999999999999999", Wrong::NotANumber),
             ("quota = 18446744073709551615G", Wrong::NotANumber),
             ("swap = 1", Wrong::Swap),
-            ("swap = 65G", Wrong::Swap),
+            ("swap = 1025M", Wrong::Swap),
             ("codec = a-name-much-too-long", Wrong::TooLong),
             ("checksum = yes", Wrong::Switch),
             ("console = hvc0", Wrong::Console),
@@ -340,6 +353,7 @@ mod tests {
         let missing = |text: &str| VmDescription::parse(text.as_bytes()).unwrap_err().wrong;
         assert_eq!(missing("kernel = k"), Wrong::NoMemory);
         assert_eq!(missing("memory = 2M"), Wrong::NoKernel);
+        assert_eq!(missing("memory = 2M\nkernel = k\nswap = 683M\nchecksum = on"), Wrong::CheckedSwap);
         assert_eq!(VmDescription::parse(&[0xff]).unwrap_err().wrong, Wrong::NotText);
     }
 

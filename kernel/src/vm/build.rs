@@ -1,62 +1,28 @@
 //! A machine from its description in the bundle: memory, kernel, initial RAM disk and device tree in place.
 //!
-//! From the start of memory: the kernel at its text offset, the device tree at the next 2 MiB boundary, the initial RAM
-//! disk at the one after.
+//! Where each of them goes is [`GuestLayout`]'s to say.
 
 use bale_core::core_kind::CoreKind;
-use bale_core::guest_image::GuestImage;
+use bale_core::guest_layout::{GuestLayout, LayoutError};
 use bale_core::guest_tree::{CONSOLE_SLOT, DISK_SLOT, GuestTree, RAM};
-use bale_core::vm_description::{Console, VmDescription};
+use bale_core::vm_description::{Console, LONGEST_NAME, VmDescription};
 
 use super::memory::GuestMemory;
-use super::{Kind, LONGEST_NAME, SLOTS, StartError, abandon, launch, reserve};
+use super::{Kind, SLOTS, StartError, abandon, launch, reserve};
 use crate::cores::{self, MAX_CORES};
 use crate::{bundle, clock, task};
 
-const BOUNDARY: u64 = 2 << 20;
 /// Bytes of a device tree at most.
 const TREE: usize = 8192;
 /// How often a restart looks whether the tasks have left.
 const LEAVING_US: u64 = 1_000;
-
-/// Where things go in a machine's memory.
-struct Layout {
-    kernel: u64,
-    tree: u64,
-    initrd: Option<(u64, u64)>,
-}
-
-impl Layout {
-    fn new(description: &VmDescription, kernel: &[u8], initrd: Option<&[u8]>) -> Result<Self, StartError> {
-        let image = GuestImage::parse(kernel).map_err(StartError::Image)?;
-        let end = RAM + description.memory;
-        let kernel = image.load_address(RAM);
-        let tree = kernel
-            .checked_add(image.image_size)
-            .and_then(|end| end.checked_next_multiple_of(BOUNDARY))
-            .filter(|tree| *tree + BOUNDARY <= end)
-            .ok_or(StartError::ImageTooLarge)?;
-        let initrd = match initrd {
-            None => None,
-            Some(content) => {
-                let start = tree + BOUNDARY;
-                let last = start + content.len() as u64;
-                if last > end {
-                    return Err(StartError::InitrdTooLarge);
-                }
-                Some((start, last))
-            }
-        };
-        Ok(Self { kernel, tree, initrd })
-    }
-}
 
 /// All that a machine is made of, but for memory.
 struct Plan {
     description: VmDescription,
     kernel: &'static [u8],
     initrd: Option<&'static [u8]>,
-    layout: Layout,
+    layout: GuestLayout,
 }
 
 impl Plan {
@@ -69,7 +35,8 @@ impl Plan {
             Some(name) => Some(bundle::file(name).ok_or(StartError::NoInitrd)?),
             None => None,
         };
-        let layout = Layout::new(&description, kernel, initrd)?;
+        let length = initrd.map(|content| content.len() as u64);
+        let layout = GuestLayout::new(description.memory, kernel, length).map_err(StartError::Layout)?;
         Ok(Self { description, kernel, initrd, layout })
     }
 
@@ -155,7 +122,7 @@ fn choose_cores(
 fn fill(
     index: usize,
     description: &VmDescription,
-    layout: &Layout,
+    layout: &GuestLayout,
     kernel: &[u8],
     initrd: Option<&[u8]>,
 ) -> Result<GuestMemory, StartError> {
@@ -185,7 +152,7 @@ fn fill(
     if placed.is_err() {
         // The layout fits, so this cannot happen; what was taken goes back all the same.
         memory.release();
-        return Err(StartError::ImageTooLarge);
+        return Err(StartError::Layout(LayoutError::ImageTooLarge));
     }
     // The frames may have held other code.
     bale_arch::mmu::invalidate_instruction_caches();

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
+use bale_core::vm_description::{LARGEST_CHECKED_SWAP, LARGEST_SWAP};
 use bale_swap::{Scratch, Setup, Tables};
 
 use super::workspace::SCRATCH;
@@ -13,6 +14,14 @@ use crate::pool;
 /// Room for all but the tables: for the device, and for what its user places there, which is four times working memory and as many
 /// pages at most.
 const BESIDE: usize = 5 * (size_of::<Scratch>() + 2 * PAGE_SIZE);
+
+// The largest disks of descriptions fit: words of slots in one block, notes and checksums in another, and the rest beside either.
+const _: () = {
+    let block = frames::BLOCK_SIZE as usize;
+    let (most, checked) = (LARGEST_SWAP as usize / PAGE_SIZE, LARGEST_CHECKED_SWAP as usize / PAGE_SIZE);
+    assert!(most * 8 <= block && most * 4 + BESIDE <= block);
+    assert!(checked * 12 <= block && checked * 8 + BESIDE <= block);
+};
 
 /// A swap device and the memory it lies in.
 pub(super) struct Medium {

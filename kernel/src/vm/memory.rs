@@ -10,6 +10,7 @@ use core::sync::atomic::Ordering;
 use bale_abi::{GuestInfo, INFO_BASE, PAGES_BASE, RAM_BASE, RAM_SIZE};
 use bale_arch::mmu;
 use bale_core::guest_image::GuestImage;
+use bale_core::guest_layout::LayoutError;
 use bale_core::guest_ram::{GuestRam, OutOfRam};
 use bale_core::stage2::{Access, Caching, Stage2, TableMemory};
 
@@ -144,11 +145,12 @@ impl GuestMemory {
         info: &GuestInfo,
         pages: &[u8],
     ) -> Result<(Self, u64), StartError> {
-        let header = GuestImage::parse(image).map_err(StartError::Image)?;
+        let header =
+            GuestImage::parse(image).map_err(|error| StartError::Layout(LayoutError::Image(error)))?;
         let entry = header.load_address(RAM_BASE);
         let fits = entry.checked_sub(RAM_BASE).and_then(|offset| offset.checked_add(header.image_size));
         if fits.is_none_or(|end| end > RAM_SIZE) {
-            return Err(StartError::ImageTooLarge);
+            return Err(StartError::Layout(LayoutError::ImageTooLarge));
         }
         check_room(RAM_SIZE + pages.len() as u64)?;
         let mut memory = Self::empty(slot, 0..0)?;

@@ -3,11 +3,11 @@
 use core::fmt;
 
 use bale_core::exception::{Fault, Syndrome};
-use bale_core::guest_image::ImageError;
-use bale_core::vm_description::DescriptionError;
+use bale_core::guest_layout::LayoutError;
+use bale_core::vm_description::{DescriptionError, LONGEST_NAME};
 
+use super::MAX_VMS;
 use super::memory::RESERVE;
-use super::{LONGEST_NAME, MAX_VMS};
 
 /// Why a machine ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,18 +73,14 @@ pub enum StartError {
     NameTooLong,
     /// The bundle holds no pages.
     NoPages,
-    /// The image cannot be started.
-    Image(ImageError),
-    /// The image does not fit into the guest's memory.
-    ImageTooLarge,
+    /// Kernel and initial RAM disk cannot be laid out in its memory.
+    Layout(LayoutError),
     /// The description is wrong.
     Description(DescriptionError),
     /// The bundle holds no file of the name that the description gives for the kernel.
     NoKernel,
     /// The same for the initial RAM disk.
     NoInitrd,
-    /// The initial RAM disk does not fit into the guest's memory beside its kernel.
-    InitrdTooLarge,
     /// No task or stack is free for a virtual CPU.
     NoTask,
     /// All [`MAX_VMS`] are in use.
@@ -113,35 +109,21 @@ impl fmt::Display for StartError {
                 write!(f, "a machine's name has {LONGEST_NAME} letters at most; rename its description")
             }
             Self::NoPages => f.write_str("the bundle holds no pages (start with `cargo bale run`)"),
-            Self::Image(error) => write!(f, "the image cannot be started: {error}"),
-            Self::ImageTooLarge => f.write_str("the image does not fit into the guest's memory"),
+            Self::Layout(error) => write!(f, "{error}"),
             Self::Description(error) => write!(f, "its description: {error}"),
             Self::NoKernel => f.write_str("the bundle has no file of the kernel's name"),
             Self::NoInitrd => f.write_str("the bundle has no file of the initrd's name"),
-            Self::InitrdTooLarge => {
-                f.write_str("the initrd does not fit into the guest's memory beside its kernel")
-            }
             Self::NoTask => f.write_str("no task is free for its virtual CPUs; `tasks` shows them"),
             Self::TooMany => write!(f, "{MAX_VMS} machines exist already; `vm list` shows them"),
             Self::NoSuchCore => f.write_str("there is no such core online; `cores` shows them"),
             Self::OutOfMemory => f.write_str("not enough free memory; `mem` shows it"),
-            Self::Reserve => write!(
-                f,
-                "less than {} MiB of memory would be left free, which pages on their way need; `mem` shows what there is",
-                RESERVE >> 20
-            ),
-            Self::NoCodec => f.write_str(
-                "there is no codec of that name; known: lz4, lz4hc:1-9, page, deflate:1-9, zstd:1-9",
-            ),
-            Self::NoDisk => f.write_str(
-                "`backing = on` needs a virtio disk that can be written (cargo bale run --backing)",
-            ),
-            Self::DiskFull => {
-                f.write_str("the disk behind the store has no room for another swap device of that size")
+            Self::Reserve => {
+                write!(f, "less than {} MiB of memory would be left; `mem` shows it", RESERVE >> 20)
             }
-            Self::SwapTooLarge => {
-                f.write_str("the swap disk is too large: 1 GiB at most, 682 MiB with checksums")
-            }
+            Self::NoCodec => f.write_str("no such codec: lz4, lz4hc:1-9, page, deflate:1-9, zstd:1-9"),
+            Self::NoDisk => f.write_str("`backing = on` needs a disk (cargo bale run --backing SIZE)"),
+            Self::DiskFull => f.write_str("the disk behind the store has no room for its swap disk"),
+            Self::SwapTooLarge => f.write_str("the tables of its swap disk are too large"),
         }
     }
 }
@@ -170,9 +152,7 @@ impl fmt::Display for HoldError {
             Self::OutOfRange(most) => {
                 write!(f, "it can be held to {} to {} MiB", LEAST_HELD >> 20, most >> 20)
             }
-            Self::NoStore => {
-                f.write_str("there is no memory for the table of its pages, or it has more than 1 GiB")
-            }
+            Self::NoStore => f.write_str("no memory for the table of its pages, or more than 1 GiB"),
         }
     }
 }

@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use bale_abi::{RAM_SIZE, report};
+use bale_core::vm_description::LONGEST_NAME;
 use bale_swap::Statistics;
 use heapless::String;
 
@@ -12,8 +13,6 @@ use super::store::Store;
 use super::{Holding, Reason};
 use crate::task::TaskId;
 
-/// Most letters of a machine's name.
-pub const LONGEST_NAME: usize = 24;
 /// A guest's name; what does not fit is cut.
 pub type Name = String<LONGEST_NAME>;
 
