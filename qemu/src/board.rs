@@ -11,7 +11,8 @@ use crate::build::{self, Built};
 use crate::cli::{ContentOptions, FlashOptions, ImageOptions};
 use crate::disk::{self, File};
 use crate::flash::{self, Choice};
-use crate::run::{self, Bundle};
+use crate::guests::{Asked, Host};
+use crate::run::Bundle;
 use crate::{setup, workspace};
 
 /// Where UEFI looks for a loader on a disk that it knows nothing of (UEFI 2.10, 3.5.1.1).
@@ -67,11 +68,12 @@ fn made(options: &ContentOptions) -> Result<Vec<File>> {
             text
         }
     };
+    let asked = Asked::read(&options.guest, Host::default())?;
     let built = build::build(&options.setup)?;
     let loader = build::loader(setup::toolchain(&options.setup)?)?;
     let bundle = match options.no_guest {
         true => None,
-        false => Some(Bundle::with(&built, None, &run::guest(&options.guest, false, &built, None)?)?),
+        false => Some(Bundle::with(&built, None, &asked.files(&built, None)?)?),
     };
     files(&built, &loader, bundle.as_ref().map(Bundle::path), config)
 }

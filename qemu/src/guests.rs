@@ -1,11 +1,20 @@
 //! Guests of the user's own in the bundle: a kernel with what belongs to it, or descriptions as files.
+//!
+//! What no machine can be made from is an error here, before anything is booted: descriptions are read by the parser of the kernel,
+//! codecs are named by the store, and kernel and initial RAM disk are laid out as the kernel lays them out.
+
+mod asked;
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bale_core::guest_image::GuestImage;
-use bale_core::vm_description::VmDescription;
+use bale_core::guest_layout::GuestLayout;
+use bale_core::vm_description::{LONGEST_NAME, VmDescription};
+use bale_swap::Codec;
+
+pub(crate) use asked::{Asked, Host};
 
 /// Files of the bundle by their names there.
 pub(crate) type Files = Vec<(String, Vec<u8>)>;
@@ -14,6 +23,43 @@ pub(crate) type Files = Vec<(String, Vec<u8>)>;
 const OWN: &str = "own";
 /// Names in the bundle that are nobody's to give.
 const TAKEN: [&str; 1] = ["pages"];
+
+/// What a guest is called in messages, and its description as the kernel will read it.
+pub(crate) struct Seen {
+    name: String,
+    description: VmDescription,
+}
+
+/// Reads a guest's description as the kernel will, and what in it names what only the store knows.
+pub(crate) fn description(name: &str, text: &[u8]) -> Result<Seen> {
+    known(name, VmDescription::parse(text).map_err(|error| anyhow!("{name}: {error}"))?)
+}
+
+/// The same of one that was made from options: there are no lines to be named.
+pub(crate) fn made(name: &str, text: &str) -> Result<Seen> {
+    let read = VmDescription::parse(text.as_bytes());
+    known(name, read.map_err(|error| anyhow!("{name}: {}", error.wrong))?)
+}
+
+fn known(name: &str, description: VmDescription) -> Result<Seen> {
+    for codec in [Some(&description.codec), description.second.as_ref()].into_iter().flatten() {
+        ensure!(
+            Codec::from_name(codec).is_some(),
+            "{name}: there is no codec {codec}; there are lz4, lz4hc:1-9, page, deflate:1-9, zstd:1-9"
+        );
+    }
+    Ok(Seen { name: name.to_owned(), description })
+}
+
+impl Seen {
+    /// Whether its kernel and its initial RAM disk go into its memory.
+    pub(crate) fn fits(&self, kernel: &[u8], initrd: Option<&[u8]>) -> Result<()> {
+        let memory = self.description.memory;
+        let length = initrd.map(|initrd| initrd.len() as u64);
+        let laid_out = GuestLayout::new(memory, kernel, length);
+        laid_out.map(drop).map_err(|error| anyhow!("{}: of {} MiB: {error}", self.name, memory >> 20))
+    }
+}
 
 /// A guest's kernel and initial RAM disk, and the lines of its description but for those that name the two.
 pub(crate) fn own(kernel: &Path, initrd: Option<&Path>, settings: &[(&str, String)]) -> Result<Files> {
@@ -27,8 +73,9 @@ pub(crate) fn own(kernel: &Path, initrd: Option<&Path>, settings: &[(&str, Strin
         ensure!(!value.contains(['\n', '\r']), "the guest's {key} has more than one line");
         text.push_str(&format!("{key} = {value}\n"));
     }
-    VmDescription::parse(text.as_bytes()).map_err(|error| anyhow!("the guest cannot be made: {error}"))?;
+    let seen = made(OWN, &text)?;
     check_kernel(kernel, &files[0].1)?;
+    seen.fits(&files[0].1, files.get(1).map(|(_, initrd)| initrd.as_slice()))?;
     files.push((format!("{OWN}.vm"), text.into_bytes()));
     Ok(files)
 }
@@ -38,8 +85,11 @@ pub(crate) fn described(path: &Path) -> Result<Files> {
     let shown = path.display();
     let name = path.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".vm"));
     let name = name.with_context(|| format!("{shown}: a description's name ends with .vm"))?;
+    let letters = name.len() - ".vm".len();
+    ensure!(letters <= LONGEST_NAME, "{shown}: the name of a guest has {LONGEST_NAME} letters at most");
     let text = read(path)?;
-    let description = VmDescription::parse(&text).map_err(|error| anyhow!("{shown}: {error}"))?;
+    let seen = description(&shown.to_string(), &text)?;
+    let description = &seen.description;
     let beside = |file: &str| {
         ensure!(!file.contains('/'), "{shown}: {file} must lie beside it, and be named without a folder");
         read(&path.with_file_name(file)).with_context(|| format!("{shown} names a file that is not there"))
@@ -50,6 +100,7 @@ pub(crate) fn described(path: &Path) -> Result<Files> {
     if let Some(initrd) = &description.initrd {
         files.push((initrd.to_string(), beside(initrd)?));
     }
+    seen.fits(&files[1].1, files.get(2).map(|(_, initrd)| initrd.as_slice()))?;
     Ok(files)
 }
 
@@ -78,11 +129,11 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A folder with a kernel, `Image`, that has nothing but its header.
-    fn folder(name: &str) -> std::path::PathBuf {
+    pub(in crate::guests) fn folder(name: &str) -> std::path::PathBuf {
         let folder = std::env::temp_dir().join(format!("bale-guests-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a temporary folder");
         let mut image = vec![0; 64];
@@ -110,7 +161,11 @@ mod tests {
         let says = |result: Result<Files>| format!("{:#}", result.expect_err("bad"));
         let lines = [("memory", "64M".to_owned()), ("cmdline", "a\nvcpus = 8".to_owned())];
         assert!(says(own(&kernel, None, &lines)).contains("more than one line"));
-        assert!(says(own(&kernel, None, &[("memory", "3M".into())])).contains("2 MiB"));
+        assert_eq!(
+            says(own(&kernel, None, &[("memory", "3M".into())])),
+            "own: memory must be whole 2 MiB, at most 4096 MiB"
+        );
+        assert!(says(own(&kernel, None, &[("memory", "2M".into())])).contains("does not fit"));
         assert!(says(own(&folder.join("none"), None, &settings)).contains("cannot read"));
         assert!(says(own(&folder.join("disk"), None, &settings)).contains("cannot be started"));
         fs::remove_dir_all(folder).expect("removed");
@@ -134,6 +189,10 @@ mod tests {
         write("e.vm", "memory = 64M\nkernel = disk\n");
         write("f.vm", "memory = 64M\ncolour = red\n");
         write("g.txt", "memory = 64M\nkernel = Image\n");
+        write("i.vm", "memory = 2M\nkernel = Image\n");
+        write("j.vm", "memory = 4M\nkernel = Image\ninitrd = disk\n");
+        write("k.vm", "memory = 64M\nkernel = Image\nsecond = none\n");
+        write("of-more-than-24-letters---.vm", "memory = 64M\nkernel = Image\n");
         for (name, word) in [
             ("c.vm", "nothing"),
             ("d.vm", "beside"),
@@ -141,6 +200,10 @@ mod tests {
             ("f.vm", "line 2: no such key"),
             ("g.txt", "ends with .vm"),
             ("h.vm", "cannot read"),
+            ("i.vm", "of 2 MiB: the image does not fit"),
+            ("j.vm", "of 4 MiB: the initrd does not fit"),
+            ("k.vm", "there is no codec none"),
+            ("of-more-than-24-letters---.vm", "24 letters at most"),
         ] {
             let error = described(&folder.join(name)).expect_err("bad");
             assert!(format!("{error:#}").contains(word), "{name}: {error:#}");

@@ -8,11 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::build::{self, Built};
-use crate::cli::{GuestName, GuestOptions, RunOptions, SetupOptions, Tables};
+use crate::cli::{RunOptions, SetupOptions, Tables};
 use crate::disk::File;
-use crate::guests::{self, Files};
-use crate::linux::Console;
-use crate::linux::guest::{Guest, Shape};
+use crate::guests::{Asked, Host};
 use crate::log::Decoder;
 use crate::machine::{Config, Start};
 use crate::script::{self, Line, Session};
@@ -25,6 +23,11 @@ const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
 pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     // A bad pages file is an error at once, not after a build.
     let given = options.pages.as_deref().map(bundle::read_pages).transpose()?;
+    // So is a guest that no machine can be made from. Of a disk among QEMU's own arguments nothing is known.
+    let backing = options.backing.is_some();
+    let known = backing || options.qemu.is_empty();
+    let host = Host { cores: Some(options.cores), backing: known.then_some(backing) };
+    let asked = Asked::read(&options.guest, host)?;
     setup::qemu(&options.setup)?;
     let built = build::build(&options.setup)?;
     let decoder = Decoder::from_elf(&built.elf)?;
@@ -35,11 +38,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     let bundle = if options.no_guest {
         None
     } else {
-        Some(Bundle::with(
-            &built,
-            given,
-            &guest(&options.guest, options.backing.is_some(), &built, options.pages.as_deref())?,
-        )?)
+        Some(Bundle::with(&built, given, &asked.files(&built, options.pages.as_deref())?)?)
     };
     config.initrd = bundle.as_ref().map(|bundle| bundle.path().to_owned());
     let mut arguments = Vec::new();
@@ -188,68 +187,6 @@ impl Drop for Scratch {
         // As for the bundle.
         let _ = fs::remove_file(&self.0);
     }
-}
-
-/// What the bundle holds of the guests that were asked for.
-pub(crate) fn guest(
-    options: &GuestOptions,
-    backing: bool,
-    built: &Built,
-    pages: Option<&Path>,
-) -> Result<Files> {
-    let mut files = Files::new();
-    for path in &options.described {
-        guests::add(&mut files, guests::described(path)?)?;
-    }
-    if let Some(kernel) = &options.kernel {
-        guests::add(
-            &mut files,
-            guests::own(kernel, options.initrd.as_deref(), &own_settings(options, backing))?,
-        )?;
-    }
-    if options.guest == Some(GuestName::Linux) {
-        let shape = Shape {
-            memory: options.guest_memory.clone(),
-            vcpus: options.vcpus,
-            swap: options.swap.clone(),
-            console: options.console,
-            suite: options.suite.clone(),
-            further: settings(options, backing),
-            work: options.work.clone(),
-        };
-        guests::add(&mut files, Guest::make(&built.linux_init, &shape, pages)?.files()?)?;
-    }
-    Ok(files)
-}
-
-/// Lines of a description that only some guests have.
-fn settings(options: &GuestOptions, backing: bool) -> Vec<(&'static str, String)> {
-    [
-        ("codec", options.codec.clone()),
-        ("second", options.second.clone()),
-        ("quota", options.quota.clone()),
-        ("checksum", options.checksum.then(|| "on".to_owned())),
-        ("backing", backing.then(|| "on".to_owned())),
-        ("cores", options.guest_cores.clone()),
-    ]
-    .into_iter()
-    .filter_map(|(key, value)| Some((key, value?)))
-    .collect()
-}
-
-/// All lines of the description of a kernel of the user's own, but for those that name files.
-fn own_settings(options: &GuestOptions, backing: bool) -> Vec<(&'static str, String)> {
-    let mut lines = vec![
-        ("memory", options.guest_memory.clone()),
-        ("vcpus", options.vcpus.to_string()),
-        ("cmdline", options.cmdline.clone().unwrap_or_default()),
-    ];
-    lines.extend(options.swap.clone().map(|swap| ("swap", swap)));
-    if options.console == Console::Virtio {
-        lines.push(("console", "virtio".to_owned()));
-    }
-    lines.extend(settings(options, backing));
-    lines
 }
 
 fn run_script(config: &Config, decoder: &Decoder, limit: Duration, text: &str) -> Result<u8> {

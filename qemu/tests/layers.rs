@@ -15,7 +15,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("boards/qemu-virt", &["bale-kernel"]),
     ("boards/uefi", &["bale-core"]),
     ("kernel/fuzz", &["bale-core", "bale-swap"]),
-    ("qemu", &["bale-core", "linux-init"]),
+    ("qemu", &["bale-core", "bale-swap", "linux-init"]),
     ("qemu/guests/swapper", &["bale-abi"]),
     ("qemu/guests/linux-init", &[]),
 ];

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use super::SetupOptions;
 use super::amounts::{amount, bytes};
@@ -10,6 +10,7 @@ use crate::linux::Console;
 
 /// A guest of the bundle.
 #[derive(Args)]
+#[command(group = ArgGroup::new("disks").args(["swap", "described"]).multiple(true))]
 pub(crate) struct GuestOptions {
     /// Put a guest into the bundle, which `vm start NAME` at the shell starts: `linux` is Debian's kernel with our init
     #[arg(long, value_name = "NAME", conflicts_with = "no_guest", group = "machine")]

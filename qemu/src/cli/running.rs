@@ -36,7 +36,7 @@ pub(crate) struct RunOptions {
     #[command(flatten)]
     pub(crate) guest: GuestOptions,
     /// A disk of this size behind the store, to which it writes what it has no room for; bytes, or with K, M or G
-    #[arg(long, requires = "swap", value_name = "BYTES", value_parser = bytes)]
+    #[arg(long, requires = "disks", value_name = "BYTES", value_parser = bytes)]
     pub(crate) backing: Option<u64>,
     #[command(flatten)]
     pub(crate) setup: SetupOptions,
@@ -106,4 +106,41 @@ pub(crate) struct PagesOptions {
     /// Command to start and capture in place of the known kinds
     #[arg(last = true)]
     pub(crate) command: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::RunOptions;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunOptions,
+    }
+
+    fn parse(line: &str) -> Result<RunOptions, String> {
+        let words = std::iter::once("bale").chain(line.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.run).map_err(|error| error.to_string())
+    }
+
+    /// A disk behind the store goes with what has a swap disk or may have one.
+    #[test]
+    fn who_may_have_a_disk_behind() {
+        for line in [
+            "--vm a.vm",
+            "--vm a.vm --vm b.vm",
+            "--guest linux --swap 64M",
+            "--kernel Image --swap 64M --vm a.vm",
+            "--guest linux --vm a.vm",
+        ] {
+            let options = parse(&format!("--backing 64M {line}")).expect(line);
+            assert_eq!(options.backing, Some(64 << 20), "{line}");
+        }
+        for line in ["", "--guest linux", "--kernel Image"] {
+            let error = parse(&format!("--backing 64M {line}")).err().unwrap_or_default();
+            assert!(error.contains("--swap") && error.contains("--vm"), "{line}: {error}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{Console, Kit, command_line, package};
+use crate::guests::{self, Seen};
 
 /// Name of the virtual machine at Bale's shell.
 pub(crate) const NAME: &str = "linux";
@@ -45,14 +46,17 @@ impl Shape {
 pub(crate) struct Guest {
     kit: Kit,
     description: String,
+    seen: Seen,
 }
 
 impl Guest {
     /// Fetches and builds what is missing.
     pub(crate) fn make(init: &Path, shape: &Shape, pages: Option<&Path>) -> Result<Self> {
+        let description = describe(shape);
+        let seen = guests::made(NAME, &description)?;
         let kernel = package::fetch(shape.suite.as_deref())?;
         let kit = Kit::make(kernel, init, &shape.work, shape.console, pages)?;
-        Ok(Self { kit, description: describe(shape) })
+        Ok(Self { kit, description, seen })
     }
 
     /// Names in the bundle, and what they hold.
@@ -60,16 +64,18 @@ impl Guest {
         use anyhow::Context as _;
         let read =
             |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        let (kernel, initrd) = (read(&self.kit.kernel.image)?, read(&self.kit.initrd)?);
+        self.seen.fits(&kernel, Some(&initrd))?;
         Ok(vec![
             (format!("{NAME}.vm"), self.description.clone().into_bytes()),
-            (format!("{NAME}.image"), read(&self.kit.kernel.image)?),
-            (format!("{NAME}.initrd"), read(&self.kit.initrd)?),
+            (format!("{NAME}.image"), kernel),
+            (format!("{NAME}.initrd"), initrd),
         ])
     }
 }
 
 /// The text that Bale's kernel reads (its module `vm_description` tells the keys).
-fn describe(shape: &Shape) -> String {
+pub(crate) fn describe(shape: &Shape) -> String {
     let mut text = format!(
         "memory = {}\nvcpus = {}\nkernel = {NAME}.image\ninitrd = {NAME}.initrd\ncmdline = {}\n",
         shape.memory,
