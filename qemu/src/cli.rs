@@ -6,10 +6,12 @@
 //! | [`guest`] | Linux, in Bale's bundle or alone |
 //! | [`testing`] | tests, fuzzing, formatting and lints |
 //! | [`measuring`] | instructions, times, sizes |
+//! | [`commands`] | commands for the kernel's shell |
 //! | [`boards`] | images, flashing, the serial line |
 
 mod amounts;
 mod boards;
+mod commands;
 mod guest;
 mod measuring;
 mod running;
@@ -18,6 +20,7 @@ mod testing;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use boards::{ConsoleOptions, ContentOptions, FlashOptions, ImageOptions, LogOptions};
+pub(crate) use commands::Commands;
 pub(crate) use guest::{GuestName, GuestOptions, LinuxBootOptions, LinuxCommand};
 pub(crate) use measuring::{BenchOptions, Peer, SizeOptions};
 pub(crate) use running::{PagesOptions, RunOptions, Tables, TraceOptions};

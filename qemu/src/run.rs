@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::build::{self, Built};
-use crate::cli::{RunOptions, SetupOptions, Tables};
+use crate::cli::{Commands, RunOptions, SetupOptions, Tables};
 use crate::disk::File;
 use crate::guests::{Asked, Host};
 use crate::log::Decoder;
@@ -16,8 +16,8 @@ use crate::machine::{Config, Start};
 use crate::script::{self, Line, Session};
 use crate::{board, bundle, console, disk, pages, setup, workspace};
 
-/// With a script, a run that takes longer than this hangs.
-const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
+/// Where nobody is there to end a run that hangs, commands may take so long.
+const UNATTENDED: Duration = Duration::from_secs(1800);
 
 /// Builds, boots, and ends in the shell, or runs the script.
 pub(crate) fn run(options: &RunOptions) -> Result<u8> {
@@ -69,7 +69,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     let limit = options.timeout.map(Duration::from_secs);
     match &options.exec {
         None => console::run(&config, &decoder, limit),
-        Some(commands) => run_script(&config, &decoder, limit.unwrap_or(SCRIPT_LIMIT), commands),
+        Some(commands) => run_script(&config, &decoder, limit.unwrap_or_else(script_limit), commands),
     }
 }
 
@@ -189,7 +189,12 @@ impl Drop for Scratch {
     }
 }
 
-fn run_script(config: &Config, decoder: &Decoder, limit: Duration, text: &str) -> Result<u8> {
+/// How long commands may take if the user does not say it: as long as they take where Ctrl-C can end them.
+fn script_limit() -> Duration {
+    if setup::in_ci() { UNATTENDED } else { Duration::MAX }
+}
+
+fn run_script(config: &Config, decoder: &Decoder, limit: Duration, commands: &Commands) -> Result<u8> {
     let mut show = |line: &Line| match line {
         Line::Text(text) => println!("{text}"),
         Line::Log(text) => eprintln!("{text}"),
@@ -198,7 +203,7 @@ fn run_script(config: &Config, decoder: &Decoder, limit: Duration, text: &str) -
         let mut session = Session::start(config, Some(decoder), limit, &mut show)?;
         eprintln!("bale: from QEMU's start to the shell: {} ms", session.elapsed().as_millis());
         let mut first_bad = 0;
-        for command in script::commands(text) {
+        for command in commands.lines() {
             let status = session.command(command)?;
             if first_bad == 0 {
                 first_bad = status;

@@ -278,14 +278,9 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// The commands of `--exec`: separated by semicolons, empty ones left out.
-pub(crate) fn commands(text: &str) -> Vec<&str> {
-    text.split(';').map(str::trim).filter(|command| !command.is_empty()).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Item, Line, Lines, commands};
+    use super::{Item, Line, Lines};
 
     fn items(pieces: &[&[u8]]) -> Vec<Item> {
         let mut lines = Lines::new(None);
@@ -314,11 +309,5 @@ mod tests {
             items(&[b"no newline\x1eSTATUS 0\n"]),
             [text("no newline"), Item::Marker("STATUS 0".into())]
         );
-    }
-
-    #[test]
-    fn commands_are_split_at_semicolons() {
-        assert_eq!(commands("pool; bench free ;; drain;"), ["pool", "bench free", "drain"]);
-        assert!(commands(" ; ").is_empty());
     }
 }

@@ -139,9 +139,14 @@ fn install_packages(options: &SetupOptions, packages: &[&str]) -> Result<()> {
     bail!("apt-get could not install {}", packages.join(" "))
 }
 
+/// Whether a machine runs us, and nobody watches.
+pub(crate) fn in_ci() -> bool {
+    env::var_os("CI").is_some_and(|value| value == "true")
+}
+
 /// Asks, unless the answer is known: --yes, CI=true, or nobody at a terminal.
 fn agreed(options: &SetupOptions, what: &str) -> Result<bool> {
-    let unattended = env::var_os("CI").is_some_and(|value| value == "true") || !io::stdin().is_terminal();
+    let unattended = in_ci() || !io::stdin().is_terminal();
     if options.yes || unattended {
         eprintln!("bale: going to {what}");
         return Ok(true);

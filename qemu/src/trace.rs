@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::build;
-use crate::cli::TraceOptions;
+use crate::cli::{Commands, TraceOptions};
 use crate::log::Decoder;
 use crate::machine::Config;
 use crate::run::Bundle;
-use crate::script::{self, Failure, Line, Session};
+use crate::script::{Failure, Line, Session};
 use crate::{bench, setup};
 use chrome::Dump;
 
@@ -48,7 +48,7 @@ fn record(
     config: &Config,
     decoder: &Decoder,
     limit: Duration,
-    commands: &str,
+    commands: &Commands,
 ) -> Result<(Vec<String>, u8), Failure> {
     let kept = std::cell::RefCell::new(None::<Vec<String>>);
     let mut show = |line: &Line| match (line, kept.borrow_mut().as_mut()) {
@@ -58,8 +58,7 @@ fn record(
     };
     let mut session = Session::start(config, Some(decoder), limit, &mut show)?;
     let mut first_bad = 0;
-    let commands = script::commands(commands);
-    for command in ["trace on"].into_iter().chain(commands).chain(["trace off"]) {
+    for command in ["trace on"].into_iter().chain(commands.lines()).chain(["trace off"]) {
         let status = session.command(command)?;
         first_bad = if first_bad == 0 { status } else { first_bad };
     }

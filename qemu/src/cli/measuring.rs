@@ -13,8 +13,10 @@ use super::SetupOptions;
 /// something, not times. With --serial a board takes QEMU's place.
 #[derive(Args)]
 #[command(after_long_help = "\
-Goals and budgets are in allocator/goals.toml: a goal is what a figure is to reach, a budget what it has reached and
-must keep. `cargo bale test --filter budgets` fails for a figure that is worse than its budget.
+Goals and budgets are in files beside what is measured: allocator/goals.toml, kernel/swap/goals.toml for the store,
+kernel/goals.toml for rtos, kernel/vm-goals.toml, kernel/thread-metric-goals.toml. A goal is what a figure is to reach,
+a budget what it has reached and must keep. `cargo bale test --filter budgets` fails for a figure that is worse than its
+budget.
 
 Status: 0 all goals are met and all budgets kept; 1 a goal is missed or was not measured, or a budget exceeded, the
 last lines say which; 2 something failed.
@@ -97,4 +99,20 @@ pub(crate) struct SizeOptions {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) setup: SetupOptions,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command};
+
+    use super::BenchOptions;
+    use crate::bench::goals::SUITES;
+
+    #[test]
+    fn the_help_names_every_file_of_goals() {
+        let help = BenchOptions::augment_args(Command::new("bench")).render_long_help().to_string();
+        for (suite, file) in SUITES {
+            assert!(help.contains(file), "{suite}'s {file} is not in:\n{help}");
+        }
+    }
 }

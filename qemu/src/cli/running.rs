@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::amounts::bytes;
+use super::commands::{Commands, commands};
 use super::{GuestOptions, SetupOptions};
 
 #[derive(Args)]
@@ -18,10 +19,11 @@ pub(crate) struct RunOptions {
     /// Pages for the guest to swap: whole 4096-byte pages; default: a capture made once and kept
     #[arg(long, value_name = "FILE")]
     pub(crate) pages: Option<PathBuf>,
-    /// Run these shell commands, separated by `;`, power off, and exit with the first status that is not 0
-    #[arg(long, value_name = "COMMANDS")]
-    pub(crate) exec: Option<String>,
-    /// Seconds after which QEMU is ended [default: 120 with --exec, none without]
+    /// Run these shell commands, separated by `;`, power off, and exit with the first status that is not 0; `@FILE`: the lines of a file, but for empty ones
+    /// and those that begin with `#`
+    #[arg(long, value_name = "COMMANDS|@FILE", value_parser = commands)]
+    pub(crate) exec: Option<Commands>,
+    /// Seconds after which QEMU is ended, with status 1 [default: none; 1800 with --exec where CI=true]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
     /// Start by UEFI firmware from a disk image, as a board does; with the tables that it gives
@@ -64,9 +66,9 @@ Examples:
   cargo bale trace -o swap.json                                        the small guest, and the drain behind it
   cargo bale trace --exec 'bench run rtos' --cores 1 --count -o rtos.json   a microsecond is 1000 instructions")]
 pub(crate) struct TraceOptions {
-    /// Shell commands to trace, separated by `;`
-    #[arg(long, value_name = "COMMANDS", default_value = "vm run")]
-    pub(crate) exec: String,
+    /// Shell commands to trace, separated by `;`; `@FILE`: the lines of a file, as for `cargo bale run`
+    #[arg(long, value_name = "COMMANDS|@FILE", default_value = "vm run", value_parser = commands)]
+    pub(crate) exec: Commands,
     /// File to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
@@ -142,5 +144,13 @@ mod tests {
             let error = parse(&format!("--backing 64M {line}")).err().unwrap_or_default();
             assert!(error.contains("--swap") && error.contains("--vm"), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn commands_are_read_before_anything_else() {
+        let options = parse("--exec pool;;drain").expect("good");
+        assert_eq!(options.exec.map(|exec| exec.lines().count()), Some(2));
+        let error = parse("--exec @/nowhere/script").err().unwrap_or_default();
+        assert!(error.contains("cannot read /nowhere/script"), "{error}");
     }
 }
