@@ -5,6 +5,7 @@
 mod editor;
 pub mod sheet;
 mod words;
+pub mod wrap;
 
 pub use editor::{Event, LineEditor};
 pub use words::{ArgumentError, MAX_WORDS, SplitError, commands, number, words};

@@ -1,100 +1,16 @@
 //! What a command shows: figures and tables, as text for people or as one line of JSON.
 //!
-//! Text: a figure takes a line, its label, its value, and what it is; a table has a line of headings. JSON: one object, whose members
-//! are the figures by their keys, and each table as an array of objects.
+//! Text: a figure takes a line, its label, its value, and what it is; a table has a line of headings, and words of its last column that do not
+//! fit go on below it. JSON: one object, whose members are the figures by their keys, and each table as an array of objects.
+
+mod value;
 
 use core::fmt::{self, Write};
 
-/// A value that is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Value<'a> {
-    /// A whole number.
-    Number(u64),
-    /// A number in tenths.
-    Tenths(u64),
-    /// A number in hundredths.
-    Hundredths(u64),
-    /// A word.
-    Text(&'a str),
-    /// An address: hexadecimal for people, a string in JSON.
-    Address(u64),
-    /// Yes or no.
-    Flag(bool),
-    /// None is known: `-`, or null.
-    Unknown,
-}
+pub use value::Value;
 
-impl From<u64> for Value<'_> {
-    fn from(value: u64) -> Self {
-        Self::Number(value)
-    }
-}
-
-impl From<usize> for Value<'_> {
-    fn from(value: usize) -> Self {
-        Self::Number(value as u64)
-    }
-}
-
-impl From<u32> for Value<'_> {
-    fn from(value: u32) -> Self {
-        Self::Number(value.into())
-    }
-}
-
-impl<'a> From<&'a str> for Value<'a> {
-    fn from(value: &'a str) -> Self {
-        Self::Text(value)
-    }
-}
-
-impl From<Option<u64>> for Value<'_> {
-    fn from(value: Option<u64>) -> Self {
-        value.map_or(Self::Unknown, Self::Number)
-    }
-}
-
-/// As people read it; padded as the formatter says.
-impl fmt::Display for Value<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text: heapless::String<24> = heapless::String::new();
-        match self {
-            Self::Text(text) => return f.pad(text),
-            Self::Unknown => return f.pad("-"),
-            Self::Flag(flag) => return f.pad(if *flag { "yes" } else { "no" }),
-            Self::Number(value) => write!(text, "{value}")?,
-            Self::Tenths(value) => write!(text, "{}.{}", value / 10, value % 10)?,
-            Self::Hundredths(value) => write!(text, "{}.{:02}", value / 100, value % 100)?,
-            Self::Address(value) => write!(text, "{value:#x}")?,
-        }
-        f.pad(&text)
-    }
-}
-
-/// As JSON has it.
-struct Json<'a>(Value<'a>);
-
-impl fmt::Display for Json<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Value::Text(text) => {
-                f.write_char('"')?;
-                for character in text.chars() {
-                    match character {
-                        '"' | '\\' => write!(f, "\\{character}")?,
-                        control if control < ' ' => write!(f, "\\u{:04x}", u32::from(control))?,
-                        other => f.write_char(other)?,
-                    }
-                }
-                f.write_char('"')
-            }
-            Value::Address(_) => write!(f, "\"{}\"", self.0),
-            Value::Flag(flag) => write!(f, "{flag}"),
-            Value::Unknown => f.write_str("null"),
-            number => write!(f, "{number}"),
-        }
-    }
-}
+use super::wrap::{self, WIDTH};
+use value::Json;
 
 /// A column of a table.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +34,34 @@ struct Probe(bool);
 impl Write for Probe {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0 |= !text.is_empty();
+        Ok(())
+    }
+}
+
+/// Counts the characters of a line.
+struct Counted<'a, W: Write> {
+    out: &'a mut W,
+    at: usize,
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.at += text.chars().count();
+        self.out.write_str(text)
+    }
+}
+
+impl<W: Write> Counted<'_, W> {
+    /// Words behind a blank, on as many lines as they take, which begin behind `indent` characters.
+    fn words(&mut self, text: &str, indent: usize) -> fmt::Result {
+        let first = WIDTH.saturating_sub(self.at + 1);
+        for (place, line) in wrap::lines(text, first, WIDTH.saturating_sub(indent)).enumerate() {
+            match place {
+                0 if line.is_empty() => {}
+                0 => write!(self, " {line}")?,
+                _ => write!(self, "\n{:indent$}{line}", "")?,
+            }
+        }
         Ok(())
     }
 }
@@ -226,16 +170,20 @@ impl<W: Write> Sheet<W> {
         let _ = self.out.write_char('}');
     }
 
-    /// A line of cells: words of the last column stand at its left end.
+    /// A line of cells: words of the last column stand at its left end, and go on below it.
     fn line<'a>(&mut self, cells: impl Iterator<Item = (&'a Column, Value<'a>)>) {
+        let mut out = Counted { out: &mut self.out, at: 0 };
+        let mut indent = 0;
         let mut cells = cells.peekable();
+        // A writer that fails shows less.
         while let Some((column, value)) = cells.next() {
             let last = cells.peek().is_none();
             let _ = match value {
-                Value::Text(text) if last => write!(self.out, " {text}"),
-                value => write!(self.out, "{value:>width$}", width = column.width),
+                Value::Text(text) if last => out.words(text, indent + 1),
+                value => write!(out, "{value:>width$}", width = column.width),
             };
-            let _ = if last { self.out.write_char('\n') } else { self.out.write_char(' ') };
+            let _ = if last { out.write_char('\n') } else { out.write_char(' ') };
+            indent += column.width + 1;
         }
     }
 
@@ -302,6 +250,29 @@ mod tests {
             "{\"objects\":12,\"cores\":[{\"core\":0,\"idle_percent\":99.5,\"state\":\"on \\\"x\\\"\"},\
              {\"core\":1,\"idle_percent\":null,\"state\":\"off\"}],\"busy\":false}\n"
         );
+    }
+
+    /// As wide as the list of machines is before their state.
+    static WIDE: [Column; 2] = [column("vm", "vm", 56), column("state", "state", 16)];
+
+    #[test]
+    fn words_go_on_below_the_last_column() {
+        let mut text = String::new();
+        let mut sheet = Sheet::new(&mut text, false);
+        sheet.table("vms", &WIDE);
+        sheet.row(&[0u64.into(), "exited with status 103".into()]);
+        sheet.row(&[1u64.into(), "stopped: wrote to 0x40001000, which it may only read".into()]);
+        sheet.row(&["x".repeat(73).as_str().into(), "powered off".into()]);
+        drop(sheet);
+        let below = " ".repeat(58);
+        let wanted = format!(
+            "{0}vm  state\n{0} 0  exited with status 103\n{0} 1  stopped: wrote to\n{below}0x40001000, which it\n\
+             {below}may only read\n{1}\n{below}powered off\n",
+            " ".repeat(54),
+            "x".repeat(73) + " "
+        );
+        assert_eq!(text, wanted);
+        assert!(text.lines().all(|line| line.len() <= WIDTH));
     }
 
     #[test]
