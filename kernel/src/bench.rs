@@ -22,7 +22,7 @@ mod vm;
 mod words;
 mod workbench;
 
-use core::fmt::{self, Write as _};
+use core::fmt;
 
 use bale_arch::counter::{self, Event};
 
@@ -94,21 +94,9 @@ fn go_on() -> Result<(), BenchError<'static>> {
     if crate::console::interrupted() { Err(BenchError::Stopped) } else { Ok(()) }
 }
 
-/// Names of all benchmarks, by suite, each with the options that it takes.
-pub fn list() {
-    let mut before = "";
-    for bench in BENCHES {
-        if bench.suite != before {
-            crate::println!("{}", bench.suite);
-            before = bench.suite;
-        }
-        crate::print!("  {:<23} ", bench.name);
-        let mut about: heapless::String<160> = heapless::String::new();
-        // Cut nowhere: the longest has 90 characters.
-        let _ = write!(about, "{}{}", bench.about, bench.takes);
-        crate::shell::print_wrapped(&about, 26);
-    }
-    crate::println!("In brackets: the options that a benchmark takes.");
+/// Calls `visit` with each benchmark's suite, name and subject, and the options that it takes: nothing, or their names in brackets behind a blank.
+pub fn for_each(mut visit: impl FnMut(&'static str, &'static str, &'static str, &dyn fmt::Display)) {
+    BENCHES.iter().for_each(|bench| visit(bench.suite, bench.name, bench.about, &bench.takes));
 }
 
 /// Names of all suites and benchmarks.

@@ -20,10 +20,11 @@ mod watch;
 use core::fmt::{self, Write as _};
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use bale_core::shell::wrap::{self, WIDTH};
 use bale_core::shell::{Event, LineEditor, commands, number, words};
 use heapless::String;
 
-use self::show::{Show, show};
+use self::show::{Show, say, show};
 use crate::console::{self, Input, Text, pager, progress};
 use crate::{boot, cores, last_words, memory, print, println};
 
@@ -64,10 +65,16 @@ impl<'a> Arguments<'a> {
         }
     }
 
+    /// The same, as arguments.
+    fn but_json(&self) -> (Self, bool) {
+        let (words, json) = self.with_json();
+        (Self { command: self.command, words }, json)
+    }
+
     /// The command takes nothing but `--json`; whether it got that.
     fn only_json(&self) -> Result<bool, Failure> {
-        let (words, json) = self.with_json();
-        Arguments { command: self.command, words }.none().map(|()| json)
+        let (plain, json) = self.but_json();
+        plain.none().map(|()| json)
     }
 
     /// The command takes no arguments.
@@ -123,42 +130,43 @@ const NEVER_PAGED: [&str; 6] = ["bench", "board", "selftest", "trace", "vm", "wa
 static COMMANDS: &[Command] = commands![
     "help", ["[COMMAND]"], "what there is, or how one command is used" => help;
     "cores", ["[--json]", "reset"], "cores: interrupts, switches, idle time; the longest stretch with interrupts masked, and the latest timer, which `reset` forgets" => machine::cores;
-    "core", ["offline N", "online N"], "takes a core off, its ring emptied and its drains moved, or brings it back" => tools::core;
+    "core", ["offline N [--json]", "online N"], "takes a core off, its ring emptied and its drains moved, or brings it back" => tools::core;
     "board", ["report [--json]"], "what cores, interrupt controller, firmware and tables say, to be pasted into an issue" => machine::board;
     "irq", ["[INTID] [--json]"], "interrupts: who handles them, how often they were taken" => machine::irq;
     "tasks", ["[--json]"], "tasks: core, priority, state" => machine::tasks;
     "mem", ["[--json]"], "memory: the image's parts, ranges, free frames, what pool and rings take" => machine::mem;
-    "pool", ["[--json]", "classes [--json]", "compact"], "the compressed pool: objects, pages, metadata; its classes; give back now what part-filled zspages hold" => store::pool;
-    "swap", ["[--json]", "VM [--json]", "VM slots [FIRST [COUNT]]", "VM idle [SECONDS]", "VM recompress [idle] [huge] [--least BYTES] [--pages N]", "VM writeback [PAGES]", "VM limit PAGES|none", "VM peak"], "swap devices of guests: what they hold; mark what is idle, pack it anew with the second codec, put it on the disk, change the limit, forget the peak" => swap::swap;
-    "drain", ["[--json]", "flush"], "deferred frees: enqueued, drained, pending, interrupts" => store::drain;
-    "vm", ["list [--json]", "stats VM [--json]", "start NAME", "stop VM", "kill VM", "wait VM", "pause VM", "resume VM", "console VM", "set VM memory SIZE", "run NAME", "start|run [--mode M] [--core C] [--seed S] [--steps N]"], "virtual machines: those of the bundle by name, or without one the small guest; its mode 0 swaps, modes 1 to 6 each misbehave in a way, 7 measures exits; VM is a number of `vm list`, or a name" => guest::vm;
+    "pool", ["[--json]", "classes [--json]", "compact [--json]"], "the compressed pool: objects, pages, metadata; its classes; give back now what part-filled zspages hold" => store::pool;
+    "swap", ["[--json]", "VM [--json]", "VM slots [FIRST [COUNT]] [--json]", "VM idle [SECONDS] [--json]", "VM recompress [idle] [huge] [--least BYTES] [--pages N] [--json]", "VM writeback [PAGES] [--json]", "VM limit PAGES|none", "VM peak"], "swap devices of guests: what they hold; mark what is idle, pack it anew with the second codec, put it on the disk, change the limit, forget the peak" => swap::swap;
+    "drain", ["[--json]", "flush [--json]"], "deferred frees: enqueued, drained, pending, interrupts" => store::drain;
+    "vm", ["list [--json]", "stats VM [--json]", "start NAME [--json]", "stop VM [--json]", "kill VM [--json]", "wait VM [--json]", "pause VM", "resume VM", "console VM", "set VM memory SIZE", "run NAME [--json]", "start|run [--mode M] [--core C] [--seed S] [--steps N] [--json]"], "virtual machines: those of the bundle by name, or without one the small guest; its mode 0 swaps, modes 1 to 6 each misbehave in a way, 7 measures exits; VM is a number of `vm list`, or a name" => guest::vm;
     "log", ["[--json]", "stream on|off", "dump", "last"], "the defmt log: frames by core; `last` shows what the boot before left: a crash's report, the end of its log" => machine::log;
     "trace", ["[--json]", "on", "off", "dump"], "what each core did last: interrupts, switches, wake-ups, drain, guests; `cargo bale trace` makes a picture of it" => trace::trace;
     "watch", ["[-n SECONDS] [--count N] COMMAND"], "a command's text, drawn anew every two seconds until a key is pressed" => watch::watch;
     "page", ["ROWS", "off"], "how many lines the terminal has, if it did not say so itself: longer text stops behind each screen; `off` lets it run" => tools::page;
     "selftest", ["[--long] [NAME|MODULE...]", "--list"], "tests of the kernel on this machine: all, some, those of a module; Ctrl-C stops behind the one that runs" => tools::selftest;
-    "bench", ["list", "run [NAME...] [--pages N] [--mix bundle|zeros|random|half] [--cores N[,N...]] [--seed S] [--cycles] [--json]"], "measure: all, or suites and figures by name; --pages: objects or pages that are worked on; --mix: what the store's pages hold; --cores: how many free at once, several one after the other; --cycles: cycles of the core in place of instructions; Ctrl-C stops" => bench::bench;
+    "bench", ["list [--json]", "run [NAME...] [--pages N] [--mix bundle|zeros|random|half] [--cores N[,N...]] [--seed S] [--cycles] [--json]"], "measure: all, or suites and figures by name; --pages: objects or pages that are worked on; --mix: what the store's pages hold; --cores: how many free at once, several one after the other; --cycles: cycles of the core in place of instructions; Ctrl-C stops" => bench::bench;
     "crash", ["panic", "read", "stack", "emergency", "hang", "memory SECONDS"], "crash on purpose, to see the report; `emergency` uses up the stack that reports of full stacks are written on; `hang` takes a core away, which the watchdog finds; `memory` takes all free memory for a while, which ends nothing" => tools::crash;
     "reboot", [""], "start the machine anew" => tools::reboot;
     "poweroff", [""], "turn the machine off" => tools::poweroff;
 ];
 
-/// Columns of a terminal.
-const WIDTH: usize = 80;
-
 /// Prints words, in lines that begin behind `indent` blanks; the first one has begun, and stands there.
-pub(crate) fn print_wrapped(text: &str, indent: usize) {
-    let mut at = indent;
-    for word in text.split(' ') {
-        if at + word.len() >= WIDTH {
-            println!();
-            print!("{:indent$}", "");
-            at = indent;
-        }
-        print!("{word} ");
-        at += word.len() + 1;
+fn print_wrapped(text: &str, indent: usize) {
+    let room = WIDTH - indent;
+    for (place, line) in wrap::lines(text, room, room).enumerate() {
+        println!("{:indent$}{line}", "", indent = if place == 0 { 0 } else { indent });
     }
-    println!();
+}
+
+/// Says why a command failed: in one line where a program reads it, in lines that fit where a person does.
+fn complain(why: &str) {
+    const BEGINS: &str = "error: ";
+    if TYPED_AT.load(Ordering::Relaxed) {
+        print!("{BEGINS}");
+        print_wrapped(why, BEGINS.len());
+    } else {
+        println!("{BEGINS}{why}");
+    }
 }
 
 fn help(arguments: &Arguments<'_>) -> Outcome {
@@ -192,7 +200,10 @@ fn run_line(line: &str) -> bool {
         let words = match words(command) {
             Ok(words) => words,
             Err(error) => {
-                println!("error: {error}");
+                let mut why: String<160> = String::new();
+                // There is room for each of them.
+                let _ = write!(why, "{error}");
+                complain(&why);
                 return false;
             }
         };
@@ -202,7 +213,7 @@ fn run_line(line: &str) -> bool {
         let outcome = run_command(&words);
         pager::end();
         if let Err(Failure(why)) = outcome {
-            println!("error: {why}");
+            complain(&why);
             return false;
         }
     }

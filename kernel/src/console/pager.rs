@@ -31,9 +31,9 @@ fn mode() -> u32 {
     if mode != PLAIN && TASK.load(Ordering::Relaxed) == task::running_index() as u32 { mode } else { PLAIN }
 }
 
-/// Whether the running task's text comes as it comes.
-pub(super) fn is_plain() -> bool {
-    mode() == PLAIN
+/// Whether a line of progress of the running task has a place to stand in: not in a screen that is drawn anew, nor where nothing is to be seen.
+pub(super) fn has_place() -> bool {
+    matches!(mode(), PLAIN | PAGED)
 }
 
 fn set(mode: u32) {

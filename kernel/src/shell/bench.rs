@@ -3,22 +3,23 @@
 use core::fmt::Write as _;
 
 use bale_arch::counter::Event;
+use bale_core::shell::sheet::{Column, column};
 use bale_core::shell::{MAX_WORDS, number};
 
-use super::{Arguments, Failure, Outcome, fail};
+use super::{Arguments, Failure, Outcome, fail, print_wrapped, show};
 use crate::bench::{self, CoreCounts, Mix, Options, PAGES};
-use crate::cores;
+use crate::{cores, print, println};
 
 pub(super) fn bench(arguments: &Arguments<'_>) -> Outcome {
     let mut names: heapless::Vec<&str, MAX_WORDS> = heapless::Vec::new();
     let mut words = arguments.words().iter().copied();
     match words.next() {
         Some("list") => {
-            if let Some(other) = words.next() {
-                return fail(format_args!("bench: list takes nothing, but got {other}"));
-            }
-            bench::list();
-            return Ok(());
+            return match (words.next(), words.next()) {
+                (None, _) => list_for_people(),
+                (Some("--json"), None) => list_as_json(),
+                (Some(other), _) => fail(format_args!("bench: list takes nothing but --json, not {other}")),
+            };
         }
         Some("run") => {}
         _ => words = arguments.words().iter().copied(),
@@ -49,6 +50,43 @@ pub(super) fn bench(arguments: &Arguments<'_>) -> Outcome {
         }
     }
     bench::run(&names, options).or_else(|error| fail(format_args!("bench: {error}")))
+}
+
+fn list_for_people() -> Outcome {
+    let mut before = "";
+    bench::for_each(|suite, name, about, takes| {
+        if suite != before {
+            println!("{suite}");
+            before = suite;
+        }
+        print!("  {name:<23} ");
+        let mut text: heapless::String<160> = heapless::String::new();
+        // Cut nowhere: the longest has 90 characters.
+        let _ = write!(text, "{about}{takes}");
+        print_wrapped(&text, 26);
+    });
+    println!("In brackets: the options that a benchmark takes.");
+    Ok(())
+}
+
+static BENCHES: [Column; 4] = [
+    column("suite", "suite", 0),
+    column("name", "name", 0),
+    column("about", "about", 0),
+    column("takes", "takes", 0),
+];
+
+fn list_as_json() -> Outcome {
+    let mut sheet = show(true);
+    sheet.table("benches", &BENCHES);
+    bench::for_each(|suite, name, about, takes| {
+        let mut text: heapless::String<64> = heapless::String::new();
+        // There is room for all that one can take.
+        let _ = write!(text, "{takes}");
+        let takes = text.trim_matches([' ', '[', ']']);
+        sheet.row(&[suite.into(), name.into(), about.into(), takes.into()]);
+    });
+    Ok(())
 }
 
 fn value_of(option: &str, word: &str) -> Result<u64, Failure> {

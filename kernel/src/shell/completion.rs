@@ -26,7 +26,7 @@ pub(super) fn complete(editor: &mut Editor) {
     let names = names(command, second.as_deref(), place);
     let is = |name: &str| command.name == name;
     let (helps, benches, tests) = (is("help") || is("watch"), is("bench"), is("selftest"));
-    let candidates = usage(command, second.as_deref())
+    let candidates = usage(command, second.as_deref(), place)
         .chain(commands().filter(|_| helps))
         .chain(bench::names().filter(|_| benches))
         .chain(selftest::names().filter(|_| tests))
@@ -62,10 +62,11 @@ fn begins(form: &'static str, second: Option<&str>) -> bool {
 }
 
 /// The words of a command's forms that are to be typed as they stand: those that a form begins with, or behind `second` the others
-/// of the forms that begin so.
+/// of the forms that begin so. `--json`, which comes last, stands behind the words that a form must have.
 fn usage<'a>(
     command: &'static Command,
     second: Option<&'a str>,
+    place: usize,
 ) -> impl Iterator<Item = &'static str> + Clone + 'a {
     command.usage.iter().flat_map(move |form| {
         let (first, rest) = form.split_once(' ').unwrap_or((form, ""));
@@ -74,7 +75,9 @@ fn usage<'a>(
             Some(_) if begins(form, second) => rest,
             Some(_) => "",
         };
-        alternatives(text).filter(|word| is_literal(word))
+        let whole =
+            form.split(' ').filter(|word| !word.starts_with('[') && !word.ends_with(']')).count() <= place;
+        alternatives(text).filter(move |word| is_literal(word) && (whole || *word != "--json"))
     })
 }
 

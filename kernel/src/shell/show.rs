@@ -2,9 +2,10 @@
 
 use core::fmt::{self, Write};
 
-use bale_core::shell::sheet::Sheet;
+use bale_core::shell::sheet::{Sheet, Value};
 
 use crate::console::{Text, Turn, pager};
+use crate::println;
 
 /// What a command shows.
 pub(super) type Show = Sheet<Out>;
@@ -12,6 +13,16 @@ pub(super) type Show = Sheet<Out>;
 /// Begins it.
 pub(super) fn show(json: bool) -> Show {
     Sheet::new(Out { turn: json.then(Turn::take) }, json)
+}
+
+/// What came of work: a line for people, or these figures as JSON.
+pub(super) fn say(json: bool, line: fmt::Arguments<'_>, figures: &[(&str, Value<'_>)]) {
+    if !json {
+        println!("{line}");
+        return;
+    }
+    let mut sheet = show(true);
+    figures.iter().for_each(|(key, value)| sheet.hidden(key, *value));
 }
 
 /// The terminal. A line of JSON has it for itself.

@@ -3,9 +3,10 @@
 use bale_core::shell::sheet::{Column, Value, column};
 use zsmalloc::CLASSES;
 
-use super::{Arguments, Outcome, Show, fail, show};
+use super::{Arguments, Outcome, Show, fail, say, show};
+use crate::console::progress::Pace;
 use crate::drain::wait_until_quiet;
-use crate::{clock, cores, pool, println, task, vm};
+use crate::{clock, console, cores, pool, println, task, vm};
 
 /// For what is being drained when it is to be flushed.
 const QUIET_LIMIT_US: u64 = 10_000_000;
@@ -15,8 +16,8 @@ pub(super) fn pool(arguments: &Arguments<'_>) -> Outcome {
     match words {
         [] => totals(&mut show(json)),
         ["classes"] => classes(&mut show(json)),
-        ["compact"] if !json => compact(),
-        [other, ..] => return fail(format_args!("pool takes nothing, `classes` or `compact`, not {other}")),
+        ["compact"] => return compact(json),
+        [.., other] => return fail(format_args!("pool takes nothing, `classes` or `compact`, not {other}")),
     }
     Ok(())
 }
@@ -79,22 +80,34 @@ fn classes(sheet: &mut Show) {
     }
 }
 
-fn compact() {
+fn compact(json: bool) -> Outcome {
     let (mut moved, mut pages, mut complete) = (0, 0, false);
+    let mut pace = Pace::new(!json);
     while !complete {
+        if console::interrupted() {
+            return fail(format_args!(
+                "pool: interrupted after {moved} objects were moved and {pages} pages given back"
+            ));
+        }
+        pace.show(format_args!("pool: {moved} objects are moved, {pages} pages given back"));
         let step = pool::pool().compact(64);
         (moved, pages, complete) = (moved + step.moved, pages + step.pages, step.complete);
         task::yield_now();
     }
-    println!("{moved} objects were moved, {pages} pages given back");
+    let line = format_args!("{moved} objects were moved, {pages} pages given back");
+    say(json, line, &[("moved_objects", moved.into()), ("given_back_pages", pages.into())]);
+    Ok(())
 }
 
 pub(super) fn drain(arguments: &Arguments<'_>) -> Outcome {
     let (words, json) = arguments.with_json();
-    match words {
-        [] => {}
-        ["flush"] if !json => {
-            println!("{} handles and pages were flushed", pool::pool().flush());
+    let flushed = match words {
+        [] => None,
+        ["flush"] => {
+            let flushed = pool::pool().flush();
+            if !json {
+                println!("{flushed} handles and pages were flushed");
+            }
             // What others are at counts as well, unless a machine goes on to free things.
             let rests = vm::summaries().all(|machine| machine.state != vm::State::Running);
             if rests && !wait_until_quiet(QUIET_LIMIT_US) {
@@ -102,10 +115,14 @@ pub(super) fn drain(arguments: &Arguments<'_>) -> Outcome {
                     "the drain is not done after 10 s; `tasks` shows what it waits for"
                 ));
             }
+            Some(flushed)
         }
-        [other, ..] => return fail(format_args!("drain takes nothing or `flush`, not {other}")),
-    }
+        [.., other] => return fail(format_args!("drain takes nothing or `flush`, not {other}")),
+    };
     let mut sheet = show(json);
+    if let Some(flushed) = flushed {
+        sheet.hidden("flushed_now", flushed);
+    }
     let stats = pool::pool().stats();
     let config = pool::pool().config();
     sheet.figure("enqueued", "enqueued", stats.enqueued, format_args!(""));

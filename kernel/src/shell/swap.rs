@@ -1,15 +1,14 @@
 //! The command `swap`: what guests' swap devices hold, and work on them while their guests run.
 
+mod work;
+
 use bale_core::shell::number;
 use bale_core::shell::sheet::{Column, Value, column};
-use bale_swap::{Kind, Pick, Statistics};
+use bale_swap::Statistics;
 
 use super::{Arguments, Outcome, Show, fail, guest, show};
+use crate::vm;
 use crate::vm::store::{self, StoreUser};
-use crate::{console, println, vm};
-
-/// Pages between two looks at whether the user has had enough.
-const STEP: usize = 64;
 
 pub(super) fn swap(arguments: &Arguments<'_>) -> Outcome {
     let (words, json) = arguments.with_json();
@@ -25,11 +24,13 @@ pub(super) fn swap(arguments: &Arguments<'_>) -> Outcome {
             }
             match rest {
                 [] => details(index, json),
-                _ if json => fail(format_args!("swap: --json goes with no more than a machine")),
-                ["slots", range @ ..] => slots(index, range),
-                ["idle", age @ ..] => idle(index, age),
-                ["recompress", options @ ..] => recompress(index, options),
-                ["writeback", pages @ ..] => write_back(index, pages),
+                ["slots", range @ ..] => work::slots(index, range, json),
+                ["idle", age @ ..] => work::idle(index, age, json),
+                ["recompress", options @ ..] => work::recompress(index, options, json),
+                ["writeback", pages @ ..] => work::write_back(index, pages, json),
+                [word @ ("limit" | "peak"), ..] if json => {
+                    fail(format_args!("swap: {word} shows no figures, so it takes no --json"))
+                }
                 ["limit", pages] => limit(index, pages),
                 ["peak"] => with(index, |device| device.forget_peak()),
                 [other, ..] => fail(format_args!("swap: {other} is not known here; `help swap` tells")),
@@ -178,122 +179,6 @@ fn name(codec: bale_swap::Codec) -> heapless::String<16> {
     // Cut nowhere: names are short.
     let _ = core::fmt::write(&mut name, format_args!("{codec}"));
     name
-}
-
-/// `slots [FIRST [COUNT]]`: those that hold something.
-fn slots(index: usize, range: &[&str]) -> Outcome {
-    let (first, count) = match range {
-        [] => (0, 20),
-        [first] => (numeral("FIRST", first)?, 20),
-        [first, count] => (numeral("FIRST", first)?, numeral("COUNT", count)?),
-        _ => return fail(format_args!("swap: slots takes FIRST and COUNT")),
-    };
-    println!(
-        "{:>8} {:>6} {:>8}  state: Same, Written back, Huge, Idle, Recompressed, No gain",
-        "slot", "bytes", "age s"
-    );
-    let (mut slot, mut shown) = (first, 0);
-    while shown < count && !console::interrupted() {
-        let Some(state) = with(index, |device| device.state(slot))? else { break };
-        if state.kind != Kind::Empty {
-            println!("{slot:>8} {:>6} {:>8}  {state}", state.length, store::seconds(state.age));
-            shown += 1;
-        }
-        slot += 1;
-    }
-    Ok(())
-}
-
-/// `idle [SECONDS]`.
-fn idle(index: usize, age: &[&str]) -> Outcome {
-    let seconds = match age {
-        [] => 0,
-        [seconds] => numeral("SECONDS", seconds)?,
-        _ => return fail(format_args!("swap: idle takes SECONDS, or nothing for all")),
-    };
-    let marked = with(index, |device| device.mark_idle(store::units(seconds as u64)))?;
-    println!("{marked} pages are idle now");
-    Ok(())
-}
-
-/// `recompress [idle] [huge] [--least BYTES] [--pages N]`: the largest first.
-fn recompress(index: usize, options: &[&str]) -> Outcome {
-    let (mut idle, mut huge, mut least, mut left) = (false, false, 1, usize::MAX);
-    let mut rest = options;
-    while let [word, after @ ..] = rest {
-        rest = match (*word, after) {
-            ("idle", _) => {
-                idle = true;
-                after
-            }
-            ("huge", _) => {
-                huge = true;
-                after
-            }
-            ("--least", [value, after @ ..]) => {
-                least = numeral("--least", value)?;
-                after
-            }
-            ("--pages", [value, after @ ..]) => {
-                left = numeral("--pages", value)?;
-                after
-            }
-            _ => return fail(format_args!("swap: {word} is not known here; `help swap` tells")),
-        };
-    }
-    let Ok(mut shop) = store::WORKSHOP.lock() else {
-        return fail(format_args!("swap: the working memory is locked for good"));
-    };
-    let (mut tried, mut smaller, mut bytes) = (0, 0, 0);
-    // Large objects have the most to give.
-    for threshold in [3072, 2048, 1024, least].into_iter().filter(|threshold| *threshold >= least) {
-        let pick = Pick { idle, huge, least: threshold };
-        let mut next = 0;
-        while next < with(index, |device| device.slots())? && left > 0 {
-            if console::interrupted() {
-                return fail(format_args!(
-                    "swap: interrupted after {tried} pages; {smaller} are smaller by {bytes} bytes"
-                ));
-            }
-            let done = match with(index, |device| device.recompress(next, STEP.min(left), pick, &mut shop))? {
-                Ok(done) => done,
-                Err(error) => return fail(format_args!("swap: {error}")),
-            };
-            next = done.next;
-            left -= done.tried;
-            (tried, smaller, bytes) = (tried + done.tried, smaller + done.smaller, bytes + done.bytes);
-        }
-    }
-    println!("{tried} pages were tried, {smaller} are smaller, by {bytes} bytes");
-    Ok(())
-}
-
-/// `writeback [PAGES]`: the coldest go to the disk, all that are cold without a number.
-fn write_back(index: usize, pages: &[&str]) -> Outcome {
-    let mut left = match pages {
-        [] => usize::MAX,
-        [pages] => numeral("PAGES", pages)?,
-        _ => return fail(format_args!("swap: writeback takes PAGES, or nothing for all that are cold")),
-    };
-    let Ok(mut shop) = store::WORKSHOP.lock() else {
-        return fail(format_args!("swap: the working memory is locked for good"));
-    };
-    let (mut written, mut failed) = (0, 0);
-    while left > 0 && failed == 0 && !console::interrupted() {
-        let done = match with(index, |device| {
-            device.cache().map(|cache| cache.write_back(STEP.min(left), &mut shop))
-        })? {
-            Some(Ok(done)) => done,
-            Some(Err(error)) => return fail(format_args!("swap: {error}")),
-            None => return fail(format_args!("swap: machine {index} has no disk behind its swap device")),
-        };
-        (written, failed, left) = (written + done.written, failed + done.failed, left - done.written);
-        if done.written == 0 {
-            break;
-        }
-    }
-    println!("{written} pages were written back, {failed} failed");
-    Ok(())
 }
 
 /// `limit PAGES`.

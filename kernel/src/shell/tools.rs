@@ -1,6 +1,6 @@
 //! `selftest`, `core`, `page`, `crash`, `reboot`, `poweroff`.
 
-use super::{Arguments, Outcome, fail};
+use super::{Arguments, Outcome, fail, say};
 use bale_arch::context::{self, Context};
 use bale_arch::mask;
 use bale_core::shell::number;
@@ -109,18 +109,23 @@ fn use_up_emergency_stack() -> ! {
 
 /// `core online N`, `core offline N`.
 pub(super) fn core(arguments: &Arguments<'_>) -> Outcome {
-    let [what @ ("online" | "offline"), index] = arguments.words() else {
+    let (plain, json) = arguments.but_json();
+    let [what @ ("online" | "offline"), index] = plain.words() else {
         return fail(format_args!("core takes `online N` or `offline N`"));
     };
     let number = number(index).or_else(|error| fail(format_args!("core {index}: {error}")))?;
     let place = usize::try_from(number).unwrap_or(usize::MAX);
     if *what == "online" {
+        if json {
+            return fail(format_args!("core online shows no figures, so it takes no --json"));
+        }
         hotplug::bring_online(place).or_else(|why| fail(format_args!("core {index}: {why}")))?;
         println!("core {index} is online");
         return Ok(());
     }
     let emptied = hotplug::take_offline(place).or_else(|why| fail(format_args!("core {index}: {why}")))?;
-    println!("core {index} is off; its ring held {emptied} handles at the end");
+    let line = format_args!("core {index} is off; its ring held {emptied} handles at the end");
+    say(json, line, &[("core", number.into()), ("emptied_handles", emptied.into())]);
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! The kernel's shell at a terminal: what is typed, pasted, stopped and paged; its tables and its JSON.
 
+mod figures;
 mod measuring;
+mod store;
 mod typed;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -9,17 +11,16 @@ use serde_json::Value;
 use super::Bench;
 use super::report::{Case, Outcome};
 
-/// Columns of a terminal.
-const WIDTH: usize = 80;
-
 pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
     let case = |name: &str, test: fn(&Bench<'_>) -> Result<()>| Case {
         name: format!("shell::{name}"),
         run: Box::new(move || Outcome::of(test(bench).map_err(|error| format!("{error:#}")))),
     };
     vec![
-        case("figures_as_json", figures_as_json),
-        case("text_fits_80_columns", text_fits),
+        case("figures_as_json", figures::as_json),
+        case("text_fits_80_columns", figures::text_fits),
+        case("errors_fit_80_columns", figures::errors_fit),
+        case("long_work_says_how_far_it_is", store::long_work),
         case("a_script_stops_a_benchmark", measuring::script_stops),
         case("bad_arguments_get_a_line", bad_arguments),
         case("a_hung_core_keeps_nobody", hung_core),
@@ -47,96 +48,6 @@ fn run(bench: &Bench<'_>, commands: &str, refused: usize) -> Result<Vec<String>>
     let mut config = bench.config();
     config.cores = 4;
     bench.answers(&config, commands, refused).map_err(|why| anyhow!(why))
-}
-
-/// Every command with figures gives a line of JSON, whose figures agree with one another.
-fn figures_as_json(bench: &Bench<'_>) -> Result<()> {
-    let commands = [
-        "cores",
-        "irq",
-        "tasks",
-        "mem",
-        "pool",
-        "pool classes",
-        "drain",
-        "log",
-        "trace",
-        "swap",
-        "vm list",
-        "vm stats 0",
-        "board report",
-    ];
-    let script: Vec<_> = commands.iter().map(|command| format!("{command} --json")).collect();
-    let lines = run(bench, &format!("vm run\n{}", script.join("\n")), 0)?;
-    let found: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    ensure!(
-        found.len() == commands.len(),
-        "{} of {} lines:\n{}",
-        found.len(),
-        commands.len(),
-        lines.join("\n")
-    );
-    let of = |command: &str| {
-        let place = commands.iter().position(|known| *known == command);
-        place.map(|place| &found[place]).with_context(|| format!("no {command}"))
-    };
-    let number =
-        |value: &Value, key: &str| value[key].as_u64().with_context(|| format!("no number {key} in {value}"));
-    let drain = of("drain")?;
-    let taken = ["drained", "helped", "flushed", "pending"]
-        .iter()
-        .map(|key| number(drain, key))
-        .sum::<Result<u64>>()?;
-    ensure!(number(drain, "enqueued")? == taken && taken > 0, "the books do not balance: {drain}");
-    let pool = of("pool")?;
-    ensure!(number(pool, "objects")? == 0 && number(pool, "pages")? == 0, "{pool}");
-    let cores = &of("cores")?["cores"];
-    ensure!(cores.as_array().is_some_and(|cores| cores.len() == 4), "{cores}");
-    let irq = of("irq")?;
-    for source in irq["sources"].as_array().context("no sources")? {
-        let by_core = irq["by_core"].as_array().context("no cores")?.iter();
-        let sum: u64 = by_core
-            .filter(|row| row["intid"] == source["intid"])
-            .filter_map(|row| row["taken"].as_u64())
-            .sum();
-        // More may have come between the two.
-        ensure!(sum >= number(source, "taken")?, "{irq}");
-    }
-    let board = of("board report")?;
-    let length = |key: &str| board[key].as_array().map(Vec::len);
-    ensure!(number(board, "online")? == 4 && length("redistributors") == Some(4), "{board}");
-    ensure!(board["psci_version"].as_str().is_some_and(|version| version.starts_with("1.")), "{board}");
-    let level = |row: &&Value| row["register"] == "CurrentEL" && row["value"] == "0x8";
-    let levels = board["registers"].as_array().map(|rows| rows.iter().filter(level).count());
-    ensure!(levels == Some(4), "{board}");
-    let mem = of("mem")?;
-    ensure!(number(mem, "free_frames")? < number(mem, "frames")?, "{mem}");
-    let vm = of("vm stats 0")?;
-    ensure!(vm["state"] == "exited with status 0" && number(vm, "calls")? > 0, "{vm}");
-    ensure!(
-        of("swap")?["swap"][0]["stored_pages"] == 3072 || of("swap")?["swap"][0]["writes"].as_u64() > Some(0),
-        "no swap"
-    );
-    Ok(())
-}
-
-fn text_fits(bench: &Bench<'_>) -> Result<()> {
-    let names = [
-        "cores", "core", "board", "irq", "tasks", "mem", "pool", "swap", "drain", "vm", "log", "trace",
-        "watch", "page", "selftest", "bench", "crash", "reboot", "poweroff",
-    ];
-    let helps: Vec<_> = names.iter().map(|name| format!("help {name}")).collect();
-    let commands = "help; vm run; cores; irq; irq 0; tasks; mem; pool; pool classes; drain; log; trace; swap; vm list; vm stats 0; \
-                    bench list; bench run ladder --cores 2";
-    let lines = run(bench, &format!("{}\n{commands}", helps.join("; ")), 0)?;
-    // The kernel's log, and what the tool says of an address, are not the shell's.
-    let wide = lines
-        .iter()
-        .find(|line| line.chars().count() > WIDTH && !line.starts_with('[') && !line.contains("#0 +"));
-    match wide {
-        None => Ok(()),
-        Some(line) => Err(anyhow!("{} columns: {line}", line.chars().count())),
-    }
 }
 
 /// A core that takes no interrupts neither goes nor keeps the shell: each command says so in a line.
@@ -204,6 +115,7 @@ fn bad_arguments(bench: &Bench<'_>) -> Result<()> {
         "core offline 0",
         "core offline 99",
         "core online 1",
+        "core online 1 --json",
         "core nonsense 1",
         "board",
         "board report x",
@@ -214,11 +126,14 @@ fn bad_arguments(bench: &Bench<'_>) -> Result<()> {
         "tasks x",
         "mem x",
         "pool x",
-        "pool compact --json",
+        "pool compact x",
+        "pool compact --json x",
         "swap 99",
         "swap x",
         "swap 0 --json",
+        "swap x slots --json",
         "drain x",
+        "drain flush x",
         "vm x",
         "vm stop",
         "vm stop 99",
@@ -230,7 +145,10 @@ fn bad_arguments(bench: &Bench<'_>) -> Result<()> {
         "vm start --seed",
         "vm wait 3",
         "vm set 0 memory x",
-        "vm stop 0 --json",
+        "vm stop --json",
+        "vm pause 0 --json",
+        "vm console 0 --json",
+        "vm set 0 memory 8M --json",
         "log x",
         "trace x",
         "watch",
@@ -249,6 +167,7 @@ fn bad_arguments(bench: &Bench<'_>) -> Result<()> {
         "bench run malloc --seed x",
         "bench run --nonsense",
         "bench list x",
+        "bench list --json x",
         "bench run malloc --pages",
         "bench run malloc --pages x",
         "bench run malloc --pages 63",

@@ -149,7 +149,8 @@ fn finds_plain_guests(bench: &Bench<'_>) -> Result<(), String> {
     let off = lines.iter().filter(|line| line.ends_with("powered off")).count();
     let errors: Vec<_> =
         lines.iter().filter(|line| line.starts_with("error: ")).map(String::as_str).collect();
-    let listed = lines.iter().filter(|line| line.starts_with("the bundle describes ")).count();
+    let listed =
+        lines.iter().filter(|line| line.ends_with(" starts a machine that the bundle describes")).count();
     let good = lines.iter().any(|line| line == "bale: 10 files of guests beside bale.toml")
         && ["bale", "pages"]
             .iter()

@@ -105,7 +105,7 @@ pub(super) fn machines(bench: &Bench<'_>) -> Result<()> {
     terminal.line("vm start second; vm start second")?;
     completes(
         &mut terminal,
-        &[("vm stop \t", "first  second  "), ("vm stats \t", "--json  first  second  ")],
+        &[("vm stop \t", "first  second  "), ("vm stats f\t\t", "vm stats first --json ")],
     )?;
     for (line, answer) in [
         ("vm pause f\t; vm resume first", ""),
