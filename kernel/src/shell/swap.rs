@@ -164,11 +164,15 @@ fn details(index: usize, json: bool) -> Outcome {
             "past_the_store_pages",
             "past the store",
             cache.to_disk() - back,
-            format_args!(
-                "pages: {} at the limit, {} above the threshold, {} for want of memory",
-                cache.rejected_limit, cache.rejected_full, cache.rejected_memory
-            ),
+            format_args!("pages, of them:"),
         );
+        for (key, label, pages, why) in [
+            ("past_at_limit_pages", "  limit", cache.rejected_limit, "at the limit"),
+            ("past_above_threshold_pages", "  threshold", cache.rejected_full, "above the threshold"),
+            ("past_without_memory_pages", "  memory", cache.rejected_memory, "for want of memory"),
+        ] {
+            sheet.figure(key, label, pages, format_args!("{why}"));
+        }
         sheet.figure("disk_errors", "disk errors", cache.io_errors, format_args!(""));
     })
 }
