@@ -4,16 +4,20 @@
 //! memory alone and the image comes to lie at the same place; [`bale_core::last_words`] says whether they are whole.
 
 use core::cell::UnsafeCell;
-use core::fmt::{self, Write};
+use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use bale_arch::mmu;
-use bale_core::last_words::LastWords;
+use bale_core::last_words::{self, LastWords};
+use bale_core::log::{Hex, LINE as BEGINNING};
+use heapless::String;
 
 use crate::sync::Lock;
-use crate::{clock, cores, log};
+use crate::{clock, log};
 
 const ROOM: usize = 8192;
+/// Bytes of the longest line of the log.
+const LINE: usize = BEGINNING.len() + 2 * log::LONGEST_FRAME;
 
 #[repr(C, align(4096))]
 struct Place(UnsafeCell<[u8; ROOM]>);
@@ -24,8 +28,8 @@ unsafe impl Sync for Place {}
 #[unsafe(link_section = ".kept")]
 static PLACE: Place = Place(UnsafeCell::new([0; ROOM]));
 
-/// What the boot before left, and how much of it.
-static PREVIOUS: Lock<([u8; ROOM], usize)> = Lock::new(([0; ROOM], 0));
+/// What the boot before left.
+static PREVIOUS: Lock<String<ROOM>> = Lock::new(String::new());
 /// What goes to the UART is kept as well.
 static KEEPING: AtomicBool = AtomicBool::new(false);
 
@@ -41,50 +45,38 @@ fn with<R>(f: impl FnOnce(&mut LastWords<'_>) -> R) -> R {
 /// Takes what the boot before left, and makes room. Once, on the boot core before there are others.
 pub fn find() {
     let mut previous = PREVIOUS.lock();
-    let (text, length) = &mut *previous;
     with(|words| {
-        let found = words.text().unwrap_or("");
-        text[..found.len()].copy_from_slice(found.as_bytes());
-        *length = found.len();
+        // It fits: there is as much room here.
+        let _ = previous.push_str(words.text().unwrap_or(""));
         words.clear();
     });
 }
 
 /// Bytes that the boot before left.
 pub fn length() -> usize {
-    PREVIOUS.lock().1
+    PREVIOUS.lock().len()
 }
 
-/// Calls `visit` with each line that the boot before left.
+/// Calls `visit` with each line that the boot before left; one that is longer than any of the log comes in pieces.
 pub fn for_each_line(mut visit: impl FnMut(&str)) {
     let mut at = 0;
     loop {
-        let mut line = [0; 160];
-        let mut count = 0;
+        let mut line = String::<LINE>::new();
         {
             let previous = PREVIOUS.lock();
-            let rest = previous.0.get(at..previous.1).unwrap_or(&[]);
-            if rest.is_empty() {
-                return;
-            }
-            let end = rest.iter().position(|byte| *byte == b'\n');
-            for byte in rest.iter().take(end.unwrap_or(rest.len())) {
-                // A longer line is cut.
-                if let Some(place) = line.get_mut(count) {
-                    *place = *byte;
-                    count += 1;
-                }
-            }
-            at += end.map_or(rest.len(), |end| end + 1);
+            let Some((text, next)) = last_words::line_at(&previous, at, LINE) else { return };
+            // It fits: no longer than that was asked for.
+            let _ = line.push_str(text);
+            at = next;
         }
-        visit(core::str::from_utf8(&line[..count]).unwrap_or("(no text)"));
+        visit(&line);
     }
 }
 
 /// From here on what is written to the UART is kept as well: this core reports a crash, and all others have stopped. What waits of the log
-/// comes first.
+/// comes first, and gives way to the report, its oldest lines first.
 pub fn begin_crash() {
-    keep_log();
+    log::keep_last(with(|words| words.room()), keep_frame);
     KEEPING.store(true, Ordering::Relaxed);
 }
 
@@ -97,30 +89,17 @@ pub fn keep(text: &str) {
 
 /// The shell is about to start the machine anew.
 pub fn part(why: &str) {
+    log::keep_newest(with(|words| words.room()), keep_frame);
+    let mut line = String::<LINE>::new();
     // Cut nowhere: there is room.
-    let _ = writeln!(Record, "{why} after {} us", clock::uptime_us());
-    keep_log();
+    let _ = writeln!(line, "{why} after {} us", clock::uptime_us());
+    with(|words| words.append(&line));
 }
 
-/// Frames of the log that nobody has taken, as `log dump` prints them.
-fn keep_log() {
-    let mut frame = [0; log::LONGEST_FRAME];
-    for core in 0..cores::all().len() {
-        while let Some(length) = log::take_last(core, &mut frame) {
-            let _ = Record.write_str("defmt:");
-            for byte in &frame[..length] {
-                let _ = write!(Record, "{byte:02x}");
-            }
-            let _ = Record.write_str("\n");
-        }
-    }
-}
-
-struct Record;
-
-impl Write for Record {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        with(|words| words.append(text));
-        Ok(())
-    }
+/// Keeps a frame of the log, as `log dump` prints it.
+fn keep_frame(frame: &[u8]) {
+    let mut line = String::<{ LINE + 1 }>::new();
+    // Cut nowhere: there is room for the longest.
+    let _ = writeln!(line, "{}", Hex(frame));
+    with(|words| words.append(&line));
 }

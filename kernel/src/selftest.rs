@@ -10,6 +10,7 @@ mod deferring;
 mod framing;
 mod guests;
 mod locking;
+mod logging;
 mod mapping;
 mod scheduling;
 mod tracing;
@@ -97,6 +98,7 @@ static TESTS: &[Test] = tests![
     locking::queue_keeps_order,
     locking::no_wake_up_is_lost_to_interrupts,
     locking::overruns_are_counted,
+    logging::a_full_ring_drops_its_oldest,
     tracing::holds_a_run_in_order,
     tracing::overwrites_the_oldest,
     tracing::keeps_nothing_while_off,

@@ -26,6 +26,7 @@
 //! | [`shell`] | line editing, splitting a line into commands and words |
 //! | [`console`] | bytes on their way to a serial line |
 //! | [`histogram`] | distributions without allocation |
+//! | [`log`] | frames of a core's log, of which the newest are kept |
 //! | [`last_words`] | what a kernel says last, kept over a warm reboot |
 //! | [`trace`] | events of a core, as the kernel keeps them and as the host reads them |
 #![cfg_attr(not(test), no_std)]
@@ -50,6 +51,7 @@ pub mod handover;
 pub mod histogram;
 pub mod injection;
 pub mod last_words;
+pub mod log;
 pub mod pl011;
 pub mod pl031;
 pub mod psci;

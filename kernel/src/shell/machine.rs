@@ -4,14 +4,14 @@ use core::sync::atomic::Ordering;
 
 use bale_arch::{entry, timer};
 use bale_core::core_kind::CoreKind;
+use bale_core::log::Hex;
 use bale_core::shell::number;
 use bale_core::shell::sheet::{Column, Value, column};
 
 use super::{Arguments, Outcome, fail, show};
+use crate::log::Counts;
 use crate::memory::{frames, image_sections};
-use crate::{
-    boot, clock, console, cores, interrupts, last_words, log, print, println, report, task, watchdog,
-};
+use crate::{boot, clock, console, cores, interrupts, last_words, log, println, report, task, watchdog};
 
 /// Ticks as microseconds with two decimals.
 fn microseconds(ticks: u64) -> Value<'static> {
@@ -237,8 +237,8 @@ pub(super) fn log(arguments: &Arguments<'_>) -> Outcome {
             let mut sheet = show(json);
             sheet.table("log", &LOGS);
             for core in 0..cores::all().len() {
-                let (frames, dropped, waiting) = log::counts(core);
-                sheet.row(&[core.into(), frames.into(), dropped.into(), waiting.into()]);
+                let Counts { logged, dropped, waiting } = log::counts(core);
+                sheet.row(&[core.into(), logged.into(), dropped.into(), waiting.bytes.into()]);
             }
             let (streaming, lost) = (log::streaming(), console::lost_input());
             let state = if streaming { "sent to the UART" } else { "kept; `log stream on` sends them" };
@@ -273,14 +273,10 @@ pub(super) fn log(arguments: &Arguments<'_>) -> Outcome {
 
 /// Every waiting frame as a line of hexadecimal digits, for `cargo bale log --decode`.
 fn dump() {
-    let mut frame = [0; 256];
+    let mut frame = [0; log::LONGEST_FRAME];
     for core in 0..cores::all().len() {
         while let Some(length) = log::take(core, &mut frame) {
-            print!("defmt:");
-            for byte in &frame[..length] {
-                print!("{byte:02x}");
-            }
-            println!();
+            println!("{}", Hex(&frame[..length]));
         }
     }
 }
