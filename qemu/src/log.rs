@@ -46,10 +46,23 @@ impl Decoder {
         }
     }
 
-    /// A line of text, explained where it is part of a backtrace.
+    /// A line of text, explained where it is part of a backtrace, or holds a frame.
     pub(crate) fn line(&self, line: &str) -> String {
+        if let Some(frame) = bytes(line) {
+            return self.frame(&frame);
+        }
         self.symbols.explain(line).unwrap_or_else(|| line.to_owned())
     }
+}
+
+/// The frame in a line of `log dump` or `log last`.
+fn bytes(line: &str) -> Option<Vec<u8>> {
+    let digits = line.trim_end().strip_prefix(bale_core::log::LINE)?.as_bytes();
+    let pairs = digits.chunks(2).map(|pair| Some((pair.first()?, pair.get(1)?)));
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    pairs
+        .map(|pair| pair.and_then(|(high, low)| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()))
+        .collect()
 }
 
 /// `cargo bale log`: the stream's text and its log, in the order in which they came.
@@ -91,4 +104,19 @@ fn decode(decoder: &Decoder, stream: &[u8], out: &mut impl Write) -> Result<()> 
         writeln!(out, "[the stream ends inside a log frame, after {} bytes of it]", rest.len())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn frames_come_out_of_lines() {
+        assert_eq!(bytes("defmt:00ff5A\r"), Some(vec![0, 255, 0x5a]));
+        assert_eq!(bytes("defmt:"), Some(vec![]));
+        for line in ["", "defmt", "defmt:0", "defmt:0g", "defmt:+1", "defmt:ää", " defmt:00", "defmt:00 0"]
+        {
+            assert_eq!(bytes(line), None, "{line}");
+        }
+    }
 }

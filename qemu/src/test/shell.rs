@@ -2,6 +2,7 @@
 
 mod figures;
 mod measuring;
+mod parting;
 mod store;
 mod typed;
 
@@ -38,8 +39,8 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("the_terminal_says_how_high_it_is", typed::height),
         case("watch_draws_until_a_key", typed::watch),
         case("a_key_leaves_a_console", typed::console),
-        case("last_words_outlive_a_warm_reboot", typed::last_words),
-        case("last_words_outlive_firmware_and_loader", typed::last_words_by_uefi),
+        case("last_words_outlive_a_warm_reboot", parting::last_words),
+        case("last_words_outlive_firmware_and_loader", parting::last_words_by_uefi),
     ]
 }
 

@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::cli::{SetupOptions, Tables};
 use crate::test::terminal::Terminal;
 use crate::test::{Bench, described};
-use crate::{board, run};
 
 /// 10 kB at once, as a line that is too long and as many lines: clear errors, and what is typed next works.
 pub(super) fn paste(bench: &Bench<'_>) -> Result<()> {
@@ -258,45 +256,5 @@ pub(super) fn console(bench: &Bench<'_>) -> Result<()> {
     ensure!(listed.contains("running"), "{listed}");
     let killed = terminal.line("vm kill 0")?;
     ensure!(killed.contains("vm 0 killed"), "{killed}");
-    Ok(())
-}
-
-/// A crash's report, and why the machine was started anew, are there at the next boot, and only there.
-pub(super) fn last_words(bench: &Bench<'_>) -> Result<()> {
-    outlive_a_reboot(Terminal::with(bench, |config| {
-        config.arguments = WARM.into();
-        config.reboots = true;
-    })?)
-}
-
-/// The same where UEFI firmware and the loader run in between.
-pub(super) fn last_words_by_uefi(bench: &Bench<'_>) -> Result<()> {
-    let file = board::config(WARM, "")?;
-    let mut config = bench.config();
-    let disk = run::by_uefi(&mut config, bench.built, Tables::Acpi, file, &SetupOptions { yes: true })?;
-    config.reboots = true;
-    let said = outlive_a_reboot(Terminal::with(bench, |own| own.clone_from(&config))?);
-    drop(disk);
-    said
-}
-
-/// Boot arguments of a machine that starts anew after a crash.
-const WARM: &str = "noguest rows=0 crash=reboot";
-
-fn outlive_a_reboot(mut terminal: Terminal) -> Result<()> {
-    let none = terminal.line("log last")?;
-    ensure!(none.contains("left nothing"), "{none}");
-    terminal.send(b"crash panic\r")?;
-    terminal.wait("its last words: `log last` shows them.")?;
-    terminal.prompt()?;
-    let crash = terminal.line("log last")?;
-    // The log that nobody had taken, what went to the wire, and where it was.
-    let wanted = ["defmt:", "panic on core 0", "asked for by the shell", "#0 +0x", "bale: stopped: a panic"];
-    ensure!(wanted.iter().all(|text| crash.contains(text)), "{crash}");
-    terminal.send(b"reboot\r")?;
-    terminal.wait("its last words")?;
-    terminal.prompt()?;
-    let part = terminal.line("log last")?;
-    ensure!(part.contains("started anew from the shell after") && !part.contains("panic"), "{part}");
     Ok(())
 }
