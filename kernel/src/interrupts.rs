@@ -35,6 +35,9 @@ pub const TEST: u32 = 3;
 /// SGI: this core is to show that it takes interrupts.
 pub const WATCHDOG: u32 = 4;
 
+/// The first interrupt that belongs to no core (IHI 0069, 2.2.1).
+const FIRST_SHARED: u32 = 32;
+
 /// One for each [`TEST`] interrupt that was taken.
 pub static TEST_ARRIVED: Semaphore = Semaphore::new(0, u32::MAX);
 
@@ -198,6 +201,18 @@ pub fn enable_shared(id: u32, affinity: u64) -> Result<(), InterruptError> {
         distributor.enable_interrupt(id, true)
     })
     .map_err(|_| InterruptError::NoSuchInterrupt)
+}
+
+/// Delivers what devices raise to the core with this index from now on.
+pub fn route_devices(core: usize) {
+    let (Some(controller), Some(table)) = (CONTROLLER.get(), SOURCES.get()) else { return };
+    let affinity = cores::all()[core].affinity();
+    with_distributor(controller, |distributor| {
+        for source in table.all.iter().filter(|source| source.id >= FIRST_SHARED) {
+            // It was enabled, so there is one.
+            let _ = IntId::try_from(source.id).map(|id| distributor.set_routing(id, Some(affinity)));
+        }
+    });
 }
 
 /// Raises SGI `id` on the core with this index.

@@ -145,7 +145,7 @@ static COMMANDS: &[Command] = commands![
     "page", ["ROWS", "off"], "how many lines the terminal has, if it did not say so itself: longer text stops behind each screen; `off` lets it run" => tools::page;
     "selftest", ["[--long] [NAME|MODULE...]", "--list"], "tests of the kernel on this machine: all, some, those of a module; Ctrl-C stops behind the one that runs" => tools::selftest;
     "bench", ["list [--json]", "run [NAME...] [--pages N] [--mix bundle|zeros|random|half] [--cores N[,N...]] [--seed S] [--cycles] [--json]"], "measure: all, or suites and figures by name; --pages: objects or pages that are worked on; --mix: what the store's pages hold; --cores: how many free at once, several one after the other; --cycles: cycles of the core in place of instructions; Ctrl-C stops" => bench::bench;
-    "crash", ["panic", "read", "stack", "emergency", "hang", "memory SECONDS"], "crash on purpose, to see the report; `emergency` uses up the stack that reports of full stacks are written on; `hang` takes a core away, which the watchdog finds; `memory` takes all free memory for a while, which ends nothing" => tools::crash;
+    "crash", ["panic", "read", "stack", "emergency", "hang [CORE]", "memory SECONDS"], "crash on purpose, to see the report; `emergency` uses up the stack that reports of full stacks are written on; `hang` takes a core away, the last one or CORE, which the watchdog finds: with core 0 goes the shell; `memory` takes all free memory for a while, which ends nothing" => tools::crash;
     "reboot", [""], "start the machine anew" => tools::reboot;
     "poweroff", [""], "turn the machine off" => tools::poweroff;
 ];

@@ -4,6 +4,9 @@
 //! at work gets an interrupt whose handler counts; one whose count stands still for the whole limit is hung. Idle cores are left alone,
 //! since they do nothing but wait for interrupts: nobody wakes them for this.
 //!
+//! While the boot core is hung, the one that watches it takes the devices' interrupts: what is said still reaches the wire. The shell is
+//! the boot core's and answers no more.
+//!
 //! The boot argument `watchdog=SECONDS` changes the limit, 0 turns it off.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +17,8 @@ use crate::sync::Lock;
 use crate::task::{self, TaskId};
 use crate::{boot, clock, interrupts, println, trace};
 
+/// The core that boots, runs the shell and serves the devices.
+const BOOT_CORE: usize = 0;
 /// Seconds, without the boot argument.
 const LIMIT: u64 = 4;
 /// The longest limit.
@@ -140,15 +145,25 @@ impl Watched {
         self.missed = if silent { self.missed + 1 } else { 0 };
         self.answers = answers;
         if !silent && HUNG[core.index()].swap(false, Ordering::Relaxed) {
+            serve_devices(core, BOOT_CORE);
             println!("bale: core {} takes interrupts again", core.index());
         }
         if self.missed == MISSED && !HUNG[core.index()].swap(true, Ordering::Relaxed) {
+            serve_devices(core, cores::this_unpinned().index());
             accuse(core);
         }
         self.asked = core.online() && (silent || is_at_work(core));
         if self.asked {
             interrupts::raise(core.index(), interrupts::WATCHDOG);
         }
+    }
+}
+
+/// Where the core that was found hung, or to be well again, is the one that serves the devices, another one does it from now on: without
+/// the UART's interrupt nothing longer than its FIFO would be said of this.
+fn serve_devices(found: &Core, server: usize) {
+    if found.index() == BOOT_CORE {
+        interrupts::route_devices(server);
     }
 }
 
@@ -168,6 +183,9 @@ fn accuse(core: &Core) {
         None => println!(
             "bale: core {index} has taken no interrupt for {seconds} s; it is in an interrupt's handler"
         ),
+    }
+    if index == BOOT_CORE {
+        println!("bale: the shell is on that core");
     }
     if let Some(event) = trace::events(index).last().filter(|_| trace::is_on()) {
         println!(
@@ -196,11 +214,13 @@ extern "C" fn watch_boot_core(_argument: u64) -> ! {
         task::park_until(next);
         // AcqRel: pairs with the store and the swap in `leave`.
         if ENDING.swap(false, Ordering::AcqRel) {
+            // The boot core asked for this, so it is well, whether this task has seen it or not.
+            interrupts::route_devices(BOOT_CORE);
             task::exit();
         }
         if clock::now() >= next {
             next = clock::now() + HALF.load(Ordering::Relaxed);
-            seen.look(&cores::all()[0]);
+            seen.look(&cores::all()[BOOT_CORE]);
         }
     }
 }

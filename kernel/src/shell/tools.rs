@@ -39,12 +39,17 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
         ["stack"] => fail(format_args!("the recursion came back with {}", descend(1))),
         ["emergency"] => use_up_emergency_stack(),
         ["hang"] => match cores::all().iter().skip(1).rfind(|core| core.online()).map(cores::Core::index) {
-            None => fail(format_args!("crash hang wants a second core")),
-            Some(core) => {
-                let spawned = task::spawn("hang", core, task::VCPU, hang, 0);
-                spawned.map(drop).or_else(|error| fail(format_args!("crash hang: {error:?}")))
-            }
+            None => fail(format_args!("crash hang wants a second core, or a CORE")),
+            Some(core) => hang(core),
         },
+        ["hang", core] => {
+            let number = number(core).or_else(|error| fail(format_args!("crash hang {core}: {error}")))?;
+            let index = usize::try_from(number).unwrap_or(usize::MAX);
+            match cores::all().get(index) {
+                Some(core) if core.online() => hang(index),
+                _ => fail(format_args!("crash hang: no core {number} is online")),
+            }
+        }
         ["memory", seconds] => match number(seconds) {
             Ok(seconds @ 1..=60) => {
                 println!("{} frames were taken, and are back", take_frames(seconds));
@@ -53,14 +58,18 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
             _ => fail(format_args!("crash memory takes 1 to 60 seconds")),
         },
         _ => fail(format_args!(
-            "crash takes `panic`, `read`, `stack`, `emergency`, `hang` or `memory SECONDS`"
+            "crash takes `panic`, `read`, `stack`, `emergency`, `hang [CORE]` or `memory SECONDS`"
         )),
     }
 }
 
-/// Takes its core away for good.
-extern "C" fn hang(_argument: u64) -> ! {
-    mask::halt()
+/// Takes a core away for good: whoever runs at this priority or below it, the shell of the boot core once it waits.
+fn hang(core: usize) -> Outcome {
+    extern "C" fn halt(_argument: u64) -> ! {
+        mask::halt()
+    }
+    let spawned = task::spawn("hang", core, task::VCPU, halt, 0);
+    spawned.map(drop).or_else(|error| fail(format_args!("crash hang: {error:?}")))
 }
 
 /// Takes every frame that is or becomes free for some seconds, as others in need do; how many.

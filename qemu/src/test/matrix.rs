@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::report::{Case, Outcome};
+use super::terminal::Terminal;
 use super::{Bench, MACHINE_LIMIT};
 use crate::machine::{Config, Start};
 use crate::script::Failure;
@@ -66,6 +67,10 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
     cases.push(Case {
         name: "crash::a_hung_core_is_named".into(),
         run: Box::new(|| Outcome::of(hangs(bench))),
+    });
+    cases.push(Case {
+        name: "crash::a_hung_boot_core_is_named".into(),
+        run: Box::new(|| Outcome::of(boot_core_hangs(bench).map_err(|error| format!("{error:#}")))),
     });
     cases.push(Case {
         name: "limit::image_and_static_memory".into(),
@@ -233,6 +238,19 @@ fn hangs(bench: &Bench<'_>) -> Result<(), String> {
     } else {
         Err(lines.join("\n"))
     }
+}
+
+/// The boot core takes no interrupts any more, and its own watchdog neither: another core names it. The shell has gone with it.
+fn boot_core_hangs(bench: &Bench<'_>) -> anyhow::Result<()> {
+    // Far longer than a busy host keeps one of its threads from running.
+    let mut terminal = Terminal::with(bench, |config| config.arguments = "noguest rows=0 watchdog=6".into())?;
+    terminal.send(b"crash hang 0\r")?;
+    terminal.wait("bale: core 0 has taken no interrupt for 6 s; task ")?;
+    let task = terminal.wait(") runs there")?;
+    anyhow::ensure!(task.ends_with(" (hang) runs there"), "{task}");
+    // A byte more than the UART's FIFO holds: the last one comes by its interrupt, which was the boot core's.
+    terminal.wait("\nbale: the shell is on that core\r\n")?;
+    Ok(())
 }
 
 fn stops(bench: &Bench<'_>, config: &Config, words: &[&str]) -> Result<(), String> {

@@ -56,6 +56,7 @@ pub(super) fn completion(bench: &Bench<'_>) -> Result<()> {
             ("selftest loc\t", "selftest locking"),
             ("selftest locking::queue\t", "selftest locking::queue_keeps_order "),
             ("help rebo\t", "help reboot "),
+            ("crash ha\t", "crash hang "),
             ("vm st\t", "stats  start  stop  "),
         ],
     )?;
