@@ -33,6 +33,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("ctrl_c_stops_a_benchmark", measuring::ctrl_c_stops),
         case("a_paste_of_10_kb", typed::paste),
         case("a_line_with_lost_bytes_is_not_run", typed::lost),
+        case("a_line_with_doubled_bytes_is_not_run", typed::doubled),
         case("tab_completes_words", typed::completion),
         case("tab_completes_machines", typed::machines),
         case("long_text_stops_behind_a_screen", typed::paged),

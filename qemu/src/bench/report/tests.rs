@@ -59,6 +59,23 @@ fn malformed_lines_are_refused_and_shown() {
     }
 }
 
+/// A line has no checksum: a byte that comes twice is seen in whatever holds it together, and not within a name or a number.
+#[test]
+fn a_doubled_byte_is_refused_where_it_can_be_seen() {
+    let row = r#"{"suite":"a","name":"x","value":1.5,"unit":"u"}"#;
+    Report::parse([HEADER, row]).expect("good");
+    for (at, byte) in row.char_indices() {
+        let doubled = format!("{}{}", &row[..=at], &row[at..]);
+        let value = row[..at].ends_with(":\"") || (byte.is_ascii_digit() && row[..at].contains("value"));
+        if value {
+            Report::parse([HEADER, &doubled]).expect("another name or number");
+        } else {
+            refusal(&doubled);
+        }
+    }
+    refusal(&row.chars().flat_map(|byte| [byte, byte]).collect::<String>());
+}
+
 #[test]
 fn a_figure_comes_once() {
     let row = r#"{"suite":"a","name":"x","value":1,"unit":"u"}"#;

@@ -155,6 +155,28 @@ pub(super) fn lost(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The serial line gives bytes twice: what is no command any more gets one line, and nothing is run.
+pub(super) fn doubled(bench: &Bench<'_>) -> Result<()> {
+    const LINE: &str = "drain flush";
+    let mut terminal = Terminal::start(bench, 0)?;
+    let refused = |said: &str| said.lines().count() == 1 && said.starts_with("error: ");
+    for at in (0..LINE.len()).filter(|at| LINE.as_bytes()[*at] != b' ') {
+        let typed = format!("{}{}", &LINE[..=at], &LINE[at..]);
+        let said = terminal.line(&typed)?;
+        ensure!(refused(said.trim_end_matches("bale> ")), "{typed}: {said}");
+    }
+    // Each byte, the end of the line as well, which is an empty line then.
+    let typed: Vec<u8> = LINE.bytes().chain(*b"\r").flat_map(|byte| [byte, byte]).collect();
+    terminal.send(&typed)?;
+    terminal.wait("\n")?;
+    let said = terminal.prompt()?;
+    ensure!(refused(said.trim_end_matches("bale> ")), "{said}");
+    terminal.prompt()?;
+    let said = terminal.line(LINE)?;
+    ensure!(said.contains("enqueued"), "{said}");
+    Ok(())
+}
+
 pub(super) fn paged(bench: &Bench<'_>) -> Result<()> {
     let mut terminal = Terminal::start(bench, 10)?;
     terminal.send(b"help\r")?;
