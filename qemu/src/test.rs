@@ -12,6 +12,7 @@ mod report;
 mod shell;
 mod target;
 mod terminal;
+mod trace;
 mod uefi;
 
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         .chain(console::cases(&bench))
         .chain(shell::cases(&bench))
         .chain(budgets.cases())
+        .chain(trace::cases())
         .chain(flash::cases())
         .chain(described::cases(&bench))
         .chain(linux::cases(&bench, &built, &fetched))
