@@ -116,6 +116,8 @@ static TESTS: &[Test] = tests![
     guests::stray_access_stops_the_guest_only,
     guests::write_to_read_only_page,
     guests::hostile_hypercalls,
+    guests::firmware_calls,
+    guests::simd_registers_are_kept,
     guests::undefined_instruction,
     guests::endless_loop_is_killed,
     guests::two_guests_at_once,

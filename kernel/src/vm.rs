@@ -145,10 +145,12 @@ impl Shape {
     fn of(mode: u64) -> Self {
         let disk = bale_abi::measure::SLOTS as usize;
         match mode {
-            mode::MEASURE => Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false },
+            mode::MEASURE | mode::FIRMWARE | mode::SIMD => {
+                Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false }
+            }
             // It has the small guests' calls for something.
             mode::STORM_CALLS => Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0, port: false },
-            mode::STORM | mode::FIRST_STORM..=mode::LAST => Self {
+            mode::STORM | mode::FIRST_STORM..=mode::LAST_STORM => Self {
                 vcpus: bale_abi::STORM_VCPUS as usize,
                 kind: Kind::Full,
                 spreads: true,

@@ -176,8 +176,15 @@ pub mod mode {
     pub const STORM_SECTORS: u64 = 15;
     /// First of the storms of one kind.
     pub const FIRST_STORM: u64 = STORM_DEVICES;
+    /// Last of them.
+    pub const LAST_STORM: u64 = STORM_SECTORS;
+    /// Make firmware calls of two virtual CPUs, by HVC and by SMC, and check what comes back, as a machine with devices.
+    pub const FIRMWARE: u64 = 16;
+    /// Keep SIMD registers of two virtual CPUs while these and others take turns, as a machine with devices; so many turns as there are steps, for
+    /// ever without any.
+    pub const SIMD: u64 = 17;
     /// Largest of the modes.
-    pub const LAST: u64 = STORM_SECTORS;
+    pub const LAST: u64 = SIMD;
 }
 
 /// What a guest in [`mode::MEASURE`] reports: figures in hundredths of a nanosecond of its own counter for each operation, those of

@@ -114,7 +114,7 @@ const ENDLESS: u64 = 1 << 40;
 pub(super) fn beside_storms(report: &mut Report) -> Result<()> {
     prepare(0)?;
     let (mut exits, mut overruns) = (0, 0);
-    for kind in [mode::STORM].into_iter().chain(mode::FIRST_STORM..=mode::LAST) {
+    for kind in [mode::STORM].into_iter().chain(mode::FIRST_STORM..=mode::LAST_STORM) {
         again(u32::MAX);
         spawn(MEASURED, periodic, LOADED_PERIOD_US)?;
         let life = storm(kind, report.options.seed);

@@ -29,6 +29,37 @@ pub(crate) fn raw(function: u64, arguments: [u64; 3]) -> Results {
     x
 }
 
+macro_rules! numbered {
+    ($name:ident, $instruction:literal, $what:literal) => {
+        #[doc = $what]
+        ///
+        /// It bears a number; with the results comes how often what lies behind it was done.
+        pub(crate) fn $name<const NUMBER: u16>(function: u64, arguments: [u64; 3]) -> (Results, u64) {
+            let mut x = [function, arguments[0], arguments[1], arguments[2]];
+            let [x0, x1, x2, x3] = &mut x;
+            let mut behind = 0;
+            // SAFETY: as `raw`.
+            unsafe {
+                asm!(
+                    concat!($instruction, " #{number}"),
+                    "add {behind}, {behind}, #1",
+                    number = const NUMBER,
+                    behind = inout(reg) behind,
+                    inout("x0") * x0,
+                    inout("x1") * x1,
+                    inout("x2") * x2,
+                    inout("x3") * x3,
+                    options(nostack)
+                );
+            }
+            (x, behind)
+        }
+    };
+}
+
+numbered!(hvc, "hvc", "Any call by HVC.");
+numbered!(smc, "smc", "Any call by SMC.");
+
 /// (status, slots, stored).
 pub(crate) fn swap_info() -> (u64, u64, u64) {
     let [status, slots, stored, _] = raw(SWAP_INFO.into(), [0; 3]);

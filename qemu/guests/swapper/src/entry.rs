@@ -173,6 +173,7 @@ guest_secondary_entry:
     add     x1, x1, :lo12:GUEST_TABLE
     bl      guest_mmu_on
     mov     sp, x19
+    mov     x0, x19
     mov     x29, xzr
     mov     x30, xzr
     bl      guest_secondary_main

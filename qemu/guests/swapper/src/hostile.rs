@@ -1,4 +1,4 @@
-//! Calls with wrong arguments, and what must come back; each check has a number that is reported when it fails.
+//! Calls with wrong arguments, and what must come back.
 
 use bale_abi::{
     CALLS, CONSOLE_LIMIT, CONSOLE_WRITE, GuestInfo, INFO_BASE, INVALID_PARAMETER, NO_SUCH_SLOT,
@@ -7,29 +7,16 @@ use bale_abi::{
 };
 
 use crate::call::{self, Page};
+use crate::checks::Checks;
 use crate::entry::Static;
 
 static PAGE: Static<Page> = Static::new(Page([0; 4096]));
-
-struct Checks {
-    done: u64,
-}
-
-impl Checks {
-    fn expect(&mut self, function: u64, arguments: [u64; 3], status: u64) {
-        self.done += 1;
-        if call::raw(function, arguments)[0] != status {
-            let _ = call::report(report::CHECK_FAILED, self.done);
-            call::exit(1);
-        }
-    }
-}
 
 pub(crate) fn run(info: &GuestInfo) -> ! {
     let page = PAGE.borrow();
     let good = core::ptr::from_mut(page) as u64;
     let (slots, beyond) = (info.slots, RAM_BASE + info.ram_size);
-    let mut checks = Checks { done: 0 };
+    let mut checks = Checks::new();
     let bad_addresses = [
         0,
         good + 1,
@@ -80,20 +67,12 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
     // Every number of the range that ours are in, 32-bit and 64-bit: those that are not ours change nothing but the status.
     for function in (0x8600_0000..=0x8600_ffff).chain(0xc600_0000..=0xc600_ffff) {
         if !CALLS.contains(&function) {
-            checks.done += 1;
-            if call::raw(function.into(), [good, 1, 2]) != [NOT_SUPPORTED, good, 1, 2] {
-                let _ = call::report(report::CHECK_FAILED, checks.done);
-                call::exit(1);
-            }
+            checks.holds(call::raw(function.into(), [good, 1, 2]) == [NOT_SUPPORTED, good, 1, 2]);
         }
     }
     let uid = call::raw(VENDOR_UID.into(), [0; 3]);
     let revision = call::raw(VENDOR_REVISION.into(), [0; 3]);
-    checks.done += 2;
-    if uid != UID.map(u64::from) || revision[0] != REVISION_MAJOR {
-        let _ = call::report(report::CHECK_FAILED, checks.done);
-        call::exit(1);
-    }
-    let _ = call::report(report::CHECKS_PASSED, checks.done);
-    call::exit(0)
+    checks.holds(uid == UID.map(u64::from));
+    checks.holds(revision[0] == REVISION_MAJOR);
+    checks.pass()
 }

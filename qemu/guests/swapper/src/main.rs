@@ -6,10 +6,13 @@
 #![no_main]
 
 mod call;
+mod checks;
 mod described;
 mod entry;
+mod firmware;
 mod hostile;
 mod measure;
+mod simd;
 mod storm;
 mod swap;
 mod undefined;
@@ -49,7 +52,9 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
         }
         mode::HOSTILE => hostile::run(&info),
         mode::MEASURE => measure::run(&info),
-        mode::STORM | mode::FIRST_STORM..=mode::LAST => storm::run(&info),
+        mode::STORM | mode::FIRST_STORM..=mode::LAST_STORM => storm::run(&info),
+        mode::FIRMWARE => firmware::run(),
+        mode::SIMD => simd::run(&info),
         mode::UNDEFINED => call::exit(if undefined::all() { 0 } else { NOT_STOPPED }),
         mode::ENDLESS => loop {
             core::hint::spin_loop();
@@ -64,10 +69,15 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     call::exit(102)
 }
 
-/// First Rust line of another virtual CPU.
+/// First Rust line of another virtual CPU; `context` is what x0 held at its entry.
 #[unsafe(no_mangle)]
-extern "C" fn guest_secondary_main() -> ! {
+extern "C" fn guest_secondary_main(context: u64) -> ! {
     // SAFETY: as above.
     let info = unsafe { (INFO_BASE as *const GuestInfo).read_volatile() };
-    if info.mode == mode::MEASURE { measure::second() } else { storm::second(&info) }
+    match info.mode {
+        mode::MEASURE => measure::second(),
+        mode::FIRMWARE => firmware::second(context),
+        mode::SIMD => simd::second(&info),
+        _ => storm::second(&info),
+    }
 }

@@ -23,13 +23,13 @@ const TURNS: u64 = 10_000;
 const FEW_TURNS: u64 = 2_000;
 /// Ticks until a deadline.
 const SOON: u64 = 400;
-const DISTRIBUTOR: u64 = 0x0800_0000;
+pub(crate) const DISTRIBUTOR: u64 = 0x0800_0000;
 /// Control registers of the first redistributor's interrupts.
 const FRAME: u64 = 0x080b_0000;
 const FRAME_STEP: u64 = 0x2_0000;
 /// `GICD_IIDR`: a register without side effects.
 const REGISTER: u64 = DISTRIBUTOR + 8;
-const TIMER_INTERRUPT: u64 = 27;
+pub(crate) const TIMER_INTERRUPT: u64 = 27;
 const DISK_INTERRUPT: u64 = 48;
 const PING: u64 = 1;
 const READY: u64 = 2;
@@ -63,14 +63,14 @@ unsafe impl Sync for Stack {}
 static STACK: Stack = Stack(UnsafeCell::new([0; 8192]));
 static ANSWERS: AtomicBool = AtomicBool::new(true);
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let ticks;
     // SAFETY: reads the counter.
     unsafe { asm!("isb", "mrs {0}, cntvct_el0", out(reg) ticks, options(nostack)) };
     ticks
 }
 
-fn frequency() -> u64 {
+pub(crate) fn frequency() -> u64 {
     let hertz;
     // SAFETY: reads a constant.
     unsafe { asm!("mrs {0}, cntfrq_el0", out(reg) hertz, options(nostack)) };
@@ -105,7 +105,7 @@ fn unmask(open: bool) {
 }
 
 /// The calling virtual CPU's part of the interrupt controller, and its interface.
-fn prepare_interrupts(number: u64) {
+pub(crate) fn prepare_interrupts(number: u64) {
     virtio::set(FRAME + number * FRAME_STEP + 0x80, u32::MAX);
     virtio::set(FRAME + number * FRAME_STEP + 0x100, 1 << TIMER_INTERRUPT | 0xffff);
     // SAFETY: its own virtual interface.
