@@ -128,6 +128,29 @@ pub mod register {
     pub const SWAP_STORED_KIB: u64 = 8;
     /// What [`SWAP_USED_KIB`] reads as before it is written.
     pub const UNKNOWN: u64 = u64::MAX;
+
+    /// What an access to them is.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Access {
+        /// [`SWAP_USED_KIB`] is written.
+        SetSwapUsed(u64),
+        /// [`SWAP_USED_KIB`] is read.
+        SwapUsed,
+        /// [`SWAP_STORED_KIB`] is read.
+        SwapStored,
+    }
+
+    impl Access {
+        /// An access of `width` bytes, with what is written; `None` for one that gives an external abort.
+        pub const fn of(offset: u64, width: u8, write: Option<u64>) -> Option<Self> {
+            match (offset, width, write) {
+                (SWAP_USED_KIB, 8, Some(kib)) => Some(Self::SetSwapUsed(kib)),
+                (SWAP_USED_KIB, 8, None) => Some(Self::SwapUsed),
+                (SWAP_STORED_KIB, 8, None) => Some(Self::SwapStored),
+                _ => None,
+            }
+        }
+    }
 }
 
 /// Where RAM starts, as on QEMU's `virt` machine.
@@ -289,6 +312,24 @@ mod tests {
         for (at, status) in all.iter().enumerate() {
             assert!(!all[..at].contains(status));
         }
+    }
+
+    #[test]
+    fn every_offset_and_width_of_the_registers() {
+        use register::Access;
+        for (offset, width) in (0..4096 + 16).flat_map(|offset| (0..=16).map(move |width| (offset, width))) {
+            for kib in [0, 4, u64::MAX] {
+                let written = (offset == 0 && width == 8).then_some(Access::SetSwapUsed(kib));
+                assert_eq!(Access::of(offset, width, Some(kib)), written, "{offset:#x} {width}");
+            }
+            let read = match (offset, width) {
+                (0, 8) => Some(Access::SwapUsed),
+                (8, 8) => Some(Access::SwapStored),
+                _ => None,
+            };
+            assert_eq!(Access::of(offset, width, None), read, "{offset:#x} {width}");
+        }
+        assert_eq!(Access::of(1 << 32, 8, None), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! | [`guest_tree`] | the device tree that a guest is given |
 //! | [`vm_description`] | what a virtual machine is to be, from a text |
 //! | [`vgic`] | the interrupt controller that a guest sees |
+//! | [`device_map`] | which of its devices a guest reaches at an address |
 //! | [`pl011`] | the UART that a guest sees |
 //! | [`pl031`] | the clock of the day that a guest sees |
 //! | [`virtio`] | its disk, its console |
@@ -39,6 +40,7 @@ pub mod boot_config;
 pub mod calendar;
 pub mod console;
 pub mod core_kind;
+pub mod device_map;
 pub mod device_tree;
 pub mod exception;
 pub mod gate;

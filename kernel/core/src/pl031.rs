@@ -34,13 +34,13 @@ impl Pl031 {
     /// An access of `width` bytes while the owner's time is `now` seconds; what is read.
     ///
     /// # Errors
-    /// It is no aligned access of 32 bits.
+    /// It is no aligned access of 32 bits to its registers.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "registers have 32 bits, and the time wraps in 2106 as the device's does"
     )]
     pub fn access(&mut self, offset: u64, width: u8, write: Option<u64>, now: u64) -> Result<u64, Refused> {
-        if width != 4 || !offset.is_multiple_of(4) {
+        if width != 4 || !offset.is_multiple_of(4) || offset >= SIZE {
             return Err(Refused);
         }
         let now = (now as u32).wrapping_add(self.ahead);
@@ -124,8 +124,28 @@ mod tests {
         let identification: Vec<u64> = (0..8).map(|at| read(&mut clock, 0xfe0 + 4 * at, NOW)).collect();
         assert_eq!(identification, [0x31, 0x10, 0x04, 0, 0x0d, 0xf0, 0x05, 0xb1]);
         assert_eq!(read(&mut clock, 0xc, NOW), 1, "it runs");
-        for (offset, width) in [(0, 1), (0, 2), (0, 8), (2, 4), (1, 4)] {
-            assert_eq!(clock.access(offset, width, None, NOW), Err(Refused), "{offset} {width}");
+    }
+
+    /// Reads and writes of all that there is and is not: what is refused changes nothing, and none but the load register changes the time.
+    #[test]
+    fn every_offset_and_width() {
+        for (offset, width) in (0..SIZE + 16).flat_map(|offset| (0..=16u8).map(move |width| (offset, width)))
+        {
+            let good = width == 4 && offset % 4 == 0 && offset < SIZE;
+            for write in [None, Some(0), Some(1), Some(u64::MAX)] {
+                let mut clock = Pl031::new();
+                let result = clock.access(offset, width, write, NOW);
+                assert_eq!(result.is_ok(), good, "{offset:#x} {width} {write:?}");
+                assert!(write.is_none() || result.unwrap_or(0) == 0, "{offset:#x}: a write reads nothing");
+                assert!(result.unwrap_or(0) <= u32::MAX.into(), "{offset:#x}: registers have 32 bits");
+                let set = write.filter(|_| good && offset == 0x08).map(|value| value & 0xffff_ffff);
+                assert_eq!(read(&mut clock, 0, NOW), set.unwrap_or(NOW), "{offset:#x} {width} {write:?}");
+                if !good {
+                    let registers =
+                        |clock: &mut Pl031| [0x04, 0x08, 0x10].map(|offset| read(clock, offset, NOW));
+                    assert_eq!(registers(&mut clock), [0; 3], "{offset:#x} {width} {write:?}");
+                }
+            }
         }
     }
 

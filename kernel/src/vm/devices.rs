@@ -1,12 +1,10 @@
-//! The device bus of a machine: which device answers at a guest-physical address.
+//! The device bus of a machine: what becomes of an access to one of its devices.
 
-use bale_core::guest_tree::{
-    CLOCK, CONSOLE_SLOT, DISK_SLOT, DISTRIBUTOR, REDISTRIBUTORS, REPORT, REPORT_SIZE, UART, UART_SPI, VIRTIO,
-    VIRTIO_SIZE, VIRTIO_SPI,
-};
-use bale_core::pl011::{self, Pl011};
-use bale_core::pl031::{self, Pl031};
-use bale_core::vgic::{DISTRIBUTOR_SIZE, MAX_VCPUS, PRIVATE, REDISTRIBUTOR_SIZE, Refused};
+use bale_core::device_map::Device;
+use bale_core::guest_tree::{UART_SPI, VIRTIO_SPI};
+use bale_core::pl011::Pl011;
+use bale_core::pl031::Pl031;
+use bale_core::vgic::{PRIVATE, Refused};
 use bale_core::virtio::mmio::Registers;
 
 use super::Slot;
@@ -16,58 +14,6 @@ use super::port::Port;
 use super::reported::SwapUsed;
 use crate::clock;
 use crate::sync::{IN_ORDER, Lock, Mutex};
-
-/// A device and the address within it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Device {
-    /// The interrupt controller's distributor.
-    Distributor(u64),
-    /// Its redistributors.
-    Redistributors(u64),
-    /// The UART.
-    Uart(u64),
-    /// The clock of the day.
-    Clock(u64),
-    /// The swap disk.
-    Disk(u64),
-    /// The virtio console.
-    Port(u64),
-    /// What its user space tells.
-    Report(u64),
-}
-
-impl Device {
-    /// The device at an address.
-    pub(super) fn at(ipa: u64) -> Option<Self> {
-        let within = |base: u64, size: u64| ipa.checked_sub(base).filter(|offset| *offset < size);
-        within(DISTRIBUTOR, DISTRIBUTOR_SIZE)
-            .map(Self::Distributor)
-            .or_else(|| {
-                within(REDISTRIBUTORS, REDISTRIBUTOR_SIZE * MAX_VCPUS as u64).map(Self::Redistributors)
-            })
-            .or_else(|| within(UART, pl011::SIZE).map(Self::Uart))
-            .or_else(|| within(CLOCK, pl031::SIZE).map(Self::Clock))
-            .or_else(|| within(virtio(DISK_SLOT), VIRTIO_SIZE).map(Self::Disk))
-            .or_else(|| within(virtio(CONSOLE_SLOT), VIRTIO_SIZE).map(Self::Port))
-            .or_else(|| within(REPORT, REPORT_SIZE).map(Self::Report))
-    }
-
-    /// Whether an access concerns what list registers hold: any write to the interrupt controller, and reads of what is
-    /// pending or active.
-    pub(super) fn concerns_lists(self, write: bool) -> bool {
-        match self {
-            Self::Distributor(offset) | Self::Redistributors(offset) => {
-                write || (0x200..0x400).contains(&(offset & 0xffff))
-            }
-            Self::Uart(_) | Self::Clock(_) | Self::Disk(_) | Self::Port(_) | Self::Report(_) => false,
-        }
-    }
-}
-
-/// Where a virtio device is.
-fn virtio(slot: u32) -> u64 {
-    VIRTIO + u64::from(slot) * VIRTIO_SIZE
-}
 
 /// Devices of a machine that have a state of their own; the interrupt controller is the machine's.
 pub(super) struct Devices {

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use bale_abi::register::{SWAP_STORED_KIB, SWAP_USED_KIB, UNKNOWN};
+use bale_abi::register::{Access, UNKNOWN};
 use bale_core::vgic::Refused;
 
 use super::Slot;
@@ -33,17 +33,16 @@ impl Slot {
     /// An access to the registers.
     pub(super) fn access_report(&self, offset: u64, width: u8, write: Option<u64>) -> Result<u64, Refused> {
         let used = &self.devices.swap_used.0;
-        match (offset, width, write) {
-            (SWAP_USED_KIB, 8, Some(kib)) => {
+        match Access::of(offset, width, write).ok_or(Refused)? {
+            Access::SetSwapUsed(kib) => {
                 used.store(kib, Ordering::Relaxed);
                 Ok(0)
             }
-            (SWAP_USED_KIB, 8, None) => Ok(used.load(Ordering::Relaxed)),
-            (SWAP_STORED_KIB, 8, None) => {
+            Access::SwapUsed => Ok(used.load(Ordering::Relaxed)),
+            Access::SwapStored => {
                 let store = self.status.lock().store;
                 Ok(store.map_or(0, |store| store.statistics().0.stored * (PAGE_SIZE as u64 / 1024)))
             }
-            _ => Err(Refused),
         }
     }
 }

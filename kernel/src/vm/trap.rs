@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use bale_arch::mask::{self, Masked};
 use bale_arch::{mmu, vcpu as hardware};
+use bale_core::device_map::Device;
 use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, fault_ipa};
 use bale_core::guest_ram::GuestRam;
 use bale_core::guest_tree::RAM;
@@ -13,7 +14,6 @@ use bale_core::psci::Mitigations;
 use bale_core::system_registers::{Action, SHOWN, common, decide, identification};
 use bale_core::treatment::{Stop, Treatment, treatment};
 
-use super::devices::Device;
 use super::held::Touched;
 use super::vcpu::Vcpu;
 use super::{Kind, Reason, hypercall, memory};
