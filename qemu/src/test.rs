@@ -6,6 +6,7 @@ mod described;
 mod dialogue;
 mod flash;
 mod host;
+mod isolation;
 mod linux;
 mod matrix;
 mod report;
@@ -54,6 +55,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         .chain(trace::cases())
         .chain(flash::cases())
         .chain(described::cases(&bench))
+        .chain(isolation::cases(&bench))
         .chain(linux::cases(&bench, &built, &fetched))
         .filter(wanted)
         .collect();

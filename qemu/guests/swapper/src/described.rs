@@ -20,6 +20,8 @@ const LONG: &[u8] = b"bale.long";
 /// In the command line: fill it once, and verify it after [`REST_SECONDS`] without an exit.
 const REST: &[u8] = b"bale.rest";
 const REST_SECONDS: u64 = 20;
+/// In the command line, with a number behind it: so many MiB of memory are zero but for their beginning; then they are filled, and left so.
+const ZERO: &[u8] = b"bale.zero=";
 /// Pages that are filled, by number: behind the device tree, for which there are 2 MiB, to the end of memory.
 const FILLED: core::ops::Range<u64> = (RAM_BASE + (6 << 20)) / 4096..(RAM_BASE + (16 << 20)) / 4096;
 /// Status of a guest whose memory held something else than it wrote.
@@ -54,6 +56,9 @@ pub(crate) fn run(tree: u64) -> ! {
     }
     if bytes.windows(REST.len()).any(|place| place == REST) {
         rest();
+    }
+    if let Some(place) = bytes.windows(ZERO.len()).position(|place| place == ZERO) {
+        zero(&bytes[place + ZERO.len()..]);
     }
     let resets = bytes.windows(RESET.len()).any(|place| place == RESET);
     let _ = call::raw(if resets { SYSTEM_RESET } else { SYSTEM_OFF }, [0; 3]);
@@ -127,6 +132,23 @@ fn rest() -> ! {
     let equal = fill_once(0, || while counter()[0] < end {});
     let _ = call::report(report::PAGES_EQUAL, equal);
     call::exit(0)
+}
+
+/// Looks for anything that somebody left in memory, and leaves something in every word.
+fn zero(number: &[u8]) -> ! {
+    let digits = number.iter().take_while(|letter| letter.is_ascii_digit());
+    let mib = digits.fold(0, |mib, digit| 10 * mib + u64::from(digit - b'0'));
+    let words = || (FILLED.start * 4096..RAM_BASE + (mib << 20)).step_by(8).map(|at| at as *mut u64);
+    // SAFETY: memory of this machine that nothing else of this program is in, and its caches are on.
+    if words().any(|word| unsafe { word.read_volatile() } != 0) {
+        call::exit(LOST);
+    }
+    for word in words() {
+        // SAFETY: as above.
+        unsafe { word.write_volatile(!(word as u64)) };
+    }
+    let _ = call::raw(SYSTEM_OFF, [0; 3]);
+    call::exit(BAD_INFO)
 }
 
 /// Virtual counter and its frequency.
