@@ -25,7 +25,7 @@ pub(crate) fn build(
 ) -> Result<Vec<u8>> {
     let kind = work.split(':').next().unwrap_or_default();
     let mut wanted: Vec<&str> = match kind {
-        "swap" | "munmap" => vec!["virtio_mmio", "virtio_blk"],
+        "swap" | "outgrow" | "pageout" | "munmap" => vec!["virtio_mmio", "virtio_blk"],
         "peer" => vec!["lz4", "zram"],
         _ => Vec::new(),
     };
@@ -33,13 +33,16 @@ pub(crate) fn build(
         wanted.extend(["virtio_mmio", "virtio_console"]);
     }
     let pages = match kind {
-        "swap" | "fill" | "munmap" | "peer" => {
+        "swap" | "fill" | "outgrow" | "pageout" | "munmap" | "peer" => {
             bundle::read_pages(&given.map_or_else(pages::kept, |path| Ok(path.to_owned()))?)?
         }
         _ => Vec::new(),
     };
-    let pages =
-        if matches!(kind, "swap" | "fill") { &pages[..pages.len().min(SWAP_PAGES * PAGE)] } else { &pages };
+    let pages = if matches!(kind, "swap" | "fill" | "outgrow" | "pageout") {
+        &pages[..pages.len().min(SWAP_PAGES * PAGE)]
+    } else {
+        &pages
+    };
     let mut archive = Archive::default();
     ["dev", "proc", "sys", "modules"].iter().for_each(|name| archive.folder(name));
     // The kernel opens it for init, which has no other way to say anything.

@@ -1,5 +1,7 @@
 //! Linux guests: the kit under plain QEMU, and under Bale. Without Debian's kernel they are skipped.
 
+mod limits;
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,10 +66,15 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, built: &'a Built, fetched: &'a Fet
     cases.extend([
         on_bale("uefi-boot-2", boots_from_a_stick),
         on_bale("vm-boot-cpu-max", boots_on_the_largest_core),
-        on_bale("vm-console", talks),
+        on_bale("vm-console", |guests| talks(guests, Console::Virtio)),
+        on_bale("vm-console-pl011", |guests| talks(guests, Console::Pl011)),
         on_bale("vm-held", held),
         on_bale("vm-held-swap", held_and_swaps),
+        on_bale("vm-outgrown", limits::is_killed_without_swap),
+        on_bale("vm-outgrown-swap", limits::goes_on_with_swap),
         on_bale("vm-queues", swaps_side_by_side),
+        on_bale("vm-quota", limits::reaches_its_quota),
+        on_bale("vm-reboot", limits::reboots),
         on_bale("vm-swap", swaps),
         on_bale("vm-two", two_at_once),
         on_bale("vm-writeback", writes_back),
@@ -147,9 +154,9 @@ fn check_boot(said: &Said) -> Result<()> {
     said.check("clock_s", |guest| said.begun <= guest + 2 && guest <= now + 2)
 }
 
-/// A line typed at the virtio console comes to the guest's init, and what that says comes back the same way: it has no other.
-fn talks(guests: &Guests<'_>) -> Result<()> {
-    let shape = Shape { console: Console::Virtio, ..Shape::of("256M", 2, "echo") };
+/// A line typed at the guest's console comes to its init, and what that says comes back the same way: it has no other.
+fn talks(guests: &Guests<'_>, console: Console) -> Result<()> {
+    let shape = Shape { console, ..Shape::of("256M", 2, "echo") };
     let bundle = guests.bundle(&shape)?;
     let mut terminal = Terminal::with(guests.bench, |config| {
         config.arguments = "noguest".into();

@@ -338,8 +338,19 @@ fn exit(status: usize) -> ! {
 
 /// Turns the machine off.
 pub(crate) fn power_off() -> ! {
-    // linux/reboot.h: LINUX_REBOOT_MAGIC1, MAGIC2, CMD_POWER_OFF.
-    let arguments = [0xfee1_dead, 672_274_793, 0x4321_fedc, 0, 0, 0];
+    // LINUX_REBOOT_CMD_POWER_OFF.
+    end_machine(0x4321_fedc)
+}
+
+/// Restarts the machine.
+pub(crate) fn reboot() -> ! {
+    // LINUX_REBOOT_CMD_RESTART.
+    end_machine(0x0123_4567)
+}
+
+fn end_machine(how: usize) -> ! {
+    // linux/reboot.h: LINUX_REBOOT_MAGIC1, MAGIC2.
+    let arguments = [0xfee1_dead, 672_274_793, how, 0, 0, 0];
     loop {
         // SAFETY: no memory is touched.
         let _ = unsafe { call(number::REBOOT, arguments) };

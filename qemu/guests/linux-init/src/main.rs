@@ -64,11 +64,14 @@ mod program {
         figure("clock_s", call::time_of_day());
         match Work::from_command_line(line).map_err(Failure::Work)? {
             Work::Boot => Ok(()),
+            Work::Reboot => call::reboot(),
             Work::Echo => echo(),
             Work::Swap { pages, seconds, workers } => {
                 swap::run(pages, seconds, workers, seed(line).map_err(Failure::Work)?)
             }
             Work::Fill { pages, seconds } => swap::fill_only(pages, seconds),
+            Work::Outgrow { pages, swap } => swap::outgrow(pages, swap),
+            Work::Pageout { pages } => swap::put_out(pages),
             Work::Munmap { repetitions } => munmap::run(repetitions),
             Work::Peer { repetitions } => peer::run(repetitions),
         }

@@ -112,6 +112,40 @@ pub(crate) fn fill_only(pages: usize, seconds: u64) -> Result<(), Failure> {
     work(pages, seconds, &mut Team::of(1, 0)?, &Report::nobody()).map(drop)
 }
 
+/// A process writes and verifies so many pages, and may be killed for it: how it ended is a figure.
+pub(crate) fn outgrow(pages: usize, swap: bool) -> Result<(), Failure> {
+    if swap {
+        open_disk()?;
+    }
+    figure("memory_kib", memory("MemTotal")?);
+    let child = call::fork(|| {
+        let captured = Pages::open()?;
+        let mut region = Region::map(pages * PAGE)?;
+        fill(&mut region, &captured, 0)?;
+        figure("verified_pages", verify(&mut region, &captured, 0)?);
+        Ok(())
+    })?;
+    figure("child", child.wait()?);
+    if swap {
+        figure("swapped_out", vmstat("pswpout ")?);
+        call::swap_off(DISK)?;
+    }
+    Ok(())
+}
+
+/// Has memory that there is put out to the disk, and verifies it: what the disk has refused stays where it is.
+pub(crate) fn put_out(pages: usize) -> Result<(), Failure> {
+    open_disk()?;
+    let captured = Pages::open()?;
+    let mut region = Region::map(pages * PAGE)?;
+    fill(&mut region, &captured, 0)?;
+    region.page_out()?;
+    figure("verified_pages", verify(&mut region, &captured, 0)?);
+    figure("swapped_out", vmstat("pswpout ")?);
+    drop(region);
+    call::swap_off(DISK)
+}
+
 /// Round after round for some seconds, one at least; how many pages were verified. The first is verified once all of a team have filled.
 fn rounds(
     region: &mut Region,

@@ -16,6 +16,8 @@ pub const MOST_WORKERS: usize = 8;
 pub enum Work {
     /// Nothing: the boot itself is what is looked at.
     Boot,
+    /// Restart the machine.
+    Reboot,
     /// Say back a line from the console.
     Echo,
     /// Swap.
@@ -33,6 +35,18 @@ pub enum Work {
         pages: usize,
         /// How long, in seconds of the guest's clock.
         seconds: u64,
+    },
+    /// Fill memory and verify it, in a process that may be killed for it.
+    Outgrow {
+        /// Pages of the region.
+        pages: usize,
+        /// With the swap disk.
+        swap: bool,
+    },
+    /// Fill memory that there is, have all of it put out to the swap disk, and verify it.
+    Pageout {
+        /// Pages of the region.
+        pages: usize,
     },
     /// Measure the end of a region that is swapped to the disk.
     Munmap {
@@ -66,7 +80,7 @@ impl fmt::Display for WorkError {
         f.write_str(match self {
             Self::Missing => "the command line has no bale.work=",
             Self::Unknown => {
-                "bale.work is none of boot, echo, swap:SIZE:SECONDS[:WORKERS], fill:SIZE:SECONDS, munmap:REPETITIONS, peer:REPETITIONS"
+                "bale.work is none of boot, reboot, echo, swap:SIZE:SECONDS[:WORKERS], fill:SIZE:SECONDS, outgrow:SIZE[:swap], pageout:SIZE, munmap:REPETITIONS, peer:REPETITIONS"
             }
             Self::Workers => "bale.work has more than 8 workers",
             Self::NotANumber => "bale.work has something else where a number belongs",
@@ -87,6 +101,7 @@ impl Work {
         let mut parts = value.split(':');
         let work = match [(); 5].map(|()| parts.next()) {
             [Some("boot"), None, ..] => Self::Boot,
+            [Some("reboot"), None, ..] => Self::Reboot,
             [Some("echo"), None, ..] => Self::Echo,
             [Some("swap"), Some(size), Some(seconds), workers, None] => Self::Swap {
                 pages: pages(size)?,
@@ -96,6 +111,11 @@ impl Work {
             [Some("fill"), Some(size), Some(seconds), None, _] => {
                 Self::Fill { pages: pages(size)?, seconds: number(seconds)? }
             }
+            [Some("outgrow"), Some(size), None, ..] => Self::Outgrow { pages: pages(size)?, swap: false },
+            [Some("outgrow"), Some(size), Some("swap"), None, _] => {
+                Self::Outgrow { pages: pages(size)?, swap: true }
+            }
+            [Some("pageout"), Some(size), None, ..] => Self::Pageout { pages: pages(size)? },
             [Some("munmap"), Some(count), None, ..] => Self::Munmap { repetitions: number(count)? },
             [Some("peer"), Some(count), None, ..] => Self::Peer { repetitions: number(count)? },
             _ => return Err(WorkError::Unknown),
@@ -104,6 +124,8 @@ impl Work {
             Self::Swap { pages, workers, .. } if pages < workers => Err(WorkError::Zero),
             Self::Swap { workers: 0, .. }
             | Self::Fill { pages: 0, .. }
+            | Self::Outgrow { pages: 0, .. }
+            | Self::Pageout { pages: 0 }
             | Self::Munmap { repetitions: 0 }
             | Self::Peer { repetitions: 0 } => Err(WorkError::Zero),
             Self::Swap { workers, .. } if workers > MOST_WORKERS => Err(WorkError::Workers),
@@ -148,6 +170,10 @@ mod tests {
         let read = Work::from_command_line;
         assert_eq!(read("console=ttyAMA0 bale.work=boot\n"), Ok(Work::Boot));
         assert_eq!(read("console=hvc0 bale.work=echo"), Ok(Work::Echo));
+        assert_eq!(read("bale.work=reboot"), Ok(Work::Reboot));
+        assert_eq!(read("bale.work=outgrow:8K"), Ok(Work::Outgrow { pages: 2, swap: false }));
+        assert_eq!(read("bale.work=pageout:8K"), Ok(Work::Pageout { pages: 2 }));
+        assert_eq!(read("bale.work=outgrow:8K:swap"), Ok(Work::Outgrow { pages: 2, swap: true }));
         assert_eq!(
             read("bale.work=swap:256M:600"),
             Ok(Work::Swap { pages: 65536, seconds: 600, workers: 1 })
@@ -166,6 +192,13 @@ mod tests {
             ("bale.work=", WorkError::Unknown),
             ("bale.work=boot:1", WorkError::Unknown),
             ("bale.work=echo:1", WorkError::Unknown),
+            ("bale.work=reboot:1", WorkError::Unknown),
+            ("bale.work=outgrow", WorkError::Unknown),
+            ("bale.work=outgrow:8K:disk", WorkError::Unknown),
+            ("bale.work=outgrow:8K:swap:1", WorkError::Unknown),
+            ("bale.work=outgrow:0", WorkError::Zero),
+            ("bale.work=pageout:8K:1", WorkError::Unknown),
+            ("bale.work=pageout:0", WorkError::Zero),
             ("bale.work=swap:1M", WorkError::Unknown),
             ("bale.work=swap:1M:1:1:1", WorkError::Unknown),
             ("bale.work=fill:1M:1:1", WorkError::Unknown),
