@@ -93,6 +93,11 @@ impl Dialogue<'_> {
         }
     }
 
+    /// A line that begins like this has come.
+    pub(super) fn has_said(&self, start: &str) -> bool {
+        self.said.borrow().iter().any(|line| line.starts_with(start))
+    }
+
     /// Everything that was freed is back, and nothing is stored any more.
     pub(super) fn nothing_is_left(&mut self) -> Result<(), String> {
         self.ask("drain flush")?;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use super::dialogue::ensure;
 use super::report::{Case, Outcome};
 use super::terminal::Terminal;
 use super::{Bench, MACHINE_LIMIT};
@@ -227,17 +228,16 @@ fn hangs(bench: &Bench<'_>) -> Result<(), String> {
     let mut config = bench.config();
     config.cores = 3;
     config.arguments.push_str(" watchdog=3");
-    let commands = "crash hang; watch -n 1 --count 9 cores --json; vm run --core 1";
-    let lines = bench.answers(&config, commands, 0)?;
-    let said = |text: &str| lines.iter().any(|line| line.contains(text));
-    let named = said("bale: core 2 has taken no interrupt for 3 s; task ") && said("(hang) runs there");
-    let others =
-        lines.iter().all(|line| !line.contains("core 0 has taken") && !line.contains("core 1 has taken"));
-    if named && others && said("\"state\":\"hung\"") && said("read back equal, 0 bytes lost") {
-        Ok(())
-    } else {
-        Err(lines.join("\n"))
-    }
+    bench.talk(&config, |machine| {
+        machine.ask("crash hang")?;
+        machine.until("cores", |cores| cores["cores"][2]["state"] == "hung")?;
+        let named = machine.until_said("bale: core 2 has taken no interrupt for 3 s; task ")?;
+        ensure(named.ends_with("(hang) runs there"), "the task is not named")?;
+        let accused = |core| machine.has_said(&format!("bale: core {core} has taken"));
+        ensure(!accused(0) && !accused(1), "a core that is well is accused")?;
+        machine.ask("vm run --core 1")?;
+        ensure(machine.has_said("  4096 pages swapped out, 4096 read back equal"), "no guest ran beside it")
+    })
 }
 
 /// The boot core takes no interrupts any more, and its own watchdog neither: another core names it. The shell has gone with it.
