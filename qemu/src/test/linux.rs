@@ -240,7 +240,12 @@ fn swaps_to_disk(guests: &Guests<'_>, bad: &[u64]) -> Result<Said> {
         ..Shape::of("96M", 2, "swap:72M:0")
     };
     let prepare = |config: &mut Config| run::with_backing(config, 256 * MIB, bad);
-    let said = guests.run_prepared(&shape, &format!("vm run {NAME}; swap; drain flush; pool"), prepare)?;
+    let run = || guests.run_prepared(&shape, &format!("vm run {NAME}; swap; drain flush; pool"), prepare);
+    let mut said = run()?;
+    if !bad.is_empty() && said.figures.number("verified_pages").is_err() {
+        // The kernel's line on a write that failed came into the midst of the init's.
+        said = run()?;
+    }
     said.check("verified_pages", |pages| pages == 18432)?;
     said.nothing_is_left()?;
     Ok(said)
@@ -353,11 +358,13 @@ impl Said {
     }
 
     /// What its kernel said at the console, where warnings and worse go, but for its last line, and for that a timer's
-    /// handler took long by the clock: the host stops a core at any place, and the clock goes on.
+    /// handler took long by the clock, or a server came late to its period: the host stops a core at any place, and the clock goes on.
     fn warnings(&self) -> Vec<&str> {
         let said = self.text.lines().filter_map(|line| line.strip_prefix("[vm0] ["));
-        let expected =
-            |line: &str| line.ends_with("reboot: Power down") || line.contains("hrtimer: interrupt took");
+        let by_the_clock = ["hrtimer: interrupt took", "DL replenish lagged too much"];
+        let expected = |line: &str| {
+            line.ends_with("reboot: Power down") || by_the_clock.iter().any(|text| line.contains(text))
+        };
         said.filter(|line| !expected(line)).collect()
     }
 
