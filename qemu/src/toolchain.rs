@@ -74,6 +74,8 @@ impl Toolchain {
                     .env("RUSTC", DEBIAN_RUSTC)
                     // -Zbuild-std is not stable; Debian has no nightly.
                     .env("RUSTC_BOOTSTRAP", "1")
+                    // Of `core`'s own source, which is not ours to mend.
+                    .env("CARGO_FUTURE_INCOMPAT_REPORT_FREQUENCY", "never")
                     .env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER", "ld.lld")
                     .env("CARGO_TARGET_AARCH64_UNKNOWN_UEFI_LINKER", "lld-link")
                     .args([subcommand, "-Zbuild-std=core,alloc,compiler_builtins"])
