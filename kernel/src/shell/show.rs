@@ -12,7 +12,7 @@ pub(super) type Show = Sheet<Out>;
 
 /// Begins it.
 pub(super) fn show(json: bool) -> Show {
-    Sheet::new(Out { turn: json.then(Turn::take) }, json)
+    Sheet::new(Out { turn: None, json }, json)
 }
 
 /// What came of work: a line for people, or these figures as JSON.
@@ -25,16 +25,22 @@ pub(super) fn say(json: bool, line: fmt::Arguments<'_>, figures: &[(&str, Value<
     figures.iter().for_each(|(key, value)| sheet.hidden(key, *value));
 }
 
-/// The terminal. A line of JSON has it for itself.
+/// The terminal. A line has it for itself, and so has all of a sheet that is JSON.
 pub(super) struct Out {
     turn: Option<Turn>,
+    json: bool,
 }
 
 impl Write for Out {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        Text.write_str(text)?;
-        if self.turn.is_none() {
-            pager::printed(text.bytes().filter(|byte| *byte == b'\n').count());
+        for piece in text.split_inclusive('\n') {
+            self.turn.get_or_insert_with(Turn::take);
+            Text.write_str(piece)?;
+            if !self.json && piece.ends_with('\n') {
+                self.turn = None;
+                // May wait for a key.
+                pager::printed(1);
+            }
         }
         Ok(())
     }
