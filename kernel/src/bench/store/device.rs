@@ -19,7 +19,7 @@ use crate::{bundle, drain, pool};
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 type Page = [u8; PAGE_SIZE];
 
-/// Slots released at a time: what Linux discards when a cluster of its swap area becomes free.
+/// Slots released at a time: what Linux discards at least when a cluster of its swap area becomes free (512 with Debian's arm64 kernels).
 const RUN: usize = 256;
 /// Different pages of a mix that is made here.
 const MADE: usize = 64;

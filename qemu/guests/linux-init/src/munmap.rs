@@ -8,8 +8,9 @@ use crate::print::{Failure, figure};
 use crate::swap::{self, DISK};
 use crate::{files, peer, setup};
 
-/// Pages that may be left when the region counts as given back: Linux discards whole clusters of 256 slots, of which the first and the last are
-/// shared with others, and it keeps one for the next page.
+/// Pages that may be left when the region counts as given back: Linux discards whole clusters, of 512 slots where huge pages are swapped in one
+/// piece, as by Debian's arm64 kernels. The first and the last are shared with others, and it keeps one for the next page; no more than this was
+/// left of these in any run.
 const KEPT: u64 = 3 * 256;
 const PATIENCE_MS: u64 = 10_000;
 /// Of a page.
