@@ -150,11 +150,17 @@ static COMMANDS: &[Command] = commands![
     "poweroff", [""], "turn the machine off" => tools::poweroff;
 ];
 
-/// Prints words, in lines that begin behind `indent` blanks; the first one has begun, and stands there.
-fn print_wrapped(text: &str, indent: usize) {
-    let room = WIDTH - indent;
-    for (place, line) in wrap::lines(text, room, room).enumerate() {
-        println!("{:indent$}{line}", "", indent = if place == 0 { 0 } else { indent });
+/// Words in lines that begin behind so many blanks; the first one has begun, and stands there.
+struct Wrapped<'a>(&'a str, usize);
+
+impl fmt::Display for Wrapped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let &Self(text, indent) = self;
+        let room = WIDTH - indent;
+        wrap::lines(text, room, room).enumerate().try_for_each(|(place, line)| match place {
+            0 => f.write_str(line),
+            _ => write!(f, "\n{:indent$}{line}", ""),
+        })
     }
 }
 
@@ -162,8 +168,7 @@ fn print_wrapped(text: &str, indent: usize) {
 fn complain(why: &str) {
     const BEGINS: &str = "error: ";
     if TYPED_AT.load(Ordering::Relaxed) {
-        print!("{BEGINS}");
-        print_wrapped(why, BEGINS.len());
+        println!("{BEGINS}{}", Wrapped(why, BEGINS.len()));
     } else {
         println!("{BEGINS}{why}");
     }
@@ -173,8 +178,7 @@ fn help(arguments: &Arguments<'_>) -> Outcome {
     match arguments.words() {
         [] => {
             for command in COMMANDS {
-                print!("  {:<10}", command.name);
-                print_wrapped(command.about, 12);
+                println!("  {:<10}{}", command.name, Wrapped(command.about, 12));
             }
             println!("Several commands go on one line with `;` between them.");
             Ok(())
@@ -182,10 +186,9 @@ fn help(arguments: &Arguments<'_>) -> Outcome {
         [name] => match COMMANDS.iter().find(|command| command.name == *name) {
             Some(command) => {
                 for form in command.usage {
-                    print!("  {} ", command.name);
-                    print_wrapped(form, command.name.len() + 3);
+                    println!("  {} {}", command.name, Wrapped(form, command.name.len() + 3));
                 }
-                print_wrapped(command.about, 0);
+                println!("{}", Wrapped(command.about, 0));
                 Ok(())
             }
             None => fail(format_args!("there is no command {name}; `help` lists them")),

@@ -28,7 +28,7 @@ pub(crate) struct Asked {
     pub(crate) seed: u64,
     /// Cycles are counted, not instructions.
     pub(crate) cycles: bool,
-    /// For all of it.
+    /// For each machine.
     pub(crate) limit: Duration,
 }
 
@@ -50,13 +50,11 @@ pub(crate) fn qemu(config: &Config, decoder: &Decoder, asked: &Asked) -> Result<
     if mode == Mode::Counted {
         config.extra.extend(COUNTED.map(str::to_owned));
     }
-    let started = Instant::now();
     let mut all = Vec::new();
     for suite in &asked.suites {
         let heard = Heard::default();
         let mut show = |line: &Line| heard.take(line);
-        let limit = asked.limit.saturating_sub(started.elapsed());
-        let session = Session::start(&config, Some(decoder), limit, &mut show);
+        let session = Session::start(&config, Some(decoder), asked.limit, &mut show);
         let result = session.map_err(Into::into).and_then(|mut session| {
             let lines = heard.run(asked, suite, mode, &mut session)?;
             session.power_off()?;

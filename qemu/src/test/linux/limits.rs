@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Guests, Said};
+use super::{Guests, Said, whole};
 use crate::linux::guest::{NAME, Shape};
 use crate::test::terminal::Terminal;
 
@@ -64,7 +64,7 @@ pub(super) fn reaches_its_quota(guests: &Guests<'_>) -> Result<()> {
         further: vec![("quota", "4M".into())],
         ..Shape::of("128M", 2, "pageout:48M")
     };
-    let said = to_its_end(guests, &shape)?;
+    let said = whole(|| to_its_end(guests, &shape))?;
     ensure!(said.text.contains("Write-error on swap-device"), "no write failed\n{}", said.text);
     ensure!(!said.text.contains(KILLED), "it was killed\n{}", said.text);
     said.check("verified_pages", |pages| pages == 48 << 8)?;
