@@ -150,7 +150,15 @@ static COMMANDS: &[Command] = commands![
     "poweroff", [""], "turn the machine off" => tools::poweroff;
 ];
 
-/// Words in lines that begin behind so many blanks; the first one has begun, and stands there.
+/// Prints words, in lines that begin behind `indent` blanks; the first one has begun, and stands there.
+fn print_wrapped(text: &str, indent: usize) {
+    let room = WIDTH - indent;
+    for (place, line) in wrap::lines(text, room, room).enumerate() {
+        println!("{:indent$}{line}", "", indent = if place == 0 { 0 } else { indent });
+    }
+}
+
+/// Why a command failed, in lines that fit behind what the first one begins with.
 struct Wrapped<'a>(&'a str, usize);
 
 impl fmt::Display for Wrapped<'_> {
@@ -164,7 +172,7 @@ impl fmt::Display for Wrapped<'_> {
     }
 }
 
-/// Says why a command failed: in one line where a program reads it, in lines that fit where a person does.
+/// Says why a command failed: in one line where a program reads it, in lines that fit where a person does. In one piece, whatever guests say meanwhile.
 fn complain(why: &str) {
     const BEGINS: &str = "error: ";
     if TYPED_AT.load(Ordering::Relaxed) {
@@ -178,7 +186,8 @@ fn help(arguments: &Arguments<'_>) -> Outcome {
     match arguments.words() {
         [] => {
             for command in COMMANDS {
-                println!("  {:<10}{}", command.name, Wrapped(command.about, 12));
+                print!("  {:<10}", command.name);
+                print_wrapped(command.about, 12);
             }
             println!("Several commands go on one line with `;` between them.");
             Ok(())
@@ -186,9 +195,10 @@ fn help(arguments: &Arguments<'_>) -> Outcome {
         [name] => match COMMANDS.iter().find(|command| command.name == *name) {
             Some(command) => {
                 for form in command.usage {
-                    println!("  {} {}", command.name, Wrapped(form, command.name.len() + 3));
+                    print!("  {} ", command.name);
+                    print_wrapped(form, command.name.len() + 3);
                 }
-                println!("{}", Wrapped(command.about, 0));
+                print_wrapped(command.about, 0);
                 Ok(())
             }
             None => fail(format_args!("there is no command {name}; `help` lists them")),

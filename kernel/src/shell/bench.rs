@@ -6,9 +6,9 @@ use bale_arch::counter::Event;
 use bale_core::shell::sheet::{Column, column};
 use bale_core::shell::{MAX_WORDS, number};
 
-use super::{Arguments, Failure, Outcome, Wrapped, fail, show};
+use super::{Arguments, Failure, Outcome, fail, print_wrapped, show};
 use crate::bench::{self, CoreCounts, Mix, Options, PAGES};
-use crate::{cores, println};
+use crate::{cores, print, println};
 
 pub(super) fn bench(arguments: &Arguments<'_>) -> Outcome {
     let mut names: heapless::Vec<&str, MAX_WORDS> = heapless::Vec::new();
@@ -59,10 +59,11 @@ fn list_for_people() -> Outcome {
             println!("{suite}");
             before = suite;
         }
+        print!("  {name:<23} ");
         let mut text: heapless::String<160> = heapless::String::new();
         // Cut nowhere: the longest has 90 characters.
         let _ = write!(text, "{about}{takes}");
-        println!("  {name:<23} {}", Wrapped(&text, 26));
+        print_wrapped(&text, 26);
     });
     println!("In brackets: the options that a benchmark takes.");
     Ok(())
