@@ -21,10 +21,11 @@ use self::memory::DiskMemory;
 use crate::clock;
 use crate::memory::frames;
 use crate::sync::{Lock, Mutex, MutexGuard, Semaphore};
-use crate::vm::MAX_VMS;
 
 /// A disk that takes longer for a page is taken for dead.
 const PATIENCE_US: u64 = 10_000_000;
+/// Regions of the disk at most.
+const REGIONS: usize = 64;
 /// Sectors of a page.
 const SECTORS: usize = PAGE_SIZE / SECTOR_SIZE;
 /// Register: why the device interrupts; and the one that takes this back (Virtual I/O Device 1.2, 4.2.2).
@@ -36,7 +37,7 @@ pub struct Disk {
     blocks: usize,
     driver: Mutex<Driver>,
     /// Regions in use, by their first blocks.
-    regions: Lock<Vec<Region, MAX_VMS>>,
+    regions: Lock<Vec<Region, REGIONS>>,
 }
 
 struct Driver {

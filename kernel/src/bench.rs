@@ -7,6 +7,7 @@
 
 mod allocator;
 mod burst;
+mod command;
 mod density;
 mod jitter;
 mod ladder;
@@ -26,6 +27,7 @@ use core::fmt;
 
 use bale_arch::counter::{self, Event};
 
+pub use self::command::COMMANDS;
 pub use self::options::{CoreCounts, Mix, Options, PAGES};
 use self::report::Report;
 use self::table::{BENCHES, Bench, Place};
@@ -95,12 +97,12 @@ fn go_on() -> Result<(), BenchError<'static>> {
 }
 
 /// Calls `visit` with each benchmark's suite, name and subject, and the options that it takes: nothing, or their names in brackets behind a blank.
-pub fn for_each(mut visit: impl FnMut(&'static str, &'static str, &'static str, &dyn fmt::Display)) {
+fn for_each(mut visit: impl FnMut(&'static str, &'static str, &'static str, &dyn fmt::Display)) {
     BENCHES.iter().for_each(|bench| visit(bench.suite, bench.name, bench.about, &bench.takes));
 }
 
 /// Names of all suites and benchmarks.
-pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+fn names() -> impl Iterator<Item = &'static str> + Clone {
     let begins = |(place, bench): &(usize, &Bench)| *place == 0 || BENCHES[place - 1].suite != bench.suite;
     let suites = BENCHES.iter().enumerate().filter(begins).map(|(_, bench)| bench.suite);
     suites.chain(BENCHES.iter().map(|bench| bench.name))
@@ -126,7 +128,7 @@ impl Drop for Selected {
 ///
 /// # Errors
 /// See [`BenchError`].
-pub fn run<'a>(names: &[&'a str], options: Options) -> Result<(), BenchError<'a>> {
+fn run<'a>(names: &[&'a str], options: Options) -> Result<(), BenchError<'a>> {
     let known = |name: &&str| BENCHES.iter().any(|bench| [bench.suite, bench.name].contains(name));
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
         return Err(BenchError::Unknown(unknown));

@@ -1,28 +1,36 @@
 //! The road from the first Rust line to the shell, for the boot core and for each further core.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use bale_arch::entry::image_base;
 use bale_arch::{counter, identity, mask, mmu};
 use bale_core::device_tree::{MAX_VIRTIO, Machine};
 use bale_core::{acpi, core_kind};
 use heapless::Vec;
-use spin::Once;
 
 use crate::board::Board;
 use crate::cores::{Core, MAX_CORES};
+use crate::hooks::Hooks;
 use crate::interrupts::Controller;
 use crate::memory::{PAGE_SIZE, frames, image_sections, map};
+use crate::platform::{self, Image};
+use crate::shell::Command;
 use crate::{
-    backing, bundle, clock, compactor, console, cores, drain, early, fault, hotplug, interrupts, last_words,
-    log, pool, power, println, report, shell, task, vm, watchdog,
+    backing, bench, bundle, clock, compactor, console, cores, drain, early, fault, hooks, hotplug, interrupts,
+    last_words, log, pool, power, println, report, selftest, shell, task, vm, watchdog,
 };
 
-/// What the tables said, kept for the shell.
-static MACHINE: Once<Machine> = Once::new();
-static BOARD: Once<&'static Board> = Once::new();
-/// Ticks from the start of Rust to the shell's task.
-static BOOT_TICKS: AtomicU64 = AtomicU64::new(0);
+/// What layers above the shell add to its commands.
+static COMMANDS: [&[Command]; 2] = [bench::COMMANDS, selftest::COMMANDS];
+
+/// What the layers above the executive do at its turning points.
+static HOOKS: Hooks = Hooks {
+    may_rest: drain::is_quiet,
+    core_leaves: drain::leave,
+    core_left: pool::retire_core,
+    core_joins: drain::join,
+    machine_stops: console::drain_output,
+    trace_begins: vm::kick_all,
+    say: console::say,
+};
 
 /// Bytes of the device tree that are looked at, at most.
 const LARGEST_DEVICE_TREE: usize = 2 << 20;
@@ -64,8 +72,9 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     };
     early::speak_on(machine.uart.base);
     power::set_conduit(machine.psci);
-    BOARD.call_once(|| board);
-    let machine = MACHINE.call_once(|| machine);
+    platform::set_image(Image { board: board.name, build: crate::BUILD, version: env!("CARGO_PKG_VERSION") });
+    let machine = platform::set_machine(machine);
+    hooks::register(&HOOKS);
 
     let total: u64 = machine.memory.iter().map(|range| range.size).sum();
     if total < board.least_memory {
@@ -104,16 +113,17 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     vm::prepare();
     drain::start();
     compactor::start();
-    watchdog::start();
+    watchdog::start(watchdog_seconds());
     if backing::disk().is_some() {
         vm::writeback::start();
     }
     let arguments = machine.bootargs.as_str();
     log::set_streaming(arguments.split_whitespace().any(|word| word == "log=defmt"));
     start_task("log", task::LOG, log::task);
-    BOOT_TICKS.store(clock::uptime_us(), Ordering::Relaxed);
+    platform::set_boot_us(clock::uptime_us());
     defmt::info!("{} cores online after {=u64} us", cores::online() as u32, clock::uptime_us());
     console::enable_input();
+    shell::add_commands(&COMMANDS);
     start_task("shell", task::SHELL, shell::task);
     task::idle()
 }
@@ -123,7 +133,7 @@ pub fn further_core(index: u64) -> ! {
     let found = identity::hypervisor_control();
     let counts = mmu::initialise_controls();
     cores::claim(index as usize);
-    let Some(machine) = MACHINE.get() else { mask::halt() };
+    let Some(machine) = platform::machine() else { mask::halt() };
     vm::learn_identification();
     if let Err(error) = interrupts::initialise_core(&private_interrupts(machine)) {
         println!("bale: core {index} stays off: {error:?}");
@@ -156,6 +166,19 @@ fn rehearse_kinds(machine: &Machine) {
             small.iter().filter_map(|index| cores::all().get(usize::from(*index))).for_each(Core::call_small);
         }
         Err(wrong) => println!("bale: boot argument small=: {wrong}"),
+    }
+}
+
+/// The limit of the watchdog, in seconds, as the boot argument `watchdog=` says it.
+fn watchdog_seconds() -> u64 {
+    match platform::argument("watchdog").map(str::parse) {
+        None => watchdog::LIMIT,
+        Some(Ok(seconds)) if seconds <= watchdog::LONGEST => seconds,
+        Some(_) => {
+            let (most, limit) = (watchdog::LONGEST, watchdog::LIMIT);
+            println!("bale: boot argument watchdog= takes 0 to {most} seconds; it stays at {limit}");
+            limit
+        }
     }
 }
 
@@ -331,31 +354,4 @@ fn start_interrupts(board: &Board, machine: &Machine) {
     if let Err(error) = ready {
         stop(board, format_args!("the GIC at {:#x} cannot be used: {error:?}", machine.gic.distributor.base));
     }
-}
-
-/// What the tables said.
-pub fn machine() -> Option<&'static Machine> {
-    MACHINE.get()
-}
-
-/// The board's page.
-pub fn board_name() -> &'static str {
-    let named = MACHINE.get().map(|machine| machine.model.as_str()).filter(|model| !model.is_empty());
-    named.unwrap_or_else(|| BOARD.get().map_or("unknown board", |board| board.name))
-}
-
-/// Microseconds from the first Rust line to the start of the shell's task.
-pub fn boot_us() -> u64 {
-    BOOT_TICKS.load(Ordering::Relaxed)
-}
-
-/// Words of the boot arguments.
-pub fn has_argument(word: &str) -> bool {
-    machine().is_some_and(|machine| machine.bootargs.split_whitespace().any(|argument| argument == word))
-}
-
-/// What stands behind `name=` in the boot arguments, the first time.
-pub fn argument(name: &str) -> Option<&'static str> {
-    let mut words = machine()?.bootargs.split_whitespace();
-    words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }

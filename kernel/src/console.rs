@@ -384,6 +384,11 @@ macro_rules! println {
     ($($argument:tt)*) => { $crate::print!("{}\n", format_args!($($argument)*)) };
 }
 
+/// Prints a line on the UART: [`crate::println`] for those who cannot name it.
+pub fn say(line: fmt::Arguments<'_>) {
+    println!("{line}");
+}
+
 /// Prints text on the UART.
 #[macro_export]
 macro_rules! print {

@@ -6,7 +6,7 @@ use core::sync::atomic::{
 };
 
 use bale_arch::identity;
-use bale_arch::mask::{self, LONGEST_ENDED_OFFSET, LONGEST_MASKED_OFFSET, MASKED_SINCE_OFFSET, Masked};
+use bale_arch::mask::{self, INDEX_OFFSET, LONGEST_ENDED_OFFSET, LONGEST_MASKED_OFFSET, MASKED_SINCE_OFFSET, Masked};
 use bale_arch::vectors::VCPU_OFFSET;
 
 use bale_core::core_kind::{self, CoreKind};
@@ -15,8 +15,7 @@ use bale_core::schedule::ReadyQueue;
 use crate::sync::Lock;
 use crate::task::MAX_TASKS;
 
-/// Cores that Bale uses at most; further ones stay off.
-pub const MAX_CORES: usize = 16;
+pub use bale_arch::mask::MAX_CORES;
 
 /// What one core owns. The first words are read by the vectors and by what masks interrupts.
 #[repr(C, align(256))]
@@ -72,6 +71,7 @@ pub struct Core {
 const _: () = assert!(core::mem::offset_of!(Core, vcpu) == VCPU_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, masked_since) == MASKED_SINCE_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, longest_masked) == LONGEST_MASKED_OFFSET);
+const _: () = assert!(core::mem::offset_of!(Core, index) == INDEX_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, longest_ended) == LONGEST_ENDED_OFFSET);
 
 /// In [`Core::aside`]: the core traces. The bits below hold the task that departed, plus one.

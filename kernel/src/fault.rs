@@ -12,7 +12,7 @@ use bale_core::exception::Syndrome;
 
 use crate::cores::MAX_CORES;
 use crate::memory::{self, stacks};
-use crate::{boot, clock, console, cores, interrupts, last_words, log, power, println, task};
+use crate::{clock, console, cores, interrupts, last_words, log, platform, power, println, task};
 
 /// A core is reporting; others that fault meanwhile just stop.
 static REPORTING: AtomicBool = AtomicBool::new(false);
@@ -254,7 +254,7 @@ fn backtrace(at: Option<u64>, mut frame_pointer: u64) {
 
 fn finish_report(what: &str) -> ! {
     println!("bale: stopped: {what}");
-    if boot::argument("crash") == Some("reboot") {
+    if platform::argument("crash") == Some("reboot") {
         power::reset()
     }
     power::power_off()

@@ -20,7 +20,7 @@ use crate::clock::Patience;
 use crate::cores::{self, Core, MAX_CORES};
 use crate::memory::map;
 use crate::sync::{IN_ORDER, Mutex};
-use crate::{drain, interrupts, pool, power, println, task, watchdog};
+use crate::{hooks, interrupts, power, task, watchdog};
 
 /// How long a core may take to come: firmware may have to be waited for, and under an emulator a busy host.
 const COME_US: u64 = 10_000_000;
@@ -71,7 +71,7 @@ pub fn start_all() {
         match start(core) {
             Ok(()) => drop(started.push(core)),
             Err(error) => {
-                println!("bale: core {} ({:#x}) stays off: PSCI says {error}", core.index(), core.affinity());
+                hooks::say(format_args!("bale: core {} ({:#x}) stays off: PSCI says {error}", core.index(), core.affinity()));
             }
         }
     }
@@ -79,11 +79,11 @@ pub fn start_all() {
     for core in started {
         while !core.online() {
             if patience.is_over() {
-                println!(
+                hooks::say(format_args!(
                     "bale: core {} was started and did not come up within {} s",
                     core.index(),
                     COME_US / 1_000_000
-                );
+                ));
                 break;
             }
             core::hint::spin_loop();
@@ -91,7 +91,7 @@ pub fn start_all() {
     }
 }
 
-/// Lets a core begin with [`crate::boot::further_core`].
+/// Lets a core begin with the road of the boot.
 fn start(core: &Core) -> Result<(), Error> {
     static BLOCKS: Once<Vec<SecondaryBoot, MAX_CORES>> = Once::new();
     let blocks = BLOCKS.call_once(|| {
@@ -160,7 +160,8 @@ pub fn take_offline(index: usize) -> Result<usize, Refused> {
     }
     // Refused for want of a task: then those that are there stay, and so does the core.
     let _ = task::evacuate(index);
-    if !drain::leave(index) || !wait_until(GO_US, || task::on_core(index).is_none()) {
+    let moved = hooks::get().is_none_or(|hooks| (hooks.core_leaves)(index));
+    if !moved || !wait_until(GO_US, || task::on_core(index).is_none()) {
         return stays(task::on_core(index).map_or(Refused::Late, Refused::Used));
     }
     // Release: pairs with the swap in `leave`.
@@ -179,13 +180,12 @@ pub fn take_offline(index: usize) -> Result<usize, Refused> {
         return Err(Refused::Firmware(Error::Denied));
     }
     let mut emptied = 0;
-    let empty = wait_until(GO_US, || match pool::pool().retire_core(index) {
-        Ok(count) => {
+    let empty = wait_until(GO_US, || match hooks::get().map_or(Some(0), |hooks| (hooks.core_left)(index)) {
+        Some(count) => {
             emptied = count;
             true
         }
-        // Somebody is in the middle of a batch.
-        Err(_) => false,
+        None => false,
     });
     if empty { Ok(emptied) } else { Err(Refused::Late) }
 }
@@ -236,6 +236,8 @@ pub fn bring_online(index: usize) -> Result<(), Refused> {
 
 /// What runs on every core, or on one of those that there are, begins.
 fn join(index: usize) {
-    drain::join(index);
+    if let Some(hooks) = hooks::get() {
+        (hooks.core_joins)(index);
+    }
     watchdog::join();
 }

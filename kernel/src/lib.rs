@@ -33,6 +33,7 @@
 )]
 
 pub mod backing;
+pub mod blocks;
 pub mod bench;
 pub mod board;
 pub mod boot;
@@ -45,10 +46,13 @@ pub mod drain;
 pub mod early;
 pub mod fault;
 pub mod hotplug;
+pub mod hooks;
 pub mod interrupts;
 pub mod last_words;
+pub mod lock;
 pub mod log;
 pub mod memory;
+pub mod platform;
 pub mod pool;
 pub mod power;
 pub mod report;

@@ -107,6 +107,12 @@ pub fn initialise() -> Result<(), Error> {
     Ok(())
 }
 
+/// Empties the ring of a core that has left, and says how many handles were in it; `None` while
+/// somebody is in the middle of a batch.
+pub fn retire_core(core: usize) -> Option<usize> {
+    pool().retire_core(core).ok()
+}
+
 /// The pool.
 ///
 /// # Panics

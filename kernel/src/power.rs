@@ -7,7 +7,7 @@ use bale_core::device_tree::Conduit;
 use smccc::psci::{self, AffinityState, LowestAffinityLevel, error::Error};
 use smccc::{Hvc, Smc};
 
-use crate::console;
+use crate::hooks;
 
 /// PSCI is reached by HVC; else by SMC. Written once, before there is a second core.
 static BY_HVC: AtomicBool = AtomicBool::new(false);
@@ -52,9 +52,16 @@ pub fn is_off(affinity: u64) -> bool {
     state == Ok(AffinityState::Off)
 }
 
+/// What the layers above have to finish first.
+fn before_stop() {
+    if let Some(hooks) = hooks::get() {
+        (hooks.machine_stops)();
+    }
+}
+
 /// Turns the machine off.
 pub fn power_off() -> ! {
-    console::drain_output();
+    before_stop();
     // Both return only on failure, and then there is nothing left but to halt.
     let _ = if by_hvc() { psci::system_off::<Hvc>() } else { psci::system_off::<Smc>() };
     mask::halt()
@@ -62,7 +69,7 @@ pub fn power_off() -> ! {
 
 /// Starts the machine anew.
 pub fn reset() -> ! {
-    console::drain_output();
+    before_stop();
     let _ = if by_hvc() { psci::system_reset::<Hvc>() } else { psci::system_reset::<Smc>() };
     mask::halt()
 }

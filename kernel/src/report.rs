@@ -15,7 +15,7 @@ use smccc::psci::{PSCI_AFFINITY_INFO_64, PSCI_CPU_ON_64};
 use smccc::{Call, Hvc, Smc};
 use spin::Once;
 
-use crate::boot;
+use crate::platform;
 use crate::cores::{self, MAX_CORES};
 
 /// What a core was and how it was entered.
@@ -45,8 +45,8 @@ static WATCHED: [Column; 3] =
 
 /// Writes the report.
 pub fn write<W: Write>(sheet: &mut Sheet<W>) {
-    let Some(machine) = boot::machine() else { return };
-    let (version, board) = (crate::BUILD, boot::board_name());
+    let Some(machine) = platform::machine() else { return };
+    let (version, board) = (platform::build(), platform::board_name());
     sheet.note(format_args!("```text"));
     sheet.note(format_args!("Bale {version} on {board}"));
     sheet.hidden("build", version);
@@ -74,7 +74,7 @@ pub fn write<W: Write>(sheet: &mut Sheet<W>) {
 
 /// Cores, and what their registers say: for people each value once, with the cores that have it.
 fn processors<W: Write>(sheet: &mut Sheet<W>, machine: &Machine) {
-    let (online, all, boot_us) = (cores::online(), machine.cpus.len(), boot::boot_us());
+    let (online, all, boot_us) = (cores::online(), machine.cpus.len(), platform::boot_us());
     sheet.note(format_args!("cores: {online} of {all} online, {boot_us} us to the shell"));
     sheet.hidden("cores", all);
     sheet.hidden("online", online);

@@ -22,6 +22,7 @@ use heapless::String;
 
 use crate::console::progress;
 use crate::println;
+use crate::shell::{Arguments, Command, Outcome, fail};
 
 /// Why a test failed, in one line.
 pub struct Failure(String<160>);
@@ -139,15 +140,31 @@ fn is_long() -> bool {
     LONG.load(Ordering::Relaxed)
 }
 
-/// Whether tests are to take their time from now on.
-pub fn set_long(long: bool) {
-    LONG.store(long, Ordering::Relaxed);
-}
+/// The command, for the shell.
+pub const COMMANDS: &[Command] = &[Command {
+    name: "selftest",
+    usage: &["[--long] [NAME|MODULE...]", "--list"],
+    about: "tests of the kernel on this machine: all, some, those of a module; Ctrl-C stops behind the one that runs",
+    run: selftest,
+    offers: |visit| names().for_each(visit),
+}];
 
-/// Names of all tests, one a line.
-pub fn list() {
-    for test in TESTS {
-        println!("{}", test.name);
+fn selftest(arguments: &Arguments<'_>) -> Outcome {
+    if arguments.words() == ["--list"] {
+        for test in TESTS {
+            println!("{}", test.name);
+        }
+        return Ok(());
+    }
+    let (long, names) = match arguments.words() {
+        ["--long", names @ ..] => (true, names),
+        names => (false, names),
+    };
+    LONG.store(long, Ordering::Relaxed);
+    match run(names) {
+        Ok(true) => Ok(()),
+        Ok(false) => fail(format_args!("not every test passed")),
+        Err(unknown) => fail(format_args!("there is no test {unknown}; `selftest --list` names them")),
     }
 }
 
@@ -163,7 +180,7 @@ impl Test {
 }
 
 /// Names of all modules and tests.
-pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+fn names() -> impl Iterator<Item = &'static str> + Clone {
     let begins = |(place, test): &(usize, &Test)| *place == 0 || TESTS[place - 1].module() != test.module();
     let modules = TESTS.iter().enumerate().filter(begins).map(|(_, test)| test.module());
     modules.chain(TESTS.iter().map(|test| test.name))
@@ -174,7 +191,7 @@ pub fn names() -> impl Iterator<Item = &'static str> + Clone {
 ///
 /// # Errors
 /// The name that no test and no module has.
-pub fn run<'a>(names: &[&'a str]) -> Result<bool, &'a str> {
+fn run<'a>(names: &[&'a str]) -> Result<bool, &'a str> {
     if let Some(unknown) = names.iter().find(|name| !TESTS.iter().any(|test| test.is(name))) {
         return Err(unknown);
     }

@@ -5,7 +5,6 @@
 //! long, as Ctrl-C does at a terminal: status 1, and what came before it and was not read yet is dropped. Where nothing runs it drops the line that was begun,
 //! and is answered with status 1 too.
 
-mod bench;
 mod completion;
 mod guest;
 mod machine;
@@ -23,10 +22,12 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use bale_core::shell::wrap::{self, WIDTH};
 use bale_core::shell::{Event, LineEditor, commands, number, words};
 use heapless::String;
+use spin::Once;
 
-use self::show::{Show, say, show};
+pub use self::show::show;
+use self::show::{Show, say};
 use crate::console::{self, Input, Text, pager, progress};
-use crate::{boot, cores, last_words, memory, print, println};
+use crate::{platform, cores, last_words, memory, print, println};
 
 const PROMPT: &str = "bale> ";
 const LONGEST_LINE: usize = 512;
@@ -35,11 +36,16 @@ const HISTORY: usize = 16;
 static TYPED_AT: AtomicBool = AtomicBool::new(false);
 
 /// Why a command failed, in one line.
-struct Failure(String<160>);
+pub struct Failure(String<160>);
 
-type Outcome = Result<(), Failure>;
+/// How a command ended.
+pub type Outcome = Result<(), Failure>;
 
-fn fail<T>(why: fmt::Arguments<'_>) -> Result<T, Failure> {
+/// A failure with this reason.
+///
+/// # Errors
+/// Always.
+pub fn fail<T>(why: fmt::Arguments<'_>) -> Result<T, Failure> {
     let mut text = String::new();
     // A longer reason is cut.
     let _ = text.write_fmt(why);
@@ -47,13 +53,14 @@ fn fail<T>(why: fmt::Arguments<'_>) -> Result<T, Failure> {
 }
 
 /// The words behind a command's name.
-struct Arguments<'a> {
+pub struct Arguments<'a> {
     command: &'static str,
     words: &'a [&'a str],
 }
 
 impl<'a> Arguments<'a> {
-    fn words(&self) -> &'a [&'a str] {
+    /// All of them.
+    pub fn words(&self) -> &'a [&'a str] {
         self.words
     }
 
@@ -110,22 +117,44 @@ impl<'a> Arguments<'a> {
     }
 }
 
-struct Command {
-    name: &'static str,
-    /// What there is to be typed, a form each.
-    usage: &'static [&'static str],
-    about: &'static str,
-    run: fn(&Arguments<'_>) -> Outcome,
+/// A command of the shell.
+pub struct Command {
+    /// The word that is typed.
+    pub name: &'static str,
+    /// What there is to be typed behind it, a form each.
+    pub usage: &'static [&'static str],
+    /// What `help` says of it.
+    pub about: &'static str,
+    /// What it does.
+    pub run: fn(&Arguments<'_>) -> Outcome,
+    /// Visits the words that Tab offers for its arguments beside those that its usage names.
+    pub offers: fn(&mut dyn FnMut(&'static str)),
 }
+
+/// For [`Command::offers`]: no words beside those of the usage.
+pub fn offers_nothing(_visit: &mut dyn FnMut(&'static str)) {}
 
 macro_rules! commands {
     ($($name:literal, [$($usage:literal),*], $about:literal => $run:path;)*) => {
-        &[$(Command { name: $name, usage: &[$($usage),*], about: $about, run: $run }),*]
+        &[$(Command { name: $name, usage: &[$($usage),*], about: $about, run: $run, offers: offers_nothing }),*]
     };
 }
 
 /// Commands whose text comes as it comes: they run for long, have the terminal to themselves, or are to be copied.
 const NEVER_PAGED: [&str; 6] = ["bench", "board", "selftest", "trace", "vm", "watch"];
+
+/// Commands of the layers above, which boot adds.
+static ADDED: Once<&'static [&'static [Command]]> = Once::new();
+
+/// Adds the commands of layers above the shell. Once, at boot, before the shell's task runs.
+pub fn add_commands(commands: &'static [&'static [Command]]) {
+    ADDED.call_once(|| commands);
+}
+
+/// All commands: the shell's own, then those that were added.
+fn all_commands() -> impl Iterator<Item = &'static Command> + Clone {
+    COMMANDS.iter().chain(ADDED.get().into_iter().flat_map(|lists| lists.iter().copied().flatten()))
+}
 
 static COMMANDS: &[Command] = commands![
     "help", ["[COMMAND]"], "what there is, or how one command is used" => help;
@@ -143,15 +172,13 @@ static COMMANDS: &[Command] = commands![
     "trace", ["[--json]", "on", "off", "dump"], "what each core did last: interrupts, switches, wake-ups, drain, guests; `cargo bale trace` makes a picture of it" => trace::trace;
     "watch", ["[-n SECONDS] [--count N] COMMAND"], "a command's text, drawn anew every two seconds until a key is pressed" => watch::watch;
     "page", ["ROWS", "off"], "how many lines the terminal has, if it did not say so itself: longer text stops behind each screen; `off` lets it run" => tools::page;
-    "selftest", ["[--long] [NAME|MODULE...]", "--list"], "tests of the kernel on this machine: all, some, those of a module; Ctrl-C stops behind the one that runs" => tools::selftest;
-    "bench", ["list [--json]", "run [NAME...] [--pages N] [--mix bundle|zeros|random|half] [--cores N[,N...]] [--seed S] [--cycles] [--json]"], "measure: all, or suites and figures by name; --pages: objects or pages that are worked on; --mix: what the store's pages hold; --cores: how many free at once, several one after the other; --cycles: cycles of the core in place of instructions; Ctrl-C stops" => bench::bench;
     "crash", ["panic", "read", "stack", "emergency", "hang [CORE]", "memory SECONDS"], "crash on purpose, to see the report; `emergency` uses up the stack that reports of full stacks are written on; `hang` takes a core away, the last one or CORE, which the watchdog finds: with core 0 goes the shell; `memory` takes all free memory for a while, which ends nothing" => tools::crash;
     "reboot", [""], "start the machine anew" => tools::reboot;
     "poweroff", [""], "turn the machine off" => tools::poweroff;
 ];
 
 /// Prints words, in lines that begin behind `indent` blanks; the first one has begun, and stands there.
-fn print_wrapped(text: &str, indent: usize) {
+pub fn print_wrapped(text: &str, indent: usize) {
     let room = WIDTH - indent;
     for (place, line) in wrap::lines(text, room, room).enumerate() {
         println!("{:indent$}{line}", "", indent = if place == 0 { 0 } else { indent });
@@ -185,14 +212,14 @@ fn complain(why: &str) {
 fn help(arguments: &Arguments<'_>) -> Outcome {
     match arguments.words() {
         [] => {
-            for command in COMMANDS {
+            for command in all_commands() {
                 print!("  {:<10}", command.name);
                 print_wrapped(command.about, 12);
             }
             println!("Several commands go on one line with `;` between them.");
             Ok(())
         }
-        [name] => match COMMANDS.iter().find(|command| command.name == *name) {
+        [name] => match all_commands().find(|command| command.name == *name) {
             Some(command) => {
                 for form in command.usage {
                     print!("  {} ", command.name);
@@ -236,7 +263,7 @@ fn run_line(line: &str) -> bool {
 /// Runs one command.
 fn run_command(words: &[&str]) -> Outcome {
     let Some((name, rest)) = words.split_first() else { return Ok(()) };
-    match COMMANDS.iter().find(|command| command.name == *name) {
+    match all_commands().find(|command| command.name == *name) {
         Some(command) => (command.run)(&Arguments { command: command.name, words: rest }),
         None => fail(format_args!("there is no command {name}; `help` lists them")),
     }
@@ -248,7 +275,7 @@ static EDITOR: spin::Mutex<Editor> = spin::Mutex::new(LineEditor::new(PROMPT));
 
 /// The shell's task.
 pub extern "C" fn task(_argument: u64) -> ! {
-    let script = boot::has_argument("exec");
+    let script = platform::has_argument("exec");
     // Only this task's, and for good: its stack has better uses.
     let mut editor = EDITOR.lock();
     if script {
@@ -265,7 +292,7 @@ pub extern "C" fn task(_argument: u64) -> ! {
     if script {
         println!("\x1eREADY");
     } else {
-        if !boot::has_argument("noguest") {
+        if !platform::has_argument("noguest") {
             guest::start_first();
         }
         typed = terminal::find_rows(&mut editor);
@@ -311,7 +338,7 @@ fn feed(editor: &mut Editor, input: Input, out: &mut dyn fmt::Write) -> Event {
 
 /// What the loader's `bale.toml` names, as if it were typed.
 fn run_at_boot() {
-    for line in boot::machine().map_or("", |machine| machine.commands.as_str()).lines() {
+    for line in platform::machine().map_or("", |machine| machine.commands.as_str()).lines() {
         println!("{PROMPT}{line}");
         run_line(line);
     }
@@ -322,9 +349,9 @@ fn greet() {
     println!(
         "Bale {} on {}: {} cores, {memory} MiB of memory, up after {} us.",
         env!("CARGO_PKG_VERSION"),
-        boot::board_name(),
+        platform::board_name(),
         cores::online(),
-        boot::boot_us()
+        platform::boot_us()
     );
     if last_words::length() > 0 {
         println!("The boot before left its last words: `log last` shows them.");

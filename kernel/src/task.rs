@@ -47,7 +47,7 @@ use crate::memory::stacks;
 use crate::sync::Lock;
 
 /// Tasks at most, one idle task a core included.
-pub const MAX_TASKS: usize = 64;
+pub const MAX_TASKS: usize = stacks::STACKS_FOR_TASKS;
 /// Lowest priority: the idle tasks' own.
 pub const IDLE: u8 = 0;
 /// The compactor.

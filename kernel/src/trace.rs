@@ -10,7 +10,7 @@ use heapless::HistoryBuf;
 
 use crate::cores::{self, Core, MAX_CORES};
 use crate::sync::Lock;
-use crate::{clock, vm};
+use crate::{clock, hooks};
 
 /// Events that a core keeps.
 pub const KEPT: usize = 1024;
@@ -57,7 +57,9 @@ pub fn start() {
         ring.written = 0;
     }
     cores::all().iter().for_each(|core| core.set_traced(true));
-    vm::kick_all();
+    if let Some(hooks) = hooks::get() {
+        (hooks.trace_begins)();
+    }
 }
 
 /// Stops, and keeps what there is. An event that a core is about to write may still come.

@@ -15,14 +15,14 @@ use crate::clock::Patience;
 use crate::cores::{self, Core, MAX_CORES};
 use crate::sync::Lock;
 use crate::task::{self, TaskId};
-use crate::{boot, clock, interrupts, println, trace};
+use crate::{clock, hooks, interrupts, trace};
 
 /// The core that boots, runs the shell and serves the devices.
 const BOOT_CORE: usize = 0;
 /// Seconds, without the boot argument.
-const LIMIT: u64 = 4;
-/// The longest limit.
-const LONGEST: u64 = 3600;
+pub const LIMIT: u64 = 4;
+/// The longest limit, in seconds.
+pub const LONGEST: u64 = 3600;
 /// Half limits without an answer after which a core is hung.
 const MISSED: u32 = 2;
 /// Between two looks whether a watcher has ended.
@@ -66,19 +66,12 @@ pub fn answers(core: usize) -> bool {
     true
 }
 
-/// Starts the watchers, on the boot core once all are online. Alone, a core cannot be watched.
+/// Starts the watchers with a limit of so many seconds, on the boot core once all cores are online.
+/// A limit of 0 starts none; alone, a core cannot be watched.
 ///
 /// # Panics
 /// Without a free task.
-pub fn start() {
-    let seconds = match boot::argument("watchdog").map(str::parse) {
-        None => LIMIT,
-        Some(Ok(seconds)) if seconds <= LONGEST => seconds,
-        Some(_) => {
-            println!("bale: boot argument watchdog= takes 0 to {LONGEST} seconds; it stays at {LIMIT}");
-            LIMIT
-        }
-    };
+pub fn start(seconds: u64) {
     if seconds == 0 || cores::all().len() < 2 {
         return;
     }
@@ -146,7 +139,7 @@ impl Watched {
         self.answers = answers;
         if !silent && HUNG[core.index()].swap(false, Ordering::Relaxed) {
             serve_devices(core, BOOT_CORE);
-            println!("bale: core {} takes interrupts again", core.index());
+            hooks::say(format_args!("bale: core {} takes interrupts again", core.index()));
         }
         if self.missed == MISSED && !HUNG[core.index()].swap(true, Ordering::Relaxed) {
             serve_devices(core, cores::this_unpinned().index());
@@ -176,24 +169,24 @@ fn accuse(core: &Core) {
     let (index, seconds) = (core.index(), clock::to_us(half * u64::from(MISSED)) / 1_000_000);
     match task::running_on(core) {
         Some((task, name)) => {
-            println!(
+            hooks::say(format_args!(
                 "bale: core {index} has taken no interrupt for {seconds} s; task {task} ({name}) runs there"
-            );
+            ));
         }
-        None => println!(
+        None => hooks::say(format_args!(
             "bale: core {index} has taken no interrupt for {seconds} s; it is in an interrupt's handler"
-        ),
+        )),
     }
     if index == BOOT_CORE {
-        println!("bale: the shell is on that core");
+        hooks::say(format_args!("bale: the shell is on that core"));
     }
     if let Some(event) = trace::events(index).last().filter(|_| trace::is_on()) {
-        println!(
+        hooks::say(format_args!(
             "bale: the last that core {index} traced: {} {} {}",
             event.kind.word(),
             event.number,
             event.name
-        );
+        ));
     }
 }
 

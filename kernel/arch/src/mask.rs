@@ -14,6 +14,11 @@ pub const MASKED_SINCE_OFFSET: usize = 8;
 pub const LONGEST_MASKED_OFFSET: usize = 16;
 /// Where the per-core block holds the address at which that stretch ended.
 pub const LONGEST_ENDED_OFFSET: usize = 24;
+/// Of its position among the cores, from 0.
+pub const INDEX_OFFSET: usize = 32;
+
+/// Cores that Bale uses at most; further ones stay off.
+pub const MAX_CORES: usize = 16;
 
 /// A stretch with interrupts masked begins: notes when. Also in its middle, after a part that was no stretch: a wait
 /// that an interrupt ends, or a guest.
@@ -232,6 +237,19 @@ pub fn core_pointer() -> u64 {
 /// Sets the word that [`core_pointer`] returns.
 pub fn set_core_pointer(value: u64) {
     TPIDR_EL2.set(value);
+}
+
+/// This core's position among the cores, from 0, as its per-core block says it.
+#[inline(always)]
+pub fn core_index() -> usize {
+    let index: usize;
+    // SAFETY: the per-core block holds the index at this place, and is never written again once this core has claimed it;
+    // before that the pointer is that of the zeroed block of the boot core.
+    unsafe {
+        asm!("mrs {index}, tpidr_el2", "ldr {index}, [{index}, #{offset}]", index = out(reg) index,
+            offset = const INDEX_OFFSET, options(nostack, readonly, preserves_flags));
+    }
+    index
 }
 
 /// Waits for an interrupt, also with interrupts masked.

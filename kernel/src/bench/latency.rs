@@ -285,6 +285,6 @@ fn report_longest_masked(report: &mut Report, name: &str) -> Result<()> {
 
 /// From the first Rust line to the shell, with all cores up.
 pub(super) fn boot(report: &mut Report) -> Result<()> {
-    report.figure("boot", Hundredths(crate::boot::boot_us().saturating_mul(100)), "us", 1);
+    report.figure("boot", Hundredths(crate::platform::boot_us().saturating_mul(100)), "us", 1);
     Ok(())
 }

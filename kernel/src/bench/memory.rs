@@ -24,7 +24,7 @@ impl Buffer {
         let mut buffer = Self(Vec::new());
         while !buffer.0.is_full() {
             // There is room, as was looked at.
-            drop(buffer.0.push(frames::allocate_block()?));
+            drop(buffer.0.push(crate::blocks::allocate_block()?));
         }
         Some(buffer)
     }

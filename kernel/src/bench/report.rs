@@ -67,7 +67,7 @@ impl Report {
         let (cores, seed) = (cores::online(), self.options.seed);
         let version = crate::BUILD;
         let (cpu, clock) = (MIDR_EL1.get(), CNTFRQ_EL0.get());
-        let board = crate::boot::board_name();
+        let board = crate::platform::board_name();
         if self.options.json {
             println!(
                 "{{\"report\":\"bench\",\"board\":\"{board}\",\"cores\":{cores},\"cpu\":\"{cpu:#x}\",\

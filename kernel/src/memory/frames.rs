@@ -17,7 +17,7 @@ use self::blocks::Blocks;
 pub use self::blocks::{BLOCK_SIZE, Block};
 use self::bundle::{Bundle, Bundles};
 use super::PAGE_SIZE;
-use crate::sync::Lock;
+use crate::lock::Lock;
 
 /// One 4 KiB frame of memory, mapped at its physical address, owned by whoever holds this.
 #[derive(Debug, PartialEq, Eq)]
@@ -245,11 +245,17 @@ pub fn allocate_static(count: usize) -> Option<&'static mut [u8]> {
 }
 
 /// A block with undefined content: one that was given back, the end of a range of unused memory, or one whose frames were all given back, which takes
-/// time. `None` when there is none, though there may be as many single frames. In a task that may wait.
-pub fn allocate_block() -> Option<Block> {
+/// time. `None` when there is none, though there may be as many single frames.
+///
+/// `one_at_a_time` waits until nobody else joins frames and keeps it so until its value is dropped; `None` from it gives up.
+pub fn allocate_block<Turn>(one_at_a_time: impl FnOnce() -> Option<Turn>) -> Option<Block> {
     let there = FRAMES.lock().take_block();
-    if there.is_some() || !has_more_than_unjoined() || joining::join() == 0 {
+    if there.is_some() || !has_more_than_unjoined() {
         return there;
+    }
+    let _turn = one_at_a_time()?;
+    if joining::join() == 0 {
+        return None;
     }
     FRAMES.lock().take_block()
 }

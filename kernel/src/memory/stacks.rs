@@ -7,7 +7,8 @@ use core::cell::UnsafeCell;
 
 use bale_arch::vectors::{GUARD_SIZE, STACK_SIZE};
 
-use crate::task::MAX_TASKS;
+/// How many stacks there are for tasks: one each, so that there are no more tasks than these.
+pub const STACKS_FOR_TASKS: usize = 64;
 
 #[repr(C, align(32768))]
 struct Stack(UnsafeCell<[u8; STACK_SIZE]>);
@@ -28,7 +29,7 @@ impl Stack {
 }
 
 #[unsafe(link_section = ".stacks")]
-static STACKS: [Stack; MAX_TASKS] = [const { Stack(UnsafeCell::new([0; STACK_SIZE])) }; MAX_TASKS];
+static STACKS: [Stack; STACKS_FOR_TASKS] = [const { Stack(UnsafeCell::new([0; STACK_SIZE])) }; STACKS_FOR_TASKS];
 
 /// Of all cores: the vectors say why one is enough.
 #[unsafe(link_section = ".stacks.emergency")]
@@ -55,7 +56,7 @@ pub fn guards() -> impl Iterator<Item = (u64, usize)> {
 
 /// The task whose guard page holds `address`.
 pub fn guard_owner(address: u64) -> Option<usize> {
-    guards().take(MAX_TASKS).position(|(start, length)| (start..start + length as u64).contains(&address))
+    guards().take(STACKS_FOR_TASKS).position(|(start, length)| (start..start + length as u64).contains(&address))
 }
 
 /// Bounds of the mapped part of the stack that holds `address`, for a backtrace that must not leave it.

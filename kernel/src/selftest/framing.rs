@@ -168,7 +168,7 @@ impl Iterator for Chain {
 fn blocks() -> usize {
     let mut held: Vec<u64, 512> = Vec::new();
     while !held.is_full() {
-        let Some(block) = frames::allocate_block() else { break };
+        let Some(block) = crate::blocks::allocate_block() else { break };
         let _ = held.push(block.into_address());
     }
     let count = held.len();

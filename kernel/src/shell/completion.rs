@@ -2,37 +2,46 @@
 
 use heapless::{String, Vec};
 
-use super::{COMMANDS, Command, Editor, guest};
+use super::{Command, Editor, all_commands, guest};
 use crate::console::Text;
 use crate::vm::Name;
-use crate::{bench, selftest, vm};
+use crate::vm;
 
 /// Longest word that is looked at to choose among the forms of a command.
 const LONGEST: usize = 32;
+/// Words that a command offers of its own, at most.
+const OFFERED: usize = 160;
 /// Names of guests and machines that are offered at most.
 const NAMES: usize = 16;
 
 /// Completes the word before the cursor.
 pub(super) fn complete(editor: &mut Editor) {
-    let commands = || COMMANDS.iter().map(|command| command.name);
+    let commands = || all_commands().map(|command| command.name);
     // Blanks and `;` end words for the editor too.
     let segment = editor.before_cursor().rsplit(';').next().unwrap_or("");
     let finished = segment.rsplit_once(' ').map_or("", |(finished, _)| finished);
     let mut words = finished.split(' ').filter(|word| !word.is_empty());
     let Some(name) = words.next() else { return editor.complete(commands(), &mut Text) };
-    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else { return };
+    let Some(command) = all_commands().find(|command| command.name == name) else { return };
     let place = words.clone().count();
     let second: Option<String<LONGEST>> = words.next().map(|word| word.try_into().unwrap_or_default());
     let names = names(command, second.as_deref(), place);
-    let is = |name: &str| command.name == name;
-    let (helps, benches, tests) = (is("help") || is("watch"), is("bench"), is("selftest"));
+    let helps = ["help", "watch"].contains(&command.name);
+    let offered = offered(command);
     let candidates = usage(command, second.as_deref(), place)
         .chain(commands().filter(|_| helps))
-        .chain(bench::names().filter(|_| benches))
-        .chain(selftest::names().filter(|_| tests))
+        .chain(offered.iter().copied())
         .map(|word| -> &str { word })
         .chain(names.iter().map(Name::as_str));
     editor.complete(candidates, &mut Text);
+}
+
+/// What a command offers of its own.
+fn offered(command: &Command) -> Vec<&'static str, OFFERED> {
+    let mut words = Vec::new();
+    // One too many is not offered.
+    (command.offers)(&mut |word| drop(words.push(word)));
+    words
 }
 
 /// Names for the word at this place, where a form has a machine (`VM`) or a guest of the bundle (`NAME`) there.

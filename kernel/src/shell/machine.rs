@@ -11,7 +11,7 @@ use bale_core::shell::sheet::{Column, Value, column};
 use super::{Arguments, Outcome, fail, show};
 use crate::log::Counts;
 use crate::memory::{frames, image_sections};
-use crate::{boot, clock, console, cores, interrupts, last_words, log, println, report, task, watchdog};
+use crate::{platform, clock, console, cores, interrupts, last_words, log, println, report, task, watchdog};
 
 /// Ticks as microseconds with two decimals.
 fn microseconds(ticks: u64) -> Value<'static> {
@@ -68,9 +68,9 @@ pub(super) fn cores(arguments: &Arguments<'_>) -> Outcome {
         sheet.note(format_args!("  #0 +{ended:#x}"));
         sheet.hidden("longest_masked_ended", Value::Address(ended));
     }
-    if let Some(machine) = boot::machine() {
-        let (board, online, all) = (boot::board_name(), cores::online(), machine.cpus.len());
-        let (frequency, boot_us) = (timer::frequency(), boot::boot_us());
+    if let Some(machine) = platform::machine() {
+        let (board, online, all) = (platform::board_name(), cores::online(), machine.cpus.len());
+        let (frequency, boot_us) = (timer::frequency(), platform::boot_us());
         sheet.note(format_args!(
             "{board}: {online} of {all} cores online, counter {frequency} Hz, boot to shell {boot_us} us"
         ));
@@ -204,7 +204,7 @@ pub(super) fn mem(arguments: &Arguments<'_>) -> Outcome {
         };
         part(section.name, section.start, section.end, access);
     }
-    if let Some(machine) = boot::machine() {
+    if let Some(machine) = platform::machine() {
         for range in &machine.memory {
             part("memory", range.base, range.base + range.size, "");
         }

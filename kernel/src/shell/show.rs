@@ -8,15 +8,15 @@ use crate::console::{Text, Turn, pager};
 use crate::println;
 
 /// What a command shows.
-pub(super) type Show = Sheet<Out>;
+pub type Show = Sheet<Out>;
 
 /// Begins it.
-pub(super) fn show(json: bool) -> Show {
+pub fn show(json: bool) -> Show {
     Sheet::new(Out { turn: None, json }, json)
 }
 
 /// What came of work: a line for people, or these figures as JSON.
-pub(super) fn say(json: bool, line: fmt::Arguments<'_>, figures: &[(&str, Value<'_>)]) {
+pub fn say(json: bool, line: fmt::Arguments<'_>, figures: &[(&str, Value<'_>)]) {
     if !json {
         println!("{line}");
         return;
@@ -26,7 +26,7 @@ pub(super) fn say(json: bool, line: fmt::Arguments<'_>, figures: &[(&str, Value<
 }
 
 /// The terminal. A line has it for itself, and so has all of a sheet that is JSON.
-pub(super) struct Out {
+pub struct Out {
     turn: Option<Turn>,
     json: bool,
 }

@@ -6,7 +6,7 @@ use bale_core::shell::Event;
 
 use super::{Editor, PROMPT};
 use crate::console::{self, Text, pager};
-use crate::{boot, clock, print, println};
+use crate::{platform, clock, print, println};
 
 /// Lines of a terminal that says nothing of itself.
 const ROWS: u32 = 24;
@@ -28,7 +28,7 @@ impl Write for Nowhere {
 /// to anything. The terminal is asked; one that does not answer has as many as the boot argument `rows` says, which with 0
 /// means that nothing ever stops and nobody is asked, or else 24.
 pub(super) fn find_rows(editor: &mut Editor) -> Option<Event> {
-    let told = boot::argument("rows").and_then(|rows| rows.parse().ok());
+    let told = platform::argument("rows").and_then(|rows| rows.parse().ok());
     pager::set_rows(told.unwrap_or(ROWS));
     let typed = if told == Some(0) { None } else { ask(editor) };
     match typed {

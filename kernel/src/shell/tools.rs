@@ -1,4 +1,4 @@
-//! `selftest`, `core`, `page`, `crash`, `reboot`, `poweroff`.
+//! `core`, `page`, `crash`, `reboot`, `poweroff`.
 
 use super::{Arguments, Outcome, fail, say};
 use bale_arch::context::{self, Context};
@@ -8,24 +8,7 @@ use bale_core::shell::number;
 use crate::console::{self, pager};
 use crate::memory::frames::{self, Frame};
 use crate::memory::stacks;
-use crate::{clock, cores, hotplug, last_words, power, println, selftest, task};
-
-pub(super) fn selftest(arguments: &Arguments<'_>) -> Outcome {
-    if arguments.words() == ["--list"] {
-        selftest::list();
-        return Ok(());
-    }
-    let (long, names) = match arguments.words() {
-        ["--long", names @ ..] => (true, names),
-        names => (false, names),
-    };
-    selftest::set_long(long);
-    match selftest::run(names) {
-        Ok(true) => Ok(()),
-        Ok(false) => fail(format_args!("not every test passed")),
-        Err(unknown) => fail(format_args!("there is no test {unknown}; `selftest --list` names them")),
-    }
-}
+use crate::{clock, cores, hotplug, last_words, power, println, task};
 
 #[expect(clippy::panic_in_result_fn, reason = "it is what the command is for")]
 pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {

@@ -10,7 +10,7 @@ use bale_core::trace::Kind;
 use super::timed::note;
 use super::{IDLE, MAX_TASKS, SLOTS, Slice, Slot, State, Status, TIMERS, idle_index, unpark_index};
 use crate::cores::{self, Core};
-use crate::{clock, drain, hotplug, interrupts, trace};
+use crate::{clock, hooks, hotplug, interrupts, trace};
 
 /// How long a task runs beside others of its priority.
 const SLICE_US: u64 = 5_000;
@@ -125,7 +125,8 @@ fn arm(core: &Core, beside: Option<&Slot>) {
 
 /// Before a long rest: sets the timer to the moment, and lets the lazy one stand still if it may.
 fn arm_for_rest(core: &Core) {
-    let quiet = core.lazy_deadline.load(Ordering::Relaxed) != u64::MAX && drain::is_quiet(core.index());
+    let lazy = core.lazy_deadline.load(Ordering::Relaxed) != u64::MAX;
+    let quiet = lazy && hooks::get().is_some_and(|hooks| (hooks.may_rest)(core.index()));
     let deadline = if quiet { &core.next_deadline } else { &core.wake_at };
     let deadline = deadline.load(Ordering::Relaxed);
     if core.armed.swap(deadline, Ordering::Relaxed) != deadline {

@@ -101,7 +101,7 @@ impl Blocks {
 
     /// A further block.
     fn second(&mut self) -> Option<Arena> {
-        let (arena, address) = Arena::in_block(frames::allocate_block()?);
+        let (arena, address) = Arena::in_block(crate::blocks::allocate_block()?);
         // There is room for two, and a device takes no more.
         self.0.push(address).ok()?;
         Some(arena)

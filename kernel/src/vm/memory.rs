@@ -124,7 +124,7 @@ impl GuestMemory {
     }
 
     fn add_block(&mut self, ipa: u64) -> Result<(), StartError> {
-        let Some(mut block) = frames::allocate_block() else {
+        let Some(mut block) = crate::blocks::allocate_block() else {
             return (0..BLOCK_SIZE / PAGE)
                 .try_for_each(|at| self.add_page(ipa + at * PAGE, Access::Ram, 0, &[]));
         };

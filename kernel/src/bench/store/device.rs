@@ -66,7 +66,7 @@ impl Bench {
         if pool::pool().stats().objects != 0 {
             return Err(BenchError::Broken("the pool is not empty: stop the guests first"));
         }
-        let (mut arena, block) = Arena::in_block(frames::allocate_block().ok_or(BenchError::OutOfMemory)?);
+        let (mut arena, block) = Arena::in_block(crate::blocks::allocate_block().ok_or(BenchError::OutOfMemory)?);
         let mut place = || {
             let pages = match mix {
                 Mix::Bundle => bundled,

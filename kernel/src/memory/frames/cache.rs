@@ -3,12 +3,12 @@
 //! A core fills and empties its stack by bundles of [`BUNDLE`] frames, under one hold of the common lock. Lock order: a core's cache, then the common
 //! allocator. A core that finds both empty takes from another core's stack, holding one cache's lock at a time. The locks are uncontended but for that.
 
+use bale_arch::mask::{self, MAX_CORES};
 use heapless::Vec;
 
 use super::FRAMES;
 use super::bundle::{BUNDLE, Bundle};
-use crate::cores::{self, MAX_CORES};
-use crate::sync::Lock;
+use crate::lock::Lock;
 
 /// Frames that a core keeps at most.
 const CAPACITY: usize = 2 * BUNDLE;
@@ -50,7 +50,7 @@ impl Cache {
 }
 
 fn own() -> &'static Lock<Cache> {
-    &CACHES[cores::this_unpinned().index() % MAX_CORES].0
+    &CACHES[mask::core_index() % MAX_CORES].0
 }
 
 /// A frame's number from this core's stack, the common lists, or another core.

@@ -9,7 +9,6 @@ use heapless::Vec;
 use super::blocks::{BLOCK_SIZE, Block};
 use super::bundle::{BUNDLE, Bundle};
 use super::{FRAMES, Frame, PAGE_SIZE, allocate_zeroed, cache};
-use crate::sync::Mutex;
 
 /// Frames of a block.
 const WHOLE: u16 = (BLOCK_SIZE / PAGE_SIZE as u64) as u16;
@@ -21,8 +20,6 @@ const PART: usize = 4;
 const TABLES: usize = 32;
 /// Counts in a frame.
 const COUNTS: usize = PAGE_SIZE / 2;
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A number for each block of memory, in frames of its own: its free frames, or [`WHOLE`] and the place of a block that is being joined, counted from 1.
 struct Counts {
@@ -113,9 +110,9 @@ impl Rest {
     }
 }
 
-/// Joins what can be joined, some blocks at a time; how many blocks there are more. In a task that may wait.
+/// Joins what can be joined, some blocks at a time; how many blocks there are more. Two at once are
+/// sound, but each finds only a part of the frames.
 pub(super) fn join() -> usize {
-    let Ok(_turn) = ONE_AT_A_TIME.lock() else { return 0 };
     let (numbers, bundles) = {
         let frames = FRAMES.lock();
         (frames.numbers.clone(), frames.usage.total / BUNDLE)

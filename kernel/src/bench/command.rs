@@ -1,4 +1,4 @@
-//! `bench`: its options, checked before anything runs.
+//! The command `bench`: its options, checked before anything runs.
 
 use core::fmt::Write as _;
 
@@ -6,11 +6,23 @@ use bale_arch::counter::Event;
 use bale_core::shell::sheet::{Column, column};
 use bale_core::shell::{MAX_WORDS, number};
 
-use super::{Arguments, Failure, Outcome, fail, print_wrapped, show};
-use crate::bench::{self, CoreCounts, Mix, Options, PAGES};
+use super::{CoreCounts, Mix, Options, PAGES};
+use crate::shell::{Arguments, Command, Failure, Outcome, fail, print_wrapped, show};
 use crate::{cores, print, println};
 
-pub(super) fn bench(arguments: &Arguments<'_>) -> Outcome {
+/// The command, for the shell.
+pub const COMMANDS: &[Command] = &[Command {
+    name: "bench",
+    usage: &[
+        "list [--json]",
+        "run [NAME...] [--pages N] [--mix bundle|zeros|random|half] [--cores N[,N...]] [--seed S] [--cycles] [--json]",
+    ],
+    about: "measure: all, or suites and figures by name; --pages: objects or pages that are worked on; --mix: what the store's pages hold; --cores: how many free at once, several one after the other; --cycles: cycles of the core in place of instructions; Ctrl-C stops",
+    run: bench,
+    offers: |visit| super::names().for_each(visit),
+}];
+
+fn bench(arguments: &Arguments<'_>) -> Outcome {
     let mut names: heapless::Vec<&str, MAX_WORDS> = heapless::Vec::new();
     let mut words = arguments.words().iter().copied();
     match words.next() {
@@ -49,12 +61,12 @@ pub(super) fn bench(arguments: &Arguments<'_>) -> Outcome {
             name => drop(names.push(name)),
         }
     }
-    bench::run(&names, options).or_else(|error| fail(format_args!("bench: {error}")))
+    super::run(&names, options).or_else(|error| fail(format_args!("bench: {error}")))
 }
 
 fn list_for_people() -> Outcome {
     let mut before = "";
-    bench::for_each(|suite, name, about, takes| {
+    super::for_each(|suite, name, about, takes| {
         if suite != before {
             println!("{suite}");
             before = suite;
@@ -79,7 +91,7 @@ static BENCHES: [Column; 4] = [
 fn list_as_json() -> Outcome {
     let mut sheet = show(true);
     sheet.table("benches", &BENCHES);
-    bench::for_each(|suite, name, about, takes| {
+    super::for_each(|suite, name, about, takes| {
         let mut text: heapless::String<64> = heapless::String::new();
         // There is room for all that one can take.
         let _ = write!(text, "{takes}");
