@@ -7,16 +7,20 @@ use bale_core::{acpi, core_kind};
 use heapless::Vec;
 
 use crate::board::Board;
-use crate::cores::{Core, MAX_CORES};
-use crate::hooks::Hooks;
-use crate::interrupts::Controller;
-use crate::memory::{PAGE_SIZE, frames, image_sections, map};
-use crate::platform::{self, Image};
-use crate::shell::Command;
-use crate::{
-    backing, bench, bundle, clock, compactor, console, cores, drain, early, fault, hooks, hotplug, interrupts,
-    last_words, log, pool, power, println, report, selftest, shell, task, vm, watchdog,
-};
+use crate::early;
+use bale_bench as bench;
+use bale_io::{backing, bundle, console, fault, last_words, log, println};
+use bale_memory::{PAGE_SIZE, frames, image_sections, map};
+use bale_monitor::shell::Command;
+use bale_monitor::{report, shell};
+use bale_reclaim::{compactor, drain, pool};
+use bale_rt::cores::{Core, MAX_CORES};
+use bale_rt::hooks::Hooks;
+use bale_rt::interrupts::Controller;
+use bale_rt::platform::{self, Image};
+use bale_rt::{clock, cores, hooks, hotplug, interrupts, power, task, watchdog};
+use bale_selftest as selftest;
+use bale_vmm as vm;
 
 /// What layers above the shell add to its commands.
 static COMMANDS: [&[Command]; 2] = [bench::COMMANDS, selftest::COMMANDS];

@@ -10,8 +10,21 @@ use crate::toolchain::Toolchain;
 use crate::workspace::{self, TARGET, UEFI_TARGET};
 
 /// Packages for the target.
-const TARGET_PACKAGES: [&str; 5] =
-    ["bale-arch", "bale-kernel", "bale-qemu-virt", "guest-swapper", "linux-init"];
+const TARGET_PACKAGES: [&str; 13] = [
+    "bale-arch",
+    "bale-memory",
+    "bale-rt",
+    "bale-io",
+    "bale-reclaim",
+    "bale-vmm",
+    "bale-monitor",
+    "bale-bench",
+    "bale-selftest",
+    "bale-kernel",
+    "bale-qemu-virt",
+    "guest-swapper",
+    "linux-init",
+];
 
 /// Runs all checks, also after one failed; the status is 1 then.
 pub(crate) fn run(options: &CheckOptions) -> Result<u8> {

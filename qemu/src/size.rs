@@ -181,7 +181,7 @@ fn kind<'a>(section: &impl ObjectSection<'a>) -> Option<usize> {
     }
 }
 
-/// Crate and first module of a demangled name, as `bale_kernel::vm`; that of the type for a method, `assembly` for a name without a path.
+/// Crate and first module of a demangled name, as `bale_vmm::disk`; that of the type for a method, `assembly` for a name without a path.
 fn owner(name: &str) -> String {
     let path = name
         .trim_start_matches(['<', '&', '*', '[', '('])
@@ -204,12 +204,12 @@ mod tests {
     #[test]
     fn a_name_belongs_to_its_crate_and_module() {
         for (name, whose) in [
-            ("bale_kernel::vm::disk::DiskBay::plug", "bale_kernel::vm"),
-            ("<bale_kernel::vm::slot::Slot>::access", "bale_kernel::vm"),
-            ("<zsmalloc::pool::Pool<bale_kernel::pool::Kernel>>::make_classes", "zsmalloc::pool"),
+            ("bale_vmm::disk::DiskBay::plug", "bale_vmm::disk"),
+            ("<bale_vmm::slot::Slot>::access", "bale_vmm::slot"),
+            ("<zsmalloc::pool::Pool<bale_reclaim::pool::Kernel>>::make_classes", "zsmalloc::pool"),
             ("<core::str::pattern::CharSearcher as core::str::pattern::Searcher>::next_match", "core::str"),
             ("<&mut bale_core::log::Log as core::fmt::Write>::write_str", "bale_core::log"),
-            ("bale_kernel::SLOTS", "bale_kernel"),
+            ("bale_vmm::SLOTS", "bale_vmm"),
             ("bale_guest_enter", "assembly, primitive types"),
             ("<[u8]>::escape", "assembly, primitive types"),
         ] {

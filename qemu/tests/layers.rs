@@ -3,15 +3,77 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// What the monitor may use: everything up to the machines.
+const TO_VMM: [&str; 10] = [
+    "bale-abi",
+    "bale-arch",
+    "bale-core",
+    "bale-swap",
+    "bale-memory",
+    "bale-rt",
+    "bale-io",
+    "bale-reclaim",
+    "bale-vmm",
+    "zsmalloc",
+];
+/// What benchmarks and self tests may use: the same, and the shell that they add a command to.
+const TO_MONITOR: [&str; 11] = [
+    "bale-abi",
+    "bale-arch",
+    "bale-core",
+    "bale-swap",
+    "bale-memory",
+    "bale-rt",
+    "bale-io",
+    "bale-reclaim",
+    "bale-vmm",
+    "bale-monitor",
+    "zsmalloc",
+];
+
 /// Folder of a crate, and the crates of the project that it may use.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 21] = [
     ("allocator", &[]),
     ("allocator/fuzz", &["zsmalloc"]),
     ("kernel/abi", &[]),
     ("kernel/core", &[]),
     ("kernel/swap", &["zsmalloc"]),
     ("kernel/arch", &[]),
-    ("kernel", &["bale-abi", "bale-arch", "bale-core", "bale-swap", "zsmalloc"]),
+    ("kernel/memory", &["bale-arch"]),
+    ("kernel/rt", &["bale-arch", "bale-core", "bale-memory"]),
+    ("kernel/io", &["bale-arch", "bale-core", "bale-swap", "bale-memory", "bale-rt"]),
+    ("kernel/reclaim", &["bale-arch", "bale-core", "zsmalloc", "bale-memory", "bale-rt"]),
+    (
+        "kernel/vmm",
+        &[
+            "bale-abi",
+            "bale-arch",
+            "bale-core",
+            "bale-swap",
+            "bale-memory",
+            "bale-rt",
+            "bale-io",
+            "bale-reclaim",
+        ],
+    ),
+    ("kernel/monitor", &TO_VMM),
+    ("kernel/bench", &TO_MONITOR),
+    ("kernel/selftest", &TO_MONITOR),
+    (
+        "kernel",
+        &[
+            "bale-arch",
+            "bale-core",
+            "bale-memory",
+            "bale-rt",
+            "bale-io",
+            "bale-reclaim",
+            "bale-vmm",
+            "bale-monitor",
+            "bale-bench",
+            "bale-selftest",
+        ],
+    ),
     ("boards/qemu-virt", &["bale-kernel"]),
     ("boards/uefi", &["bale-core"]),
     ("kernel/fuzz", &["bale-core", "bale-swap"]),

@@ -101,7 +101,7 @@ fn crash_is_explained(bench: &Bench<'_>) -> Result<()> {
     let saved = fs::read(&save)?;
     fs::remove_file(&save)?;
     let shown = String::from_utf8_lossy(&shown);
-    for wanted in ["cores online after", " info] ", "bale_kernel::shell::tools::crash at ", "#0 +0x"] {
+    for wanted in ["cores online after", " info] ", "bale_monitor::shell::tools::crash at ", "#0 +0x"] {
         ensure!(shown.contains(wanted), "it does not show `{wanted}`:\n{shown}");
     }
     ensure!(!shown.contains('\0'), "a frame was shown as it is");

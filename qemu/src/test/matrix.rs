@@ -196,7 +196,7 @@ fn crashes(bench: &Bench<'_>, what: &str, says: &str) -> Result<(), String> {
         Err(Failure::Stopped(_))
             if report.contains(says)
                 && report.contains(" on core ")
-                && report.contains("bale_kernel::shell::tools::") =>
+                && report.contains("bale_monitor::shell::tools::") =>
         {
             Ok(())
         }

@@ -1,0 +1,98 @@
+//! Deadlines: waking at a time, sleep, periodic tasks.
+
+use core::sync::atomic::Ordering;
+
+use bale_arch::mask::Masked;
+use bale_core::schedule::Period;
+
+use super::{SLOTS, TIMERS, block, running_index};
+use crate::clock;
+use crate::cores::{self, Core};
+
+/// Parks until `deadline` or until somebody unparks the task, whichever is first.
+pub fn park_until(deadline: u64) {
+    let masked = Masked::new();
+    park_until_masked(deadline, &masked);
+    drop(masked);
+}
+
+/// As [`super::park_masked`], until `deadline` at most.
+pub fn park_until_masked(deadline: u64, masked: &Masked) {
+    let left = block(masked, |core, index| {
+        let mut timers = TIMERS[core.index()].lock_masked(masked);
+        timers.insert(deadline, index);
+        note(core, timers.next_deadline());
+    });
+    if left {
+        // Perhaps on another core by now, to which the entry did not come along: who moves a task takes it out.
+        let core = cores::this(masked);
+        let mut timers = TIMERS[core.index()].lock_masked(masked);
+        if timers.remove(core.current_task.load(Ordering::Relaxed)) {
+            note(core, timers.next_deadline());
+        }
+    }
+}
+
+/// Keeps the nearest deadline where it is read without the queue's lock.
+pub(super) fn note(core: &Core, nearest: Option<u64>) {
+    let nearest = nearest.unwrap_or(u64::MAX);
+    core.next_deadline.store(nearest, Ordering::Relaxed);
+    core.wake_at.store(nearest.min(core.lazy_deadline.load(Ordering::Relaxed)), Ordering::Relaxed);
+}
+
+/// Parks for one period at most, or for longer while the core is idle and [`bale_reclaim::drain::is_quiet`]: for one task of
+/// each core, which is pinned to it.
+pub fn park_lazily(period: u64) {
+    let masked = Masked::new();
+    block(&masked, |core, index| {
+        core.lazy_task.store(index, Ordering::Relaxed);
+        core.lazy_period.store(period, Ordering::Relaxed);
+        core.set_lazy_deadline(clock::now() + period);
+    });
+    cores::this(&masked).set_lazy_deadline(u64::MAX);
+    drop(masked);
+}
+
+/// Waits until `deadline`, whoever unparks the task meanwhile.
+pub fn sleep_until(deadline: u64) {
+    while clock::now() < deadline {
+        park_until(deadline);
+    }
+}
+
+/// Waits for so many microseconds.
+pub fn sleep_us(us: u64) {
+    sleep_until(clock::now() + clock::from_us(us));
+}
+
+/// The rhythm of a periodic task: releases on a grid that lateness does not move, and a count of those that were
+/// missed, which `tasks` shows.
+#[derive(Debug)]
+pub struct Periodic(Period);
+
+impl Periodic {
+    /// Released first one period, in ticks, from now.
+    pub fn new(period: u64) -> Self {
+        Self(Period::new(clock::now(), period))
+    }
+
+    /// Waits for the next release; its time. Returns at once if it has come already: a release that the task was too
+    /// busy for and that another one followed is counted as an overrun.
+    pub fn wait(&mut self) -> u64 {
+        let before = self.0.overruns();
+        let release = self.0.advance(clock::now());
+        let missed = self.0.overruns() - before;
+        if missed > 0 {
+            let masked = Masked::new();
+            SLOTS[running_index()].overruns.fetch_add(missed, Ordering::Relaxed);
+            drop(masked);
+        }
+        sleep_until(release);
+        release
+    }
+
+    /// Releases that were missed.
+    pub fn overruns(&self) -> u64 {
+        self.0.overruns()
+    }
+}

@@ -1,0 +1,255 @@
+//! Guests: what they swap comes back, and what they do wrong stops them alone.
+
+use bale_abi::{STORM_STEPS, mode, report};
+
+use super::scheduling::eventually;
+use super::{Failure, Verdict, ensure, failure, is_long};
+use bale_memory::frames;
+use bale_reclaim::{drain, pool};
+use bale_rt::{cores, task};
+use bale_vmm::{self as vm, Reason, State, Summary};
+
+fn start(mode: u64, core: usize) -> Result<usize, Failure> {
+    start_steps(mode, core, STORM_STEPS)
+}
+
+fn start_steps(mode: u64, core: usize, steps: u64) -> Result<usize, Failure> {
+    start_seeded(mode, core, steps, 7)
+}
+
+fn start_seeded(mode: u64, core: usize, steps: u64, seed: u64) -> Result<usize, Failure> {
+    vm::start("swapper", mode, core, seed, steps).map_err(|error| failure(format_args!("{error}")))
+}
+
+fn run(mode: u64) -> Result<(Summary, Reason), Failure> {
+    ended(start(mode, cores::last_online())?)
+}
+
+fn ended(index: usize) -> Result<(Summary, Reason), Failure> {
+    match vm::wait(index) {
+        Some(summary) => match summary.state {
+            State::Ended(reason) => Ok((summary, reason)),
+            state => Err(failure(format_args!("it is {state:?}"))),
+        },
+        None => Err(failure(format_args!("it is gone"))),
+    }
+}
+
+fn figure(summary: &Summary, key: u64) -> u64 {
+    summary.figures[key as usize - 1]
+}
+
+fn nothing_left() -> Verdict {
+    ensure!(drain::wait_until_quiet(10_000_000), "the drain is not quiet");
+    let left = || {
+        let stats = pool::pool().stats();
+        (stats.objects, stats.pages)
+    };
+    // The compactor, which runs last of all, may hold pages in the midst of a step.
+    ensure!(eventually(|| left() == (0, 0)), "{:?} objects and pages left", left());
+    Ok(())
+}
+
+pub(super) fn swaps_and_verifies() -> Verdict {
+    let (summary, reason) = run(mode::SWAP)?;
+    ensure!(reason == Reason::Exited(0), "{reason}");
+    let (out, equal) = (figure(&summary, report::PAGES_OUT), figure(&summary, report::PAGES_EQUAL));
+    ensure!(out > 0 && out == equal, "{out} pages out, {equal} equal");
+    ensure!(figure(&summary, report::BYTES_LOST) == 0, "bytes were lost");
+    nothing_left()
+}
+
+pub(super) fn exit_releases_everything() -> Verdict {
+    // The first run makes the slot's workspace, which stays; after that every frame comes back.
+    let _ = run(mode::SWAP)?;
+    nothing_left()?;
+    let (free, metadata) = (frames::usage().free, pool::pool().stats().metadata_pages);
+    let enqueued = pool::pool().stats().enqueued;
+    let (summary, reason) = run(mode::SWAP)?;
+    ensure!(reason == Reason::Exited(0), "{reason}");
+    ensure!(summary.released > 0, "nothing was left for the exit to release");
+    nothing_left()?;
+    ensure!(pool::pool().stats().enqueued > enqueued, "the exit did not go through the rings");
+    let grown = pool::pool().stats().metadata_pages - metadata;
+    let lost = free as u64 - frames::usage().free as u64;
+    ensure!(lost <= grown, "{lost} frames did not come back, {grown} are metadata of the pool");
+    Ok(())
+}
+
+pub(super) fn stray_access_stops_the_guest_only() -> Verdict {
+    let (_, reason) = run(mode::STRAY)?;
+    ensure!(matches!(reason, Reason::StrayAccess(_, false)), "{reason}");
+    swaps_and_verifies()
+}
+
+pub(super) fn write_to_read_only_page() -> Verdict {
+    let (_, reason) = run(mode::WRITE_READ_ONLY)?;
+    ensure!(reason == Reason::ReadOnly(bale_abi::PAGES_BASE), "{reason}");
+    nothing_left()
+}
+
+pub(super) fn hostile_hypercalls() -> Verdict {
+    checks(mode::HOSTILE, 131_000)
+}
+
+/// PSCI's errors, virtual CPUs that go on and off and wait, and the same calls by SMC.
+pub(super) fn firmware_calls() -> Verdict {
+    checks(mode::FIRMWARE, 250)
+}
+
+/// A guest whose checks hold, of which there are more than so many.
+fn checks(mode: u64, more_than: u64) -> Verdict {
+    let (summary, reason) = run(mode)?;
+    let failed = figure(&summary, report::CHECK_FAILED);
+    ensure!(failed == 0, "check {failed} of the guest did not hold");
+    ensure!(reason == Reason::Exited(0), "{reason}");
+    ensure!(figure(&summary, report::CHECKS_PASSED) > more_than, "too few checks ran");
+    nothing_left()
+}
+
+/// Turns of each virtual CPU that looks at its SIMD registers.
+const SIMD_TURNS: u64 = 16;
+
+/// Two machines of two virtual CPUs each, on one core: none finds SIMD registers that it has not written.
+pub(super) fn simd_registers_are_kept() -> Verdict {
+    let last = cores::last_online();
+    let endless = start_seeded(mode::SIMD, last, 0, 7)?;
+    let says = |key| vm::summaries().find(|vm| vm.slot == endless).map_or(0, |vm| figure(&vm, key));
+    let turns = eventually(|| says(report::CHECKS_PASSED) > 0);
+    ensure!(turns, "the first one takes no turns, register {}", says(report::CHECK_FAILED));
+    let (summary, reason) = ended(start_seeded(mode::SIMD, last, SIMD_TURNS, 8)?)?;
+    let failed = figure(&summary, report::CHECK_FAILED);
+    ensure!(reason == Reason::Exited(0) && failed == 0, "{reason}, register {failed}");
+    let runs = vm::kill(endless);
+    let (summary, reason) = ended(endless)?;
+    let failed = figure(&summary, report::CHECK_FAILED);
+    ensure!(runs && reason == Reason::Killed && failed == 0, "the endless one: {reason}, register {failed}");
+    nothing_left()
+}
+
+pub(super) fn undefined_instruction() -> Verdict {
+    let (summary, reason) = run(mode::UNDEFINED)?;
+    let failed = figure(&summary, report::CHECK_FAILED);
+    ensure!(failed == 0, "instruction {failed} of the guest is not undefined");
+    ensure!(reason == Reason::Exited(0), "{reason}");
+    nothing_left()
+}
+
+pub(super) fn endless_loop_is_killed() -> Verdict {
+    let index = start(mode::ENDLESS, cores::last_online())?;
+    ensure!(
+        eventually(|| vm::summaries().any(|vm| vm.slot == index && vm.exits > 0)),
+        "no interrupt reached it"
+    );
+    ensure!(vm::kill(index), "it does not run");
+    let (_, reason) = ended(index)?;
+    ensure!(reason == Reason::Killed, "{reason}");
+    nothing_left()
+}
+
+pub(super) fn two_guests_at_once() -> Verdict {
+    let last = cores::last_online();
+    // On one core, so that they take turns, and an endless one beside them.
+    let endless = start(mode::ENDLESS, last)?;
+    let pair = [start(mode::SWAP, last)?, start(mode::SWAP, last)?];
+    for index in pair {
+        let (summary, reason) = ended(index)?;
+        ensure!(reason == Reason::Exited(0), "vm {index}: {reason}");
+        ensure!(figure(&summary, report::BYTES_LOST) == 0, "vm {index} lost bytes");
+    }
+    ensure!(vm::kill(endless), "the endless one does not run");
+    let (_, reason) = ended(endless)?;
+    ensure!(reason == Reason::Killed, "{reason}");
+    nothing_left()
+}
+
+/// Steps of a storm of one kind, of all its virtual CPUs together.
+fn storm_steps() -> u64 {
+    if is_long() { 1_000_000 } else { 20_000 }
+}
+
+/// A hundred thousand register accesses, calls and interrupts of every kind from four virtual CPUs, and a neighbour that swaps.
+pub(super) fn storm_beside_a_neighbour() -> Verdict {
+    storm(mode::STORM, STORM_STEPS)
+}
+
+pub(super) fn storm_of_device_registers() -> Verdict {
+    storm(mode::STORM_DEVICES, storm_steps())
+}
+
+/// All but `ICC_BPR1_EL1` and `ICC_CTLR_EL1`, whose writes QEMU 7.2 answers with an assertion of its own.
+pub(super) fn storm_of_system_registers() -> Verdict {
+    storm(mode::STORM_REGISTERS, storm_steps())
+}
+
+pub(super) fn storm_of_firmware_calls() -> Verdict {
+    storm(mode::STORM_FIRMWARE, storm_steps())
+}
+
+pub(super) fn storm_of_interrupts() -> Verdict {
+    storm(mode::STORM_INTERRUPTS, storm_steps())
+}
+
+pub(super) fn storm_of_descriptor_chains() -> Verdict {
+    storm(mode::STORM_CHAINS, storm_steps())
+}
+
+pub(super) fn storm_of_hypercalls() -> Verdict {
+    storm(mode::STORM_CALLS, storm_steps())
+}
+
+/// A step writes and reads, so there are fewer.
+pub(super) fn storm_of_sectors() -> Verdict {
+    storm(mode::STORM_SECTORS, storm_steps() / 10)
+}
+
+pub(super) fn storm_of_translation_tables() -> Verdict {
+    storm(mode::STORM_TABLES, storm_steps())
+}
+
+/// A guest that storms and a neighbour on one of its cores that swaps: both end well, and nothing is left of them. The neighbour comes once, or, where tests
+/// take their time, again and again until the storm is over.
+fn storm(mode: u64, steps: u64) -> Verdict {
+    let last = cores::last_online();
+    let free = frames::usage().free as u64;
+    let metadata = pool::pool().stats().metadata_pages;
+    // The first free place is taken first: one before the storm's is kept for the neighbours, or one of them could take that of a storm
+    // which has just ended, and its figures with it.
+    let place = start(mode::ENDLESS, last)?;
+    let storm = start_steps(mode, last, steps)?;
+    ensure!(vm::kill(place), "the endless one does not run");
+    let (_, reason) = ended(place)?;
+    ensure!(reason == Reason::Killed, "{reason}");
+    let runs = |index| vm::summaries().any(|vm| vm.slot == index && vm.state == State::Running);
+    loop {
+        let neighbour = start(mode::SWAP, last)?;
+        while runs(neighbour) {
+            // The console of the storm is typed at all the while, whatever room it offers.
+            let _ = vm::send(storm, b'x');
+            task::sleep_us(100);
+        }
+        let (neighbour, reason) = ended(neighbour)?;
+        ensure!(reason == Reason::Exited(0), "the neighbour: {reason}");
+        ensure!(figure(&neighbour, report::BYTES_LOST) == 0, "the neighbour lost bytes");
+        if !is_long() || !runs(storm) {
+            break;
+        }
+    }
+    while vm::send(storm, b'x') {
+        task::sleep_us(100);
+    }
+    let (summary, reason) = ended(storm)?;
+    ensure!(reason == Reason::Exited(0), "{reason}");
+    let done = figure(&summary, report::CHECKS_PASSED);
+    ensure!(done == steps, "{done} steps");
+    // Most steps trap; of those on tables some.
+    ensure!(summary.exits > steps / 64, "{} exits", summary.exits);
+    // Some chains ask for what can be done.
+    let served = summary.swap.writes.min(summary.swap.reads);
+    ensure!(mode != mode::STORM_CHAINS || served > 0, "no chain reached the store");
+    nothing_left()?;
+    let grown = pool::pool().stats().metadata_pages - metadata;
+    let lost = free.saturating_sub(frames::usage().free as u64);
+    ensure!(lost <= grown, "{lost} frames did not come back, {grown} are metadata of the pool");
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! A machine from its description in the bundle: memory, kernel, initial RAM disk and device tree in place.
+//!
+//! Where each of them goes is [`GuestLayout`]'s to say.
+
+use bale_core::core_kind::CoreKind;
+use bale_core::guest_layout::{GuestLayout, LayoutError};
+use bale_core::guest_tree::{CONSOLE_SLOT, DISK_SLOT, GuestTree, RAM};
+use bale_core::vm_description::{Console, LONGEST_NAME, VmDescription};
+
+use super::memory::GuestMemory;
+use super::{Kind, SLOTS, StartError, abandon, launch, reserve};
+use bale_io::bundle;
+use bale_rt::cores::{self, MAX_CORES};
+use bale_rt::{clock, task};
+
+/// Bytes of a device tree at most.
+const TREE: usize = 8192;
+/// How often a restart looks whether the tasks have left.
+const LEAVING_US: u64 = 1_000;
+
+/// All that a machine is made of, but for memory.
+struct Plan {
+    description: VmDescription,
+    kernel: &'static [u8],
+    initrd: Option<&'static [u8]>,
+    layout: GuestLayout,
+}
+
+impl Plan {
+    /// From the bundle's description of this name.
+    fn read(name: &str) -> Result<Self, StartError> {
+        let text = bundle::description(name).ok_or(StartError::NoSuchGuest)?;
+        let description = VmDescription::parse(text).map_err(StartError::Description)?;
+        let kernel = bundle::file(&description.kernel).ok_or(StartError::NoKernel)?;
+        let initrd = match &description.initrd {
+            Some(name) => Some(bundle::file(name).ok_or(StartError::NoInitrd)?),
+            None => None,
+        };
+        let length = initrd.map(|content| content.len() as u64);
+        let layout = GuestLayout::new(description.memory, kernel, length).map_err(StartError::Layout)?;
+        Ok(Self { description, kernel, initrd, layout })
+    }
+
+    /// Gives the machine in a slot its disk and its memory, and starts it.
+    fn launch(&self, index: usize) -> Result<usize, StartError> {
+        let store = SLOTS[index].devices.disk.plug_described(&self.description)?;
+        SLOTS[index].devices.port.plug(self.description.console == Console::Virtio);
+        let memory = fill(index, &self.description, &self.layout, self.kernel, self.initrd)?;
+        // Others find it from here on.
+        SLOTS[index].status.lock().store = store;
+        launch(index, memory, self.layout.kernel, self.layout.tree)
+    }
+}
+
+/// Starts the machine with this name, as the bundle describes it; the number of its slot.
+///
+/// # Errors
+/// See [`StartError`]; nothing is left half-started.
+pub fn start_described(name: &str) -> Result<usize, StartError> {
+    // What is cut would be another one's name, or none.
+    if name.len() > LONGEST_NAME {
+        return Err(StartError::NameTooLong);
+    }
+    let plan = Plan::read(name)?;
+    let cores = choose_cores(&plan.description)?;
+    let index = reserve(name, &cores, plan.description.memory, Kind::Full).ok_or(StartError::TooMany)?;
+    plan.launch(index).map_err(|error| abandon(index, error))
+}
+
+/// Whether a machine of this name can be started anew: it has a description.
+pub(super) fn is_described(name: &str) -> bool {
+    bundle::description(name).is_some()
+}
+
+/// A task that starts the machine in a slot anew, once the tasks of its last life have left their stacks.
+pub(super) extern "C" fn restart(argument: u64) -> ! {
+    let index = argument as usize;
+    let slot = &SLOTS[index];
+    while slot.has_tasks() {
+        task::sleep_us(LEAVING_US);
+    }
+    let name = slot.status.lock().summary.guest.clone();
+    slot.renew(None);
+    let started = Plan::read(&name).and_then(|plan| plan.launch(index));
+    if let Err(error) = started {
+        defmt::warn!("vm {} does not start again", index as u32);
+        bale_io::println!("vm {index} does not start again: {error}");
+        let _ = abandon(index, error);
+        super::settle(index, super::Reason::Reset);
+    }
+    task::exit()
+}
+
+/// Cores for guests that name none: the fast ones, without the first, which is left to the shell and its like.
+fn fast_cores() -> heapless::Vec<usize, MAX_CORES> {
+    let others = cores::all().iter().skip(1).filter(|core| core.online());
+    let fast = others.clone().filter(|core| core.kind() == CoreKind::Fast);
+    let fast: heapless::Vec<usize, MAX_CORES> = fast.map(cores::Core::index).collect();
+    if fast.is_empty() { others.map(cores::Core::index).collect() } else { fast }
+}
+
+/// A core for each virtual CPU.
+fn choose_cores(
+    description: &VmDescription,
+) -> Result<heapless::Vec<usize, { bale_core::vgic::MAX_VCPUS }>, StartError> {
+    let mut free = fast_cores();
+    if free.is_empty() {
+        let _ = free.push(0);
+    }
+    (0..description.vcpus)
+        .map(|number| {
+            let core = match description.cores.len() {
+                0 => free[number % free.len()],
+                listed => usize::from(description.cores[number % listed]),
+            };
+            cores::all().get(core).filter(|core| core.online()).map(|_| core).ok_or(StartError::NoSuchCore)
+        })
+        .collect()
+}
+
+/// A frame of its own: the tree is a large part of a stack.
+#[inline(never)]
+fn fill(
+    index: usize,
+    description: &VmDescription,
+    layout: &GuestLayout,
+    kernel: &[u8],
+    initrd: Option<&[u8]>,
+) -> Result<GuestMemory, StartError> {
+    let memory = GuestMemory::zeroed(index, RAM, description.memory)?;
+    let slots = [(DISK_SLOT, description.swap != 0), (CONSOLE_SLOT, description.console == Console::Virtio)];
+    let virtio: heapless::Vec<u32, 2> =
+        slots.into_iter().filter_map(|(slot, there)| there.then_some(slot)).collect();
+    let tree = GuestTree {
+        memory: description.memory,
+        vcpus: description.vcpus as u32,
+        command_line: &description.command_line,
+        initrd: layout.initrd,
+        clock: clock::of_day().is_some(),
+        virtio: &virtio,
+        seed: seed(),
+    };
+    let mut bytes = [0; TREE];
+    let placed = tree
+        .write(&mut bytes)
+        .map_err(|_| ())
+        .and_then(|length| memory.place(layout.tree, &bytes[..length]).map_err(|_| ()))
+        .and_then(|()| memory.place(layout.kernel, kernel).map_err(|_| ()))
+        .and_then(|()| match (layout.initrd, initrd) {
+            (Some((start, _)), Some(content)) => memory.place(start, content).map_err(|_| ()),
+            _ => Ok(()),
+        });
+    if placed.is_err() {
+        // The layout fits, so this cannot happen; what was taken goes back all the same.
+        memory.release();
+        return Err(StartError::Layout(LayoutError::ImageTooLarge));
+    }
+    // The frames may have held other code.
+    bale_arch::mmu::invalidate_instruction_caches();
+    Ok(memory)
+}
+
+/// Bytes that differ from machine to machine and from boot to boot: random numbers of the core where it has them (FEAT_RNG),
+/// mixed with the counter; elsewhere from the counter alone, which makes a guest's own generator start and is no secret.
+fn seed() -> [u8; 64] {
+    let random = super::trap::has_random_numbers();
+    let mut state = clock::now();
+    let mut bytes = [0; 64];
+    for word in bytes.chunks_exact_mut(8) {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = state;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31 ^ clock::now();
+        // The core may have none to give at the moment.
+        if random && let Some(number) = bale_arch::random::number() {
+            mixed ^= number;
+        }
+        word.copy_from_slice(&mixed.to_le_bytes());
+    }
+    bytes
+}

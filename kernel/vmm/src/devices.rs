@@ -1,0 +1,106 @@
+//! The device bus of a machine: what becomes of an access to one of its devices.
+
+use bale_core::device_map::Device;
+use bale_core::guest_tree::{UART_SPI, VIRTIO_SPI};
+use bale_core::pl011::Pl011;
+use bale_core::pl031::Pl031;
+use bale_core::vgic::{PRIVATE, Refused};
+use bale_core::virtio::mmio::Registers;
+
+use super::Slot;
+use super::disk::DiskBay;
+use super::memory::GuestMemory;
+use super::port::Port;
+use super::reported::SwapUsed;
+use bale_rt::clock;
+use bale_rt::sync::{IN_ORDER, Lock, Mutex};
+
+/// Devices of a machine that have a state of their own; the interrupt controller is the machine's.
+pub(super) struct Devices {
+    uart: Lock<Pl011>,
+    clock: Lock<Pl031>,
+    pub(super) disk: DiskBay,
+    pub(super) port: Port,
+    pub(super) swap_used: SwapUsed,
+}
+
+impl Devices {
+    pub(super) const fn new() -> Self {
+        Self {
+            uart: Lock::new(Pl011::new()),
+            clock: Lock::new(Pl031::new()),
+            disk: DiskBay::new(),
+            port: Port::new(),
+            swap_used: SwapUsed::new(),
+        }
+    }
+
+    /// All of them as out of reset.
+    pub(super) fn reset(&self) {
+        *self.uart.lock() = Pl011::new();
+        *self.clock.lock() = Pl031::new();
+        self.disk.reset();
+        self.port.reset();
+        self.swap_used.reset();
+    }
+}
+
+impl Slot {
+    /// An access of `width` bytes to a device; what is read. A device that looks at memory finds the machine's in `memory`.
+    pub(super) fn access(
+        &self,
+        device: Device,
+        width: u8,
+        write: Option<u64>,
+        memory: Option<&GuestMemory>,
+    ) -> Result<u64, Refused> {
+        match device {
+            Device::Distributor(offset) => self.deliver(|vgic| vgic.distributor(offset, width, write)),
+            Device::Redistributors(offset) => self.deliver(|vgic| vgic.redistributor(offset, width, write)),
+            Device::Uart(offset) => {
+                let outcome = self.with_uart(|uart| uart.access(offset, width, write))?;
+                if let Some(byte) = outcome.sent {
+                    self.console.put(self.number(), byte);
+                }
+                Ok(outcome.value)
+            }
+            Device::Clock(offset) => {
+                // Where nobody knows the time there is no such device.
+                let now = clock::of_day().ok_or(Refused)?;
+                self.devices.clock.lock().access(offset, width, write, now)
+            }
+            Device::Disk(offset) => self.access_disk(offset, width, write, memory).map_err(|_| Refused),
+            Device::Report(offset) => self.access_report(offset, width, write),
+            Device::Port(offset) => self.access_port(offset, width, write, memory).map_err(|_| Refused),
+        }
+    }
+
+    /// Does something with the registers of the virtio device in a slot, and passes on what became of its interrupt line.
+    pub(super) fn with_virtio<const QUEUES: usize, R>(
+        &self,
+        registers: &Mutex<Registers<QUEUES>>,
+        slot: u32,
+        f: impl FnOnce(&mut Registers<QUEUES>) -> R,
+    ) -> R {
+        let mut registers = registers.lock().expect(IN_ORDER);
+        let before = registers.line();
+        let result = f(&mut registers);
+        let after = registers.line();
+        if before != after {
+            self.deliver(|vgic| vgic.set_line(PRIVATE + VIRTIO_SPI + slot, after));
+        }
+        result
+    }
+
+    /// Does something with the UART, and passes on what became of its interrupt line.
+    pub(super) fn with_uart<R>(&self, f: impl FnOnce(&mut Pl011) -> R) -> R {
+        let mut uart = self.devices.uart.lock();
+        let before = uart.line();
+        let result = f(&mut uart);
+        let after = uart.line();
+        if before != after {
+            self.deliver(|vgic| vgic.set_line(PRIVATE + UART_SPI, after));
+        }
+        result
+    }
+}

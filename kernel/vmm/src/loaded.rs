@@ -1,0 +1,154 @@
+//! Whose state a core's registers hold: EL1 and SIMD registers, list registers, tables.
+//!
+//! A core keeps what the virtual CPU that ran there last had until another one takes it: exits, preemption by other tasks and waiting
+//! move nothing. So SIMD state is switched eagerly, but only from one virtual CPU to another; a trap on first use would cost an exit
+//! on each switch of two guests that both use it, which Linux does at every context switch.
+
+use core::ptr;
+use core::sync::atomic::Ordering;
+
+use bale_arch::gich::{self, VirtualInterface};
+use bale_arch::mask::Masked;
+use bale_arch::mmu;
+use bale_arch::vcpu::{self, SimdState, SystemState};
+use bale_core::vgic::{Lists, MAX_VCPUS};
+
+use super::{MAX_VMS, Shared, Slot, delivery};
+use bale_rt::cores::{self, Core};
+
+/// What only one virtual CPU at a time can have in a core's registers.
+pub(super) struct State {
+    pub(super) slot: &'static Slot,
+    /// Its part of the slot.
+    pub(super) shared: &'static Shared,
+    pub(super) number: usize,
+    system: SystemState,
+    simd: SimdState,
+    pub(super) interface: VirtualInterface,
+    pub(super) lists: Lists,
+    /// The virtual timer has fired since the last fold, and its interrupt is active in the hardware.
+    pub(super) fired: bool,
+    vtcr: u64,
+    vttbr: u64,
+}
+
+impl State {
+    /// Out of reset, with the tables of its machine.
+    pub(super) fn new(slot: &'static Slot, number: usize, (vtcr, vttbr): (u64, u64)) -> Self {
+        Self {
+            slot,
+            shared: &slot.vcpus[number],
+            number,
+            system: SystemState::reset(number as u64),
+            simd: SimdState::zero(),
+            interface: VirtualInterface::new(),
+            lists: Lists::new(gich::list_registers()),
+            fired: false,
+            vtcr,
+            vttbr,
+        }
+    }
+
+    /// As out of reset, its counter so much behind. No core has it loaded.
+    pub(super) fn reset(&mut self, timer_offset: u64) {
+        self.system = SystemState::reset(self.number as u64);
+        self.system.timer_offset = timer_offset;
+        self.simd = SimdState::zero();
+        self.interface = VirtualInterface::new();
+    }
+
+    /// Reads this core's registers, but for those of interrupts: see [`delivery`].
+    #[inline(always)]
+    fn save(&mut self) {
+        self.system.save();
+        self.simd.save();
+    }
+}
+
+/// Whose state a core's registers hold. Touched by that core alone, with interrupts masked.
+fn loaded(core: &Core) -> *mut State {
+    core.guest.load(Ordering::Relaxed).cast()
+}
+
+/// Does something with the state that this core holds, from an interrupt handler; `None` if it holds none.
+pub(super) fn with_loaded<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
+    let masked = Masked::new();
+    let loaded = loaded(cores::this(&masked));
+    // SAFETY: it leaves the core before its place is used anew, and does so on this core alone; whoever else refers to it
+    // does so with interrupts masked, and is not interrupted.
+    unsafe { loaded.as_mut() }.map(f)
+}
+
+/// Makes this core's registers those of a virtual CPU, list registers as the books say; whether they were others before.
+#[inline(always)]
+pub(super) fn load(state: *mut State, masked: &Masked) -> bool {
+    let core = cores::this(masked);
+    let other = loaded(core);
+    if other == state {
+        return false;
+    }
+    load_in_place_of(state, other, masked);
+    core.guest.store(state.cast(), Ordering::Relaxed);
+    true
+}
+
+#[inline(never)]
+fn load_in_place_of(state: *mut State, other: *mut State, masked: &Masked) {
+    // SAFETY: another virtual CPU of this core that was preempted between two turns; it leaves the core when it ends.
+    let mut other = unsafe { other.as_mut() };
+    // SAFETY: the virtual CPU's own place, of which its task is the caller, and which is not the other one's.
+    let new = unsafe { &mut *state };
+    if let Some(other) = &mut other {
+        other.save();
+    }
+    let same_machine = delivery::change(other, new, masked);
+    vcpu::stop_walks();
+    new.system.load();
+    new.simd.load();
+    if same_machine {
+        // A processor's own translations are nobody else's, and the two share a VMID.
+        mmu::invalidate_current_guest_here();
+    } else {
+        // SAFETY: the tables live until every virtual CPU has ended, which drops their translations first.
+        unsafe { mmu::load_stage2(new.vtcr, new.vttbr) };
+    }
+    new.system.allow_walks();
+}
+
+/// The place of a virtual CPU's state: its task's own, but for what this module does with what is loaded.
+pub(super) fn place(slot: usize, number: usize) -> *mut State {
+    PLACES[slot][number].0.get().cast()
+}
+
+/// The place of a virtual CPU's state.
+struct Place(core::cell::UnsafeCell<core::mem::MaybeUninit<State>>);
+
+// SAFETY: used by the task of that virtual CPU, and by others of the core that has it loaded.
+unsafe impl Sync for Place {}
+
+static PLACES: [[Place; MAX_VCPUS]; MAX_VMS] =
+    [const { [const { Place(core::cell::UnsafeCell::new(core::mem::MaybeUninit::uninit())) }; MAX_VCPUS] };
+        MAX_VMS];
+
+/// Drops every trace of a virtual CPU from the registers of this core, and of its machine from all TLBs.
+pub(super) fn forget(state: *mut State) {
+    let masked = Masked::new();
+    let core = cores::this(&masked);
+    let other = loaded(core);
+    // SAFETY: either this virtual CPU's own place, or another one of this core, preempted between two turns, which
+    // finds its state saved.
+    if let Some(other) = unsafe { other.as_mut() } {
+        other.save();
+        delivery::leave(other, &masked);
+    }
+    // SAFETY: the virtual CPU's own place, which its task still holds.
+    let state = unsafe { &*state };
+    vcpu::stop_walks();
+    vcpu::stop_virtual_timer();
+    gich::control(0);
+    // SAFETY: the tables are still there; loading them names the machine whose translations go.
+    unsafe { mmu::load_stage2(state.vtcr, state.vttbr) };
+    mmu::invalidate_current_guest();
+    mmu::unload_stage2();
+    core.guest.store(ptr::null_mut(), Ordering::Relaxed);
+}

@@ -1,0 +1,332 @@
+//! What a guest comes out for: calls, aborts, system registers and device registers; and what it gets for it.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use bale_arch::mask::{self, Masked};
+use bale_arch::{mmu, vcpu as hardware};
+use bale_core::device_map::Device;
+use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, fault_ipa};
+use bale_core::guest_ram::GuestRam;
+use bale_core::guest_tree::RAM;
+use bale_core::guest_walk::{self, Controls};
+use bale_core::injection::{Exception, Place};
+use bale_core::psci::Mitigations;
+use bale_core::system_registers::{Action, SHOWN, common, decide, identification};
+use bale_core::treatment::{Stop, Treatment, treatment};
+
+use super::held::Touched;
+use super::vcpu::Vcpu;
+use super::{Kind, Reason, hypercall, memory};
+use bale_rt::{cores, task};
+
+/// What all cores offer, in the order of [`SHOWN`]; written by each core as it comes up.
+static OFFERED: [AtomicU64; SHOWN.len()] = [const { AtomicU64::new(NOT_YET) }; SHOWN.len()];
+/// No core has been asked: a value that no register has.
+const NOT_YET: u64 = u64::MAX;
+
+/// `ID_AA64PFR0_EL1`.
+const PFR0: (u8, u8) = (4, 0);
+/// `ID_AA64PFR1_EL1`.
+const PFR1: (u8, u8) = (4, 1);
+/// `ID_AA64ISAR0_EL1`.
+const ISAR0: (u8, u8) = (6, 0);
+/// `ID_AA64ISAR2_EL1`.
+const ISAR2: (u8, u8) = (6, 2);
+/// `ID_AA64MMFR1_EL1`.
+const MMFR1: (u8, u8) = (7, 1);
+/// `ID_AA64MMFR2_EL1`.
+const MMFR2: (u8, u8) = (7, 2);
+
+/// Takes this core's identification registers into what is offered to guests. Once on each core.
+pub fn learn_identification() {
+    for (place, (crm, op2)) in OFFERED.iter().zip(SHOWN) {
+        let here = hardware::identification(crm, op2);
+        // Whoever comes second sees the first one's value: nothing is lost between two cores.
+        let _ = place.fetch_update(Ordering::AcqRel, Ordering::Acquire, |known| {
+            Some(if known == NOT_YET { here } else { common(crm, op2, known, here) })
+        });
+    }
+}
+
+/// What all cores have, shown to guests or not.
+fn common_to_all(register: (u8, u8)) -> u64 {
+    let place = SHOWN.iter().position(|shown| *shown == register);
+    place.map_or(0, |place| OFFERED[place].load(Ordering::Acquire))
+}
+
+fn offered(crm: u8, op2: u8) -> u64 {
+    identification(crm, op2, common_to_all((crm, op2)))
+}
+
+/// What every core has against what it speculates.
+pub(super) fn mitigations() -> Mitigations {
+    let [pfr0, pfr1, isar2, mmfr1] = [PFR0, PFR1, ISAR2, MMFR1].map(common_to_all);
+    Mitigations::new(pfr0, pfr1, isar2, mmfr1)
+}
+
+/// Whether every core has FEAT_RNG.
+pub(super) fn has_random_numbers() -> bool {
+    common_to_all(ISAR0) >> 60 & 0xf != 0
+}
+
+/// Whether every core has FEAT_S2FWB.
+pub(super) fn has_forced_write_back() -> bool {
+    common_to_all(MMFR2) >> 40 & 0xf != 0
+}
+
+/// Whether every core has FEAT_PAN.
+pub(super) fn has_pan() -> bool {
+    offered(MMFR1.0, MMFR1.1) >> 20 & 0xf != 0
+}
+
+impl Vcpu {
+    /// What the guest wants, or has done: a reason if it cannot go on. What leads to another virtual CPU is done with interrupts masked,
+    /// as they are since the exit: all of it is one stretch up to a turn in the guest.
+    pub(super) fn handle(&mut self, syndrome: Syndrome, masked: Masked) -> Result<Masked, Reason> {
+        let reason = match syndrome.cause() {
+            Cause::HypervisorCall => {
+                drop(masked);
+                cores::count(&self.shared.calls);
+                hypercall::answer(self)
+            }
+            Cause::Wait => {
+                self.skip(syndrome);
+                return Ok(self.wait(masked));
+            }
+            Cause::SystemRegister if let Some(register) = syndrome.sends_interrupt() => {
+                self.skip(syndrome);
+                self.send(register, &masked);
+                return Ok(masked);
+            }
+            Cause::DataAbort => {
+                // Here and below, before interrupts are unmasked: another exception overwrites it.
+                let fault = faulting_address(syndrome);
+                drop(masked);
+                // Every device is below memory.
+                if self.kind == Kind::Full && fault.0 < RAM && syndrome.fault() != Fault::External {
+                    self.data_abort(syndrome, fault.0, fault.1);
+                    None
+                } else {
+                    self.handle_seldom(syndrome, fault)
+                }
+            }
+            cause => {
+                let fetch = cause == Cause::InstructionAbort;
+                let fault = if fetch { faulting_address(syndrome) } else { (0, 0) };
+                drop(masked);
+                self.handle_seldom(syndrome, fault)
+            }
+        };
+        reason.map_or_else(|| Ok(Masked::new()), Err)
+    }
+
+    /// A write to `ICC_SGI1R_EL1`.
+    #[inline(always)]
+    fn send(&mut self, register: u8, masked: &Masked) {
+        let value = self.operand(register);
+        self.slot.send(self.number, value, masked);
+        task::preempt_if_asked();
+        mask::end_stretch();
+    }
+
+    /// What is no call, no device's register, and does not lead to another virtual CPU.
+    #[inline(never)]
+    fn handle_seldom(&mut self, syndrome: Syndrome, (ipa, address): (u64, u64)) -> Option<Reason> {
+        match treatment(syndrome, self.kind == Kind::Full, ipa) {
+            Treatment::TrappedCall => {
+                cores::count(&self.shared.calls);
+                // A trapped SMC returns to itself; HVC returns behind itself.
+                self.skip(syndrome);
+                hypercall::answer(self)
+            }
+            Treatment::SystemRegister => {
+                self.system_register(syndrome);
+                None
+            }
+            Treatment::Memory { fetch } => {
+                let exception = if fetch { Exception::InstructionAbort } else { Exception::DataAbort };
+                self.memory_abort(syndrome, (ipa, address), exception)
+            }
+            Treatment::Undefined => {
+                self.inject(Exception::Undefined);
+                None
+            }
+            Treatment::Stop(Stop::Hardware) => Some(Reason::Hardware),
+            Treatment::Stop(Stop::StrayAccess) => {
+                Some(Reason::from_fault(syndrome.fault(), ipa, syndrome.is_write()))
+            }
+            Treatment::Stop(Stop::StrayFetch) => Some(Reason::StrayFetch(ipa)),
+            // The first three were seen to by the caller.
+            Treatment::Call | Treatment::Device | Treatment::Wait | Treatment::Stop(Stop::Unsupported) => {
+                Some(Reason::Unsupported(syndrome))
+            }
+        }
+    }
+
+    /// An abort in memory: the page comes back, or the guest is told.
+    fn memory_abort(
+        &mut self,
+        syndrome: Syndrome,
+        (ipa, address): (u64, u64),
+        exception: fn(u64, Place) -> Exception,
+    ) -> Option<Reason> {
+        match self.touch(syndrome.fault(), ipa) {
+            Ok(true) => None,
+            Ok(false) => {
+                self.inject_abort(syndrome, (ipa, address), exception);
+                None
+            }
+            Err(reason) => Some(reason),
+        }
+    }
+
+    /// Gives the guest the abort on what it has not: on its access, or on the walk for it.
+    #[inline(never)]
+    fn inject_abort(
+        &mut self,
+        syndrome: Syndrome,
+        (ipa, address): (u64, u64),
+        exception: fn(u64, Place) -> Exception,
+    ) {
+        let place = match syndrome.on_guest_table_walk() {
+            true => Place::TableWalk(self.walk_level(ipa, address)),
+            false => Place::Access,
+        };
+        self.inject(exception(address, place));
+    }
+
+    /// Level at which the guest's walk for an address met this one.
+    fn walk_level(&mut self, ipa: u64, address: u64) -> u8 {
+        let masked = Masked::new();
+        self.load(&masked);
+        let (translation, tables) = mmu::guest_translation();
+        drop(masked);
+        let read = |place| {
+            let mut descriptor = [0; 8];
+            self.memory()?.read(place, &mut descriptor).ok()?;
+            Some(u64::from_le_bytes(descriptor))
+        };
+        // The tables have changed since: the level where most walks end.
+        guest_walk::level_of(Controls { translation, tables }, address, ipa, read).unwrap_or(3)
+    }
+
+    /// An abort, perhaps for want of a mapping or an access flag: whether the guest can try the same instruction again. A reason if it cannot
+    /// go on at all.
+    #[cold]
+    #[inline(never)]
+    fn touch(&mut self, fault: Fault, ipa: u64) -> Result<bool, Reason> {
+        if !matches!(fault, Fault::Translation(_) | Fault::AccessFlag(_)) {
+            return Ok(false);
+        }
+        let Some(memory) = self.memory() else { return Ok(false) };
+        match memory.touch(ipa) {
+            Touched::Foreign => return Ok(false),
+            Touched::Lost => return Err(Reason::MemoryLost(ipa)),
+            Touched::There if !memory.is_over() => {}
+            // The next one pays for it.
+            Touched::There => self.shared.attention.remind(),
+            // Others give frames back, or this one does: it puts a page out before the next try. Who stops the machine is heard before, too.
+            Touched::NoFrame => {
+                task::sleep_us(memory::PATIENCE_US);
+                self.shared.attention.remind();
+            }
+        }
+        Ok(true)
+    }
+
+    /// A trapped access to a system register.
+    fn system_register(&mut self, syndrome: Syndrome) {
+        let access = syndrome.system_access();
+        match decide(access) {
+            Action::Value(value) => self.set_operand(access.register, value),
+            Action::Identification(crm, op2) => self.set_operand(access.register, offered(crm, op2)),
+            Action::Ignored => {}
+            Action::Send { group1 } => {
+                let value = self.operand(access.register);
+                self.slot.deliver(|vgic| vgic.send(self.number, value, group1));
+            }
+            Action::Undefined => return self.inject(Exception::Undefined),
+        }
+        self.skip(syndrome);
+    }
+
+    /// An access to what stage 2 does not map: a device's register, or nothing, which gives an external abort.
+    fn data_abort(&mut self, syndrome: Syndrome, ipa: u64, address: u64) {
+        let refuse = |cpu: &mut Self| cpu.inject_abort(syndrome, (ipa, address), Exception::DataAbort);
+        // Without a description of the access it cannot be emulated.
+        let Some(access) = syndrome.memory_access() else { return refuse(self) };
+        let Some(device) = Device::at(ipa) else { return refuse(self) };
+        if syndrome.on_guest_table_walk() {
+            return refuse(self);
+        }
+        if device.concerns_lists(access.write) {
+            self.fold();
+        }
+        let bits = 8 * u32::from(access.size);
+        let mask = u64::MAX >> (64 - bits);
+        let write = access.write.then(|| self.operand(access.register) & mask);
+        match self.slot.access(device, access.size, write, self.memory()) {
+            Ok(_) if access.write => {}
+            Ok(value) => self.set_operand(access.register, extend(value & mask, bits, access)),
+            Err(_) => return self.inject(Exception::DataAbort(address, Place::Access)),
+        }
+        self.skip(syndrome);
+    }
+
+    /// Gives the guest an exception of its own.
+    pub(super) fn inject(&mut self, exception: Exception) {
+        if exception != Exception::Undefined && self.slot.external_aborts.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            defmt::info!(
+                "vm {}: a first access to what it has not, given back as an external abort",
+                self.slot.number() as u32
+            );
+        }
+        let masked = Masked::new();
+        self.load(&masked);
+        let (vectors, control) = hardware::exception_controls();
+        let entry = exception.entry(self.registers.pstate, vectors, control, has_pan());
+        hardware::set_exception(
+            self.registers.pc,
+            self.registers.pstate,
+            entry.syndrome,
+            entry.fault_address,
+        );
+        self.registers.pc = entry.pc;
+        self.registers.pstate = entry.pstate;
+        drop(masked);
+    }
+
+    /// Goes on behind the instruction that trapped.
+    pub(super) fn skip(&mut self, syndrome: Syndrome) {
+        self.registers.pc = self.registers.pc.wrapping_add(syndrome.instruction_length());
+    }
+
+    /// A general register as an operand; 31 is zero.
+    pub(super) fn operand(&self, register: u8) -> u64 {
+        self.registers.x.get(usize::from(register)).copied().unwrap_or(0)
+    }
+
+    /// Writes a general register; 31 is none.
+    pub(super) fn set_operand(&mut self, register: u8, value: u64) {
+        if let Some(place) = self.registers.x.get_mut(usize::from(register)) {
+            *place = value;
+        }
+    }
+}
+
+/// Guest-physical and virtual address of the abort that has just been taken.
+fn faulting_address(syndrome: Syndrome) -> (u64, u64) {
+    let (page, address) = (mmu::fault_page(), mmu::fault_address());
+    // HPFAR_EL2 is not promised for a permission fault on the guest's own access (DDI 0487, HPFAR_EL2).
+    let own = matches!(syndrome.fault(), Fault::Permission(_)) && !syndrome.on_guest_table_walk();
+    let looked_up = if own { mmu::guest_physical(address) } else { None };
+    (looked_up.unwrap_or(fault_ipa(page, address)), address)
+}
+
+/// What a load of `bits` bits leaves in its register.
+fn extend(value: u64, bits: u32, access: MemoryAccess) -> u64 {
+    let negative = access.sign_extend && bits < 64 && value >> (bits - 1) & 1 == 1;
+    let wide = if negative { value | u64::MAX << bits } else { value };
+    if access.wide { wide } else { wide & 0xffff_ffff }
+}
