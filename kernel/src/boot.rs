@@ -18,7 +18,7 @@ use bale_rt::cores::{Core, MAX_CORES};
 use bale_rt::hooks::Hooks;
 use bale_rt::interrupts::Controller;
 use bale_rt::platform::{self, Image};
-use bale_rt::{clock, cores, hooks, hotplug, interrupts, power, task, watchdog};
+use bale_rt::{clock, cores, hooks, hotplug, idle, interrupts, power, task, test_interrupt, watchdog};
 use bale_selftest as selftest;
 use bale_vmm as vm;
 
@@ -129,7 +129,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     console::enable_input();
     shell::add_commands(&COMMANDS);
     start_task("shell", task::SHELL, shell::task);
-    task::idle()
+    idle::run()
 }
 
 /// A further core, on its idle task's stack with the final map on.
@@ -150,7 +150,7 @@ pub fn further_core(index: u64) -> ! {
     }
     cores::set_online();
     mask::unmask_serror();
-    task::idle()
+    idle::run()
 }
 
 /// Takes the time of the day from the machine's PL031: its data register, seconds since 1970 (DDI 0224, 3.3.1).
@@ -341,7 +341,7 @@ fn start_interrupts(board: &Board, machine: &Machine) {
     handles(interrupts::RESCHEDULE, "reschedule", task::on_reschedule);
     handles(interrupts::DRAIN, "drain", drain::on_interrupt);
     handles(interrupts::STOP, "stop", fault::on_stop);
-    handles(interrupts::TEST, "test", interrupts::on_test);
+    handles(interrupts::TEST, "test", test_interrupt::on_interrupt);
     handles(interrupts::WATCHDOG, "watchdog", watchdog::on_interrupt);
     handles(timer, "timer", task::on_timer);
     handles(interrupts::VIRTUAL_TIMER, "guest timer", vm::on_virtual_timer);

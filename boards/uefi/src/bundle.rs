@@ -11,15 +11,14 @@ use uefi::boot::MemoryType;
 use uefi::println;
 
 use crate::error::LoadError;
-use crate::files::{self, Name, Volume};
+use crate::files::{self, Volume};
+use crate::name::{MOST, Name, left_out};
 
 const BUNDLE: &str = "bale\\bundle.tar";
 /// What the name of a description ends with.
 const DESCRIPTION: &str = ".vm";
 /// What the bundle keeps pages to swap under.
 const PAGES: &str = "pages";
-/// Plain files at most.
-pub(crate) const MOST: usize = 64;
 
 /// All of it, in memory that stays; `None` if there is nothing.
 pub(crate) fn read(volume: &mut Volume) -> Result<Option<&'static [u8]>, LoadError> {
@@ -93,11 +92,6 @@ fn add(found: &mut Vec<(Name, usize), MOST>, volume: &mut Volume, name: &str) {
 }
 
 const UNREADABLE: &str = "it cannot be read";
-
-/// Says that a file is not taken.
-pub(crate) fn left_out(name: &str, why: &str) {
-    println!("bale: {name} is left out: {why}");
-}
 
 /// FAT takes `A` and `a` for one; what begins with a dot is what some systems leave on every stick.
 fn is_description(name: &str) -> bool {

@@ -6,7 +6,7 @@ use bale_core::acpi::AcpiError;
 use bale_core::boot_config::ConfigError;
 use bale_core::device_tree::MachineError;
 
-use crate::files::Name;
+use crate::name::Name;
 
 /// Why the kernel was not started.
 #[derive(Debug)]

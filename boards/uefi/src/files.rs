@@ -2,21 +2,15 @@
 
 use core::slice;
 
-use heapless::{String, Vec};
+use heapless::Vec;
 use uefi::boot::{self, MemoryType, ScopedProtocol};
 use uefi::proto::media::file::{Directory, File as _, FileAttribute, FileMode, RegularFile};
 use uefi::proto::media::fs::SimpleFileSystem;
 use uefi::{CStr16, Status};
 
 use crate::allocate;
-use crate::bundle::{MOST, left_out};
 use crate::error::LoadError;
-
-/// Longest name or path of a file of ours.
-const LONGEST: usize = 64;
-
-/// A file's name, or its path with `\\` between the folders.
-pub(crate) type Name = String<LONGEST>;
+use crate::name::{LONGEST, MOST, Name, left_out};
 
 /// Room for what the firmware says of a file, aligned as it has to be (UEFI 2.10, 13.5: EFI_FILE_INFO); a name has 255 letters at most.
 #[repr(C, align(8))]

@@ -17,6 +17,7 @@ mod files;
 mod image;
 mod jump;
 mod machine;
+mod name;
 mod report;
 
 use core::time::Duration;

@@ -10,11 +10,11 @@ use bale_abi::mode;
 use zsmalloc::Platform;
 use zsmalloc::bench::Sizes;
 
+use super::counting::nanoseconds_are_instructions;
 use super::latency::{
     STOP, again, another, end, left, prepare, samples, spawn, spawn_on, wait_for, wait_while_left,
 };
 use super::report::Hundredths;
-use super::workbench::nanoseconds_are_instructions;
 use super::{BenchError, Report, team, vm::GUEST};
 use bale_reclaim::drain;
 use bale_reclaim::pool::pool;

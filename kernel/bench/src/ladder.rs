@@ -11,9 +11,10 @@ use spin::{RwLock, RwLockWriteGuard};
 use zsmalloc::bench::Sizes;
 use zsmalloc::{Config, Handle, Platform, Pool, Rung};
 
+use super::counting;
 use super::report::Hundredths;
 use super::words::Words;
-use super::workbench::{self, Workbench};
+use super::workbench::Workbench;
 use super::{BenchError, Report, go_on, team};
 use bale_reclaim::pool::Kernel;
 use bale_rt::sync::Lock;
@@ -70,7 +71,7 @@ fn config(rung: Rung) -> Config {
 }
 
 pub(super) fn ladder(report: &mut Report) -> Result<()> {
-    let counts = workbench::overhead().is_some();
+    let counts = counting::overhead().is_some();
     for (place, step) in STEPS.iter().enumerate() {
         go_on()?;
         report.part(place, STEPS.len());

@@ -9,11 +9,11 @@ use bale_arch::counter;
 use bale_arch::mask::Masked;
 use bale_core::histogram::Histogram;
 
+use super::counting::overhead;
 use super::report::Hundredths;
-use super::workbench::overhead;
 use super::{BenchError, Report, go_on};
 use bale_rt::sync::{Mutex, MutexGuard, Semaphore};
-use bale_rt::{clock, cores, interrupts, task};
+use bale_rt::{clock, cores, interrupts, task, test_interrupt};
 
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 
@@ -235,7 +235,7 @@ pub(super) fn hand_over(report: &mut Report) -> Result<()> {
 pub(super) fn interrupt(report: &mut Report) -> Result<()> {
     extern "C" fn woken(overhead: u64) -> ! {
         loop {
-            interrupts::TEST_ARRIVED.take();
+            test_interrupt::ARRIVED.take();
             let since = STARTED.load(Ordering::Relaxed);
             if STOP.load(Ordering::Acquire) {
                 end();
@@ -251,11 +251,11 @@ pub(super) fn interrupt(report: &mut Report) -> Result<()> {
             drop(masked);
         }
         STOP.store(true, Ordering::Release);
-        let _ = interrupts::TEST_ARRIVED.give();
+        let _ = test_interrupt::ARRIVED.give();
         end()
     }
     let overhead = begin()?;
-    while interrupts::TEST_ARRIVED.try_take() {}
+    while test_interrupt::ARRIVED.try_take() {}
     let masked = Masked::new();
     let core = cores::this(&masked).index() as u64;
     drop(masked);

@@ -16,8 +16,10 @@
 )]
 
 mod allocator;
+mod benchmark;
 mod burst;
 mod command;
+mod counting;
 mod density;
 mod jitter;
 mod ladder;
@@ -37,10 +39,11 @@ use core::fmt;
 
 use bale_arch::counter::{self, Event};
 
+use self::benchmark::{Bench, Place};
 pub use self::command::COMMANDS;
 pub use self::options::{CoreCounts, Mix, Options, PAGES};
 use self::report::Report;
-use self::table::{BENCHES, Bench, Place};
+use self::table::BENCHES;
 
 /// Why no figure was taken.
 #[derive(Debug)]
@@ -158,14 +161,14 @@ fn run<'a>(names: &[&'a str], options: Options) -> Result<(), BenchError<'a>> {
     let _selected = Selected::new(options.event);
     let mut report = Report::new(options);
     report.header();
-    let counts = workbench::overhead().is_some();
+    let counts = counting::overhead().is_some();
     let unit = report.units().plain;
     let says = |bench: &&Bench| counts || bench.place == Place::Anywhere || named(bench);
     let chosen = || BENCHES.iter().filter(wanted).filter(taken).filter(says);
     let count = chosen().count();
     for (place, bench) in chosen().enumerate() {
         go_on()?;
-        report.begin(bench, place + 1, count);
+        report.begin(bench.suite, bench.name, place + 1, count);
         // Not inlined: a workbench lives on the stack while its benchmark runs, and only one at a time.
         core::hint::black_box(bench.run)(&mut report)?;
     }

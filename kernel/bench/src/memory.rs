@@ -2,8 +2,8 @@
 
 use heapless::Vec;
 
+use super::counting::nanoseconds_are_instructions;
 use super::report::Hundredths;
-use super::workbench::nanoseconds_are_instructions;
 use super::{BenchError, Report, go_on};
 use bale_memory::frames::{self, BLOCK_SIZE, Block};
 use bale_rt::clock;

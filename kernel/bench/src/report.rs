@@ -8,7 +8,6 @@ use bale_core::histogram::Histogram;
 use heapless::String;
 
 use super::options::{CoreCounts, Mix, Options, Units};
-use super::table::Bench;
 use bale_io::console::{Turn, progress};
 use bale_io::{print, println};
 use bale_rt::cores;
@@ -63,7 +62,7 @@ impl Report {
 
     /// What machine this is.
     pub(super) fn header(&self) {
-        let counts = super::workbench::overhead().is_some();
+        let counts = super::counting::overhead().is_some();
         let counter = if counts { self.units().plain } else { "none" };
         let (cores, seed) = (cores::online(), self.options.seed);
         let version = bale_rt::platform::build();
@@ -86,10 +85,10 @@ impl Report {
         }
     }
 
-    /// A benchmark begins, the `place`th of `count`.
-    pub(super) fn begin(&mut self, bench: &Bench, place: usize, count: usize) {
-        self.suite = bench.suite;
-        self.running = (bench.name, place, count);
+    /// The benchmark `name` of a suite begins, the `place`th of `count`.
+    pub(super) fn begin(&mut self, suite: &'static str, name: &'static str, place: usize, count: usize) {
+        self.suite = suite;
+        self.running = (name, place, count);
         self.show(format_args!(""));
     }
 

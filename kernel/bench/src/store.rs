@@ -9,8 +9,9 @@ use bale_swap::{Codec, Level, Pick, Statistics, Stored};
 use zsmalloc::PAGE_SIZE;
 
 use self::device::{Bench, Codecs};
+use super::counting::count;
 use super::report::Hundredths;
-use super::workbench::{Workbench, count};
+use super::workbench::Workbench;
 use super::{BenchError, Report, go_on};
 use bale_reclaim::{drain, pool};
 use bale_vmm::SwapDevice;

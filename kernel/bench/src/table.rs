@@ -1,30 +1,9 @@
 //! All benchmarks: what they are called, what they take, where they say something.
 
+use super::benchmark::Bench;
+use super::benchmark::Place::{Anywhere, Counted};
 use super::options::Takes;
-use super::{
-    BenchError, Report, allocator, burst, density, jitter, ladder, latency, memory, store, thread_metric, vm,
-};
-
-/// Where a benchmark says something.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// On one core, where instructions or cycles are counted.
-    Counted,
-    /// Anywhere.
-    Anywhere,
-}
-
-use Place::{Anywhere, Counted};
-
-/// A benchmark.
-pub(super) struct Bench {
-    pub(super) suite: &'static str,
-    pub(super) name: &'static str,
-    pub(super) about: &'static str,
-    pub(super) place: Place,
-    pub(super) takes: Takes,
-    pub(super) run: fn(&mut Report) -> Result<(), BenchError<'static>>,
-}
+use super::{allocator, burst, density, jitter, ladder, latency, memory, store, thread_metric, vm};
 
 const NOTHING: Takes = Takes { pages: false, mix: false, cores: false, cycles: false };
 const CYCLES: Takes = Takes { cycles: true, ..NOTHING };

@@ -6,11 +6,12 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bale_arch::counter;
 
+use super::counting::overhead;
 use super::report::Hundredths;
-use super::workbench::{Workbench, overhead};
+use super::workbench::Workbench;
 use super::{BenchError, Report};
 use bale_rt::sync::{Queue, Semaphore};
-use bale_rt::{clock, cores, interrupts, task};
+use bale_rt::{clock, cores, interrupts, task, test_interrupt};
 
 type Result = core::result::Result<(), BenchError<'static>>;
 type Entry = extern "C" fn(u64) -> !;
@@ -119,11 +120,11 @@ pub(super) fn interrupt(report: &mut Report) -> Result {
         let core = cores::this_unpinned().index();
         while another() {
             interrupts::raise(core, interrupts::TEST);
-            interrupts::TEST_ARRIVED.take();
+            test_interrupt::ARRIVED.take();
         }
         end()
     }
-    while interrupts::TEST_ARRIVED.try_take() {}
+    while test_interrupt::ARRIVED.try_take() {}
     measure(report, "tm-interrupt", &[(task::VCPU, raising as Entry)])
 }
 
@@ -131,7 +132,7 @@ pub(super) fn interrupt(report: &mut Report) -> Result {
 pub(super) fn interrupt_preemption(report: &mut Report) -> Result {
     extern "C" fn urgent(_index: u64) -> ! {
         for _ in 0..ROUNDS {
-            interrupts::TEST_ARRIVED.take();
+            test_interrupt::ARRIVED.take();
             TAKEN.fetch_add(1, Ordering::Relaxed);
         }
         end()
@@ -149,7 +150,7 @@ pub(super) fn interrupt_preemption(report: &mut Report) -> Result {
         }
         end()
     }
-    while interrupts::TEST_ARRIVED.try_take() {}
+    while test_interrupt::ARRIVED.try_take() {}
     TAKEN.store(0, Ordering::Relaxed);
     measure(
         report,

@@ -6,8 +6,8 @@
 
 use bale_abi::{measure, mode, report as keys};
 
+use super::counting::{count, nanoseconds_are_instructions, overhead};
 use super::report::Hundredths;
-use super::workbench::{count, nanoseconds_are_instructions, overhead};
 use super::{BenchError, Report, go_on, store};
 use bale_reclaim::drain;
 use bale_rt::{cores, task};

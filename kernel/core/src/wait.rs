@@ -18,8 +18,8 @@ mod semaphore;
 mod set;
 
 pub use events::{Events, Wanted};
-pub use mutex::{LockError, Mutex};
-pub use priorities::{LONGEST_CHAIN, Priorities};
+pub use mutex::Mutex;
+pub use priorities::{LONGEST_CHAIN, LockError, Priorities};
 pub use semaphore::{Overflow, Semaphore};
 pub use set::{TASKS, WaitSet};
 

@@ -8,13 +8,13 @@
 //! core is idle and its ring empty: nothing can be pushed there before something else wakes the core. The priority
 //! rises once the ring is half full.
 
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use bale_arch::mask;
 use bale_core::trace::Kind;
 use spin::Once;
 
-use crate::{compactor, pool};
+use crate::{compactor, homes, pool};
 use bale_rt::clock::Patience;
 use bale_rt::sync::Lock;
 use bale_rt::task::{self, TaskId};
@@ -32,8 +32,6 @@ const LEAVE_US: u64 = 4_000_000;
 const AGE_US: u64 = 10_000;
 
 static TASKS: [Lock<Option<TaskId>>; cores::MAX_CORES] = [const { Lock::new(None) }; cores::MAX_CORES];
-/// The core on which each ring is drained.
-static HOMES: [AtomicUsize; cores::MAX_CORES] = [const { AtomicUsize::new(usize::MAX) }; cores::MAX_CORES];
 /// The ring's task is told to end.
 static ENDING: [AtomicBool; cores::MAX_CORES] = [const { AtomicBool::new(false) }; cores::MAX_CORES];
 /// Some ring is drained on another core than its own.
@@ -55,7 +53,7 @@ pub fn start() {
 /// Starts the task of a ring, on the core that is its home now.
 fn begin(ring: usize) -> bool {
     let home = cores::helper_of(ring);
-    HOMES[ring].store(home, Ordering::Relaxed);
+    homes::set(ring, home);
     PLACED.fetch_or(home != ring, Ordering::Relaxed);
     let spawned = task::spawn("drain", home, task::DRAIN, drain, ring as u64);
     *TASKS[ring].lock() = spawned.ok();
@@ -67,7 +65,7 @@ fn begin(ring: usize) -> bool {
 pub fn leave(core: usize) -> bool {
     let mut patience = Patience::of_us(LEAVE_US);
     for ring in 0..cores::all().len() {
-        if ring != core && home(ring) != core || TASKS[ring].lock().is_none() {
+        if ring != core && homes::home(ring) != core || TASKS[ring].lock().is_none() {
             continue;
         }
         // Whoever takes the wish back first has it: the task, which ends then, or this one, which gives up.
@@ -81,7 +79,7 @@ pub fn leave(core: usize) -> bool {
             task::sleep_us(BUSY_PAUSE_US);
         }
         if ring == core {
-            HOMES[ring].store(usize::MAX, Ordering::Relaxed);
+            homes::forget(ring);
         } else if !begin(ring) {
             return false;
         }
@@ -105,22 +103,13 @@ fn end_if_asked(ring: usize) {
     }
 }
 
-/// The core to interrupt when a core's ring has passed its watermark.
-pub fn home(core: usize) -> usize {
-    // Before the drain tasks are there nobody is woken anyway.
-    match HOMES[core].load(Ordering::Relaxed) {
-        usize::MAX => core,
-        home => home,
-    }
-}
-
 /// The drain interrupt: a ring that is drained here has passed its watermark.
 pub fn on_interrupt() {
     let this = cores::this_unpinned().index();
     wake(this);
     if PLACED.load(Ordering::Relaxed) {
         // Whose it was is not said: a task that finds its ring low sleeps on.
-        (0..cores::MAX_CORES).filter(|ring| *ring != this && home(*ring) == this).for_each(wake);
+        (0..cores::MAX_CORES).filter(|ring| *ring != this && homes::home(*ring) == this).for_each(wake);
     }
 }
 
@@ -179,7 +168,7 @@ extern "C" fn drain(core: u64) -> ! {
 
 /// Sleeps until the interrupt or the end of the period; whether the ring has reached its watermark.
 fn wait(core: usize) -> bool {
-    if home(core) == core {
+    if homes::home(core) == core {
         task::park_lazily(clock::from_us(PERIOD_US));
     } else {
         // Pushes happen on another core, whatever this one does.

@@ -12,4 +12,5 @@
 
 pub mod compactor;
 pub mod drain;
+pub mod homes;
 pub mod pool;

@@ -7,7 +7,7 @@ use bale_core::trace::Kind;
 use spin::Once;
 use zsmalloc::{Config, Error, PinnedCore, Platform, Pool};
 
-use crate::drain;
+use crate::homes;
 use bale_memory::frames;
 use bale_rt::{clock, cores, interrupts, trace};
 
@@ -70,7 +70,7 @@ unsafe impl Platform for Kernel {
 
     fn wake_drain(&self, core: usize) {
         trace::note(cores::this_unpinned(), Kind::Enqueue, pool().pending(core) as u32, "");
-        interrupts::raise(drain::home(core), interrupts::DRAIN);
+        interrupts::raise(homes::home(core), interrupts::DRAIN);
     }
 
     fn now(&self) -> u64 {

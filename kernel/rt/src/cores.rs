@@ -14,8 +14,8 @@ use bale_arch::vectors::VCPU_OFFSET;
 use bale_core::core_kind::{self, CoreKind};
 use bale_core::schedule::ReadyQueue;
 
-use crate::sync::Lock;
-use crate::task::MAX_TASKS;
+use bale_memory::lock::Lock;
+use bale_memory::stacks::STACKS_FOR_TASKS;
 
 pub use bale_arch::mask::MAX_CORES;
 
@@ -42,7 +42,7 @@ pub struct Core {
     /// An interrupt is being handled.
     pub in_interrupt: AtomicBool,
     /// Tasks that are ready here, but for the running one.
-    pub ready: Lock<ReadyQueue<MAX_TASKS>>,
+    pub ready: Lock<ReadyQueue<STACKS_FOR_TASKS>>,
     /// What is to be done beside the common path: see [`Core::mark_departed`] and [`Core::set_traced`]. One word, so that
     /// the common path looks once.
     aside: AtomicU32,

@@ -11,7 +11,7 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use bale_arch::entry::{SecondaryBoot, bale_secondary_entry};
-use bale_arch::{mmu, timer};
+use bale_arch::mmu;
 use heapless::Vec;
 use smccc::psci::error::Error;
 use spin::Once;
@@ -168,11 +168,11 @@ pub fn take_offline(index: usize) -> Result<usize, Refused> {
     if !moved || !wait_until(GO_US, || task::on_core(index).is_none()) {
         return stays(task::on_core(index).map_or(Refused::Late, Refused::Used));
     }
-    // Release: pairs with the swap in `leave`.
+    // Release: pairs with the swap in `departure::leave`.
     core.leaving.store(true, Ordering::Release);
     interrupts::raise(index, interrupts::RESCHEDULE);
     if !wait_until(GO_US, || power::is_off(core.affinity()) || core.online()) {
-        // AcqRel: pairs with the swap in `leave`. Whoever takes the wish back first has it.
+        // AcqRel: pairs with the swap in `departure::leave`. Whoever takes the wish back first has it.
         return if core.leaving.swap(false, Ordering::AcqRel) {
             stays(Refused::Late)
         } else {
@@ -192,29 +192,6 @@ pub fn take_offline(index: usize) -> Result<usize, Refused> {
         None => false,
     });
     if empty { Ok(emptied) } else { Err(Refused::Late) }
-}
-
-/// From the idle task of a core with nothing to do, interrupts masked: turns it off if it is to leave.
-#[inline]
-pub fn leave_if_asked(core: &Core) {
-    // Relaxed: `leave` looks again.
-    if core.leaving.load(Ordering::Relaxed) {
-        leave(core);
-    }
-}
-
-#[cold]
-fn leave(core: &Core) {
-    // AcqRel: pairs with the store and the swap in `take_offline`.
-    if !core.leaving.swap(false, Ordering::AcqRel) {
-        return;
-    }
-    timer::disarm();
-    interrupts::close_core();
-    // It returns only if firmware refuses: the core stays, and whoever asked sees that.
-    let _ = power::cpu_off();
-    interrupts::open_core();
-    core.set_online(true);
 }
 
 /// Brings a core back.

@@ -1,7 +1,5 @@
-//! GICv3: setting it up, dispatching what it delivers, raising software-generated interrupts (IHI 0069).
-//!
-//! A handler runs on the interrupted task's stack with interrupts masked, and is short: it hands over to a task by
-//! [`crate::task::unpark`]. The switch happens on the way out.
+//! GICv3: setting it up, routing, raising software-generated interrupts (IHI 0069); who handles what.
+//! [`crate::dispatch`] takes what it delivers.
 //!
 //! Only SGIs 0 to 7 are used: firmware keeps some of 8 to 15 for the secure side.
 
@@ -12,16 +10,13 @@ use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{
     GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator, SgiTarget, SgiTargetGroup,
 };
-use arm_gic::{IntId, InterruptGroup, Trigger, UniqueMmioPointer};
-use bale_arch::vectors::TrapFrame;
+use arm_gic::{IntId, Trigger, UniqueMmioPointer};
 use bale_arch::{gich, mask};
-use bale_core::trace::Kind;
 use heapless::Vec;
 use spin::Once;
 
 use crate::cores::{self, MAX_CORES};
-use crate::sync::{Lock, Semaphore};
-use crate::{task, trace};
+use bale_memory::lock::Lock;
 
 /// SGI: look at the run queue.
 pub const RESCHEDULE: u32 = 0;
@@ -38,15 +33,6 @@ pub const WATCHDOG: u32 = 4;
 /// The first interrupt that belongs to no core (IHI 0069, 2.2.1).
 const FIRST_SHARED: u32 = 32;
 
-/// One for each [`TEST`] interrupt that was taken.
-pub static TEST_ARRIVED: Semaphore = Semaphore::new(0, u32::MAX);
-
-/// The handler of [`TEST`].
-pub fn on_test() {
-    // The limit is far beyond what anybody raises.
-    let _ = TEST_ARRIVED.give();
-}
-
 /// PPI: a guest's virtual timer, which the guest ends.
 pub const VIRTUAL_TIMER: u32 = bale_core::vgic::VIRTUAL_TIMER;
 /// PPI: the virtual interrupt interface wants maintenance (Arm BSA, B_PPI_00).
@@ -58,10 +44,10 @@ pub struct Source {
     pub id: u32,
     /// As `irq` prints it.
     pub name: &'static str,
-    handler: fn(),
+    pub(crate) handler: fn(),
     /// It stays active when its handler is done: somebody else ends it.
-    kept: bool,
-    taken: [AtomicU64; MAX_CORES],
+    pub(crate) kept: bool,
+    pub(crate) taken: [AtomicU64; MAX_CORES],
 }
 
 impl Source {
@@ -111,7 +97,7 @@ static CONTROLLER: Once<Controller> = Once::new();
 static SOURCES: Once<Table> = Once::new();
 static DISTRIBUTOR: Lock<()> = Lock::new(());
 /// Interrupts that nobody had asked for.
-static UNKNOWN: AtomicU64 = AtomicU64::new(0);
+pub(crate) static UNKNOWN: AtomicU64 = AtomicU64::new(0);
 
 /// Names the controller and every interrupt that will be handled. Once, on the boot core, before any is enabled.
 ///
@@ -237,47 +223,13 @@ pub fn stop_others() {
     }
 }
 
+/// The source of an interrupt that was delivered, if somebody handles it.
+#[inline(always)]
+pub(crate) fn find(id: u32) -> Option<&'static Source> {
+    SOURCES.get().and_then(|sources| sources.find(id))
+}
+
 /// The interrupts that are handled, and how many came that are not.
 pub fn sources() -> (&'static [Source], u64) {
     (SOURCES.get().map_or(&[], |sources| sources.all.as_slice()), UNKNOWN.load(Ordering::Relaxed))
-}
-
-/// From the vectors: an interrupt was taken from EL2, on the stack of the task it interrupted.
-#[unsafe(no_mangle)]
-extern "C" fn bale_interrupt(_frame: &mut TrapFrame) {
-    mask::begin_stretch();
-    serve();
-    mask::end_stretch();
-}
-
-/// Takes the interrupt that waits, without an exception; then another task may go on first. One alone: a second one is taken once interrupts
-/// are unmasked, so that no device that always wants something keeps them masked. Called by a task with interrupts masked and no lock held, or
-/// from the vectors.
-pub fn serve() {
-    let core = cores::this_unpinned();
-    core.in_interrupt.store(true, Ordering::Relaxed);
-    let sources = SOURCES.get();
-    if let Some(id) = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1) {
-        cores::count(&core.interrupts);
-        let number = u32::from(id);
-        // The priority drop; interrupts stay masked, so nothing comes in between.
-        GicCpuInterface::end_interrupt(id, InterruptGroup::Group1);
-        let source = sources.and_then(|sources| sources.find(number));
-        trace::note(core, Kind::InterruptIn, number, source.map_or("unknown", |source| source.name));
-        match source {
-            Some(source) => {
-                cores::count(&source.taken[core.index()]);
-                (source.handler)();
-            }
-            None => {
-                UNKNOWN.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        if source.is_none_or(|source| !source.kept) {
-            gich::deactivate(number);
-        }
-        trace::note(core, Kind::InterruptOut, number, "");
-    }
-    core.in_interrupt.store(false, Ordering::Relaxed);
-    task::preempt_if_asked();
 }

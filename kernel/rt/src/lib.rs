@@ -6,9 +6,9 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`platform`], [`hooks`] | what boot learned of the machine; calls to the layers above |
-//! | [`cores`], [`hotplug`], [`power`] | the per-core block; cores that come and go; PSCI |
-//! | [`clock`], [`interrupts`] | time; GICv3, handlers, software-generated interrupts |
-//! | [`task`] | tasks with priorities, run queues per core, preemption, park and unpark |
+//! | [`cores`], [`hotplug`], [`departure`], [`power`] | the per-core block; cores that come and go; PSCI |
+//! | [`clock`], [`interrupts`], [`dispatch`] | time; GICv3 and software-generated interrupts; taking what it delivers |
+//! | [`task`], [`idle`] | tasks with priorities, run queues per core, preemption; the idle loop |
 //! | [`sync`] | mutexes that lend priorities, semaphores, event flags, queues |
 //! | [`blocks`] | memory in blocks of 2 MiB, for tasks that may wait |
 //! | [`trace`], [`watchdog`] | what each core did last; who names a core that hangs |
@@ -25,12 +25,16 @@
 pub mod blocks;
 pub mod clock;
 pub mod cores;
+pub mod departure;
+pub mod dispatch;
 pub mod hooks;
 pub mod hotplug;
+pub mod idle;
 pub mod interrupts;
 pub mod platform;
 pub mod power;
 pub mod sync;
 pub mod task;
+pub mod test_interrupt;
 pub mod trace;
 pub mod watchdog;

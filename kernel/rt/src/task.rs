@@ -28,7 +28,7 @@ pub use self::moving::{evacuate, spawn_free};
 pub use self::priority::set_priority;
 pub(crate) use self::priority::{PRIORITIES, apply as apply_priority};
 pub use self::switch::switch_if_asked;
-pub use self::switch::{idle, on_reschedule, on_timer, preempt_if_asked, start, yield_now};
+pub use self::switch::{on_reschedule, on_timer, preempt_if_asked, start, yield_now};
 pub use self::timed::park_until_masked;
 pub use self::timed::{Periodic, park_lazily, park_until, sleep_until, sleep_us};
 
@@ -43,7 +43,7 @@ use bale_core::schedule::{Slice, TimerQueue};
 use bale_core::wait;
 
 use crate::cores::{self, Core, MAX_CORES};
-use crate::sync::Lock;
+use bale_memory::lock::Lock;
 use bale_memory::stacks;
 
 /// Tasks at most, one idle task a core included.

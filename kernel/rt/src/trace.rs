@@ -9,8 +9,8 @@ use bale_core::trace::{Event, Head, Kind};
 use heapless::HistoryBuf;
 
 use crate::cores::{self, Core, MAX_CORES};
-use crate::sync::Lock;
 use crate::{clock, hooks};
+use bale_memory::lock::Lock;
 
 /// Events that a core keeps.
 pub const KEPT: usize = 1024;

@@ -13,9 +13,9 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::clock::Patience;
 use crate::cores::{self, Core, MAX_CORES};
-use crate::sync::Lock;
 use crate::task::{self, TaskId};
 use crate::{clock, hooks, interrupts, trace};
+use bale_memory::lock::Lock;
 
 /// The core that boots, runs the shell and serves the devices.
 const BOOT_CORE: usize = 0;

@@ -8,7 +8,7 @@ use super::scheduling::eventually;
 use super::{Verdict, ensure};
 use bale_rt::sync::{Events, Lock, Mutex, Queue, Semaphore};
 use bale_rt::task::{self, TaskId};
-use bale_rt::{clock, cores, interrupts};
+use bale_rt::{clock, cores, interrupts, test_interrupt};
 
 static ORDER: Lock<heapless::Vec<u64, 16>> = Lock::new(heapless::Vec::new());
 static ENDED: AtomicU32 = AtomicU32::new(0);
@@ -332,7 +332,7 @@ extern "C" fn urgent_taker(_argument: u64) -> ! {
 /// Woken by interrupts, between the two others.
 extern "C" fn middle(_argument: u64) -> ! {
     loop {
-        interrupts::TEST_ARRIVED.take();
+        test_interrupt::ARRIVED.take();
         if GIVING.load(Ordering::Relaxed) {
             INTERRUPTED.fetch_add(1, Ordering::Relaxed);
             // Handed over already, and still I run first.
@@ -352,7 +352,7 @@ extern "C" fn giver(wanted: u64) -> ! {
     }
     STOP.store(true, Ordering::Release);
     let _ = SERVED_TURN.give();
-    let _ = interrupts::TEST_ARRIVED.give();
+    let _ = test_interrupt::ARRIVED.give();
     end()
 }
 
@@ -367,7 +367,7 @@ pub(super) fn semaphore_wakes_before_interrupts() -> Verdict {
     STOP.store(false, Ordering::Relaxed);
     INTERRUPTED.store(0, Ordering::Relaxed);
     EARLY.store(0, Ordering::Relaxed);
-    while interrupts::TEST_ARRIVED.try_take() {}
+    while test_interrupt::ARRIVED.try_take() {}
     spawn(core, task::DRAIN, urgent_taker, 0)?;
     spawn(core, task::VCPU, middle, 0)?;
     ensure!(parked(2), "not both wait");
@@ -377,7 +377,7 @@ pub(super) fn semaphore_wakes_before_interrupts() -> Verdict {
         interrupts::raise(core, interrupts::TEST);
     }
     ensure!(all_ended(3), "not all ended");
-    while interrupts::TEST_ARRIVED.try_take() {}
+    while test_interrupt::ARRIVED.try_take() {}
     let early = EARLY.load(Ordering::Relaxed);
     let met = INTERRUPTED.load(Ordering::Relaxed);
     ensure!(met > 0, "no interrupt came in the midst of a give");
@@ -421,14 +421,14 @@ const INTERRUPTS: u64 = 20_000;
 
 pub(super) fn no_wake_up_is_lost_to_interrupts() -> Verdict {
     let rounds = if super::is_long() { 1_000_000 } else { INTERRUPTS };
-    while interrupts::TEST_ARRIVED.try_take() {}
+    while test_interrupt::ARRIVED.try_take() {}
     for round in 0..rounds {
         // To each core in turn, this one too: its handler gives, and this task takes before, after, or meanwhile.
         interrupts::raise(cores::in_turn(round as usize), interrupts::TEST);
-        let taken = interrupts::TEST_ARRIVED.take_until(clock::now() + clock::from_us(LOST_US));
+        let taken = test_interrupt::ARRIVED.take_until(clock::now() + clock::from_us(LOST_US));
         ensure!(taken, "interrupt {round} woke nobody");
     }
-    ensure!(interrupts::TEST_ARRIVED.count() == 0, "an interrupt counted twice");
+    ensure!(test_interrupt::ARRIVED.count() == 0, "an interrupt counted twice");
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use super::scheduling::eventually;
 use super::{Verdict, ensure};
 use bale_reclaim::drain;
 use bale_reclaim::pool::pool;
-use bale_rt::{clock, cores, interrupts, task, trace};
+use bale_rt::{clock, cores, interrupts, task, test_interrupt, trace};
 
 /// A step of a run: its kind and, where it has one, its name.
 type Step = (Kind, &'static str);
@@ -103,13 +103,13 @@ fn in_order(core: usize) -> Verdict {
 fn interrupt() -> Verdict {
     interrupts::raise(cores::this_unpinned().index(), interrupts::TEST);
     let limit = clock::now() + clock::from_us(30_000_000);
-    ensure!(interrupts::TEST_ARRIVED.take_until(limit), "an interrupt did not come");
+    ensure!(test_interrupt::ARRIVED.take_until(limit), "an interrupt did not come");
     Ok(())
 }
 
 pub(super) fn overwrites_the_oldest() -> Verdict {
     let core = cores::this_unpinned().index();
-    while interrupts::TEST_ARRIVED.try_take() {}
+    while test_interrupt::ARRIVED.try_take() {}
     trace::start();
     let first = clock::now();
     for _ in 0..trace::KEPT {
@@ -131,7 +131,7 @@ pub(super) fn overwrites_the_oldest() -> Verdict {
 
 pub(super) fn keeps_nothing_while_off() -> Verdict {
     let core = cores::this_unpinned().index();
-    while interrupts::TEST_ARRIVED.try_take() {}
+    while test_interrupt::ARRIVED.try_take() {}
     trace::start();
     interrupt()?;
     trace::stop();

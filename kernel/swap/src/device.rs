@@ -25,8 +25,7 @@ use crate::{
     statistics::{Counters, Event, Statistics},
 };
 
-/// Bytes of a page.
-pub const PAGE_SIZE: usize = zsmalloc::PAGE_SIZE;
+pub use crate::page::PAGE_SIZE;
 
 /// Slots that a release empties with interrupts masked.
 const RUN: usize = 64;

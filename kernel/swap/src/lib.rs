@@ -39,6 +39,7 @@ mod codec;
 mod device;
 mod error;
 mod note;
+mod page;
 mod same;
 mod slot;
 mod statistics;

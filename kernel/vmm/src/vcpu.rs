@@ -17,7 +17,7 @@ use super::memory::GuestMemory;
 use super::store::Store;
 use super::workspace::{self, Workspace};
 use super::{Kind, Power, Reason, SLOTS, Shared, Slot, delivery};
-use bale_rt::{clock, cores, interrupts, task, trace};
+use bale_rt::{clock, cores, dispatch, task, trace};
 
 /// Steps of putting pages out between two turns in the guest: each stores a page, or passes some that are in use.
 const SQUEEZE: usize = 64;
@@ -198,7 +198,7 @@ impl Vcpu {
                 Exit::SYNCHRONOUS => self.handle(syndrome, masked),
                 Exit::INTERRUPT => {
                     // Here and now: no exception of the kernel's own has to be taken for it.
-                    interrupts::serve();
+                    dispatch::serve();
                     drop(masked);
                     Ok(Masked::new())
                 }

@@ -8,7 +8,7 @@ use bale_arch::vcpu;
 use bale_core::vgic::Lists;
 
 use super::vcpu::Vcpu;
-use bale_rt::{interrupts, task};
+use bale_rt::{dispatch, task};
 
 impl Vcpu {
     /// Whether the machine is to stop or to stand still.
@@ -66,7 +66,7 @@ impl Vcpu {
         };
         shared.attention.rest(|| task::park_until_masked(deadline, &masked));
         // The timer's interrupt is taken here: in the guest it would be another exit.
-        interrupts::serve();
+        dispatch::serve();
         drop(masked);
         Masked::new()
     }

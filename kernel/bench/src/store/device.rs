@@ -7,8 +7,8 @@ use zsmalloc::PAGE_SIZE;
 use zsmalloc::bench::Random;
 
 use super::PATIENCE_US;
+use crate::counting::{self, count};
 use crate::options::Mix;
-use crate::workbench::{self, count};
 use crate::{BenchError, Report, go_on};
 use bale_io::bundle;
 use bale_memory::Arena;
@@ -56,7 +56,7 @@ fn make(arena: &mut Arena, mix: Mix, seed: u64) -> Option<&'static [Page]> {
 
 impl Bench {
     pub(super) fn new(report: &Report, codec: Codec, second: Option<Codec>, checked: bool) -> Result<Self> {
-        let overhead = workbench::overhead().ok_or(BenchError::NoCounter)?;
+        let overhead = counting::overhead().ok_or(BenchError::NoCounter)?;
         let mix = report.options.mix;
         let (bundled, _) = bundle::pages().as_chunks();
         if mix == Mix::Bundle && bundled.is_empty() {

@@ -1,29 +1,7 @@
 //! A mutex whose owner inherits the priority of who waits for it.
 
-use core::fmt;
-
-use super::priorities::Priorities;
+use super::priorities::{LockError, Priorities};
 use super::set::WaitSet;
-
-/// Why a task cannot wait for a mutex.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LockError {
-    /// It would wait for itself: it owns the mutex, or the owner waits for something it owns.
-    Deadlock,
-    /// More owners wait for each other than [`super::LONGEST_CHAIN`].
-    ChainTooLong,
-}
-
-impl fmt::Display for LockError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Deadlock => "the wait would never end",
-            Self::ChainTooLong => "too many owners wait for each other",
-        })
-    }
-}
-
-impl core::error::Error for LockError {}
 
 /// Owner and waiters.
 #[derive(Debug)]

@@ -4,8 +4,29 @@
 //! chain: L. Sha, R. Rajkumar, J. Lehoczky, Priority Inheritance Protocols, IEEE Trans. Computers 39(9), 1990,
 //! section III. A chain is walked under a lock, so it is bounded.
 
-use super::mutex::LockError;
+use core::fmt;
+
 use super::set::{TASKS, WaitSet};
+
+/// Why a task cannot wait for a mutex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockError {
+    /// It would wait for itself: it owns the mutex, or the owner waits for something it owns.
+    Deadlock,
+    /// More owners wait for each other than [`super::LONGEST_CHAIN`].
+    ChainTooLong,
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deadlock => "the wait would never end",
+            Self::ChainTooLong => "too many owners wait for each other",
+        })
+    }
+}
+
+impl core::error::Error for LockError {}
 
 /// Owners that one wait can reach at most: the owner of the mutex, who waits for another one, and so on.
 pub const LONGEST_CHAIN: usize = 8;

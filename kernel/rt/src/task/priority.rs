@@ -5,8 +5,8 @@ use core::sync::atomic::Ordering;
 use bale_core::wait::Priorities;
 
 use super::{SLOTS, TaskId, switch_if_asked};
-use crate::sync::Lock;
 use crate::{cores, interrupts};
+use bale_memory::lock::Lock;
 
 /// Of all tasks. Taken where tasks begin to wait or are served, not where nobody waits.
 pub(crate) static PRIORITIES: Lock<Priorities> = Lock::new(Priorities::new());

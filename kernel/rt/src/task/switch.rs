@@ -10,7 +10,7 @@ use bale_core::trace::Kind;
 use super::timed::note;
 use super::{IDLE, MAX_TASKS, SLOTS, Slice, Slot, State, Status, TIMERS, idle_index, unpark_index};
 use crate::cores::{self, Core};
-use crate::{clock, hooks, hotplug, interrupts, trace};
+use crate::{clock, interrupts, trace};
 
 /// How long a task runs beside others of its priority.
 const SLICE_US: u64 = 5_000;
@@ -120,21 +120,6 @@ fn arm(core: &Core, beside: Option<&Slot>) {
     if deadline < core.armed.load(Ordering::Relaxed) {
         core.armed.store(deadline, Ordering::Relaxed);
         timer::arm(deadline);
-    }
-}
-
-/// Before a long rest: sets the timer to the moment, and lets the lazy one stand still if it may.
-fn arm_for_rest(core: &Core) {
-    let lazy = core.lazy_deadline.load(Ordering::Relaxed) != u64::MAX;
-    let quiet = lazy && hooks::get().is_some_and(|hooks| (hooks.may_rest)(core.index()));
-    let deadline = if quiet { &core.next_deadline } else { &core.wake_at };
-    let deadline = deadline.load(Ordering::Relaxed);
-    if core.armed.swap(deadline, Ordering::Relaxed) != deadline {
-        if deadline == u64::MAX {
-            timer::disarm();
-        } else {
-            timer::arm(deadline);
-        }
     }
 }
 
@@ -264,30 +249,5 @@ fn finish_aside(core: &Core) {
         let task = core.current_task.load(Ordering::Relaxed);
         let name = SLOTS[usize::from(task)].status.lock().name;
         trace::note(core, Kind::Switch, u32::from(task), name);
-    }
-}
-
-/// The idle loop: waits for interrupts, for ever.
-pub fn idle() -> ! {
-    mask::unmask();
-    let core = cores::this_unpinned();
-    loop {
-        let masked = Masked::new();
-        // Nothing is lost between the look and the wait: WFI also returns for an interrupt that is masked.
-        if !core.reschedule.load(Ordering::Relaxed) {
-            let start = clock::now();
-            hotplug::leave_if_asked(core);
-            arm_for_rest(core);
-            // The rest is none of the stretch, what came before it is.
-            mask::end_stretch();
-            mask::wait_for_interrupt();
-            mask::begin_stretch();
-            let ticks = core.idle_ticks.load(Ordering::Relaxed) + (clock::now() - start);
-            core.idle_ticks.store(ticks, Ordering::Relaxed);
-            // Here and now: no exception has to be taken for it.
-            interrupts::serve();
-        }
-        drop(masked);
-        switch_if_asked();
     }
 }
