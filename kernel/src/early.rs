@@ -8,6 +8,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use bale_arch::{mask, mmu};
+use bale_core::console::STOPPED;
 
 use crate::board::Board;
 
@@ -45,7 +46,8 @@ pub fn say(board: &Board, text: &str) {
 
 /// Says why Bale cannot start, then turns the machine off, or halts where PSCI does not answer.
 pub fn stop(board: &Board, reason: &[&str], psci_by_hvc: bool) -> ! {
-    say(board, "bale: stopped: ");
+    say(board, "\x1e");
+    say(board, STOPPED);
     for part in reason {
         say(board, part);
     }

@@ -1,20 +1,20 @@
 //! Commands at the kernel's shell, with nobody at the keyboard.
 //!
 //! With boot argument `exec` the kernel's shell neither echoes nor edits. It prints RS (0x1E) `READY` before the first
-//! prompt and RS `STATUS n` after each command. A fatal stop is a line `bale: stopped: REASON`.
+//! prompt and RS `STATUS n` after each command. A fatal stop is RS `bale: stopped: REASON`. Nothing else sends an RS, a guest least of all.
 
 use std::fmt;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use bale_core::console::{MARK, STOPPED};
 
 use crate::log::Decoder;
 use crate::machine::{Config, Event, Link, Machine};
 use crate::stream::{Part, Splitter};
 
 const PROMPT: &str = "bale> ";
-const STOPPED: &str = "bale: stopped: ";
 /// How long QEMU may take to end once the machine has said its last word.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Ctrl-C, which drops a line that was begun.
@@ -160,17 +160,14 @@ impl<'a> Session<'a> {
         loop {
             while let Some(item) = self.lines.pop() {
                 match item {
-                    Item::Marker(marker) => return Ok(marker),
-                    Item::Line(line) => {
-                        (self.show)(&line);
-                        if let Line::Text(text) = &line
-                            && let Some(reason) = text.strip_prefix(STOPPED)
-                        {
-                            let reason = reason.to_owned();
-                            self.machine.finish(PATIENCE).map_err(Failure::Host)?;
-                            return Err(Failure::Stopped(reason));
-                        }
+                    Item::Marker(marker) => {
+                        let Some(reason) = marker.strip_prefix(STOPPED) else { return Ok(marker) };
+                        let reason = reason.to_owned();
+                        (self.show)(&Line::Text(marker));
+                        self.machine.finish(PATIENCE).map_err(Failure::Host)?;
+                        return Err(Failure::Stopped(reason));
                     }
+                    Item::Line(line) => (self.show)(&line),
                 }
             }
             let left = self.limit.saturating_sub(self.started.elapsed());
@@ -264,7 +261,7 @@ impl<'a> Lines<'a> {
             text = rest;
         }
         // A marker ends the line that it interrupts.
-        let (before, marker) = match text.split_once('\x1e') {
+        let (before, marker) = match text.split_once(char::from(MARK)) {
             Some((before, marker)) => (before, Some(marker)),
             None => (text, None),
         };
@@ -301,6 +298,13 @@ mod tests {
             found,
             [text("hello"), marker("READY"), text("pool: 0"), marker("STATUS 1"), text("last")]
         );
+    }
+
+    #[test]
+    fn a_stop_without_its_mark_is_text() {
+        let stop = "bale: stopped: a panic";
+        assert_eq!(items(&[stop.as_bytes()]), [text(stop)]);
+        assert_eq!(items(&[b"\x1e", stop.as_bytes()]), [Item::Marker(stop.into())]);
     }
 
     #[test]

@@ -71,11 +71,13 @@ fn flush(parts: &mut Vec<Part>, text: &mut Vec<u8>) {
     }
 }
 
-/// Whether bytes between two NULs can only be text: printable, with a line's end. A frame holds an index and a time
+/// Whether bytes between two NULs can only be text: printable UTF-8, with a line's end. A frame holds an index and a time
 /// and rarely looks so; if one does, it is shown as text, and nothing else is lost.
 fn is_text(bytes: &[u8]) -> bool {
-    bytes.windows(2).any(|pair| pair == b"\r\n")
-        && bytes.iter().all(|byte| matches!(byte, 0x20..=0x7e | b'\r' | b'\n' | b'\t' | 0x1b | 0x1e))
+    let printable = |text: &str| {
+        text.chars().all(|one| !one.is_control() || matches!(one, '\r' | '\n' | '\t' | '\x1b' | '\x1e'))
+    };
+    bytes.windows(2).any(|pair| pair == b"\r\n") && std::str::from_utf8(bytes).is_ok_and(printable)
 }
 
 #[cfg(test)]
@@ -121,6 +123,13 @@ mod tests {
         assert!(text.ends_with(b"more\r\n"), "{text:?}");
         assert!(text.windows(4).any(|part| part == b"help"));
         assert_eq!(frames, [vec![7, 0x88], vec![9, 0x99]]);
+    }
+
+    #[test]
+    fn a_lost_nul_does_not_swallow_text_of_others() {
+        let (text, frames) = split(&["x\x01\0[vm0] ünïcödé 日本\r\n\0\x07\u{7f}\0more\r\n".as_bytes()]);
+        assert!(String::from_utf8_lossy(&text).contains("ünïcödé 日本"), "{text:?}");
+        assert_eq!(frames, [vec![7, 0x7f]]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod report;
 mod shell;
 mod target;
 mod terminal;
+mod text;
 mod trace;
 mod uefi;
 
@@ -55,6 +56,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         .chain(trace::cases())
         .chain(flash::cases())
         .chain(described::cases(&bench))
+        .chain(text::cases(&bench))
         .chain(isolation::cases(&bench))
         .chain(linux::cases(&bench, &built, &fetched))
         .filter(wanted)

@@ -21,6 +21,7 @@
 //! | [`pl011`] | the UART that a guest sees |
 //! | [`pl031`] | the clock of the day that a guest sees |
 //! | [`virtio`] | its disk, its console |
+//! | [`guest_text`] | what of a guest's text may reach the terminal, and how much |
 //! | [`system_registers`], [`injection`] | what a guest's trapped registers read as; exceptions given to it |
 //! | [`guest_ram`] | a guest's memory as its devices see it |
 //! | [`psci`] | what a guest's firmware calls get for an answer |
@@ -47,6 +48,7 @@ pub mod gate;
 pub mod guest_image;
 pub mod guest_layout;
 pub mod guest_ram;
+pub mod guest_text;
 pub mod guest_tree;
 pub mod guest_walk;
 pub mod handover;

@@ -14,6 +14,9 @@
 //! | `checksum` | `on` for a checksum of each stored page, or `off` | `off` |
 //! | `backing` | `on` for a disk behind the store, which takes what it has no room for, or `off` | `off` |
 //! | `console` | `pl011`, or `virtio` for a virtio console (Linux's `hvc0`), to which the terminal belongs then | `pl011` |
+//! | `console_rate` | bytes a second that its console may print, 1K to 16M, or 0 for no limit | 16K |
+//! | `restarts` | how often it may be started anew within the window, 0 to 64; then it stays ended | 10 |
+//! | `restart_window` | seconds, 1 to 86400, or 0 for restarts without a limit | 300 |
 //! | `cores` | physical cores for its virtual CPUs, as `1,2,4-7` | all but the first, in turn |
 //!
 //! Empty lines and lines that begin with `#` are left out. Each key may come once. The text is not trusted.
@@ -22,6 +25,7 @@ use core::fmt;
 
 use heapless::{String, Vec};
 
+use crate::guest_text::RateLimit;
 use crate::vgic::MAX_VCPUS;
 
 /// Bytes of memory that a machine has at most.
@@ -32,6 +36,16 @@ pub const BLOCK: u64 = 2 << 20;
 pub const LARGEST_SWAP: u64 = 1 << 30;
 /// The same where each of its pages has a checksum.
 pub const LARGEST_CHECKED_SWAP: u64 = 682 << 20;
+/// Bytes a second that a machine's console may print, where its description says nothing.
+pub const CONSOLE_RATE: u64 = 16 << 10;
+/// Restarts within [`RESTART_WINDOW`], where a machine's description says nothing.
+pub const RESTARTS: u32 = 10;
+/// Restarts that can be allowed within a window.
+pub const MOST_RESTARTS: u32 = 64;
+/// Seconds in which [`RESTARTS`] are allowed.
+pub const RESTART_WINDOW: u32 = 300;
+/// Seconds of a window at most.
+const LONGEST_WINDOW: u32 = 86_400;
 /// Letters of a description's name at most, without the `.vm`.
 pub const LONGEST_NAME: usize = 24;
 
@@ -62,6 +76,12 @@ pub struct VmDescription {
     pub backing: bool,
     /// The device that the terminal belongs to.
     pub console: Console,
+    /// Bytes a second that it may print there; 0 for no limit.
+    pub console_rate: u64,
+    /// How often it may be started anew within `restart_window`.
+    pub restarts: u32,
+    /// Seconds; 0 for restarts without a limit.
+    pub restart_window: u32,
     /// Physical cores for the virtual CPUs, in turn; empty for any.
     pub cores: Vec<u8, 16>,
 }
@@ -102,6 +122,12 @@ pub enum Wrong {
     Switch,
     /// No console of this name.
     Console,
+    /// A rate that is neither none nor one that can be kept.
+    ConsoleRate,
+    /// More restarts than can be counted.
+    Restarts,
+    /// A window that is too long.
+    RestartWindow,
     /// Not a list of cores.
     Cores,
     /// `memory` is missing.
@@ -136,6 +162,11 @@ impl fmt::Display for Wrong {
             }
             Self::Switch => f.write_str("the value is `on` or `off`"),
             Self::Console => f.write_str("the console is `pl011` or `virtio`"),
+            Self::ConsoleRate => f.write_str("console_rate must be 1K to 16M, or 0 for no limit"),
+            Self::Restarts => write!(f, "restarts must be 0 to {MOST_RESTARTS}"),
+            Self::RestartWindow => {
+                write!(f, "restart_window must be seconds, at most {LONGEST_WINDOW}, or 0 for no limit")
+            }
             Self::Cores => f.write_str("cores must be a list such as 1,2,4-7"),
             Self::NoMemory => f.write_str("memory is missing"),
             Self::NoKernel => f.write_str("kernel is missing"),
@@ -153,9 +184,9 @@ impl fmt::Display for DescriptionError {
 }
 
 /// Keys, each with its bit in a mask of those seen.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 16] = [
     "memory", "vcpus", "kernel", "initrd", "cmdline", "swap", "quota", "codec", "second", "checksum",
-    "backing", "console", "cores",
+    "backing", "console", "console_rate", "restarts", "restart_window", "cores",
 ];
 
 impl VmDescription {
@@ -179,9 +210,12 @@ impl VmDescription {
             checksum: false,
             backing: false,
             console: Console::Pl011,
+            console_rate: CONSOLE_RATE,
+            restarts: RESTARTS,
+            restart_window: RESTART_WINDOW,
             cores: Vec::new(),
         };
-        let mut seen = 0u16;
+        let mut seen = 0u32;
         for (index, line) in text.lines().enumerate() {
             let line_error = |wrong| DescriptionError { line: index + 1, wrong };
             let line = line.trim();
@@ -191,7 +225,7 @@ impl VmDescription {
             let (key, value) = line.split_once('=').ok_or(line_error(Wrong::NoValue))?;
             let key = key.trim();
             let place = KEYS.iter().position(|known| *known == key);
-            let bit = 1u16 << place.ok_or(line_error(Wrong::UnknownKey))?;
+            let bit = 1u32 << place.ok_or(line_error(Wrong::UnknownKey))?;
             if seen & bit != 0 {
                 return Err(line_error(Wrong::Twice));
             }
@@ -244,6 +278,24 @@ impl VmDescription {
                     "pl011" => Console::Pl011,
                     "virtio" => Console::Virtio,
                     _ => return Err(Wrong::Console),
+                }
+            }
+            "console_rate" => {
+                self.console_rate = bytes(value)?;
+                if self.console_rate != 0 && !(1 << 10..=RateLimit::LARGEST).contains(&self.console_rate) {
+                    return Err(Wrong::ConsoleRate);
+                }
+            }
+            "restarts" => {
+                self.restarts = value.parse().map_err(|_| Wrong::Restarts)?;
+                if self.restarts > MOST_RESTARTS {
+                    return Err(Wrong::Restarts);
+                }
+            }
+            "restart_window" => {
+                self.restart_window = value.parse().map_err(|_| Wrong::RestartWindow)?;
+                if self.restart_window > LONGEST_WINDOW {
+                    return Err(Wrong::RestartWindow);
                 }
             }
             _ => self.cores = core_list(value)?,
@@ -301,7 +353,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 682M\nquota = 64M\ncodec = deflate\nsecond = lz4hc:9\nchecksum = on\nconsole = virtio\ncores = 1,3-5\n";
+    const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 682M\nquota = 64M\ncodec = deflate\nsecond = lz4hc:9\nchecksum = on\nconsole = virtio\nconsole_rate = 64K\nrestarts = 3\nrestart_window = 60\ncores = 1,3-5\n";
 
     #[test]
     fn everything_named() {
@@ -313,7 +365,8 @@ mod tests {
         assert_eq!((description.swap, description.quota), (682 << 20, Some(64 << 20)));
         assert_eq!(description.codec.as_str(), "deflate");
         assert_eq!((description.second.as_deref(), description.checksum), (Some("lz4hc:9"), true));
-        assert_eq!(description.console, Console::Virtio);
+        assert_eq!((description.console, description.console_rate), (Console::Virtio, 64 << 10));
+        assert_eq!((description.restarts, description.restart_window), (3, 60));
         assert_eq!(description.cores.as_slice(), [1, 3, 4, 5]);
         let plain = VmDescription::parse(b"memory=2M\nkernel=k\nconsole=pl011").unwrap();
         assert_eq!(plain, VmDescription::parse(b"memory=2M\nkernel=k").unwrap());
@@ -337,6 +390,13 @@ mod tests {
             ("codec = a-name-much-too-long", Wrong::TooLong),
             ("checksum = yes", Wrong::Switch),
             ("console = hvc0", Wrong::Console),
+            ("console_rate = 1023", Wrong::ConsoleRate),
+            ("console_rate = 17M", Wrong::ConsoleRate),
+            ("console_rate = fast", Wrong::NotANumber),
+            ("restarts = 65", Wrong::Restarts),
+            ("restarts = -1", Wrong::Restarts),
+            ("restart_window = 86401", Wrong::RestartWindow),
+            ("restart_window = 5m", Wrong::RestartWindow),
             ("cores = 5-3", Wrong::Cores),
             ("cores = 0-99", Wrong::Cores),
             ("cores = ", Wrong::Cores),

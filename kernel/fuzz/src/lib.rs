@@ -9,6 +9,7 @@
 //! | `description` | whoever wrote the file | what is accepted is within its limits |
 //! | `device-tree` | firmware, boot loader | as `acpi` |
 //! | `shell` | the serial line | a line fits its buffer, its words are parts of it |
+//! | `text` | a guest at its console | a line holds nothing but plain characters, and fits its row; the rate is kept |
 //! | `traps` | a guest at its UART, registers, firmware calls | values stay within their registers |
 //! | `vgic` | a guest at its interrupt controller | list registers are such as the architecture allows |
 //! | `virtio` | a guest at its disk, its console | nothing is touched but its rings and buffers; work is bounded |
@@ -20,6 +21,7 @@ mod codec;
 mod description;
 mod device_tree;
 mod shell;
+mod text;
 mod traps;
 mod vgic;
 mod virtio;
@@ -28,13 +30,14 @@ mod virtio;
 pub type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("acpi", acpi::run),
     ("bundle", bundle::run),
     ("codec", codec::run),
     ("description", description::run),
     ("device-tree", device_tree::run),
     ("shell", shell::run),
+    ("text", text::run),
     ("traps", traps::run),
     ("vgic", vgic::run),
     ("virtio", virtio::run),

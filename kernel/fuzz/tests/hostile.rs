@@ -58,3 +58,9 @@ fn spoilt_descriptions() {
 fn spoilt_lines() {
     feed("shell", 5_000, spoilt(b"vm run \"a b\"; pool\x1b[D\x1b[3~\t\x03bench list\r\n\x1b[A\r\n"));
 }
+
+#[test]
+fn spoilt_texts() {
+    let good = "P[  \x1b[0;32mOK\x1b[0m  ] ünïcödé\r\n\x1b]0;title\x07\u{9b}2J10%\r20%\r\n\u{202e}日本\x08\t|\x1bPq\x1b\\\n";
+    feed("text", 5_000, spoilt(good.as_bytes()));
+}

@@ -10,9 +10,11 @@ pub mod progress;
 
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use arm_pl011_uart::{Interrupts, PL011Registers, Uart, UniqueMmioPointer};
-use bale_core::console::OutputRing;
+use bale_core::console::{MARK, OutputRing};
+use bale_core::guest_text;
 use heapless::{Deque, Vec};
 
 use crate::last_words;
@@ -29,6 +31,9 @@ const FIFO: usize = 32;
 const TAKEN: usize = 8;
 /// Bytes pushed at a time, so that the lock is held for a short time.
 const PIECE: usize = 32;
+/// Room in the ring that text leaves free: text comes in small pieces, and would otherwise always be there before a frame, which needs room
+/// for all of it.
+const FRAME_ROOM: usize = LONGEST_FRAME + 2;
 
 /// What Ctrl-C sends.
 const CTRL_C: u8 = 3;
@@ -252,17 +257,24 @@ impl Console {
     }
 }
 
-/// Sends bytes, all of them together: [`OUTPUT`] at most. Sleeps until they fit, where the caller may.
+/// Sends a piece of text, all of it together. Sleeps until it fits, where the caller may.
 fn put(bytes: &[u8]) {
+    put_beside(bytes, FRAME_ROOM);
+}
+
+/// Sends bytes, all of them together, and leaves so much of the ring free: [`OUTPUT`] at most, both. Sleeps until they fit, where the
+/// caller may.
+fn put_beside(bytes: &[u8], free: usize) {
+    let room = bytes.len() + free;
     let writer = task::may_wait().then(task::current);
     loop {
         {
             let mut console = CONSOLE.lock();
             let Some(console) = console.as_mut() else { return };
-            if console.last_words || (writer.is_none() && console.output.room() < bytes.len()) {
-                console.poll(bytes.len());
+            if console.last_words || (writer.is_none() && console.output.room() < room) {
+                console.poll(room);
             }
-            if console.output.push(bytes) {
+            if console.output.room() >= room && console.output.push(bytes) {
                 if console.last_words {
                     console.poll(OUTPUT);
                 } else if !console.sending {
@@ -312,7 +324,36 @@ pub fn write_frame(frame: &[u8]) {
     let mut whole: Vec<u8, { LONGEST_FRAME + 2 }> = Vec::new();
     let fits = whole.push(0).is_ok() && whole.extend_from_slice(frame).is_ok() && whole.push(0).is_ok();
     debug_assert!(fits, "a frame is longer than the longest");
-    put(&whole);
+    put_beside(&whole, 0);
+}
+
+/// Writes bytes of a guest that has the terminal as they are, but for those that would not reach the terminal:
+/// [`guest_text::may_pass`].
+pub fn write_raw(bytes: &[u8]) {
+    let _turn = Turn::take();
+    progress::take_away();
+    for piece in bytes.chunks(PIECE) {
+        let passing: Vec<u8, PIECE> = piece.iter().copied().filter(|byte| guest_text::may_pass(*byte)).collect();
+        put(&passing);
+    }
+}
+
+/// Begins a mark for programs, which is no part of the text and of no use in the last words.
+pub fn mark() {
+    put(&[MARK]);
+}
+
+/// Columns of the terminal; 0 where nobody knows them. Relaxed, both: a figure of its own.
+static COLUMNS: AtomicUsize = AtomicUsize::new(0);
+
+/// The terminal has so many columns.
+pub fn set_columns(columns: usize) {
+    COLUMNS.store(columns, Ordering::Relaxed);
+}
+
+/// Columns of the terminal; 0 where nobody knows them.
+pub fn columns() -> usize {
+    COLUMNS.load(Ordering::Relaxed)
 }
 
 /// Breaks the lock: for the core that reports a crash after the others were stopped.

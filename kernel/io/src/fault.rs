@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bale_arch::vectors::{Kind, TrapFrame};
 use bale_arch::{entry, mask, mmu, vcpu};
+use bale_core::console::STOPPED;
 use bale_core::exception::Syndrome;
 
 use crate::{console, last_words, log, println};
@@ -254,7 +255,8 @@ fn backtrace(at: Option<u64>, mut frame_pointer: u64) {
 }
 
 fn finish_report(what: &str) -> ! {
-    println!("bale: stopped: {what}");
+    console::mark();
+    println!("{STOPPED}{what}");
     if platform::argument("crash") == Some("reboot") {
         power::reset()
     }

@@ -67,6 +67,11 @@ impl Patience {
     }
 }
 
+/// Ticks in a second.
+pub fn frequency() -> u64 {
+    timer::frequency()
+}
+
 /// Ticks in so many microseconds.
 pub fn from_us(us: u64) -> u64 {
     (u128::from(us) * u128::from(timer::frequency()) / 1_000_000) as u64

@@ -45,6 +45,7 @@ impl Plan {
     fn launch(&self, index: usize) -> Result<usize, StartError> {
         let store = SLOTS[index].devices.disk.plug_described(&self.description)?;
         SLOTS[index].devices.port.plug(self.description.console == Console::Virtio);
+        SLOTS[index].console.set_rate(self.description.console_rate);
         let memory = fill(index, &self.description, &self.layout, self.kernel, self.initrd)?;
         // Others find it from here on.
         SLOTS[index].status.lock().store = store;

@@ -60,7 +60,7 @@ impl Slot {
             Device::Uart(offset) => {
                 let outcome = self.with_uart(|uart| uart.access(offset, width, write))?;
                 if let Some(byte) = outcome.sent {
-                    self.console.put(self.number(), byte);
+                    self.console.put(self.number(), &[byte]);
                 }
                 Ok(outcome.value)
             }

@@ -13,7 +13,6 @@ use super::memory::GuestMemory;
 use super::vcpu::Vcpu;
 use super::workspace::Workspace;
 use super::{Kind, Reason, firmware};
-use bale_io::print;
 use bale_rt::trace;
 
 /// Answers the call whose function and arguments are in the guest's registers; a reason if it ends the guest.
@@ -118,7 +117,7 @@ fn status<T>(result: Result<T, SwapError>) -> u64 {
     }
 }
 
-/// Prints a guest's text; what is not printable ASCII becomes a dot, so that a guest cannot speak to the terminal.
+/// Passes a guest's text on to its console, as the byte stream of a UART would be.
 #[inline(never)]
 fn console_write(cpu: &Vcpu, ipa: u64, length: u64) -> u64 {
     let mut bytes = [0; CONSOLE_LIMIT as usize];
@@ -129,13 +128,6 @@ fn console_write(cpu: &Vcpu, ipa: u64, length: u64) -> u64 {
     if cpu.memory().is_none_or(|memory| memory.read(ipa, bytes).is_err()) {
         return INVALID_PARAMETER;
     }
-    for byte in bytes.iter_mut() {
-        if !matches!(byte, b' '..=b'~' | b'\n') {
-            *byte = b'.';
-        }
-    }
-    if let Ok(text) = core::str::from_utf8(bytes) {
-        print!("{text}");
-    }
+    cpu.slot.console.put(cpu.slot.number(), bytes);
     SUCCESS
 }

@@ -152,7 +152,7 @@ impl Slot {
                 return;
             }
             served = Some(console::transmit(&chain, memory, |bytes| {
-                bytes.iter().for_each(|byte| self.console.put(number, *byte));
+                self.console.put(number, bytes);
                 !self.stop.load(Ordering::Relaxed) && self.with_port(|registers| registers.is_live(TRANSMIT))
             }));
         }

@@ -68,6 +68,8 @@ pub struct Summary {
     pub broken_devices: u64,
     /// Its disk and its console wait for a reset.
     pub needs_reset: [bool; 2],
+    /// Bytes of its console that were dropped, since it printed faster than it may.
+    pub console_dropped: u64,
     /// Slots released when it ended.
     pub released: usize,
     /// Ticks that this release took the dying machine, the drain's work not included.
@@ -97,6 +99,7 @@ impl Summary {
             external_aborts: 0,
             broken_devices: 0,
             needs_reset: [false; 2],
+            console_dropped: 0,
             released: 0,
             release_ticks: 0,
             run_ticks: 0,
@@ -125,6 +128,7 @@ pub fn summaries() -> impl Iterator<Item = Summary> {
         summary.external_aborts = slot.external_aborts.load(Ordering::Relaxed);
         summary.broken_devices = slot.broken_devices.load(Ordering::Relaxed);
         summary.needs_reset = [slot.devices.disk.is_broken(), slot.devices.port.is_broken()];
+        summary.console_dropped = slot.console.dropped();
         if let Some(store) = status.store {
             (summary.swap, summary.to_disk) = store.statistics();
         }

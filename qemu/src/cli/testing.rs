@@ -60,6 +60,8 @@ pub(crate) enum FuzzTarget {
     DeviceTree,
     /// The shell's line
     Shell,
+    /// What a guest prints
+    Text,
     /// Exits of a guest: registers, firmware calls, UART
     Traps,
     /// A guest's interrupt controller

@@ -4,11 +4,10 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Result};
+use bale_core::console::{MARK, STOPPED};
 
 use crate::log::Decoder;
 use crate::stream::{Part, Splitter};
-
-const STOPPED: &str = "bale: stopped: ";
 
 /// What the user sees.
 pub(super) struct Display<'a> {
@@ -75,7 +74,10 @@ impl<'a> Display<'a> {
         let bytes = std::mem::take(&mut self.line);
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_end_matches('\r');
-        if let Some(reason) = text.strip_prefix(STOPPED) {
+        // A guest that has the terminal may print the words, but not the mark before them.
+        if let Some((_, mark)) = text.split_once(char::from(MARK))
+            && let Some(reason) = mark.strip_prefix(STOPPED)
+        {
             self.stopped = Some(reason.to_owned());
         }
         let explained = self.decoder.map(|decoder| decoder.line(text));

@@ -90,7 +90,7 @@ pub(super) fn bundle(bench: &Bench<'_>, name: &str, descriptions: &[(&str, &str)
 }
 
 /// A machine with such a bundle, which goes with the first value.
-fn described(
+pub(super) fn described(
     bench: &Bench<'_>,
     name: &str,
     descriptions: &[(&str, &str)],

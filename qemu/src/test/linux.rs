@@ -149,6 +149,9 @@ fn boots_from_a_stick(guests: &Guests<'_>) -> Result<()> {
 fn check_boot(said: &Said) -> Result<()> {
     let warnings = said.warnings();
     ensure!(warnings.is_empty(), "Linux warns: {warnings:?}");
+    // UTF-8 passes whole, the colours around it do not.
+    let locale = said.figures.0.iter().find(|(key, _)| key == "locale").map(|(_, value)| value.as_str());
+    ensure!(locale == Some("äöü ñ λόγος 日本語 ✓"), "{locale:?}");
     let now = UNIX_EPOCH.elapsed()?.as_secs();
     // The real-time clock has whole seconds.
     said.check("clock_s", |guest| said.begun <= guest + 2 && guest <= now + 2)
@@ -166,8 +169,8 @@ fn talks(guests: &Guests<'_>, console: Console) -> Result<()> {
     terminal.send(b"vm console 0\r")?;
     // What is typed before its driver knows the console Linux throws away.
     terminal.wait("clock_s=")?;
-    terminal.send(b"typed late\r")?;
-    terminal.wait("heard=typed late")?;
+    terminal.send("typed l\u{e4}te\r".as_bytes())?;
+    terminal.wait("heard=typed l\u{e4}te")?;
     terminal.wait("vm 0 has ended")?;
     Ok(())
 }

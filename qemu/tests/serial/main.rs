@@ -116,7 +116,7 @@ fn a_command_that_fails_is_a_failure() {
 
 #[test]
 fn a_board_that_stops_is_a_failure() {
-    let answer = Answer { text: "bale: stopped: panic\n".into(), end: "" };
+    let answer = Answer { text: "\x1ebale: stopped: panic\n".into(), end: "" };
     fails(answer, &[], &["the machine stopped: panic"]);
 }
 

@@ -45,10 +45,11 @@ fn ask(editor: &mut Editor) -> Option<Event> {
     while let Some(input) = console::read_until(deadline) {
         match super::feed(editor, input, &mut Nowhere) {
             Event::None | Event::EndOfFile => {}
-            Event::CursorAt { row, .. } => {
+            Event::CursorAt { row, column } => {
                 // Row 1 is a key, or a terminal that does not know how high it is.
                 if row > 1 {
                     pager::set_rows(row.into());
+                    console::set_columns(column.into());
                     return None;
                 }
             }

@@ -45,6 +45,9 @@ mod program {
     use crate::print::{Failure, figure};
     use crate::{call, files, munmap, peer, print, setup, swap};
 
+    /// What programs of many languages print: UTF-8, and the colours of a terminal.
+    const LOCALE: &str = "\x1b[1;32mäöü ñ λόγος 日本語 ✓\x1b[0m";
+
     pub(crate) fn run() -> ! {
         match work() {
             Ok(()) => figure("done", 1),
@@ -60,6 +63,7 @@ mod program {
         let line = files::text(c"/proc/cmdline", &mut line)?;
         setup::load_modules()?;
         setup::open_console(line)?;
+        figure("locale", LOCALE);
         figure("uptime_us", uptime / 1000);
         figure("clock_s", call::time_of_day());
         match Work::from_command_line(line).map_err(Failure::Work)? {

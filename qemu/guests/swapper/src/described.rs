@@ -6,7 +6,7 @@ use bale_abi::measure::BATCH;
 use bale_abi::{RAM_BASE, RAM_SIZE, report};
 
 use crate::virtio::{self, Disk, IN, OUT};
-use crate::{BAD_INFO, call};
+use crate::{BAD_INFO, call, text};
 
 /// In the command line: restart at once, each time.
 const RESET: &[u8] = b"bale.reset";
@@ -22,6 +22,10 @@ const REST: &[u8] = b"bale.rest";
 const REST_SECONDS: u64 = 20;
 /// In the command line, with a number behind it: so many MiB of memory are zero but for their beginning; then they are filled, and left so.
 const ZERO: &[u8] = b"bale.zero=";
+/// In the command line: print what a guest should not.
+const TEXT: &[u8] = b"bale.text";
+/// In the command line: print a great deal.
+const FLOOD: &[u8] = b"bale.flood";
 /// Pages that are filled, by number: behind the device tree, for which there are 2 MiB, to the end of memory.
 const FILLED: core::ops::Range<u64> = (RAM_BASE + (6 << 20)) / 4096..(RAM_BASE + (16 << 20)) / 4096;
 /// Status of a guest whose memory held something else than it wrote.
@@ -56,6 +60,12 @@ pub(crate) fn run(tree: u64) -> ! {
     }
     if bytes.windows(REST.len()).any(|place| place == REST) {
         rest();
+    }
+    if bytes.windows(TEXT.len()).any(|place| place == TEXT) {
+        text::hostile();
+    }
+    if bytes.windows(FLOOD.len()).any(|place| place == FLOOD) {
+        text::flood();
     }
     if let Some(place) = bytes.windows(ZERO.len()).position(|place| place == ZERO) {
         zero(&bytes[place + ZERO.len()..]);

@@ -15,6 +15,7 @@ mod measure;
 mod simd;
 mod storm;
 mod swap;
+mod text;
 mod undefined;
 mod virtio;
 

@@ -45,6 +45,12 @@ pub(super) fn stats(index: usize, json: bool) -> Outcome {
         machine.external_aborts,
         format_args!("given to the guest"),
     );
+    sheet.figure(
+        "console_dropped",
+        "console dropped",
+        machine.console_dropped,
+        format_args!("bytes, over its console_rate"),
+    );
     if let Some(held) = machine.held {
         sheet.figure("held_mib", "held to", held.limit >> 8, format_args!("MiB"));
         sheet.figure("resident_pages", "resident", held.resident, format_args!("pages"));
