@@ -25,6 +25,7 @@
 //! | [`system_registers`], [`injection`] | what a guest's trapped registers read as; exceptions given to it |
 //! | [`guest_ram`] | a guest's memory as its devices see it |
 //! | [`psci`] | what a guest's firmware calls get for an answer |
+//! | [`restarts`] | how often a machine may be started anew |
 //! | [`shell`] | line editing, splitting a line into commands and words |
 //! | [`console`] | bytes on their way to a serial line |
 //! | [`histogram`] | distributions without allocation |
@@ -59,6 +60,7 @@ pub mod log;
 pub mod pl011;
 pub mod pl031;
 pub mod psci;
+pub mod restarts;
 pub mod schedule;
 pub mod shell;
 pub mod stage2;

@@ -185,8 +185,22 @@ impl fmt::Display for DescriptionError {
 
 /// Keys, each with its bit in a mask of those seen.
 const KEYS: [&str; 16] = [
-    "memory", "vcpus", "kernel", "initrd", "cmdline", "swap", "quota", "codec", "second", "checksum",
-    "backing", "console", "console_rate", "restarts", "restart_window", "cores",
+    "memory",
+    "vcpus",
+    "kernel",
+    "initrd",
+    "cmdline",
+    "swap",
+    "quota",
+    "codec",
+    "second",
+    "checksum",
+    "backing",
+    "console",
+    "console_rate",
+    "restarts",
+    "restart_window",
+    "cores",
 ];
 
 impl VmDescription {

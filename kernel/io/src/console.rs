@@ -333,7 +333,8 @@ pub fn write_raw(bytes: &[u8]) {
     let _turn = Turn::take();
     progress::take_away();
     for piece in bytes.chunks(PIECE) {
-        let passing: Vec<u8, PIECE> = piece.iter().copied().filter(|byte| guest_text::may_pass(*byte)).collect();
+        let passing: Vec<u8, PIECE> =
+            piece.iter().copied().filter(|byte| guest_text::may_pass(*byte)).collect();
         put(&passing);
     }
 }

@@ -46,6 +46,8 @@ impl Plan {
         let store = SLOTS[index].devices.disk.plug_described(&self.description)?;
         SLOTS[index].devices.port.plug(self.description.console == Console::Virtio);
         SLOTS[index].console.set_rate(self.description.console_rate);
+        SLOTS[index].status.lock().restart_limit =
+            (self.description.restarts, self.description.restart_window);
         let memory = fill(index, &self.description, &self.layout, self.kernel, self.initrd)?;
         // Others find it from here on.
         SLOTS[index].status.lock().store = store;

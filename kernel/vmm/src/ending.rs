@@ -123,10 +123,16 @@ pub(super) fn ended(index: usize, released: usize, release_ticks: u64) {
     defmt::info!("vm {} ended, {} slots released", index as u32, released as u32);
     let guest = slot.status.lock().summary.guest.clone();
     let described = build::is_described(&guest);
+    let wants = described && *slot.reason.lock() == Some(Reason::Reset);
+    let refused = if wants { refuse_restart(slot) } else { None };
     let (reason, again) = {
         let mut first = slot.reason.lock();
-        let reason = first.unwrap_or(Reason::Killed);
-        let again = described && reason == Reason::Reset;
+        // Whoever has killed it meanwhile has given the reason.
+        let reason = match (first.unwrap_or(Reason::Killed), refused) {
+            (Reason::Reset, Some(refused)) => refused,
+            (reason, _) => reason,
+        };
+        let again = wants && reason == Reason::Reset;
         if again {
             // Whoever kills it from here on stops its next life.
             *first = None;
@@ -154,6 +160,19 @@ pub(super) fn ended(index: usize, released: usize, release_ticks: u64) {
         }
     }
     settle(index, reason);
+    if matches!(reason, Reason::ResetLoop(..)) {
+        // Nobody need be waiting for it, and a guest that is gone without a word would be looked for.
+        bale_io::println!("vm {index} {reason}");
+    }
+}
+
+/// Why a machine that asks for a restart is not given one, if its description does not allow it.
+fn refuse_restart(slot: &Slot) -> Option<Reason> {
+    let mut status = slot.status.lock();
+    let (most, seconds) = status.restart_limit;
+    let window = u64::from(seconds).saturating_mul(clock::frequency());
+    let allowed = status.restarts.allow(clock::now(), most, window);
+    (!allowed).then_some(Reason::ResetLoop(most, seconds))
 }
 
 /// The machine in a slot is over, for this reason.

@@ -63,6 +63,7 @@ pub mod writeback;
 use core::sync::atomic::Ordering;
 
 use bale_abi::{GuestInfo, INFO_MAGIC, RAM_SIZE, mode};
+use bale_core::restarts::Restarts;
 use bale_core::vgic::MAX_VCPUS;
 use bale_swap::Codec;
 
@@ -255,6 +256,7 @@ fn reserve(guest: &str, cores: &[usize], memory: u64, kind: Kind) -> Option<usiz
             ..Summary::empty()
         };
         status.started = clock::now();
+        status.restarts = Restarts::new();
         drop(status);
         slot.stop.store(false, Ordering::Relaxed);
         *slot.reason.lock() = None;

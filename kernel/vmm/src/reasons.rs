@@ -18,6 +18,8 @@ pub enum Reason {
     PoweredOff,
     /// It asked for a restart through PSCI, and has no description or could not be started anew.
     Reset,
+    /// It asked for one more restart than its description allows: how many it had, within how many seconds.
+    ResetLoop(u32, u32),
     /// `vm kill` or `vm stop`.
     Killed,
     /// It touched what is not its own: address, and whether it wrote.
@@ -42,6 +44,12 @@ impl fmt::Display for Reason {
             Self::Exited(status) => write!(f, "exited with status {status}"),
             Self::PoweredOff => f.write_str("powered off"),
             Self::Reset => f.write_str("asked for a restart"),
+            Self::ResetLoop(restarts, seconds) => {
+                write!(
+                    f,
+                    "stopped: asked for a restart after {restarts} within {seconds} s (restarts, restart_window)"
+                )
+            }
             Self::Killed => f.write_str("killed"),
             Self::StrayAccess(ipa, true) => write!(f, "stopped: wrote to {ipa:#x}, which it has not"),
             Self::StrayAccess(ipa, false) => write!(f, "stopped: read from {ipa:#x}, which it has not"),

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bale_core::attention::Attention;
+use bale_core::restarts::Restarts;
 use bale_core::vgic::{MAX_VCPUS, Vgic};
 use spin::rwlock::RwLock;
 
@@ -77,7 +78,14 @@ pub(super) static SLOTS: [Slot; MAX_VMS] = [const { Slot::new() }; MAX_VMS];
 impl Slot {
     pub(super) const fn new() -> Self {
         Self {
-            status: Lock::new(Status { summary: Summary::empty(), waiter: None, store: None, started: 0 }),
+            status: Lock::new(Status {
+                summary: Summary::empty(),
+                waiter: None,
+                store: None,
+                started: 0,
+                restarts: Restarts::new(),
+                restart_limit: (0, 0),
+            }),
             stop: AtomicBool::new(false),
             reason: Lock::new(None),
             paused: AtomicBool::new(false),

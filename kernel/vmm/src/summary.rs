@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use bale_abi::{RAM_SIZE, report};
+use bale_core::restarts::Restarts;
 use bale_core::vm_description::LONGEST_NAME;
 use bale_swap::Statistics;
 use heapless::String;
@@ -112,6 +113,9 @@ pub(super) struct Status {
     pub(super) waiter: Option<TaskId>,
     pub(super) store: Option<Store>,
     pub(super) started: u64,
+    /// When it was started anew, and how often it may be within how many seconds.
+    pub(super) restarts: Restarts,
+    pub(super) restart_limit: (u32, u32),
 }
 
 /// Every machine that was ever started, one a slot.

@@ -132,7 +132,15 @@ fn refused(bench: &Bench<'_>) -> Result<(), String> {
 /// A guest that restarts itself does so again and again, until it is stopped; the memory is there for the next.
 fn restarts(bench: &Bench<'_>) -> Result<(), String> {
     let descriptions = [
-        ("again", "memory = 32M\nvcpus = 2\nkernel = kernel.img\nswap = 4M\ncmdline = bale.reset"),
+        (
+            "again",
+            "memory = 32M\nvcpus = 2\nkernel = kernel.img\nswap = 4M\nrestart_window = 0\ncmdline = bale.reset",
+        ),
+        (
+            "loop",
+            "memory = 8M\nkernel = kernel.img\nrestarts = 3\nrestart_window = 3600\ncmdline = bale.reset",
+        ),
+        ("once", "memory = 8M\nkernel = kernel.img\nrestarts = 0\ncmdline = bale.reset"),
         ("good", "memory = 32M\nkernel = kernel.img"),
     ];
     let (_kept, config) = described(bench, "restarts", &descriptions)?;
@@ -141,6 +149,20 @@ fn restarts(bench: &Bench<'_>) -> Result<(), String> {
         machine.until("vm stats 0", |stats| number(stats, "restarts") >= 2)?;
         machine.ask("vm kill 0")?;
         machine.until_said("vm 0 killed")?;
+        // Those that may do so a few times only are stopped, and nobody need wait for that to be told.
+        for (name, restarts, why) in [
+            ("loop", 3, "stopped: asked for a restart after 3 within 3600 s"),
+            ("once", 0, "stopped: asked for a restart after 0 within 300 s"),
+        ] {
+            machine.ask(&format!("vm start {name}"))?;
+            let stats = machine.until(&format!("vm stats {name}"), is_over)?;
+            ensure(number(&stats, "restarts") == restarts, "not as often as its description allows")?;
+            ensure(
+                stats["state"].as_str().is_some_and(|state| state.starts_with(why)),
+                "it was not stopped",
+            )?;
+            machine.until_said(&format!("vm 0 {why}"))?;
+        }
         for _ in 0..2 {
             let said = machine.ask("vm run good")?;
             ensure(said.iter().any(|line| line.ends_with("powered off")), "the good one did not run")?;

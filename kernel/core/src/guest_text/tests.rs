@@ -18,7 +18,8 @@ fn of(text: &str) -> Vec<std::string::String> {
 
 #[test]
 fn utf8_passes_whole() {
-    for text in ["ünïcödé", "日本語 🚀", "Ελληνικά", "עברית العربية", "█▓▒░ ├──", "1️⃣ ❤️", "e\u{301}"] {
+    for text in ["ünïcödé", "日本語 🚀", "Ελληνικά", "עברית العربية", "█▓▒░ ├──", "1️⃣ ❤️", "e\u{301}"]
+    {
         assert_eq!(of(&format!("{text}\n")), [text]);
     }
 }
@@ -65,7 +66,8 @@ fn a_line_is_what_a_row_shows() {
 
 #[test]
 fn tricks_leave_a_mark() {
-    for character in ["\u{202e}", "\u{2066}", "\u{200b}", "\u{200d}", "\u{feff}", "\u{2028}", "\u{2029}", "\u{e0041}"]
+    for character in
+        ["\u{202e}", "\u{2066}", "\u{200b}", "\u{200d}", "\u{feff}", "\u{2028}", "\u{2029}", "\u{e0041}"]
     {
         assert_eq!(of(&format!("a{character}b")), ["a\u{fffd}b"], "{character:?}");
     }
@@ -113,9 +115,8 @@ fn no_limit_drops_nothing() {
 #[test]
 fn a_line_longer_than_a_second_passes_in_the_end() {
     let mut limit = RateLimit::new(10);
-    let passed = (0..100u64).filter(|second| {
-        matches!(limit.rule(500, second * HZ, HZ), Ruling::Print | Ruling::PrintAfter(_))
-    });
+    let passed = (0..100u64)
+        .filter(|second| matches!(limit.rule(500, second * HZ, HZ), Ruling::Print | Ruling::PrintAfter(_)));
     assert!(passed.count() > 1);
 }
 

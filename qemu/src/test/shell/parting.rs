@@ -49,7 +49,7 @@ fn outlive_a_reboot(bench: &Bench<'_>, mut terminal: Terminal) -> Result<()> {
         ["panic on core 0", "asked for by the shell", "#0 +0x"].iter().all(|text| said.contains(text)),
         "{said}"
     );
-    let end = said.find("bale: stopped: a panic").context("no end of the report")?;
+    let end = said.find("\u{1e}bale: stopped: a panic").context("no marked end of the report")?;
     let report = said[..end].replace('\r', "");
     let report = report.find("bale: panic on").map(|start| &report[start..]).context("no report")?;
     let log = crash.split_once(report).map(|(log, _)| log);
