@@ -2,7 +2,7 @@
 
 use core::slice;
 
-use heapless::Vec;
+use heapless::{String, Vec};
 use uefi::boot::{self, MemoryType, ScopedProtocol};
 use uefi::proto::media::file::{Directory, File as _, FileAttribute, FileMode, RegularFile};
 use uefi::proto::media::fs::SimpleFileSystem;
