@@ -5,6 +5,10 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "function identifiers are the lower half of a register")]
 
+mod power;
+
+pub use power::Power;
+
 /// PSCI_VERSION.
 pub const VERSION: u32 = 0x8400_0000;
 /// CPU_SUSPEND, 32-bit and 64-bit.
@@ -23,6 +27,14 @@ pub const SYSTEM_OFF: u32 = 0x8400_0008;
 pub const SYSTEM_RESET: u32 = 0x8400_0009;
 /// PSCI_FEATURES.
 pub const FEATURES: u32 = 0x8400_000a;
+/// SYSTEM_RESET2, 32-bit and 64-bit.
+pub const SYSTEM_RESET2: [u32; 2] = [0x8400_0012, 0xc400_0012];
+/// Bits of CPU_SUSPEND's power state that the original format (5.4.2.1) reserves, and a power level above a core's own: those
+/// there are none of.
+const NO_SUCH_STATE: u64 = 0xfffe_0000;
+/// Highest affinity level (MPIDR_EL1.Aff3), and bits of one.
+const LEVELS: u64 = 3;
+const LEVEL_BITS: u64 = 8;
 /// SMCCC_VERSION.
 pub const SMCCC_VERSION: u32 = 0x8000_0000;
 /// SMCCC_ARCH_FEATURES.
@@ -37,16 +49,12 @@ pub const NOT_SUPPORTED: u64 = -1i64 as u64;
 pub const INVALID_PARAMETERS: u64 = -2i64 as u64;
 /// ALREADY_ON.
 pub const ALREADY_ON: u64 = -4i64 as u64;
-/// ON_PENDING.
-pub const ON_PENDING: u64 = -5i64 as u64;
 /// INVALID_ADDRESS.
 pub const INVALID_ADDRESS: u64 = -9i64 as u64;
 /// AFFINITY_INFO: the core is on.
 pub const ON: u64 = 0;
 /// AFFINITY_INFO: the core is off.
 pub const OFF: u64 = 1;
-/// AFFINITY_INFO: the core was told to go on and has not yet.
-pub const COMING: u64 = 2;
 /// PSCI 1.1.
 const PSCI_1_1: u64 = 1 << 16 | 1;
 /// SMCCC 1.1.
@@ -74,13 +82,8 @@ pub enum Answer {
         /// Value of x0 there.
         context: u64,
     },
-    /// Is that core on? Affinity and lowest affinity level. Whoever knows the cores answers.
-    AffinityInfo {
-        /// Affinity fields of the core's MPIDR.
-        target: u64,
-        /// Lowest affinity level that counts.
-        level: u64,
-    },
+    /// Is the core of this affinity on? Whoever knows the cores answers.
+    AffinityInfo(u64),
     /// Is this workaround, of [`WORKAROUNDS`], needed? [`Mitigations::discovered`] answers, for whoever knows the cores.
     Discover(Workaround),
     /// A workaround. [`Mitigations::called`] answers.
@@ -109,10 +112,28 @@ pub fn answer(function: u64, arguments: [u64; 3]) -> Answer {
         CPU_OFF => Answer::CpuOff,
         SYSTEM_OFF => Answer::SystemOff,
         SYSTEM_RESET => Answer::SystemReset,
-        function if CPU_SUSPEND.contains(&function) => Answer::Suspend,
+        // A request to power down is met by standby, which may be done (5.4.5): the caller's registers are all there then.
+        function if CPU_SUSPEND.contains(&function) => match x1 & NO_SUCH_STATE {
+            0 => Answer::Suspend,
+            _ => Answer::Value(INVALID_PARAMETERS),
+        },
+        // SYSTEM_WARM_RESET is the one that there is; a vendor's own have bit 31 set.
+        function if SYSTEM_RESET2.contains(&function) => match x1 as u32 {
+            0 => Answer::SystemReset,
+            _ => Answer::Value(INVALID_PARAMETERS),
+        },
         function if CPU_ON.contains(&function) => Answer::CpuOn { target: x1, entry: x2, context: x3 },
-        function if AFFINITY_INFO.contains(&function) => Answer::AffinityInfo { target: x1, level: x2 },
+        function if AFFINITY_INFO.contains(&function) => affinity_info(x1, x2),
         function => Workaround::of(function).map_or(Answer::NotSupported, Answer::Apply),
+    }
+}
+
+/// Of a whole cluster: all cores are in the first one of each level, and the caller is one of them that is on.
+const fn affinity_info(target: u64, level: u64) -> Answer {
+    match level {
+        0 => Answer::AffinityInfo(target),
+        1..=LEVELS if target >> (LEVEL_BITS * level) == 0 => Answer::Value(ON),
+        _ => Answer::Value(INVALID_PARAMETERS),
     }
 }
 
@@ -187,7 +208,7 @@ fn is_offered(function: u32) -> bool {
     matches!(
         function,
         VERSION | CPU_OFF | MIGRATE_INFO_TYPE | SYSTEM_OFF | SYSTEM_RESET | FEATURES | SMCCC_VERSION
-    ) || [CPU_SUSPEND, CPU_ON, AFFINITY_INFO].iter().any(|pair| pair.contains(&function))
+    ) || [CPU_SUSPEND, CPU_ON, AFFINITY_INFO, SYSTEM_RESET2].iter().any(|pair| pair.contains(&function))
 }
 
 #[cfg(test)]
@@ -210,8 +231,34 @@ mod tests {
     #[test]
     fn upper_halves_do_not_count() {
         assert_eq!(answer(0xffff_ffff_8400_0000, [0; 3]), Answer::Value(0x1_0001));
-        let info = Answer::AffinityInfo { target: 1, level: 0 };
+        let info = Answer::AffinityInfo(1);
         assert_eq!(answer(0x8400_0004, [1 << 40 | 1, 1 << 32, 0]), info);
+    }
+
+    #[test]
+    fn clusters_states_and_resets() {
+        let info = |target, level| answer(AFFINITY_INFO[1].into(), [target, level, 0]);
+        for level in 1..=3 {
+            assert_eq!(info(0, level), Answer::Value(ON), "the caller is in it");
+            assert_eq!(info(1, level), Answer::Value(ON), "fields below the level do not count");
+            assert_eq!(info(1 << (8 * level), level), Answer::Value(INVALID_PARAMETERS));
+        }
+        assert_eq!(info(1 << 32, 3), Answer::Value(INVALID_PARAMETERS));
+        assert_eq!(info(0, 4), Answer::Value(INVALID_PARAMETERS));
+        for function in CPU_SUSPEND {
+            for state in [0, 1, 0xffff, 1 << 16, 1 << 16 | 0xffff] {
+                assert_eq!(answer(function.into(), [state, 0, 0]), Answer::Suspend, "{state:#x}");
+            }
+            for state in [1 << 17, 1 << 24, 1 << 25, 1 << 26, 1 << 31] {
+                assert_eq!(answer(function.into(), [state, 0, 0]), Answer::Value(INVALID_PARAMETERS));
+            }
+        }
+        for function in SYSTEM_RESET2 {
+            assert_eq!(answer(function.into(), [0, 7, 0]), Answer::SystemReset);
+            for kind in [1, 1 << 31, 0xffff_ffff] {
+                assert_eq!(answer(function.into(), [kind, 0, 0]), Answer::Value(INVALID_PARAMETERS));
+            }
+        }
     }
 
     #[test]

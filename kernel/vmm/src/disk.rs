@@ -291,7 +291,7 @@ impl Slot {
 
     /// Waits while the machine stands still.
     #[inline]
-    fn stand_by(&self) {
+    pub(super) fn stand_by(&self) {
         while self.paused.load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed) {
             task::sleep_us(STILL_US);
         }

@@ -4,7 +4,7 @@ use bale_abi::NOT_SUPPORTED;
 use bale_core::psci::{self, Answer};
 
 use super::vcpu::Vcpu;
-use super::{Power, Reason, trap};
+use super::{Reason, trap};
 
 /// Answers a firmware call; a reason if it ends the machine.
 #[inline(always)]
@@ -32,7 +32,7 @@ fn act(cpu: &mut Vcpu, answer: Answer) -> Option<Reason> {
         }
         Answer::Value(value) => cpu.registers.x[0] = value,
         Answer::CpuOn { target, entry, context } => cpu.registers.x[0] = on(cpu, target, entry, context),
-        Answer::AffinityInfo { target, level } => cpu.registers.x[0] = affinity(cpu, target, level),
+        Answer::AffinityInfo(target) => cpu.registers.x[0] = affinity(cpu, target),
         Answer::Discover(workaround) => cpu.registers.x[0] = trap::mitigations().discovered(workaround),
         Answer::Apply(workaround) => cpu.registers.x[0] = trap::mitigations().called(workaround),
         Answer::NotSupported => cpu.registers.x[0] = NOT_SUPPORTED,
@@ -42,11 +42,8 @@ fn act(cpu: &mut Vcpu, answer: Answer) -> Option<Reason> {
 
 /// The caller goes off; the machine with it if no other one is on.
 fn off(cpu: &mut Vcpu) -> Option<Reason> {
-    let slot = cpu.slot;
     cpu.off = true;
-    *slot.vcpus[cpu.number].power.lock() = Power::Off;
-    let lives = slot.vcpus.iter().any(|shared| *shared.power.lock() != Power::Off);
-    if lives { None } else { Some(Reason::PoweredOff) }
+    cpu.slot.power.turn_off(cpu.number).then_some(Reason::PoweredOff)
 }
 
 /// Number of the virtual CPU with an affinity.
@@ -63,26 +60,17 @@ fn on(cpu: &Vcpu, target: u64, entry: u64, context: u64) -> u64 {
     if !entry.is_multiple_of(4) || !readable {
         return psci::INVALID_ADDRESS;
     }
-    let shared = &cpu.slot.vcpus[number];
-    {
-        let mut power = shared.power.lock();
-        match *power {
-            Power::On => return psci::ALREADY_ON,
-            Power::Coming(..) => return psci::ON_PENDING,
-            Power::Off => *power = Power::Coming(entry, context),
-        }
+    if !cpu.slot.power.turn_on(number, entry, context) {
+        return psci::ALREADY_ON;
     }
-    shared.kick();
+    cpu.slot.vcpus[number].kick();
     0
 }
 
-fn affinity(cpu: &Vcpu, target: u64, level: u64) -> u64 {
-    match (number(cpu, target), level) {
-        (Some(number), 0) => match *cpu.slot.vcpus[number].power.lock() {
-            Power::On => psci::ON,
-            Power::Coming(..) => psci::COMING,
-            Power::Off => psci::OFF,
-        },
-        _ => psci::INVALID_PARAMETERS,
+fn affinity(cpu: &Vcpu, target: u64) -> u64 {
+    match number(cpu, target) {
+        Some(number) if cpu.slot.power.is_on(number) => psci::ON,
+        Some(_) => psci::OFF,
+        None => psci::INVALID_PARAMETERS,
     }
 }

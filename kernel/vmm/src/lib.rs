@@ -73,7 +73,7 @@ use bale_reclaim::pool::Kernel;
 use bale_rt::{clock, cores, task};
 use ending::{ended, forget_device, note_holding, release_memory, settle};
 use memory::GuestMemory;
-use slot::{Kind, Power, SLOTS, Shared, Slot};
+use slot::{Kind, SLOTS, Shared, Slot};
 
 pub use build::start_described;
 pub use console::{attach, detach, send};
@@ -179,7 +179,8 @@ fn launch(index: usize, memory: GuestMemory, entry: u64, argument: u64) -> Resul
     let slot = &SLOTS[index];
     let vcpus = slot.status.lock().summary.vcpus;
     *slot.memory.write() = Some(memory);
-    *slot.vcpus[0].power.lock() = Power::Coming(entry, argument);
+    // All are off since the slot was renewed.
+    slot.power.turn_on(0, entry, argument);
     slot.live.store(vcpus, Ordering::Release);
     for number in 0..vcpus {
         let shared = &slot.vcpus[number];

@@ -135,6 +135,7 @@ impl Slot {
         let mut chain = Chain::default();
         let mut served = None;
         loop {
+            self.stand_by();
             let ends = self.stop.load(Ordering::Relaxed);
             let mut broken = false;
             let found = self.with_port(|registers| {
@@ -152,6 +153,8 @@ impl Slot {
                 return;
             }
             served = Some(console::transmit(&chain, memory, |bytes| {
+                // A chain may be a megabyte long: a pause and an end are heard behind each piece of it.
+                self.stand_by();
                 self.console.put(number, bytes);
                 !self.stop.load(Ordering::Relaxed) && self.with_port(|registers| registers.is_live(TRANSMIT))
             }));

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bale_core::attention::Attention;
+use bale_core::psci::Power;
 use bale_core::restarts::Restarts;
 use bale_core::vgic::{MAX_VCPUS, Vgic};
 use spin::rwlock::RwLock;
@@ -14,19 +15,9 @@ use bale_rt::clock;
 use bale_rt::sync::Lock;
 use bale_rt::task::{self, TaskId};
 
-/// Whether a virtual CPU is on, as PSCI sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Power {
-    Off,
-    /// Told to go on at this address with this value in x0.
-    Coming(u64, u64),
-    On,
-}
-
 /// What others may touch of a virtual CPU. Aligned to two cache lines: nobody writes to another one's by the way.
 #[repr(align(128))]
 pub(super) struct Shared {
-    pub(super) power: Lock<Power>,
     /// [`TaskId::to_bits`] of its task; 0 for none. Written before the virtual CPU first parks.
     pub(super) task: AtomicU64,
     pub(super) core: AtomicUsize,
@@ -59,6 +50,8 @@ pub(super) struct Slot {
     /// Whole while tasks live: they hold it for reading.
     pub(super) memory: RwLock<Option<GuestMemory>>,
     pub(super) kind: Lock<Kind>,
+    /// Which virtual CPUs are on.
+    pub(super) power: Power,
     pub(super) vcpus: [Shared; MAX_VCPUS],
     pub(super) vgic: Lock<Vgic>,
     pub(super) devices: devices::Devices,
@@ -93,9 +86,9 @@ impl Slot {
             live: AtomicUsize::new(0),
             memory: RwLock::new(None),
             kind: Lock::new(Kind::Small),
+            power: Power::new(),
             vcpus: [const {
                 Shared {
-                    power: Lock::new(Power::Off),
                     task: AtomicU64::new(0),
                     core: AtomicUsize::new(0),
                     attention: Attention::new(),
@@ -121,8 +114,8 @@ impl Slot {
         self.devices.reset();
         self.external_aborts.store(0, Ordering::Relaxed);
         self.broken_devices.store(0, Ordering::Relaxed);
+        self.power.reset();
         for (number, shared) in self.vcpus.iter().enumerate() {
-            *shared.power.lock() = Power::Off;
             shared.task.store(0, Ordering::Relaxed);
             if let Some(cores) = cores {
                 shared.core.store(cores.get(number).copied().unwrap_or(0), Ordering::Relaxed);

@@ -16,7 +16,7 @@ use super::loaded::{self, State, forget};
 use super::memory::GuestMemory;
 use super::store::Store;
 use super::workspace::{self, Workspace};
-use super::{Kind, Power, Reason, SLOTS, Shared, Slot, delivery};
+use super::{Kind, Reason, SLOTS, Shared, Slot, delivery};
 use bale_rt::{clock, cores, dispatch, task, trace};
 
 /// Steps of putting pages out between two turns in the guest: each stores a page, or passes some that are in use.
@@ -108,12 +108,7 @@ impl Vcpu {
 
     /// If it was told to go on: registers as at reset, and true.
     fn take_power(&mut self) -> bool {
-        let (entry, argument) = {
-            let mut power = self.shared.power.lock();
-            let Power::Coming(entry, argument) = *power else { return false };
-            *power = Power::On;
-            (entry, argument)
-        };
+        let Some((entry, argument)) = self.slot.power.take(self.number) else { return false };
         let masked = Masked::new();
         // What an earlier life left in the core's registers is not saved over what is written now.
         forget(self.state);

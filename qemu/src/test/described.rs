@@ -71,6 +71,8 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("greedy_neighbour", greedy_neighbour),
         case("ends_in_a_request", ends_in_a_request),
         case("told", told),
+        case("power", power),
+        case("pause", pause),
     ]
 }
 
@@ -336,6 +338,48 @@ fn told(bench: &Bench<'_>) -> Result<(), String> {
         machine.ask("vm stop 2")?;
         machine.until_said("vm 2 has stopped")?;
         machine.ask_all(&["vm kill 0", "vm kill 1"])
+    })
+}
+
+/// All virtual CPUs turn one another on and themselves off at once, eight over several cores and four that share one: each success is a life,
+/// and who is told anything else is told that the other one is on.
+fn power(bench: &Bench<'_>) -> Result<(), String> {
+    let guests = [
+        ("eight", "memory = 16M\nvcpus = 8\nkernel = kernel.img\ncmdline = bale.power"),
+        ("four", "memory = 16M\nvcpus = 4\ncores = 1\nkernel = kernel.img\ncmdline = bale.power"),
+    ];
+    let (_kept, config) = described(bench, "power", &guests)?;
+    bench.talk(&config, |machine| {
+        machine.ask_all(&["vm start eight", "vm start four", "vm wait 0", "vm wait 1"])?;
+        for name in ["eight", "four"] {
+            let stats = machine.figures(&format!("vm stats {name}"))?;
+            ensure(stats["state"] == "exited with status 0", &format!("{name}: {}", stats["state"]))?;
+        }
+        Ok(())
+    })
+}
+
+/// A machine that prints stands still and goes on: no line comes meanwhile, and none is lost.
+fn pause(bench: &Bench<'_>) -> Result<(), String> {
+    let flood = "memory = 8M\nkernel = kernel.img\nconsole_rate = 0\ncmdline = bale.flood";
+    let (_kept, config) = described(bench, "pause", &[("flood", flood)])?;
+    const LINE: &str = "[vm0] mark flood, which goes on";
+    let lines = |said: &[String]| said.iter().filter(|line| *line == LINE).count();
+    bench.talk(&config, |machine| {
+        machine.ask("vm start flood")?;
+        machine.until_said(LINE)?;
+        machine.ask("vm pause flood")?;
+        // What was on its way comes with these.
+        machine.ask_all(&["watch -n 1 --count 2 mem", "mem"])?;
+        let still = machine.ask("watch -n 1 --count 3 mem")?;
+        ensure(lines(&still) == 0, "it prints while it stands still")?;
+        ensure(
+            machine.figures("vm stats 0")?["state"] == "paused",
+            "it has not stood still in the midst of it",
+        )?;
+        machine.ask_all(&["vm resume flood", "vm wait flood"])?;
+        let all = machine.count_said(LINE);
+        ensure(all == 20_000, &format!("{all} lines instead of 20000"))
     })
 }
 

@@ -98,6 +98,11 @@ impl Dialogue<'_> {
         self.said.borrow().iter().any(|line| line.starts_with(start))
     }
 
+    /// How often this line has come.
+    pub(super) fn count_said(&self, text: &str) -> usize {
+        self.said.borrow().iter().filter(|line| *line == text).count()
+    }
+
     /// Everything that was freed is back, and nothing is stored any more.
     pub(super) fn nothing_is_left(&mut self) -> Result<(), String> {
         self.ask("drain flush")?;

@@ -6,7 +6,7 @@ use bale_abi::measure::BATCH;
 use bale_abi::{RAM_BASE, RAM_SIZE, report};
 
 use crate::virtio::{self, Disk, IN, OUT};
-use crate::{BAD_INFO, call, text};
+use crate::{BAD_INFO, call, power, text};
 
 /// In the command line: restart at once, each time.
 const RESET: &[u8] = b"bale.reset";
@@ -22,6 +22,8 @@ const REST: &[u8] = b"bale.rest";
 const REST_SECONDS: u64 = 20;
 /// In the command line, with a number behind it: so many MiB of memory are zero but for their beginning; then they are filled, and left so.
 const ZERO: &[u8] = b"bale.zero=";
+/// In the command line: turn virtual CPUs on and off, all at once.
+const POWER: &[u8] = b"bale.power";
 /// In the command line: print what a guest should not.
 const TEXT: &[u8] = b"bale.text";
 /// In the command line: print a great deal.
@@ -60,6 +62,9 @@ pub(crate) fn run(tree: u64) -> ! {
     }
     if bytes.windows(REST.len()).any(|place| place == REST) {
         rest();
+    }
+    if bytes.windows(POWER.len()).any(|place| place == POWER) {
+        power::run();
     }
     if bytes.windows(TEXT.len()).any(|place| place == TEXT) {
         text::hostile();

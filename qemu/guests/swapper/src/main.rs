@@ -12,6 +12,7 @@ mod entry;
 mod firmware;
 mod hostile;
 mod measure;
+mod power;
 mod simd;
 mod storm;
 mod swap;
@@ -73,6 +74,9 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
 /// First Rust line of another virtual CPU; `context` is what x0 held at its entry.
 #[unsafe(no_mangle)]
 extern "C" fn guest_secondary_main(context: u64) -> ! {
+    if power::runs() {
+        power::second();
+    }
     // SAFETY: as above.
     let info = unsafe { (INFO_BASE as *const GuestInfo).read_volatile() };
     match info.mode {
