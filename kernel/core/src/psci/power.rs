@@ -103,7 +103,7 @@ impl Default for Power {
 #[cfg(all(test, not(bale_loom)))]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
+    use core::sync::atomic::AtomicUsize;
     use std::thread;
 
     #[test]
