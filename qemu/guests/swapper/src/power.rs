@@ -18,8 +18,8 @@ const OFF: u64 = 1;
 /// Virtual CPUs at most.
 const MOST: usize = 8;
 /// Calls of the first one, and of each other in a life.
-const CALLS: u64 = 20_000;
-const CALLS_OF_A_LIFE: u64 = 8;
+const CALLS: usize = 20_000;
+const CALLS_OF_A_LIFE: usize = 8;
 /// Statuses of a guest to which something else was said, or whose lives are not those that were asked for.
 const WRONG: u64 = 105;
 const LOST: u64 = 106;
@@ -48,7 +48,7 @@ pub(crate) fn run() {
     RUNS.store(true, Ordering::Release);
     let count = (0..MOST as u64).take_while(|number| info(*number) != INVALID_PARAMETERS).count();
     for step in 0..CALLS {
-        turn_on(1 + (step as usize) % (count - 1));
+        turn_on(1 + step % (count - 1));
     }
     OVER.store(true, Ordering::Release);
     // Whoever began before the end may turn on another one, which then sees the end: two rounds in which all are off.
@@ -80,7 +80,7 @@ pub(crate) fn second() -> ! {
             break;
         }
         // Itself among them, which is on.
-        turn_on(1 + (me + step as usize) % (MOST - 1));
+        turn_on(1 + (me + step) % (MOST - 1));
     }
     let _ = call::raw(CPU_OFF, [0; 3]);
     call::exit(WRONG)
