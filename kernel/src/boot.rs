@@ -6,7 +6,7 @@ use bale_core::device_tree::{MAX_VIRTIO, Machine};
 use bale_core::{acpi, core_kind};
 use heapless::Vec;
 
-use crate::board::Board;
+use crate::board::{App, Board};
 use crate::early;
 use bale_bench as bench;
 use bale_io::{backing, bundle, console, fault, last_words, log, println};
@@ -61,7 +61,7 @@ pub fn wrong_exception_level(board: &Board, level: u64) -> ! {
 }
 
 /// The boot core, at EL2 with the MMU off.
-pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
+pub fn boot_core(board: &'static Board, device_tree: u64, app: Option<&'static App>) -> ! {
     clock::start();
     let found = identity::hypervisor_control();
     let counts = mmu::initialise_controls();
@@ -95,7 +95,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     unsafe { console::initialise(machine.uart.base) };
     add_memory(machine, device_tree);
     read_clock(machine);
-    start_interrupts(board, machine);
+    start_interrupts(board, machine, app);
     report::record(0, found);
     task::start();
     task::adopt_idle(cores::this_unpinned());
@@ -126,6 +126,11 @@ pub fn boot_core(board: &'static Board, device_tree: u64) -> ! {
     start_task("log", task::LOG, log::task);
     platform::set_boot_us(clock::uptime_us());
     defmt::info!("{} cores online after {=u64} us", cores::online() as u32, clock::uptime_us());
+    if let Some(app) = app
+        && let Err(error) = (app.start)()
+    {
+        println!("bale: {} does not start: {error:?}", app.name);
+    }
     console::enable_input();
     shell::add_commands(&COMMANDS);
     start_task("shell", task::SHELL, shell::task);
@@ -326,7 +331,7 @@ fn private_interrupts(machine: &Machine) -> [u32; 3] {
     [machine.timer.hypervisor_physical, interrupts::VIRTUAL_TIMER, interrupts::MAINTENANCE]
 }
 
-fn start_interrupts(board: &Board, machine: &Machine) {
+fn start_interrupts(board: &Board, machine: &Machine, app: Option<&App>) {
     let controller = Controller {
         distributor: machine.gic.distributor.base,
         redistributors: machine.gic.redistributors.iter().map(|region| region.base).collect(),
@@ -347,6 +352,8 @@ fn start_interrupts(board: &Board, machine: &Machine) {
     handles(interrupts::VIRTUAL_TIMER, "guest timer", vm::on_virtual_timer);
     handles(interrupts::MAINTENANCE, "guest maintenance", vm::on_maintenance);
     handles(uart, "uart", console::on_interrupt);
+    let own = app.map_or(&[][..], |app| app.interrupts);
+    own.iter().for_each(|&(id, name, handler)| handles(id, name, handler));
     let disk = backing::find(machine);
     if let Some(disk) = disk {
         handles(disk, "disk", backing::on_interrupt);
@@ -354,7 +361,8 @@ fn start_interrupts(board: &Board, machine: &Machine) {
     interrupts::initialise(controller, &sources);
     let ready = interrupts::initialise_core(&private_interrupts(machine))
         .and_then(|()| interrupts::enable_shared(uart, mask::affinity()))
-        .and_then(|()| disk.map_or(Ok(()), |disk| interrupts::enable_shared(disk, mask::affinity())));
+        .and_then(|()| disk.map_or(Ok(()), |disk| interrupts::enable_shared(disk, mask::affinity())))
+        .and_then(|()| own.iter().try_for_each(|(id, ..)| interrupts::enable_shared(*id, mask::affinity())));
     if let Err(error) = ready {
         stop(board, format_args!("the GIC at {:#x} cannot be used: {error:?}", machine.gic.distributor.base));
     }

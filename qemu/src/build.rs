@@ -1,7 +1,7 @@
 //! Builds the kernel and the EL1 guests.
 
 use std::io::{BufRead, BufReader, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -55,6 +55,37 @@ pub(crate) fn build(options: &SetupOptions) -> Result<Built> {
         guests.push((name, out));
     }
     Ok(Built { elf, image: flat, guests, linux_init: workspace::target_program(LINUX_INIT) })
+}
+
+/// Builds everything for the target, with an application in the kernel's place: the crate in `folder`,
+/// a program that hands its `App` to the macro `bale_qemu_virt::image!`.
+pub(crate) fn build_app(options: &SetupOptions, folder: &Path) -> Result<Built> {
+    let built = build(options)?;
+    let manifest = folder.join("Cargo.toml");
+    let package = package_name(&manifest)?;
+    let board = workspace::root().join("boards/qemu-virt/linker.ld");
+    let mut cargo = setup::toolchain(options)?.cargo("rustc");
+    cargo.arg("--manifest-path").arg(&manifest).arg("--target-dir").arg(workspace::target_folder());
+    cargo.args(["--bin", &package, "--"]);
+    for argument in [format!("-T{}", board.display()), "-Tdefmt.x".into()] {
+        cargo.arg(format!("-Clink-arg={argument}"));
+    }
+    ensure!(succeeds(&mut cargo)?, "the build of the application in {} failed", folder.display());
+    let elf = workspace::target_program(&package);
+    let image = workspace::own_folder()?.join(format!("{package}.img"));
+    image::flatten_file(&elf, &image)?;
+    Ok(Built { elf, image, ..built })
+}
+
+/// The package that a manifest is of.
+fn package_name(manifest: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(manifest).with_context(|| {
+        format!("--app takes the folder of a crate: {} cannot be read", manifest.display())
+    })?;
+    let document: toml_edit::DocumentMut =
+        text.parse().with_context(|| format!("{} is no manifest", manifest.display()))?;
+    let name = document.get("package").and_then(|package| package.get("name")).and_then(|name| name.as_str());
+    name.map(str::to_owned).with_context(|| format!("{} names no package", manifest.display()))
 }
 
 /// Builds the init of a Linux guest alone.

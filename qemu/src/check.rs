@@ -10,7 +10,7 @@ use crate::toolchain::Toolchain;
 use crate::workspace::{self, TARGET, UEFI_TARGET};
 
 /// Packages for the target.
-const TARGET_PACKAGES: [&str; 13] = [
+const TARGET_PACKAGES: [&str; 14] = [
     "bale-arch",
     "bale-memory",
     "bale-rt",
@@ -22,6 +22,7 @@ const TARGET_PACKAGES: [&str; 13] = [
     "bale-selftest",
     "bale-kernel",
     "bale-qemu-virt",
+    "control-loop",
     "guest-swapper",
     "linux-init",
 ];

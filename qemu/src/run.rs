@@ -29,7 +29,10 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     let host = Host { cores: Some(options.cores), backing: known.then_some(backing) };
     let asked = Asked::read(&options.guest, host)?;
     setup::qemu(&options.setup)?;
-    let built = build::build(&options.setup)?;
+    let built = match &options.app {
+        None => build::build(&options.setup)?,
+        Some(folder) => build::build_app(&options.setup, folder)?,
+    };
     let decoder = Decoder::from_elf(&built.elf)?;
     let mut config = Config::new(built.image.clone());
     config.cores = options.cores;

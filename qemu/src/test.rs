@@ -1,5 +1,6 @@
 //! `cargo bale test`: every test, one line each, and at the end one line that counts them.
 
+mod app;
 mod budgets;
 mod console;
 mod described;
@@ -54,6 +55,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         .chain(shell::cases(&bench))
         .chain(budgets.cases())
         .chain(trace::cases())
+        .chain(app::cases(&options.setup))
         .chain(flash::cases())
         .chain(described::cases(&bench))
         .chain(text::cases(&bench))

@@ -32,7 +32,7 @@ const TO_MONITOR: [&str; 11] = [
 ];
 
 /// Folder of a crate, and the crates of the project that it may use.
-const LAYERS: [(&str, &[&str]); 21] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     ("allocator", &[]),
     ("allocator/fuzz", &["zsmalloc"]),
     ("kernel/abi", &[]),
@@ -75,6 +75,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
         ],
     ),
     ("boards/qemu-virt", &["bale-kernel"]),
+    ("kernel/examples/control_loop", &["bale-qemu-virt", "bale-rt", "bale-io"]),
     ("boards/uefi", &["bale-core"]),
     ("kernel/fuzz", &["bale-core", "bale-swap"]),
     ("qemu", &["bale-core", "bale-swap", "linux-init"]),

@@ -129,6 +129,10 @@ struct Slot {
     context: UnsafeCell<Context>,
     /// Releases that the task, a periodic one, has missed.
     overruns: AtomicU64,
+    /// Ticks between its releases, where it is a periodic one; 0 otherwise.
+    period: AtomicU64,
+    /// The longest time from a release to the task's going on, in ticks.
+    latest: AtomicU64,
     /// A [`Slice`]: see [`Slot::slice`].
     slice: AtomicU64,
 }
@@ -171,6 +175,8 @@ static SLOTS: [Slot; MAX_TASKS] = [const {
         }),
         context: UnsafeCell::new(Context::empty()),
         overruns: AtomicU64::new(0),
+        period: AtomicU64::new(0),
+        latest: AtomicU64::new(0),
         slice: AtomicU64::new(Slice::WHOLE.raw()),
     }
 }; MAX_TASKS];
@@ -247,6 +253,8 @@ fn begin(
         return Err(SpawnError::NoSuchCore);
     }
     let index = reserve().ok_or(SpawnError::TooMany)?;
+    // SAFETY: the slot was free, so no task is on its stack, and it is reserved for the one that is made here.
+    unsafe { stacks::paint(index) };
     PRIORITIES.lock().begin(index, priority);
     let slot = &SLOTS[index];
     let masked = Masked::new();
@@ -266,7 +274,9 @@ fn begin(
         status.notified = false;
         status.entry = entry;
         status.argument = argument;
-        slot.overruns.store(0, Ordering::Relaxed);
+        for figure in [&slot.overruns, &slot.period, &slot.latest] {
+            figure.store(0, Ordering::Relaxed);
+        }
         // SAFETY: the slot was free and is not in a run queue yet, so nobody else touches the context.
         unsafe { *slot.context.get() = Context::new(stacks::top(index), first_run, index as u64) };
         make_ready(index as u16, &status, &masked);
@@ -453,6 +463,13 @@ pub struct Summary {
     pub running: bool,
     /// Releases that a periodic task has missed.
     pub overruns: u64,
+    /// Ticks between the releases of a periodic task; 0 for another one.
+    pub period: u64,
+    /// The longest time from a release to the task's going on, in ticks.
+    pub latest: u64,
+    /// The most bytes of its stack that it has used, and how many it has; `None` for an idle task,
+    /// whose stack was not painted before it began.
+    pub stack: Option<(usize, usize)>,
 }
 
 /// All tasks.
@@ -469,6 +486,9 @@ pub fn summaries() -> impl Iterator<Item = Summary> {
             state: status.state,
             running: usize::from(core.current_task.load(Ordering::Relaxed)) == index,
             overruns: slot.overruns.load(Ordering::Relaxed),
+            period: slot.period.load(Ordering::Relaxed),
+            latest: slot.latest.load(Ordering::Relaxed),
+            stack: (index < MAX_TASKS - MAX_CORES).then(|| stacks::used(index)),
         })
     })
 }

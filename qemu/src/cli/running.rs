@@ -29,6 +29,9 @@ pub(crate) struct RunOptions {
     /// Start by UEFI firmware from a disk image, as a board does; with the tables that it gives
     #[arg(long, value_name = "TABLES", num_args = 0..=1, default_missing_value = "acpi")]
     pub(crate) uefi: Option<Tables>,
+    /// Boot an application beside the kernel's own tasks: the folder of its crate, such as kernel/examples/control_loop
+    #[arg(long, value_name = "FOLDER", conflicts_with = "uefi")]
+    pub(crate) app: Option<PathBuf>,
     /// Start without guests and pages
     #[arg(long, conflicts_with = "pages")]
     pub(crate) no_guest: bool,

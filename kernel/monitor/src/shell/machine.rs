@@ -142,14 +142,17 @@ pub(super) fn irq(arguments: &Arguments<'_>) -> Outcome {
     Ok(())
 }
 
-static TASKS: [Column; 7] = [
+static TASKS: [Column; 10] = [
     column("task", "task", 4),
     column("name", "name", 12),
     column("core", "core", 4),
     column("bond", "bond", 6),
-    column("priority", "priority", 8),
-    column("overruns", "overruns", 8),
-    column("state", "state", 8),
+    column("priority", "prio", 4),
+    column("period_us", "period us", 9),
+    column("latest_us", "late us", 7),
+    column("overruns", "missed", 6),
+    column("stack_bytes", "stack", 5),
+    column("state", "state", 7),
 ];
 
 pub(super) fn tasks(arguments: &Arguments<'_>) -> Outcome {
@@ -169,7 +172,10 @@ pub(super) fn tasks(arguments: &Arguments<'_>) -> Outcome {
             task.core.into(),
             if task.free { "free" } else { "pinned" }.into(),
             u32::from(task.priority).into(),
+            clock::to_us(task.period).into(),
+            clock::to_us(task.latest).into(),
             task.overruns.into(),
+            task.stack.map_or("-".into(), |(used, _)| used.into()),
             state.into(),
         ]);
     }

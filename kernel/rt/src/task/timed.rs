@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use bale_arch::mask::Masked;
 use bale_core::schedule::Period;
 
-use super::{SLOTS, TIMERS, block, running_index};
+use super::{MAX_TASKS, SLOTS, TIMERS, block, running_index};
 use crate::clock;
 use crate::cores::{self, Core};
 
@@ -40,8 +40,8 @@ pub(super) fn note(core: &Core, nearest: Option<u64>) {
     core.wake_at.store(nearest.min(core.lazy_deadline.load(Ordering::Relaxed)), Ordering::Relaxed);
 }
 
-/// Parks for one period at most, or for longer while the core is idle and [`bale_reclaim::drain::is_quiet`]: for one task of
-/// each core, which is pinned to it.
+/// Parks for one period at most, or for longer while the core is idle and the hook
+/// [`crate::hooks::Hooks::may_rest`] allows it: for one task of each core, which is pinned to it.
 pub fn park_lazily(period: u64) {
     let masked = Masked::new();
     block(&masked, |core, index| {
@@ -55,7 +55,16 @@ pub fn park_lazily(period: u64) {
 
 /// Waits until `deadline`, whoever unparks the task meanwhile.
 pub fn sleep_until(deadline: u64) {
-    while clock::now() < deadline {
+    wake_after(deadline);
+}
+
+/// As [`sleep_until`]; the time at which the task went on.
+fn wake_after(deadline: u64) -> u64 {
+    loop {
+        let now = clock::now();
+        if now >= deadline {
+            return now;
+        }
         park_until(deadline);
     }
 }
@@ -65,34 +74,46 @@ pub fn sleep_us(us: u64) {
     sleep_until(clock::now() + clock::from_us(us));
 }
 
-/// The rhythm of a periodic task: releases on a grid that lateness does not move, and a count of those that were
-/// missed, which `tasks` shows.
+/// The rhythm of a periodic task: releases on a grid that lateness does not move, a count of those that
+/// were missed, and the latest moment at which the task went on. `tasks` shows all three.
 #[derive(Debug)]
-pub struct Periodic(Period);
+pub struct Periodic {
+    rhythm: Period,
+    /// The task that made it, whose figures it keeps.
+    task: usize,
+}
 
 impl Periodic {
-    /// Released first one period, in ticks, from now.
+    /// For the calling task alone: released first one period, in ticks, from now.
     pub fn new(period: u64) -> Self {
-        Self(Period::new(clock::now(), period))
+        let masked = Masked::new();
+        let task = running_index();
+        drop(masked);
+        SLOTS[task].period.store(period, Ordering::Relaxed);
+        SLOTS[task].latest.store(0, Ordering::Relaxed);
+        Self { rhythm: Period::new(clock::now(), period), task }
     }
 
     /// Waits for the next release; its time. Returns at once if it has come already: a release that the task was too
     /// busy for and that another one followed is counted as an overrun.
     pub fn wait(&mut self) -> u64 {
-        let before = self.0.overruns();
-        let release = self.0.advance(clock::now());
-        let missed = self.0.overruns() - before;
+        let before = self.rhythm.overruns();
+        let release = self.rhythm.advance(clock::now());
+        let missed = self.rhythm.overruns() - before;
+        let slot = &SLOTS[self.task % MAX_TASKS];
         if missed > 0 {
-            let masked = Masked::new();
-            SLOTS[running_index()].overruns.fetch_add(missed, Ordering::Relaxed);
-            drop(masked);
+            slot.overruns.fetch_add(missed, Ordering::Relaxed);
         }
-        sleep_until(release);
+        let late = wake_after(release) - release;
+        // Relaxed, a load and a store: only the task itself writes it.
+        if late > slot.latest.load(Ordering::Relaxed) {
+            slot.latest.store(late, Ordering::Relaxed);
+        }
         release
     }
 
     /// Releases that were missed.
     pub fn overruns(&self) -> u64 {
-        self.0.overruns()
+        self.rhythm.overruns()
     }
 }
