@@ -5,6 +5,7 @@ use bale_core::guest_tree::{UART_SPI, VIRTIO_SPI};
 use bale_core::pl011::Pl011;
 use bale_core::pl031::Pl031;
 use bale_core::vgic::{PRIVATE, Refused};
+use bale_core::virtio::legacy::vacant;
 use bale_core::virtio::mmio::Registers;
 
 use super::Slot;
@@ -12,6 +13,7 @@ use super::disk::DiskBay;
 use super::memory::GuestMemory;
 use super::port::Port;
 use super::reported::SwapUsed;
+use super::testdev::TestBay;
 use bale_rt::clock;
 use bale_rt::sync::{IN_ORDER, Lock, Mutex};
 
@@ -22,6 +24,7 @@ pub(super) struct Devices {
     pub(super) disk: DiskBay,
     pub(super) port: Port,
     pub(super) swap_used: SwapUsed,
+    pub(super) test: TestBay,
 }
 
 impl Devices {
@@ -32,6 +35,7 @@ impl Devices {
             disk: DiskBay::new(),
             port: Port::new(),
             swap_used: SwapUsed::new(),
+            test: TestBay::new(),
         }
     }
 
@@ -42,6 +46,7 @@ impl Devices {
         self.disk.reset();
         self.port.reset();
         self.swap_used.reset();
+        self.test.reset();
     }
 }
 
@@ -71,6 +76,8 @@ impl Slot {
             }
             Device::Disk(offset) => self.access_disk(offset, width, write, memory).map_err(|_| Refused),
             Device::Report(offset) => self.access_report(offset, width, write),
+            Device::Test(offset) => self.access_test(offset, width, write, memory),
+            Device::Vacant(offset) => Ok(vacant(offset)),
             Device::Port(offset) => self.access_port(offset, width, write, memory).map_err(|_| Refused),
         }
     }
