@@ -22,7 +22,7 @@ use crate::stream::{Part, Splitter};
 use crate::{build, guests, setup};
 
 /// Status if the guest could not be run.
-pub(crate) const FAILED: u8 = exit_status::FAILED as u8;
+pub(crate) const FAILED: u8 = exit_status::FAILED;
 /// Bytes of the machine's memory beside the guest's and the bundle's.
 const OWN_MEMORY: u64 = 192 << 20;
 /// Lines of Bale's that are kept until something is wrong.
@@ -81,7 +81,7 @@ pub(crate) fn run(options: &GuestRunOptions) -> Result<u8> {
         End::TimedOut(limit) => {
             talk.show_kept();
             eprintln!("bale: time limit of {} s reached; the guest was ended", limit.as_secs());
-            Ok(exit_status::TIMED_OUT as u8)
+            Ok(exit_status::TIMED_OUT)
         }
         End::Closed => {
             talk.show_kept();

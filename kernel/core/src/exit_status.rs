@@ -2,15 +2,15 @@
 //! timeout(1).
 
 /// The guest did not end within the time.
-pub const TIMED_OUT: u64 = 124;
+pub const TIMED_OUT: u8 = 124;
 /// Bale, or the tool on the host, could not run it.
-pub const FAILED: u64 = 125;
+pub const FAILED: u8 = 125;
 /// The guest was stopped for what it did.
-pub const STOPPED: u64 = 126;
+pub const STOPPED: u8 = 126;
 /// What a guest's own status comes to: the lower 8 bits, which are all that a process has, but never 0 for a failure. It may be
 /// one of the above too; the error output tells them apart.
-pub const fn of_guest(status: u64) -> u64 {
-    match status & 0xff {
+pub const fn of_guest(status: u64) -> u8 {
+    match status.to_le_bytes()[0] {
         0 if status != 0 => 0xff,
         low => low,
     }

@@ -30,8 +30,8 @@ use core::fmt;
 
 use heapless::{String, Vec};
 
-use crate::guest_text::RateLimit;
 use crate::guest_image::{RAW_LOAD, Raw};
+use crate::guest_text::RateLimit;
 use crate::vgic::MAX_VCPUS;
 
 /// Bytes of memory that a machine has at most.

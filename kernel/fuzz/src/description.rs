@@ -35,7 +35,9 @@ pub(crate) fn run(bytes: &[u8]) {
                     layout.kernel >= RAM_BASE && layout.tree >= RAM_BASE && layout.entry >= layout.kernel
                 );
                 assert!(
-                    layout.initrd.is_some_and(|(start, end)| start >= layout.kernel && end - start == word(24))
+                    layout
+                        .initrd
+                        .is_some_and(|(start, end)| start >= layout.kernel && end - start == word(24))
                 );
             }
             Err(error) => assert!(!error.to_string().is_empty()),

@@ -83,10 +83,8 @@ impl<const QUEUES: usize> Legacy<QUEUES> {
                 None if offset == FEATURES => return Ok((0, Effect::None)),
                 None if offset == PFN => return Ok((self.number().into(), Effect::None)),
                 _ if NEWER.contains(&offset) => return Ok((0, Effect::None)),
-                Some(size) if offset == PAGE_SIZE => {
-                    if size.is_power_of_two() && PAGES.contains(&size) {
-                        self.page_size = size;
-                    }
+                Some(size) if offset == PAGE_SIZE && size.is_power_of_two() && PAGES.contains(&size) => {
+                    self.page_size = size;
                 }
                 Some(align) if offset == ALIGN => self.set_align(align),
                 Some(number) if offset == PFN => self.place(number),

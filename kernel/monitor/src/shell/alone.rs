@@ -35,7 +35,7 @@ pub(super) fn run(name: &str) -> ! {
 }
 
 /// Until the guest has ended; its status.
-fn serve(index: usize) -> u64 {
+fn serve(index: usize) -> u8 {
     let mut waiting = None;
     loop {
         if waiting.is_none() {
@@ -67,7 +67,7 @@ fn serve(index: usize) -> u64 {
 }
 
 /// The status of the whole, and a line on what is no end of the guest's own.
-fn tell(reason: Reason) -> u64 {
+fn tell(reason: Reason) -> u8 {
     match reason {
         Reason::Exited(status) => exit_status::of_guest(status),
         Reason::PoweredOff | Reason::Reset => 0,

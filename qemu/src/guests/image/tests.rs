@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "small numbers of the tests' own")]
+
 use std::io::Write;
 
 use super::*;
