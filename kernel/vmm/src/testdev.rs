@@ -3,17 +3,25 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use bale_core::guest_tree::{TEST_SLOT, VIRTIO_SPI};
+use bale_core::guest_ram::GuestRam;
 use bale_core::testdev::Packets;
-use bale_core::vgic::{PRIVATE, Refused};
+use bale_core::vgic::Refused;
 use bale_core::virtio::console::{self, DEVICE, QUEUES, TRANSMIT};
 use bale_core::virtio::legacy::{Legacy, vacant};
 use bale_core::virtio::mmio::Effect;
 use bale_core::virtio::queue::Chain;
 
-use super::memory::GuestMemory;
-use super::{Reason, Slot};
 use bale_rt::sync::{IN_ORDER, Mutex};
+
+/// What came of an access.
+pub(super) struct Accessed {
+    /// What is read.
+    pub(super) value: u64,
+    /// Its interrupt line, if it has changed.
+    pub(super) line: Option<bool>,
+    /// The machine ends with this.
+    pub(super) status: Option<u32>,
+}
 
 /// Where a machine's console for tests is plugged in. Its one lock is held while a chain is served: a status is some bytes long.
 pub(super) struct TestBay {
@@ -48,48 +56,40 @@ impl TestBay {
     pub(super) fn answers_semihosting(&self) -> bool {
         self.semihosting.load(Ordering::Relaxed)
     }
-}
 
-impl Slot {
-    /// An access to the registers of the console for tests.
-    pub(super) fn access_test(
+    /// An access to the registers of the console, unless the machine is to stop meanwhile.
+    pub(super) fn access(
         &self,
         offset: u64,
         width: u8,
         write: Option<u64>,
-        memory: Option<&GuestMemory>,
-    ) -> Result<u64, Refused> {
-        let bay = &self.devices.test;
-        if !bay.plugged.load(Ordering::Relaxed) {
-            return Ok(vacant(offset));
+        ram: Option<&impl GuestRam>,
+        stop: &AtomicBool,
+    ) -> Result<Accessed, Refused> {
+        if !self.plugged.load(Ordering::Relaxed) {
+            return Ok(Accessed { value: vacant(offset), line: None, status: None });
         }
-        let mut device = bay.device.lock().expect(IN_ORDER);
+        let mut device = self.device.lock().expect(IN_ORDER);
         let (registers, packets) = &mut *device;
         let before = registers.line();
         let (value, effect) = registers.access(offset, width, write).map_err(|_| Refused)?;
         let mut status = None;
-        if let (Effect::Notify(TRANSMIT), Some(memory)) = (effect, memory) {
+        if let (Effect::Notify(TRANSMIT), Some(ram)) = (effect, ram) {
             let mut chain = Chain::default();
-            // Whatever waits, unless the machine ends meanwhile: each chain is bounded, and so is the queue, but a guest may fill it anew.
+            // Whatever waits, unless the machine ends meanwhile: each chain is bounded, and so is the queue, but a
+            // guest may fill it anew.
             while status.is_none()
-                && !self.stop.load(Ordering::Relaxed)
-                && registers.fetch(TRANSMIT, memory, &mut chain)
+                && !stop.load(Ordering::Relaxed)
+                && registers.fetch(TRANSMIT, ram, &mut chain)
             {
-                let served = console::transmit(&chain, memory, |bytes| {
+                let served = console::transmit(&chain, ram, |bytes| {
                     status = status.or_else(|| bytes.iter().find_map(|byte| packets.push(*byte)));
                     status.is_none()
                 });
-                registers.tell(TRANSMIT, memory, &chain, served);
+                registers.tell(TRANSMIT, ram, &chain, served);
             }
         }
         let after = registers.line();
-        drop(device);
-        if before != after {
-            self.deliver(|vgic| vgic.set_line(PRIVATE + VIRTIO_SPI + TEST_SLOT, after));
-        }
-        if let Some(status) = status {
-            self.finish(Reason::Exited(status.into()));
-        }
-        Ok(value)
+        Ok(Accessed { value, line: (before != after).then_some(after), status })
     }
 }
