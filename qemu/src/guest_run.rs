@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
+use bale_core::console::{MARK, STOPPED};
 use bale_core::exit_status;
 use bale_core::guest_image::{RAW_LOAD, Raw};
 
@@ -29,7 +30,6 @@ const OWN_MEMORY: u64 = 192 << 20;
 const KEPT: usize = 40;
 /// How long QEMU may take to end once the machine has said its last word.
 const PATIENCE: Duration = Duration::from_secs(3);
-const STOPPED: &str = "bale: stopped: ";
 
 /// Runs the guest; its status.
 pub(crate) fn run(options: &GuestRunOptions) -> Result<u8> {
@@ -194,7 +194,11 @@ impl<'a> Talk<'a> {
         let bytes = std::mem::take(&mut self.line);
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_end_matches('\r');
-        if let Some((_, marker)) = text.split_once('\x1e') {
+        if let Some((_, marker)) = text.split_once(char::from(MARK)) {
+            if let Some(reason) = marker.strip_prefix(STOPPED) {
+                self.stopped = Some(reason.to_owned());
+                return Ok(());
+            }
             match marker.trim().split_once(' ') {
                 None => self.begun = true,
                 Some((_, status)) => {
@@ -207,9 +211,6 @@ impl<'a> Talk<'a> {
                 }
             }
             return Ok(());
-        }
-        if let Some(reason) = text.strip_prefix(STOPPED) {
-            self.stopped = Some(reason.to_owned());
         }
         self.say(self.decoder.line(text));
         Ok(())
