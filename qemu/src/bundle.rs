@@ -21,11 +21,11 @@ pub(crate) fn read_pages(path: &Path) -> Result<Vec<u8>> {
     Ok(pages)
 }
 
-/// Writes a bundle of guests, by name and image, of pages, and of further files by their names.
+/// Writes a bundle of guests, by name and image, of pages if they have any, and of further files by their names.
 pub(crate) fn write(
     out: &Path,
     guests: &[(&str, &Path)],
-    pages: &[u8],
+    pages: Option<&[u8]>,
     files: &[(String, Vec<u8>)],
 ) -> Result<()> {
     let file = File::create(out).with_context(|| format!("cannot write {}", out.display()))?;
@@ -34,7 +34,9 @@ pub(crate) fn write(
         let image = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         append(&mut archive, &format!("guests/{name}"), &image)?;
     }
-    append(&mut archive, "pages", pages)?;
+    if let Some(pages) = pages {
+        append(&mut archive, "pages", pages)?;
+    }
     for (name, content) in files {
         append(&mut archive, name, content)?;
     }
@@ -72,7 +74,7 @@ mod tests {
         write(
             &folder.join("tar"),
             &[("swapper", &folder.join("image"))],
-            &[7; 8192],
+            Some(&[7; 8192]),
             &[("x.vm".into(), vec![1])],
         )
         .expect("good");

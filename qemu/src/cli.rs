@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`running`] | booting Bale under QEMU, to use or to watch it |
 //! | [`guest`] | Linux, in Bale's bundle or alone |
+//! | [`guest_run`] | any image as a guest |
 //! | [`testing`] | tests, fuzzing, formatting and lints |
 //! | [`measuring`] | instructions, times, sizes |
 //! | [`commands`] | commands for the kernel's shell |
@@ -13,6 +14,7 @@ mod amounts;
 mod boards;
 mod commands;
 mod guest;
+mod guest_run;
 mod measuring;
 mod running;
 mod testing;
@@ -22,6 +24,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use boards::{ConsoleOptions, ContentOptions, FlashOptions, ImageOptions, LogOptions};
 pub(crate) use commands::Commands;
 pub(crate) use guest::{GuestName, GuestOptions, LinuxBootOptions, LinuxCommand};
+pub(crate) use guest_run::{GuestCommand, GuestRunOptions};
 pub(crate) use measuring::{BenchOptions, Peer, SizeOptions};
 pub(crate) use running::{PagesOptions, RunOptions, Tables, TraceOptions};
 pub(crate) use testing::{CheckOptions, FuzzOptions, FuzzTarget, TestOptions};
@@ -58,6 +61,9 @@ pub(crate) enum Command {
     Flash(FlashOptions),
     /// The shell of a board on a serial line
     Console(ConsoleOptions),
+    /// Any image as a guest
+    #[command(subcommand)]
+    Guest(GuestCommand),
     /// Debian's arm64 kernel with our init: fetch it, or boot it without Bale
     #[command(subcommand)]
     Linux(LinuxCommand),

@@ -92,7 +92,7 @@ pub(crate) fn serial(options: &ConsoleOptions) -> Result<u8> {
 }
 
 /// Makes the user's terminal pass every key, and says how to leave; nothing where there is none.
-fn terminal(leaving: &str) -> Option<RawTerminal> {
+pub(crate) fn terminal(leaving: &str) -> Option<RawTerminal> {
     io::stdin().is_terminal().then(|| {
         eprintln!("bale: Ctrl-A x {leaving}; Ctrl-A Ctrl-A sends Ctrl-A");
         RawTerminal::new()
@@ -133,7 +133,7 @@ fn talk(
     }
 }
 
-fn read_input(events: &Sender<Event>) {
+pub(crate) fn read_input(events: &Sender<Event>) {
     let mut buffer = [0; 256];
     let mut input = io::stdin().lock();
     loop {
@@ -146,7 +146,7 @@ fn read_input(events: &Sender<Event>) {
 }
 
 /// What of the typed bytes goes to the machine; none when the user leaves.
-fn keys(bytes: &[u8], escape: &mut bool) -> Option<Vec<u8>> {
+pub(crate) fn keys(bytes: &[u8], escape: &mut bool) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(bytes.len());
     for &byte in bytes {
         match (*escape, byte) {
@@ -171,7 +171,7 @@ pub(crate) fn rows() -> u16 {
 }
 
 /// The terminal in raw mode, until dropped.
-struct RawTerminal {
+pub(crate) struct RawTerminal {
     before: Option<libc::termios>,
 }
 

@@ -4,23 +4,25 @@
 //! codecs are named by the store, and kernel and initial RAM disk are laid out as the kernel lays them out.
 
 mod asked;
+mod image;
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use bale_core::guest_image::GuestImage;
+use bale_core::guest_image::Raw;
 use bale_core::guest_layout::GuestLayout;
 use bale_core::vm_description::{LONGEST_NAME, VmDescription};
 use bale_swap::Codec;
 
 pub(crate) use asked::{Asked, Host};
+use image::Prepared;
 
 /// Files of the bundle by their names there.
 pub(crate) type Files = Vec<(String, Vec<u8>)>;
 
 /// Name of the guest of a kernel that is given by itself.
-const OWN: &str = "own";
+pub(crate) const OWN: &str = "own";
 /// Names in the bundle that are nobody's to give.
 const TAKEN: [&str; 1] = ["pages"];
 
@@ -56,15 +58,52 @@ impl Seen {
     pub(crate) fn fits(&self, kernel: &[u8], initrd: Option<&[u8]>) -> Result<()> {
         let memory = self.description.memory;
         let length = initrd.map(|initrd| initrd.len() as u64);
-        let laid_out = GuestLayout::new(memory, kernel, length);
+        let laid_out = GuestLayout::new(memory, kernel, self.description.raw, length);
         laid_out.map(drop).map_err(|error| anyhow!("{}: of {} MiB: {error}", self.name, memory >> 20))
     }
 }
 
+/// Files of the one guest that a machine serves alone, and bytes of its memory: an image of any kind, placed as said if it has no
+/// header, or whatever it has with `true`; with calls of semihosting made those of the hypervisor if that is wanted.
+pub(crate) fn alone(
+    image: &Path,
+    initrd: Option<&Path>,
+    (place, raw): (Raw, bool),
+    semihosting: bool,
+    settings: &[(&str, String)],
+) -> Result<(Files, u64)> {
+    let file = read(image)?;
+    let prepared = if raw { Prepared::new(file, Some(place)) } else { Prepared::guess(file, place) };
+    let mut prepared =
+        prepared.map_err(|error| anyhow!("{} cannot be run as a guest: {error:#}", image.display()))?;
+    let mut lines = settings.to_vec();
+    if semihosting {
+        let calls = prepared.call_for_semihosting();
+        if calls != 0 {
+            eprintln!(
+                "bale: {calls} semihosting calls of the image go to Bale (--no-semihosting leaves them)"
+            );
+            lines.push(("semihosting", "on".to_owned()));
+        }
+    }
+    let (files, seen) = lay_out(image, prepared, initrd, &lines)?;
+    Ok((files, seen.description.memory))
+}
+
 /// A guest's kernel and initial RAM disk, and the lines of its description but for those that name the two.
 pub(crate) fn own(kernel: &Path, initrd: Option<&Path>, settings: &[(&str, String)]) -> Result<Files> {
-    let mut text = format!("kernel = {OWN}.image\n");
-    let mut files = vec![(format!("{OWN}.image"), read(kernel)?)];
+    let prepared = prepared(kernel, read(kernel)?, None)?;
+    lay_out(kernel, prepared, initrd, settings).map(|(files, _)| files)
+}
+
+fn lay_out(
+    kernel: &Path,
+    image: Prepared,
+    initrd: Option<&Path>,
+    settings: &[(&str, String)],
+) -> Result<(Files, Seen)> {
+    let mut text = format!("kernel = {OWN}.image\n{}", image.lines());
+    let mut files = vec![(format!("{OWN}.image"), image.bytes)];
     if let Some(initrd) = initrd {
         text.push_str(&format!("initrd = {OWN}.initrd\n"));
         files.push((format!("{OWN}.initrd"), read(initrd)?));
@@ -74,10 +113,10 @@ pub(crate) fn own(kernel: &Path, initrd: Option<&Path>, settings: &[(&str, Strin
         text.push_str(&format!("{key} = {value}\n"));
     }
     let seen = made(OWN, &text)?;
-    check_kernel(kernel, &files[0].1)?;
-    seen.fits(&files[0].1, files.get(1).map(|(_, initrd)| initrd.as_slice()))?;
+    let fits = seen.fits(&files[0].1, files.get(1).map(|(_, initrd)| initrd.as_slice()));
+    fits.with_context(|| format!("{} cannot be run", kernel.display()))?;
     files.push((format!("{OWN}.vm"), text.into_bytes()));
-    Ok(files)
+    Ok((files, seen))
 }
 
 /// A description, `NAME.vm`, and the files beside it that it names.
@@ -94,9 +133,17 @@ pub(crate) fn described(path: &Path) -> Result<Files> {
         ensure!(!file.contains('/'), "{shown}: {file} must lie beside it, and be named without a folder");
         read(&path.with_file_name(file)).with_context(|| format!("{shown} names a file that is not there"))
     };
-    let kernel = beside(&description.kernel)?;
-    check_kernel(&path.with_file_name(description.kernel.as_str()), &kernel)?;
-    let mut files = vec![(name.to_owned(), text), (description.kernel.to_string(), kernel)];
+    let file = beside(&description.kernel)?;
+    let kernel = prepared(&path.with_file_name(description.kernel.as_str()), file, description.raw)?;
+    let mut text = text;
+    if description.raw.is_none() && kernel.raw.is_some() {
+        // An ELF file is raw from here on, at addresses of its own.
+        text.push(b'\n');
+        text.extend(kernel.lines().into_bytes());
+    }
+    let seen = self::description(&shown.to_string(), &text)?;
+    let description = &seen.description;
+    let mut files = vec![(name.to_owned(), text), (description.kernel.to_string(), kernel.bytes)];
     if let Some(initrd) = &description.initrd {
         files.push((initrd.to_string(), beside(initrd)?));
     }
@@ -117,11 +164,10 @@ pub(crate) fn add(all: &mut Files, files: Files) -> Result<()> {
     Ok(())
 }
 
-fn check_kernel(path: &Path, image: &[u8]) -> Result<()> {
+/// An image as the kernel takes it.
+fn prepared(path: &Path, file: Vec<u8>, raw: Option<Raw>) -> Result<Prepared> {
     let name = path.display();
-    GuestImage::parse(image)
-        .map_err(|error| anyhow!("{name} cannot be started as a kernel: {error}"))
-        .map(drop)
+    Prepared::new(file, raw).map_err(|error| anyhow!("{name} cannot be started as a kernel: {error:#}"))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

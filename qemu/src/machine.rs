@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) cores: u32,
     /// As QEMU's -m takes it.
     pub(crate) memory: String,
+    /// As QEMU's -cpu takes it.
+    pub(crate) cpu: String,
     /// Version of the interrupt controller.
     pub(crate) gic: u32,
     /// Whether the machine has EL2.
@@ -50,6 +52,7 @@ impl Config {
         Self {
             cores: 12,
             memory: "1G".into(),
+            cpu: "cortex-a72".into(),
             gic: 3,
             virtualization: true,
             start: Start::Kernel(image),
@@ -66,7 +69,7 @@ impl Config {
         let mut add = |words: &[&str]| line.extend(words.iter().map(OsString::from));
         let acpi = if matches!(self.start, Start::Uefi { acpi: false, .. }) { ",acpi=off" } else { "" };
         add(&["-machine", &format!("virt,virtualization={virtualization},gic-version={}{acpi}", self.gic)]);
-        add(&["-cpu", "cortex-a72", "-smp", &self.cores.to_string(), "-m", &self.memory]);
+        add(&["-cpu", &self.cpu, "-smp", &self.cores.to_string(), "-m", &self.memory]);
         // Debian's QEMU 7.2 lacks the network card's ROM, and no network is wanted.
         add(&["-net", "none", "-display", "none", "-monitor", "none"]);
         if !self.reboots {

@@ -8,6 +8,7 @@
 //! | [`build`], [`image`] | the kernel's ELF, its flat arm64 Image, the guests |
 //! | [`pages`], [`bundle`] | captured pages of a real process; the archive that the kernel starts with |
 //! | [`guests`] | guests of the user's own |
+//! | [`guest_run`] | one guest of any make, its console on this process's |
 //! | [`linux`] | Debian's kernel, our init for it, and the two as a guest |
 //! | [`machine`], [`stream`] | a QEMU process; its one UART taken apart into text and log frames |
 //! | [`log`], [`symbols`] | log frames and backtraces made readable |
@@ -29,6 +30,7 @@ mod console;
 mod disk;
 mod flash;
 mod fuzz;
+mod guest_run;
 mod guests;
 mod image;
 mod linux;
@@ -54,7 +56,12 @@ use clap::Parser;
 fn main() -> ExitCode {
     let command = cli::Cli::parse().command;
     // The status 1 of `bench` says that a goal is missed.
-    let failure = if matches!(command, cli::Command::Bench(_)) { bench::FAILED } else { 1 };
+    // A guest may end with 1 by itself.
+    let failure = match command {
+        cli::Command::Bench(_) => bench::FAILED,
+        cli::Command::Guest(_) => guest_run::FAILED,
+        _ => 1,
+    };
     let result = match command {
         cli::Command::Run(options) => run::run(&options),
         cli::Command::Test(options) => test::run(&options),
@@ -67,6 +74,7 @@ fn main() -> ExitCode {
         cli::Command::Image(options) => board::image(&options),
         cli::Command::Flash(options) => board::flash(&options),
         cli::Command::Console(options) => console::serial(&options),
+        cli::Command::Guest(cli::GuestCommand::Run(options)) => guest_run::run(&options),
         cli::Command::Linux(command) => linux::run(&command),
         cli::Command::Log(options) => log::run(&options),
         cli::Command::Size(options) => size::run(&options),

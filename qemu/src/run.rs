@@ -93,7 +93,14 @@ impl Bundle {
         };
         let out = Self(workspace::own_folder()?.join(format!("bundle-{}.tar", std::process::id())));
         let guests: Vec<_> = built.guests.iter().map(|(name, path)| (*name, path.as_path())).collect();
-        bundle::write(out.path(), &guests, &pages, files)?;
+        bundle::write(out.path(), &guests, Some(&pages), files)?;
+        Ok(out)
+    }
+
+    /// One with nothing but these files.
+    pub(crate) fn of_files(files: &[(String, Vec<u8>)]) -> Result<Self> {
+        let out = Self(workspace::own_folder()?.join(format!("bundle-{}.tar", std::process::id())));
+        bundle::write(out.path(), &[], None, files)?;
         Ok(out)
     }
 

@@ -231,6 +231,8 @@ impl<'a> Lines<'a> {
                         self.items.push_back(Item::Line(Line::Log(decoder.frame(&frame))));
                     }
                 }
+                // A shell runs: no guest has the line to itself.
+                Part::Guest(_) => {}
                 Part::Text(text) => {
                     for byte in text {
                         if byte == b'\n' {

@@ -4,6 +4,8 @@
 //! NUL is lost, text and frames would change places for ever, so a "frame" that can only be text is given back as
 //! text, and the NUL behind it opens the next frame.
 
+use bale_core::relay::{self, Decoder};
+
 /// Longer than any frame that the kernel sends.
 const LONGEST_FRAME: usize = 1024;
 
@@ -14,6 +16,8 @@ pub(crate) enum Part {
     Text(Vec<u8>),
     /// One log frame, without its NULs.
     Frame(Vec<u8>),
+    /// What the guest wrote that the machine was started for, as it is.
+    Guest(Vec<u8>),
 }
 
 /// Where in the stream we are.
@@ -21,15 +25,41 @@ pub(crate) enum Part {
 pub(crate) struct Splitter {
     /// Bytes of a frame that began; none in text.
     frame: Option<Vec<u8>>,
+    /// A guest's bytes come in frames of their own.
+    relays: bool,
+    /// In one of those.
+    guest: Option<Decoder>,
 }
 
 impl Splitter {
+    /// One for a machine that serves one guest alone.
+    pub(crate) fn with_guest() -> Self {
+        Self { relays: true, ..Self::default() }
+    }
+
     /// The parts that these bytes complete.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<Part> {
         let mut parts = Vec::new();
         let mut text = Vec::new();
+        let mut guest = Vec::new();
         for &byte in bytes {
+            if let Some(decoder) = &mut self.guest {
+                match byte {
+                    relay::END => self.guest = None,
+                    // A crash broke into it: what comes behind is the log's.
+                    0 => (self.guest, self.frame) = (None, Some(Vec::new())),
+                    byte => guest.extend(decoder.push(byte)),
+                }
+                continue;
+            }
+            if !guest.is_empty() && byte != relay::START {
+                parts.push(Part::Guest(std::mem::take(&mut guest)));
+            }
             match &mut self.frame {
+                None if self.relays && byte == relay::START => {
+                    flush(&mut parts, &mut text);
+                    self.guest = Some(Decoder::default());
+                }
                 None if byte == 0 => {
                     flush(&mut parts, &mut text);
                     self.frame = Some(Vec::new());
@@ -56,6 +86,9 @@ impl Splitter {
             }
         }
         flush(&mut parts, &mut text);
+        if !guest.is_empty() {
+            parts.push(Part::Guest(guest));
+        }
         parts
     }
 
@@ -92,6 +125,7 @@ mod tests {
                 match part {
                     Part::Text(bytes) => text.extend(bytes),
                     Part::Frame(bytes) => frames.push(bytes),
+                    Part::Guest(_) => unreachable!("no guest has the line to itself"),
                 }
             }
         }
@@ -103,6 +137,29 @@ mod tests {
         let (text, frames) = split(&[b"one\r\n\0\x01\x82\xff\0two\0\x03\x04\0"]);
         assert_eq!(text, b"one\r\ntwo");
         assert_eq!(frames, [vec![1, 0x82, 0xff], vec![3, 4]]);
+    }
+
+    #[test]
+    fn a_guest_has_frames_of_its_own() {
+        let mut whole = b"text\r\n".to_vec();
+        bale_core::relay::encode(b"a\x00\x01\x04\x10\x1b[z", |byte| whole.push(byte));
+        whole.extend(b"\0\x01\x82\0");
+        bale_core::relay::encode(b"b", |byte| whole.push(byte));
+        whole.extend(b"\x01cut\0\x03\x04\0more");
+        for cut in 0..whole.len() {
+            let mut splitter = Splitter::with_guest();
+            let (mut text, mut guest, mut frames) = (Vec::new(), Vec::new(), Vec::new());
+            for part in [&whole[..cut], &whole[cut..]].into_iter().flat_map(|piece| splitter.push(piece)) {
+                match part {
+                    Part::Text(bytes) => text.extend(bytes),
+                    Part::Guest(bytes) => guest.extend(bytes),
+                    Part::Frame(bytes) => frames.push(bytes),
+                }
+            }
+            assert_eq!(text, b"text\r\nmore", "{cut}");
+            assert_eq!(guest, b"a\x00\x01\x04\x10\x1b[zbcut", "{cut}");
+            assert_eq!(frames, [vec![1, 0x82], vec![3, 4]], "{cut}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod console;
 mod described;
 mod dialogue;
 mod flash;
+mod guest_run;
 mod host;
 mod isolation;
 mod linux;
@@ -59,6 +60,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         .chain(flash::cases())
         .chain(described::cases(&bench))
         .chain(text::cases(&bench))
+        .chain(guest_run::cases())
         .chain(isolation::cases(&bench))
         .chain(linux::cases(&bench, &built, &fetched))
         .filter(wanted)

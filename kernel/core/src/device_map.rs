@@ -1,8 +1,8 @@
 //! Which device of a guest answers at an address below its memory.
 
 use crate::guest_tree::{
-    CLOCK, CONSOLE_SLOT, DISK_SLOT, DISTRIBUTOR, REDISTRIBUTORS, REPORT, REPORT_SIZE, UART, VIRTIO,
-    VIRTIO_SIZE,
+    CLOCK, CONSOLE_SLOT, DISK_SLOT, DISTRIBUTOR, REDISTRIBUTORS, REPORT, REPORT_SIZE, TEST_SLOT, UART,
+    VIRTIO, VIRTIO_SIZE, VIRTIO_SLOTS,
 };
 use crate::vgic::{DISTRIBUTOR_SIZE, MAX_VCPUS, REDISTRIBUTOR_SIZE};
 use crate::{pl011, pl031};
@@ -22,6 +22,10 @@ pub enum Device {
     Disk(u64),
     /// The virtio console.
     Port(u64),
+    /// The console for the status of a test.
+    Test(u64),
+    /// A place for a virtio device where none can be: the address within it.
+    Vacant(u64),
     /// What its user space tells.
     Report(u64),
 }
@@ -37,8 +41,17 @@ impl Device {
             })
             .or_else(|| within(UART, pl011::SIZE).map(Self::Uart))
             .or_else(|| within(CLOCK, pl031::SIZE).map(Self::Clock))
-            .or_else(|| within(virtio(DISK_SLOT), VIRTIO_SIZE).map(Self::Disk))
-            .or_else(|| within(virtio(CONSOLE_SLOT), VIRTIO_SIZE).map(Self::Port))
+            .or_else(|| {
+                let offset = within(VIRTIO, VIRTIO_SIZE * u64::from(VIRTIO_SLOTS))?;
+                let (slot, offset) = (offset / VIRTIO_SIZE, offset % VIRTIO_SIZE);
+                // Fewer than 2^32.
+                Some(match u32::try_from(slot).unwrap_or(VIRTIO_SLOTS) {
+                    DISK_SLOT => Self::Disk(offset),
+                    CONSOLE_SLOT => Self::Port(offset),
+                    TEST_SLOT => Self::Test(offset),
+                    _ => Self::Vacant(offset),
+                })
+            })
             .or_else(|| within(REPORT, REPORT_SIZE).map(Self::Report))
     }
 
@@ -49,14 +62,9 @@ impl Device {
             Self::Distributor(offset) | Self::Redistributors(offset) => {
                 write || (0x200..0x400).contains(&(offset & 0xffff))
             }
-            Self::Uart(_) | Self::Clock(_) | Self::Disk(_) | Self::Port(_) | Self::Report(_) => false,
+            _ => false,
         }
     }
-}
-
-/// Where a virtio device is.
-fn virtio(slot: u32) -> u64 {
-    VIRTIO + u64::from(slot) * VIRTIO_SIZE
 }
 
 #[cfg(test)]
@@ -67,13 +75,15 @@ mod tests {
     type Make = fn(u64) -> Device;
 
     /// First and last addresses, as on QEMU's `virt` machine (its hw/arm/virt.c, `base_memmap`), but for the page of reports.
-    const MAP: [(u64, u64, Make); 7] = [
+    const MAP: [(u64, u64, Make); 9] = [
         (0x0800_0000, 0x0800_ffff, Device::Distributor),
         (0x080a_0000, 0x0819_ffff, Device::Redistributors),
         (0x0900_0000, 0x0900_0fff, Device::Uart),
         (0x0901_0000, 0x0901_0fff, Device::Clock),
         (0x0a00_0000, 0x0a00_01ff, Device::Disk),
         (0x0a00_0200, 0x0a00_03ff, Device::Port),
+        (0x0a00_0400, 0x0a00_05ff, Device::Test),
+        (0x0a00_0600, 0x0a00_3fff, |offset| Device::Vacant(offset % 0x200)),
         (0x0b00_0000, 0x0b00_0fff, Device::Report),
     ];
 

@@ -26,12 +26,14 @@ pub const VIRTIO: u64 = 0x0a00_0000;
 pub const VIRTIO_SIZE: u64 = 0x200;
 /// Interrupt of the first of them, of the shared ones; the others follow.
 pub const VIRTIO_SPI: u32 = 16;
-/// virtio-mmio devices at most.
-pub const VIRTIO_SLOTS: u32 = 8;
+/// Places of virtio-mmio devices: those without one answer as QEMU's do.
+pub const VIRTIO_SLOTS: u32 = 32;
 /// Slot of the swap disk.
 pub const DISK_SLOT: u32 = 0;
 /// Slot of the virtio console.
 pub const CONSOLE_SLOT: u32 = 1;
+/// Slot of the console for the status of a test.
+pub const TEST_SLOT: u32 = 2;
 /// Memory.
 pub const RAM: u64 = 0x4000_0000;
 

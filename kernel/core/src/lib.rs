@@ -23,6 +23,9 @@
 //! | [`virtio`] | its disk, its console |
 //! | [`guest_text`] | what of a guest's text may reach the terminal, and how much |
 //! | [`system_registers`], [`injection`] | what a guest's trapped registers read as; exceptions given to it |
+//! | [`testdev`], [`semihosting`] | how a test suite says what came of it; what Arm's semihosting calls ask for |
+//! | [`exit_status`] | what a guest's end comes to as the status of a process |
+//! | [`relay`] | a guest's bytes as they are, beside text and log on one line |
 //! | [`guest_ram`] | a guest's memory as its devices see it |
 //! | [`psci`] | what a guest's firmware calls get for an answer |
 //! | [`restarts`] | how often a machine may be started anew |
@@ -45,6 +48,7 @@ pub mod core_kind;
 pub mod device_map;
 pub mod device_tree;
 pub mod exception;
+pub mod exit_status;
 pub mod gate;
 pub mod guest_image;
 pub mod guest_layout;
@@ -60,11 +64,14 @@ pub mod log;
 pub mod pl011;
 pub mod pl031;
 pub mod psci;
+pub mod relay;
 pub mod restarts;
 pub mod schedule;
+pub mod semihosting;
 pub mod shell;
 pub mod stage2;
 pub mod system_registers;
+pub mod testdev;
 pub mod trace;
 pub mod treatment;
 pub mod turn;

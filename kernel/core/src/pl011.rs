@@ -11,6 +11,8 @@ use crate::vgic::Refused;
 pub const SIZE: u64 = 0x1000;
 /// Bytes that wait for the guest at most.
 const QUEUE: usize = 256;
+/// Bytes that a PL011 itself holds.
+const FIFO: usize = 16;
 
 /// Interrupts: receive, transmit, receive timeout.
 const RECEIVE: u32 = 1 << 4;
@@ -74,6 +76,12 @@ impl Pl011 {
     /// A byte for the guest; false if its queue is full.
     pub fn receive(&mut self, byte: u8) -> bool {
         self.input.push_back(byte).is_ok()
+    }
+
+    /// Whether less waits than the FIFO of a PL011 holds (DDI 0183, 2.4): whoever can wait sends no more than that at a time, so that a
+    /// guest that empties its receiver as it starts loses no more than on a board.
+    pub fn has_room(&self) -> bool {
+        self.input.len() < FIFO
     }
 
     /// Whether its interrupt line is high.

@@ -7,6 +7,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`mmio`] | the register file: status, features, one queue's addresses, interrupts, configuration |
+//! | [`legacy`] | the same of the interface before version 1, for a device of test suites |
 //! | [`queue`] | the split ring: chains of buffers taken from it, and given back |
 //! | [`block`] | block requests over a store of 4096-byte blocks |
 //! | [`console`] | a console of one port |
@@ -14,6 +15,7 @@
 pub mod block;
 pub mod console;
 mod cursor;
+pub mod legacy;
 pub mod mmio;
 pub mod queue;
 

@@ -4,7 +4,12 @@
 //! |---|---|---|
 //! | `memory` | bytes, with `K`, `M` or `G` behind; whole 2 MiB | must be there |
 //! | `vcpus` | virtual CPUs, 1 to 8 | 1 |
-//! | `kernel` | name of an arm64 Image beside the description | must be there |
+//! | `kernel` | name of an image beside the description | must be there |
+//! | `image` | `arm64` for an Image with the header of Linux's booting.rst, or `raw` for a binary without one | `arm64` |
+//! | `load` | where a raw image's first byte goes, as `0x40080000` | as QEMU's `virt`: 512 KiB into memory |
+//! | `entry` | where a raw image starts | at its first byte |
+//! | `semihosting` | `on` for calls by `HVC #0xf000` as by Arm's `HLT #0xf000`, or `off` | `off` |
+//! | `testdev` | `on` for a console that takes the status of a test as QEMU's `testdev` does, or `off` | `off` |
 //! | `initrd` | name of the initial RAM disk | none |
 //! | `cmdline` | kernel command line | empty |
 //! | `swap` | bytes of its swap disk: whole 4 KiB, at most 1 GiB, or 682 MiB with checksums | none |
@@ -25,6 +30,7 @@ use core::fmt;
 
 use heapless::{String, Vec};
 
+use crate::guest_image::{RAW_LOAD, Raw};
 use crate::guest_text::RateLimit;
 use crate::vgic::MAX_VCPUS;
 
@@ -58,6 +64,12 @@ pub struct VmDescription {
     pub vcpus: usize,
     /// Name of the kernel image.
     pub kernel: String<64>,
+    /// How it is placed if it has no header.
+    pub raw: Option<Raw>,
+    /// Whether semihosting calls are answered.
+    pub semihosting: bool,
+    /// Whether there is a console for the status of a test.
+    pub testdev: bool,
     /// Name of the initial RAM disk.
     pub initrd: Option<String<64>>,
     /// Kernel command line.
@@ -128,6 +140,12 @@ pub enum Wrong {
     Restarts,
     /// A window that is too long.
     RestartWindow,
+    /// No kind of image of this name.
+    Image,
+    /// Not an address.
+    Address,
+    /// An address for an image that has a header.
+    NotRaw,
     /// Not a list of cores.
     Cores,
     /// `memory` is missing.
@@ -167,6 +185,9 @@ impl fmt::Display for Wrong {
             Self::RestartWindow => {
                 write!(f, "restart_window must be seconds, at most {LONGEST_WINDOW}, or 0 for no limit")
             }
+            Self::Image => f.write_str("the image is `arm64` or `raw`"),
+            Self::Address => f.write_str("not an address such as 0x40080000"),
+            Self::NotRaw => f.write_str("load and entry are for `image = raw`"),
             Self::Cores => f.write_str("cores must be a list such as 1,2,4-7"),
             Self::NoMemory => f.write_str("memory is missing"),
             Self::NoKernel => f.write_str("kernel is missing"),
@@ -184,10 +205,15 @@ impl fmt::Display for DescriptionError {
 }
 
 /// Keys, each with its bit in a mask of those seen.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 21] = [
     "memory",
     "vcpus",
     "kernel",
+    "image",
+    "load",
+    "entry",
+    "semihosting",
+    "testdev",
     "initrd",
     "cmdline",
     "swap",
@@ -215,6 +241,9 @@ impl VmDescription {
             memory: 0,
             vcpus: 1,
             kernel: String::new(),
+            raw: None,
+            semihosting: false,
+            testdev: false,
             initrd: None,
             command_line: String::new(),
             swap: 0,
@@ -229,7 +258,8 @@ impl VmDescription {
             restart_window: RESTART_WINDOW,
             cores: Vec::new(),
         };
-        let mut seen = 0u32;
+        let mut seen = 0u64;
+        let (mut raw, mut load, mut entry) = (false, None, None);
         for (index, line) in text.lines().enumerate() {
             let line_error = |wrong| DescriptionError { line: index + 1, wrong };
             let line = line.trim();
@@ -239,12 +269,25 @@ impl VmDescription {
             let (key, value) = line.split_once('=').ok_or(line_error(Wrong::NoValue))?;
             let key = key.trim();
             let place = KEYS.iter().position(|known| *known == key);
-            let bit = 1u32 << place.ok_or(line_error(Wrong::UnknownKey))?;
+            let bit = 1u64 << place.ok_or(line_error(Wrong::UnknownKey))?;
             if seen & bit != 0 {
                 return Err(line_error(Wrong::Twice));
             }
             seen |= bit;
-            description.set(key, value.trim()).map_err(line_error)?;
+            let value = value.trim();
+            // These go together.
+            match key {
+                "image" => raw = is_raw(value).map_err(line_error)?,
+                "load" => load = Some(address(value).map_err(line_error)?),
+                "entry" => entry = Some(address(value).map_err(line_error)?),
+                _ => description.set(key, value).map_err(line_error)?,
+            }
+        }
+        if raw {
+            let load = load.unwrap_or(RAW_LOAD);
+            description.raw = Some(Raw { load, entry: entry.unwrap_or(load) });
+        } else if load.or(entry).is_some() {
+            return Err(everywhere(Wrong::NotRaw));
         }
         if description.memory == 0 {
             return Err(everywhere(Wrong::NoMemory));
@@ -274,6 +317,8 @@ impl VmDescription {
                 }
             }
             "kernel" => self.kernel = copy(value)?,
+            "semihosting" => self.semihosting = switch(value)?,
+            "testdev" => self.testdev = switch(value)?,
             "initrd" => self.initrd = Some(copy(value)?),
             "cmdline" => self.command_line = copy(value)?,
             "swap" => {
@@ -328,6 +373,28 @@ fn switch(value: &str) -> Result<bool, Wrong> {
         "off" => Ok(false),
         _ => Err(Wrong::Switch),
     }
+}
+
+fn is_raw(value: &str) -> Result<bool, Wrong> {
+    match value {
+        "raw" => Ok(true),
+        "arm64" => Ok(false),
+        _ => Err(Wrong::Image),
+    }
+}
+
+/// An address: hexadecimal behind `0x`, else decimal.
+///
+/// # Errors
+/// It is none.
+pub fn address(value: &str) -> Result<u64, Wrong> {
+    let digits = value.strip_prefix("0x").map(|digits| (digits, 16));
+    let (digits, radix) = digits.unwrap_or((value, 10));
+    // The parser of numbers takes a sign.
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(Wrong::Address);
+    }
+    u64::from_str_radix(digits, radix).map_err(|_| Wrong::Address)
 }
 
 /// A number of bytes with its unit.
@@ -411,6 +478,13 @@ mod tests {
             ("restarts = -1", Wrong::Restarts),
             ("restart_window = 86401", Wrong::RestartWindow),
             ("restart_window = 5m", Wrong::RestartWindow),
+            ("image = elf", Wrong::Image),
+            ("load = 0x", Wrong::Address),
+            ("load = +1", Wrong::Address),
+            ("load = 0x+1", Wrong::Address),
+            ("entry = 0x10000000000000000", Wrong::Address),
+            ("semihosting = yes", Wrong::Switch),
+            ("testdev = 1", Wrong::Switch),
             ("cores = 5-3", Wrong::Cores),
             ("cores = 0-99", Wrong::Cores),
             ("cores = ", Wrong::Cores),
@@ -429,6 +503,20 @@ mod tests {
         assert_eq!(missing("memory = 2M"), Wrong::NoKernel);
         assert_eq!(missing("memory = 2M\nkernel = k\nswap = 683M\nchecksum = on"), Wrong::CheckedSwap);
         assert_eq!(VmDescription::parse(&[0xff]).unwrap_err().wrong, Wrong::NotText);
+    }
+
+    #[test]
+    fn raw_images() {
+        let with = |lines: &str| VmDescription::parse(format!("memory=2M\nkernel=k\n{lines}").as_bytes());
+        let raw = |lines| with(lines).unwrap().raw;
+        assert_eq!((raw("image = arm64"), raw("testdev = on\nsemihosting = on")), (None, None));
+        assert_eq!(raw("image = raw"), Some(Raw { load: RAW_LOAD, entry: RAW_LOAD }));
+        assert_eq!(raw("load = 0x40000000\nimage = raw"), Some(Raw { load: 1 << 30, entry: 1 << 30 }));
+        let both = "load = 0x40000000\nimage = raw\nentry = 1073741828";
+        assert_eq!(raw(both), Some(Raw { load: 1 << 30, entry: (1 << 30) + 4 }));
+        let wrong = DescriptionError { line: 0, wrong: Wrong::NotRaw };
+        assert_eq!(with("load = 0x40000000"), Err(wrong));
+        assert_eq!(with("image = arm64\nentry = 0x40000000"), Err(wrong));
     }
 
     proptest! {

@@ -61,6 +61,10 @@ struct Console {
     /// Bytes were lost behind what is in the queue.
     missing: bool,
     lost_input: u64,
+    /// What finds no room waits at the sender.
+    holds_back: bool,
+    /// The receiver's interrupts are not asked for meanwhile.
+    holding: bool,
     readers: Vec<TaskId, 2>,
 }
 
@@ -85,6 +89,8 @@ pub unsafe fn initialise(base: u64) {
         input: Deque::new(),
         missing: false,
         lost_input: 0,
+        holds_back: false,
+        holding: false,
         readers: Vec::new(),
     });
 }
@@ -97,6 +103,19 @@ pub fn enable_input() {
         console.input_masks = Interrupts::RXI | Interrupts::RTI;
         console.set_masks();
     }
+}
+
+/// From here on nothing that arrives is lost for want of room, if the sender waits while the receiver is full, as QEMU does. Ctrl-C
+/// is not looked for ahead of other bytes then.
+pub fn hold_input_back() {
+    if let Some(console) = CONSOLE.lock().as_mut() {
+        console.holds_back = true;
+    }
+}
+
+/// Whether something has arrived that nobody has read.
+pub fn has_input() -> bool {
+    CONSOLE.lock().as_ref().is_some_and(|console| !console.input.is_empty())
 }
 
 /// The UART's interrupt: moves what has arrived into the queue and what waits to the wire, and wakes who waits for
@@ -189,6 +208,10 @@ pub fn lost_input() -> u64 {
 impl Console {
     /// Takes some of what has arrived: interrupts are masked meanwhile, and the line stays up for the rest.
     fn receive(&mut self) {
+        if self.holds_back && self.input.capacity() - self.input.len() < TAKEN {
+            self.holding = true;
+            return self.set_masks();
+        }
         for _ in 0..TAKEN {
             match self.uart.read_word() {
                 Ok(Some(byte)) => self.put(byte),
@@ -220,6 +243,11 @@ impl Console {
     }
 
     fn take(&mut self) -> Option<Input> {
+        if self.holding && self.input.len() <= self.input.capacity() / 2 {
+            // The receiver's interrupt is still up for what it holds.
+            self.holding = false;
+            self.set_masks();
+        }
         self.input.pop_front().or_else(|| core::mem::take(&mut self.missing).then_some(Input::Lost))
     }
 
@@ -242,7 +270,8 @@ impl Console {
 
     fn set_masks(&mut self) {
         let output = if self.sending { Interrupts::TXI } else { Interrupts::empty() };
-        self.uart.set_interrupt_masks(self.input_masks | output);
+        let input = if self.holding { Interrupts::empty() } else { self.input_masks };
+        self.uart.set_interrupt_masks(input | output);
     }
 
     /// Sends by polling until this many bytes fit.
@@ -317,6 +346,11 @@ impl Write for Text {
         }
         Ok(())
     }
+}
+
+/// Writes bytes as they are, all of them together: [`OUTPUT`] at most.
+pub fn write_whole(bytes: &[u8]) {
+    put(bytes);
 }
 
 /// Writes one log frame.

@@ -5,6 +5,7 @@
 //! long, as Ctrl-C does at a terminal: status 1, and what came before it and was not read yet is dropped. Where nothing runs it drops the line that was begun,
 //! and is answered with status 1 too.
 
+mod alone;
 mod completion;
 mod guest;
 mod machine;
@@ -277,6 +278,9 @@ static EDITOR: spin::Mutex<Editor> = spin::Mutex::new(LineEditor::new(PROMPT));
 
 /// The shell's task.
 pub extern "C" fn task(_argument: u64) -> ! {
+    if let Some(name) = platform::argument("guest") {
+        alone::run(name);
+    }
     let script = platform::has_argument("exec");
     // Only this task's, and for good: its stack has better uses.
     let mut editor = EDITOR.lock();

@@ -3,12 +3,13 @@
 //! Where each of them goes is [`GuestLayout`]'s to say.
 
 use bale_core::core_kind::CoreKind;
+use bale_core::guest_image::GuestImage;
 use bale_core::guest_layout::{GuestLayout, LayoutError};
-use bale_core::guest_tree::{CONSOLE_SLOT, DISK_SLOT, GuestTree, RAM};
+use bale_core::guest_tree::{CONSOLE_SLOT, DISK_SLOT, GuestTree, RAM, TEST_SLOT};
 use bale_core::vm_description::{Console, LONGEST_NAME, VmDescription};
 
 use super::memory::GuestMemory;
-use super::{Kind, SLOTS, StartError, abandon, launch, reserve};
+use super::{Kind, SLOTS, StartError, abandon, launch, reserve, trap};
 use bale_io::bundle;
 use bale_rt::cores::{self, MAX_CORES};
 use bale_rt::{clock, task};
@@ -37,7 +38,15 @@ impl Plan {
             None => None,
         };
         let length = initrd.map(|content| content.len() as u64);
-        let layout = GuestLayout::new(description.memory, kernel, length).map_err(StartError::Layout)?;
+        let layout = GuestLayout::new(description.memory, kernel, description.raw, length)
+            .map_err(StartError::Layout)?;
+        if description.raw.is_none()
+            && let Some(granule) = GuestImage::parse(kernel).ok().and_then(|image| image.granule)
+            && !trap::offers(granule)
+        {
+            // It would find out by itself, before it can say so, and stop without a word.
+            return Err(StartError::NoGranule(granule));
+        }
         Ok(Self { description, kernel, initrd, layout })
     }
 
@@ -48,10 +57,11 @@ impl Plan {
         SLOTS[index].console.set_rate(self.description.console_rate);
         SLOTS[index].status.lock().restart_limit =
             (self.description.restarts, self.description.restart_window);
+        SLOTS[index].devices.test.plug(self.description.testdev, self.description.semihosting);
         let memory = fill(index, &self.description, &self.layout, self.kernel, self.initrd)?;
         // Others find it from here on.
         SLOTS[index].status.lock().store = store;
-        launch(index, memory, self.layout.kernel, self.layout.tree)
+        launch(index, memory, self.layout.entry, self.layout.tree)
     }
 }
 
@@ -131,8 +141,12 @@ fn fill(
     initrd: Option<&[u8]>,
 ) -> Result<GuestMemory, StartError> {
     let memory = GuestMemory::zeroed(index, RAM, description.memory)?;
-    let slots = [(DISK_SLOT, description.swap != 0), (CONSOLE_SLOT, description.console == Console::Virtio)];
-    let virtio: heapless::Vec<u32, 2> =
+    let slots = [
+        (DISK_SLOT, description.swap != 0),
+        (CONSOLE_SLOT, description.console == Console::Virtio),
+        (TEST_SLOT, description.testdev),
+    ];
+    let virtio: heapless::Vec<u32, 3> =
         slots.into_iter().filter_map(|(slot, there)| there.then_some(slot)).collect();
     let tree = GuestTree {
         memory: description.memory,
@@ -147,7 +161,10 @@ fn fill(
     let placed = tree
         .write(&mut bytes)
         .map_err(|_| ())
-        .and_then(|length| memory.place(layout.tree, &bytes[..length]).map_err(|_| ()))
+        .and_then(|length| {
+            let mut places = [Some(layout.tree), layout.copy].into_iter().flatten();
+            places.try_for_each(|place| memory.place(place, &bytes[..length]).map_err(|_| ()))
+        })
         .and_then(|()| memory.place(layout.kernel, kernel).map_err(|_| ()))
         .and_then(|()| match (layout.initrd, initrd) {
             (Some((start, _)), Some(content)) => memory.place(start, content).map_err(|_| ()),

@@ -11,7 +11,7 @@ use bale_core::guest_text::{GuestText, RateLimit, Ruling};
 use bale_core::vm_description::CONSOLE_RATE;
 use heapless::String;
 
-use super::{SLOTS, Slot, State};
+use super::{SLOTS, Slot, State, relay};
 use bale_io::{console, print, println};
 use bale_rt::clock;
 use bale_rt::sync::{IN_ORDER, Mutex};
@@ -74,6 +74,9 @@ impl Console {
 
     /// Bytes from the guest, a few hundred at most. The caller may wait until they are on their way.
     pub(super) fn put(&self, slot: usize, bytes: &[u8]) {
+        if relay::is_on() {
+            return relay::put(bytes);
+        }
         self.with(|console| {
             if console.attached {
                 console::write_raw(bytes);
@@ -167,6 +170,12 @@ pub fn detach(index: usize) {
     if SLOTS.get(index).is_some_and(|slot| slot.console.detach()) {
         print!("{GIVEN_BACK}");
     }
+}
+
+/// Whether a byte for that console finds room: it is not behind more than a wire's receiver holds.
+pub fn has_room(index: usize) -> bool {
+    let Some(slot) = running(index) else { return false };
+    if slot.devices.port.is_plugged() { slot.has_room() } else { slot.with_uart(|uart| uart.has_room()) }
 }
 
 /// A byte for the console that a machine has, the UART or a virtio console; false if it runs no more. A full queue loses the byte, as on a wire.

@@ -1,17 +1,19 @@
 //! The device bus of a machine: what becomes of an access to one of its devices.
 
 use bale_core::device_map::Device;
-use bale_core::guest_tree::{UART_SPI, VIRTIO_SPI};
+use bale_core::guest_tree::{TEST_SLOT, UART_SPI, VIRTIO_SPI};
 use bale_core::pl011::Pl011;
 use bale_core::pl031::Pl031;
 use bale_core::vgic::{PRIVATE, Refused};
+use bale_core::virtio::legacy::vacant;
 use bale_core::virtio::mmio::Registers;
 
-use super::Slot;
 use super::disk::DiskBay;
 use super::memory::GuestMemory;
 use super::port::Port;
 use super::reported::SwapUsed;
+use super::testdev::TestBay;
+use super::{Reason, Slot};
 use bale_rt::clock;
 use bale_rt::sync::{IN_ORDER, Lock, Mutex};
 
@@ -22,6 +24,7 @@ pub(super) struct Devices {
     pub(super) disk: DiskBay,
     pub(super) port: Port,
     pub(super) swap_used: SwapUsed,
+    pub(super) test: TestBay,
 }
 
 impl Devices {
@@ -32,6 +35,7 @@ impl Devices {
             disk: DiskBay::new(),
             port: Port::new(),
             swap_used: SwapUsed::new(),
+            test: TestBay::new(),
         }
     }
 
@@ -42,6 +46,7 @@ impl Devices {
         self.disk.reset();
         self.port.reset();
         self.swap_used.reset();
+        self.test.reset();
     }
 }
 
@@ -71,8 +76,28 @@ impl Slot {
             }
             Device::Disk(offset) => self.access_disk(offset, width, write, memory).map_err(|_| Refused),
             Device::Report(offset) => self.access_report(offset, width, write),
+            Device::Test(offset) => self.access_test(offset, width, write, memory),
+            Device::Vacant(offset) => Ok(vacant(offset)),
             Device::Port(offset) => self.access_port(offset, width, write, memory).map_err(|_| Refused),
         }
+    }
+
+    /// An access to the console for the status of a test, which may end the machine.
+    fn access_test(
+        &self,
+        offset: u64,
+        width: u8,
+        write: Option<u64>,
+        memory: Option<&GuestMemory>,
+    ) -> Result<u64, Refused> {
+        let found = self.devices.test.access(offset, width, write, memory, &self.stop)?;
+        if let Some(line) = found.line {
+            self.deliver(|vgic| vgic.set_line(PRIVATE + VIRTIO_SPI + TEST_SLOT, line));
+        }
+        if let Some(status) = found.status {
+            self.finish(Reason::Exited(status.into()));
+        }
+        Ok(found.value)
     }
 
     /// Does something with the registers of the virtio device in a slot, and passes on what became of its interrupt line.

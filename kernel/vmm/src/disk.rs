@@ -12,6 +12,7 @@ use bale_core::gate::Gate;
 use bale_core::guest_tree::DISK_SLOT;
 use bale_core::turn::Turn;
 use bale_core::virtio::block::{self, BLOCK, BlockStore, QUEUES, StoreError};
+use bale_core::virtio::legacy::vacant;
 use bale_core::virtio::mmio::{Effect, Refused, Registers};
 use bale_core::virtio::queue::Chain;
 use bale_core::vm_description::VmDescription;
@@ -261,7 +262,7 @@ impl Slot {
         let bay = &self.devices.disk;
         let blocks = bay.blocks.load(Ordering::Relaxed);
         if blocks == 0 {
-            return Err(Refused);
+            return Ok(vacant(offset));
         }
         let config = block::config(blocks);
         let (value, effect) =

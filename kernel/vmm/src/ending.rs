@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::memory::GuestMemory;
-use super::{Holding, Reason, SLOTS, Slot, State, Summary, build};
+use super::{Holding, Reason, SLOTS, Slot, State, Summary, build, relay};
 use bale_rt::{clock, cores, task};
 
 /// Asks a machine to end; false if none runs there. It ends at its next exit, which the request forces.
@@ -123,7 +123,7 @@ pub(super) fn ended(index: usize, released: usize, release_ticks: u64) {
     defmt::info!("vm {} ended, {} slots released", index as u32, released as u32);
     let guest = slot.status.lock().summary.guest.clone();
     let described = build::is_described(&guest);
-    let wants = described && *slot.reason.lock() == Some(Reason::Reset);
+    let wants = described && !relay::ends_on_reset() && *slot.reason.lock() == Some(Reason::Reset);
     let refused = if wants { refuse_restart(slot) } else { None };
     let (reason, again) = {
         let mut first = slot.reason.lock();

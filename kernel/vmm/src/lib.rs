@@ -16,6 +16,8 @@
 //! | [`medium`], [`store`] | a swap device with its memory; a machine's swap device for others than the guest |
 //! | [`slot`], [`summary`] | what there is of a machine whether it runs or not; what is told of it |
 //! | [`ending`], [`reasons`] | how a machine ends; why it did, or was not started |
+//! | [`testdev`], [`semihosting`] | how a test suite says what came of it |
+//! | [`relay`] | the bytes of a guest that has the serial line to itself |
 //! | [`hypercall`], [`firmware`] | calls: Bale's own for small guests; PSCI and SMCCC |
 //!
 //! A machine ends for a [`Reason`]; nothing that a guest does ends more than that guest. When it ends, everything it
@@ -49,11 +51,14 @@ mod medium;
 mod memory;
 mod port;
 mod reasons;
+pub mod relay;
 mod reported;
 mod room;
+mod semihosting;
 mod slot;
 pub mod store;
 mod summary;
+mod testdev;
 mod trap;
 mod vcpu;
 mod waiting;
@@ -76,7 +81,7 @@ use memory::GuestMemory;
 use slot::{Kind, SLOTS, Shared, Slot};
 
 pub use build::start_described;
-pub use console::{attach, detach, send};
+pub use console::{attach, detach, has_room, send};
 pub use delivery::{on_maintenance, on_virtual_timer};
 pub use ending::{kill, stop, wait, wait_while};
 pub use held::Holding;

@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use bale_core::guest_tree::CONSOLE_SLOT;
 use bale_core::turn::Turn;
 use bale_core::virtio::console::{self, PIECE, QUEUES, RECEIVE, TRANSMIT};
+use bale_core::virtio::legacy::vacant;
 use bale_core::virtio::mmio::{Effect, Refused, Registers};
 use bale_core::virtio::queue::Chain;
 use heapless::{Deque, Vec};
@@ -89,7 +90,7 @@ impl Slot {
     ) -> Result<u64, Refused> {
         let port = &self.devices.port;
         if !port.is_plugged() {
-            return Err(Refused);
+            return Ok(vacant(offset));
         }
         // Its configuration (5.3.4) is all of features that are not offered: zeros.
         let (value, effect) = self.with_port(|registers| registers.access(offset, width, write, &[]))?;
@@ -114,6 +115,11 @@ impl Slot {
         // Release: pairs with the acquires of who looks; the byte is there.
         port.arrived.store(true, Ordering::Release);
         self.kick_all();
+    }
+
+    /// Whether another byte finds room.
+    pub(super) fn has_room(&self) -> bool {
+        !self.devices.port.typed.lock().is_full()
     }
 
     /// From a virtual CPU that was made to look: what was typed goes to the guest, unless another one sees to it.

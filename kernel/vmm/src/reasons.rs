@@ -3,6 +3,7 @@
 use core::fmt;
 
 use bale_core::exception::{Fault, Syndrome};
+use bale_core::guest_image::Granule;
 use bale_core::guest_layout::LayoutError;
 use bale_core::vm_description::{DescriptionError, LONGEST_NAME};
 
@@ -36,6 +37,8 @@ pub enum Reason {
     MemoryLost(u64),
     /// There was no memory for its swap device.
     NoWorkspace,
+    /// An exception came, and its handler would be at this address, where the guest has nothing.
+    NoVectors(u64),
 }
 
 impl fmt::Display for Reason {
@@ -58,6 +61,9 @@ impl fmt::Display for Reason {
             Self::Unsupported(syndrome) => write!(f, "stopped: {syndrome}"),
             Self::Hardware => f.write_str("stopped: SError"),
             Self::MemoryLost(ipa) => write!(f, "stopped: its page at {ipa:#x} cannot be read back"),
+            Self::NoVectors(ipa) => {
+                write!(f, "stopped: no handler for an exception at {ipa:#x}, where it has no memory")
+            }
             Self::NoWorkspace => f.write_str("not started: no memory for its swap device"),
         }
     }
@@ -83,6 +89,8 @@ pub enum StartError {
     NoPages,
     /// Kernel and initial RAM disk cannot be laid out in its memory.
     Layout(LayoutError),
+    /// Its kernel uses pages of a size that not every core has.
+    NoGranule(Granule),
     /// The description is wrong.
     Description(DescriptionError),
     /// The bundle holds no file of the name that the description gives for the kernel.
@@ -118,6 +126,9 @@ impl fmt::Display for StartError {
             }
             Self::NoPages => f.write_str("the bundle holds no pages (start with `cargo bale run`)"),
             Self::Layout(error) => write!(f, "{error}"),
+            Self::NoGranule(granule) => {
+                write!(f, "its kernel uses pages of {granule}, which these cores have not")
+            }
             Self::Description(error) => write!(f, "its description: {error}"),
             Self::NoKernel => f.write_str("the bundle has no file of the kernel's name"),
             Self::NoInitrd => f.write_str("the bundle has no file of the initrd's name"),

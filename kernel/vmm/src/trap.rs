@@ -6,6 +6,7 @@ use bale_arch::mask::{self, Masked};
 use bale_arch::{mmu, vcpu as hardware};
 use bale_core::device_map::Device;
 use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, fault_ipa};
+use bale_core::guest_image::Granule;
 use bale_core::guest_ram::GuestRam;
 use bale_core::guest_tree::RAM;
 use bale_core::guest_walk::{self, Controls};
@@ -32,6 +33,8 @@ const PFR1: (u8, u8) = (4, 1);
 const ISAR0: (u8, u8) = (6, 0);
 /// `ID_AA64ISAR2_EL1`.
 const ISAR2: (u8, u8) = (6, 2);
+/// `ID_AA64MMFR0_EL1`.
+const MMFR0: (u8, u8) = (7, 0);
 /// `ID_AA64MMFR1_EL1`.
 const MMFR1: (u8, u8) = (7, 1);
 /// `ID_AA64MMFR2_EL1`.
@@ -72,6 +75,11 @@ pub(super) fn has_random_numbers() -> bool {
 /// Whether every core has FEAT_S2FWB.
 pub(super) fn has_forced_write_back() -> bool {
     common_to_all(MMFR2) >> 40 & 0xf != 0
+}
+
+/// Whether guests find pages of this size on every core.
+pub(super) fn offers(granule: Granule) -> bool {
+    granule.is_offered(offered(MMFR0.0, MMFR0.1))
 }
 
 /// Whether every core has FEAT_PAN.
@@ -286,6 +294,12 @@ impl Vcpu {
         self.load(&masked);
         let (vectors, control) = hardware::exception_controls();
         let entry = exception.entry(self.registers.pstate, vectors, control, has_pan());
+        // With the guest's translation off nothing can change what is there, and with interrupts masked nothing else
+        // comes: it would take the same abort for ever.
+        let stuck = matches!(exception, Exception::InstructionAbort(..)) && entry.pc == self.registers.pc;
+        if stuck && control & 1 == 0 {
+            self.slot.finish(Reason::NoVectors(entry.pc));
+        }
         hardware::set_exception(
             self.registers.pc,
             self.registers.pstate,

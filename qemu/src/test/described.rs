@@ -87,7 +87,7 @@ pub(super) fn bundle(bench: &Bench<'_>, name: &str, descriptions: &[(&str, &str)
     ];
     files.extend(descriptions.iter().map(|(name, text)| (format!("{name}.vm"), text.as_bytes().to_vec())));
     let out = Removed(crate::workspace::own_folder()?.join(format!("test-{name}.tar")));
-    bundle::write(&out.0, &guests, &bundle::read_pages(&pages::kept()?)?, &files)?;
+    bundle::write(&out.0, &guests, Some(&bundle::read_pages(&pages::kept()?)?), &files)?;
     Ok(out)
 }
 

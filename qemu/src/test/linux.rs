@@ -307,7 +307,7 @@ impl Guests<'_> {
         let other = files.iter().find(|(name, _)| name.ends_with(".vm")).context("no description")?;
         let other = String::from_utf8(other.1.clone())?.replace("bale.work=", "bale.seed=1000 bale.work=");
         files.push((format!("{OTHER}.vm"), other.into_bytes()));
-        bundle::write(&out.0, &[], &bundle::read_pages(&pages::kept()?)?, &files)?;
+        bundle::write(&out.0, &[], Some(&bundle::read_pages(&pages::kept()?)?), &files)?;
         Ok(out)
     }
 

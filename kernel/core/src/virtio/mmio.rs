@@ -125,6 +125,16 @@ impl<const QUEUES: usize> Registers<QUEUES> {
         }
     }
 
+    /// The queue that the registers of queues are about.
+    pub(super) fn selected(&self) -> usize {
+        self.queue_select as usize
+    }
+
+    /// The driver is there, though it has not said so: one of the legacy interface may leave that out.
+    pub(super) fn drive(&mut self) {
+        self.status |= DRIVER_OK;
+    }
+
     /// An access of `width` bytes; what is read, and what else happens. `config` is the device's configuration.
     ///
     /// # Errors

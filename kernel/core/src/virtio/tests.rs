@@ -5,6 +5,7 @@
 
 mod blocks;
 mod console;
+mod legacy;
 mod registers;
 
 use core::cell::RefCell;
