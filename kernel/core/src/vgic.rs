@@ -61,8 +61,9 @@ struct Shared {
     route: [u64; 32],
 }
 
-/// One virtual CPU's private part.
+/// One virtual CPU's private part. Its size is a power of two, so that finding it takes a shift.
 #[derive(Debug, Clone)]
+#[repr(align(128))]
 struct Private {
     bank: Bank,
     listed: u32,
