@@ -45,8 +45,9 @@ const BANKS: usize = 1 + SHARED_BANKS;
 /// `GICD_CTLR`: group 0 and group 1 enabled.
 const ENABLE_GROUPS: [u32; 2] = [1, 1 << 1];
 
-/// 32 shared interrupts and whose they are.
+/// 32 shared interrupts and whose they are. As for [`Private`], a shift finds it.
 #[derive(Debug, Clone)]
+#[repr(align(512))]
 struct Shared {
     bank: Bank,
     /// By virtual CPU: interrupts that are routed to it.

@@ -4,7 +4,7 @@ use core::sync::atomic::AtomicU64;
 
 use zsmalloc::{Handle, PinnedCore, PinnedInSteps, Platform};
 
-use super::{Device, PAGE_SIZE, RUN, STRIDE};
+use super::{Device, RUN, STRIDE};
 use crate::{
     claim::Claim,
     error::SwapError,
@@ -87,9 +87,9 @@ impl<P: Platform> Device<'_, P> {
     fn count_released(&self, sums: &Sums) -> usize {
         let Sums { same, backed, .. } = *sums;
         let objects = sums.objects + sums.plain;
-        let second = sums.second + sums.plain_second;
-        let raw = sums.raw + sums.plain_full - sums.plain_second;
-        let bytes = sums.bytes + sums.plain_fields + sums.plain - sums.plain_second * PAGE_SIZE as u64;
+        let second = sums.second;
+        let raw = sums.raw + sums.plain_full;
+        let bytes = sums.bytes + sums.plain_fields + sums.plain;
         let held = objects + same + backed;
         if held != 0 {
             self.discharge(bytes);
@@ -121,10 +121,10 @@ struct Sums {
     raw: u64,
     backed: u64,
     bytes: u64,
-    /// Sums over plain objects of what `Word::plain_object` gives: a raw page's length less one is all ones.
+    /// Plain objects, the sum of what `Word::plain_object` gives of their lengths, and how many of
+    /// them are whole pages.
     plain: u64,
     plain_fields: u64,
-    plain_second: u64,
     plain_full: u64,
 }
 
@@ -140,7 +140,6 @@ impl Sums {
         if let Some((handle, fields)) = old.plain_object() {
             self.plain += 1;
             self.plain_fields += fields;
-            self.plain_second += fields >> 12;
             self.plain_full += (fields + 1) >> 12;
             return if claim.leave(old) { None } else { Some(handle) };
         }
@@ -148,12 +147,13 @@ impl Sums {
             Kind::Empty => return None,
             Kind::Same => self.same += 1,
             Kind::Backed => self.backed += 1,
-            // It is being read: the reader frees it.
             kind => {
                 self.objects += 1;
                 self.second += u64::from(kind == Kind::Recompressed);
                 self.raw += u64::from(kind == Kind::Raw);
                 self.bytes += old.length() as u64;
+                // One that is being read is freed by its reader.
+                return if claim.leave(old) { None } else { old.into_owned() };
             }
         }
         None
