@@ -165,7 +165,8 @@ impl Machine {
 
     /// Every frame is somewhere, and counted where it is.
     fn check(&mut self) {
-        let mapped = (0..PAGES).filter(|page| self.residency.stage2().translate(ipa(*page)).is_some()).count();
+        let mapped =
+            (0..PAGES).filter(|page| self.residency.stage2().translate(ipa(*page)).is_some()).count();
         let counts = self.residency.counts().expect("held");
         assert_eq!(counts.resident, mapped as u64, "resident");
         let leaving = self.residency.held.as_ref().is_some_and(|held| held.leaving.is_some());

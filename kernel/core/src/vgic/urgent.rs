@@ -51,6 +51,7 @@ impl Vgic {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "priorities of a test are bytes")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -76,7 +76,9 @@ impl<P: Platform> Device<'_, P> {
             if self.pool.drain(core, RUN).freed == 0 {
                 // Somebody else empties the ring, perhaps a task that this one keeps from its core.
                 let slots = parts.flatten();
-                slots.filter_map(|slot| sums.take_out(slot, &self.claim)).for_each(|handle| self.free(handle));
+                slots
+                    .filter_map(|slot| sums.take_out(slot, &self.claim))
+                    .for_each(|handle| self.free(handle));
                 break;
             }
         }
