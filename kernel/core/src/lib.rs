@@ -12,6 +12,7 @@
 //! | [`attention`] | how a virtual CPU, wherever it is, is made to look at what has changed |
 //! | [`wait`] | who waits for whom: semaphores, mutexes with priority inheritance, event flags |
 //! | [`stage2`] | translation tables of a virtual machine |
+//! | [`residency`] | which of a machine's pages are resident, and which one is on its way out |
 //! | [`guest_image`] | whether a guest's kernel image can be started, and where |
 //! | [`guest_layout`] | where kernel, device tree and initial RAM disk go in a guest's memory |
 //! | [`guest_tree`] | the device tree that a guest is given |
@@ -65,6 +66,7 @@ pub mod pl011;
 pub mod pl031;
 pub mod psci;
 pub mod relay;
+pub mod residency;
 pub mod restarts;
 pub mod schedule;
 pub mod semihosting;

@@ -392,5 +392,26 @@ fn check(ipa: u64, length: u64) -> Result<(), Stage2Error> {
     }
 }
 
+/// For tests of what is built on this: faults.
+#[cfg(test)]
+impl<M: TableMemory> Stage2<M> {
+    pub(crate) fn memory(&mut self) -> &mut M {
+        &mut self.memory
+    }
+
+    /// The last table on the way to an address is gone, with all that is mapped by it.
+    pub(crate) fn forget_table(&mut self, ipa: u64) {
+        let mut table = self.root;
+        for level in 1..LAST_LEVEL {
+            let place = index(ipa, level);
+            let Entry::Table(next) = decode(self.memory.read(table, place), level) else { return };
+            if level + 1 == LAST_LEVEL {
+                self.memory.write(table, place, 0);
+            }
+            table = next;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

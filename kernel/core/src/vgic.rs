@@ -11,6 +11,7 @@
 //! | [`bank`] | 32 interrupts, a word for each property |
 //! | [`list`] | list registers: format, what goes in, what comes out |
 //! | [`registers`] | the memory-mapped registers |
+//! | [`urgent`] | the most urgent of many interrupts, in a bounded number of steps |
 //!
 //! A register access by a virtual CPU comes after a fold of its own list registers. Of what an interrupt is in
 //! *another* one's the books know what they knew at that one's last fold: a read of ISPENDR or ISACTIVER may be late by
@@ -19,6 +20,7 @@
 mod bank;
 mod list;
 mod registers;
+mod urgent;
 
 #[cfg(test)]
 mod tests;
@@ -43,8 +45,9 @@ const BANKS: usize = 1 + SHARED_BANKS;
 /// `GICD_CTLR`: group 0 and group 1 enabled.
 const ENABLE_GROUPS: [u32; 2] = [1, 1 << 1];
 
-/// 32 shared interrupts and whose they are.
+/// 32 shared interrupts and whose they are. As for [`Private`], a shift finds it.
 #[derive(Debug, Clone)]
+#[repr(align(512))]
 struct Shared {
     bank: Bank,
     /// By virtual CPU: interrupts that are routed to it.
@@ -59,8 +62,9 @@ struct Shared {
     route: [u64; 32],
 }
 
-/// One virtual CPU's private part.
+/// One virtual CPU's private part. Its size is a power of two, so that finding it takes a shift.
 #[derive(Debug, Clone)]
+#[repr(align(128))]
 struct Private {
     bank: Bank,
     listed: u32,
@@ -273,14 +277,6 @@ impl Vgic {
             due.active[place + 1] = shared.bank.active & shared.held[vcpu] & !shared.taken;
         }
         due
-    }
-
-    /// Calls `visit` with number and priority of each interrupt in `words`, which are those of a virtual CPU's banks.
-    fn each(&self, vcpu: usize, words: &[u32; BANKS], mut visit: impl FnMut(u32, u8)) {
-        self.private[vcpu].bank.each(words[0], 0, &mut visit);
-        for (place, (shared, bits)) in self.shared.iter().zip(&words[1..]).enumerate() {
-            shared.bank.each(*bits, first_of(place), &mut visit);
-        }
     }
 }
 

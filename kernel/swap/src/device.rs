@@ -27,8 +27,10 @@ use crate::{
 
 pub use crate::page::PAGE_SIZE;
 
-/// Slots that a release empties with interrupts masked.
+/// Slots that a release empties and counts together.
 const RUN: usize = 64;
+/// Slots that it empties between two looks whether an interrupt waits: some 1,400 instructions.
+const STRIDE: usize = 32;
 
 /// How a page was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -301,7 +303,7 @@ impl<'p, P: Platform> Device<'p, P> {
                 let result = self.load_object(index, word, &object, page, scratch);
                 // Replaced or released meanwhile, and left to us.
                 if !slot::end_read(slot, word) && !self.claim.leave(word) {
-                    self.pool.free_deferred(&self.pool.platform().pin(), object.handle);
+                    self.free_soon(object.handle);
                 }
                 return result;
             }

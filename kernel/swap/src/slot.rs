@@ -165,10 +165,11 @@ impl Word {
         }
     }
 
-    /// The handle of an object that nobody reads, and the fields above it: its length less one, and 4096 more of the second codec.
+    /// Handle and length less one of an object of the first codec that nobody reads.
     #[inline(always)]
     pub(crate) fn plain_object(self) -> Option<(Handle, u64)> {
-        if self.0 & (FILLING | READING) != 0 || self.0 & HALF == HALF {
+        // One look at the upper bits: a page filled with a word has one of them, too.
+        if self.0 & (FILLING | READING | SECOND) != 0 {
             return None;
         }
         Handle::from_raw(self.0 & HANDLE).map(|handle| (handle, self.0 >> LENGTH_SHIFT))

@@ -69,6 +69,27 @@ fn each_kind_of_page_comes_back_of(codec: Codec) {
     assert_eq!(device.statistics(), expected);
 }
 
+/// Help within a run would keep interrupts out for as long as a drain takes.
+#[test]
+fn a_release_drains_a_full_ring_before_a_run_and_not_within_it() {
+    const PAGES: usize = 600;
+    let host = Host::new(1024, 1);
+    let pool = Pool::new(&host, Config { ring_capacity: 256, ..config() }).expect("memory");
+    let mut memory = Memory::new(PAGES);
+    let device = Device::new(&pool, memory.tables(), setup(PAGES, Codec::Page));
+    let mut scratch = Scratch::new();
+    for slot in 0..PAGES {
+        device.write(slot, &page(slot as u64, 3), &mut scratch).expect("room");
+    }
+    assert_eq!(device.release(0, PAGES), Ok(PAGES));
+    let stats = pool.stats();
+    assert_eq!((stats.helped, stats.synchronous), (0, 0), "no drain while interrupts are masked");
+    assert_eq!(stats.enqueued, PAGES as u64);
+    assert!(stats.drained >= 256, "{} drained, of a ring of 256", stats.drained);
+    pool.flush();
+    assert_eq!(pool.stats().objects, 0);
+}
+
 #[test]
 fn pages_filled_with_a_word_come_back() {
     let host = Host::new(64, 1);

@@ -6,7 +6,7 @@
 //! from all TLBs first, then copied and stored. Whoever touches the page meanwhile gets the frame back, which is kept until the copy
 //! is stored: what was copied by then counts no more.
 //!
-//! Every look at the tables is under the memory's lock ([`super::memory`]), with interrupts masked; what takes long is not: one task at a
+//! Which page is where, and what becomes of one whose map fails, is [`bale_core::residency`]'s. Every look at the tables is under the memory's lock ([`super::memory`]), with interrupts masked; what takes long is not: one task at a
 //! time copies and compresses, another decompresses, and both look at the tables again afterwards. A page that is in the store stays
 //! there while one is brought back, since only who brings it back maps it. What a device copies to or from lies still under the lock; a
 //! page that it finds put out comes back first. Where there is no frame for one, somebody of the machine puts out a page of its own, whatever is
@@ -14,26 +14,24 @@
 //!
 //! Locks: the hand or the carrier, then the memory.
 
-use core::cell::Cell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bale_arch::mmu;
-use bale_core::stage2::{Access, Stage2};
-use bale_swap::{Codec, Scratch, Setup, SwapError};
+use bale_core::residency::{ClockHand, Counts, Place, Residency, SCAN, Settled, Turn};
+use bale_core::stage2::Stage2;
+use bale_swap::{Codec, Scratch, Setup};
 
 use super::medium::{Medium, WorkingMemory};
 use super::memory::Tables;
 use super::workspace::SCRATCH;
 use super::{StartError, SwapDevice, store};
 use bale_memory::PAGE_SIZE;
-use bale_memory::frames::{self, BLOCK_SIZE, Frame};
+use bale_memory::frames::{self, Frame};
 use bale_rt::clock;
 use bale_rt::sync::{IN_ORDER, Lock, Mutex};
 
 const PAGE: u64 = PAGE_SIZE as u64;
-/// Pages that the hand passes with the lock held.
-const SCAN: usize = 8;
 /// For how long nothing is put out after the store has refused a page, or there was no frame to split a block.
 const REFUSED_US: u64 = 100_000;
 
@@ -84,22 +82,16 @@ pub(super) enum Step {
 
 /// The translation tables, and what is put out.
 pub(super) struct Pages {
-    pub(super) stage2: Stage2<Tables>,
-    held: Option<Held>,
-}
-
-struct Held {
-    device: &'static SwapDevice,
-    figures: Holding,
-    /// A page on its way out: its address in the guest, and its frame's.
-    leaving: Option<(u64, u64)>,
+    residency: Residency<Tables>,
+    /// The store, once the machine is held.
+    device: Option<&'static SwapDevice>,
+    /// Pages put out so far that made room for a device's.
+    made_room: u64,
 }
 
 /// The hand, and what its holder works with.
 struct Hand {
-    page: usize,
-    /// Pages passed one after the other that lie in blocks for whose tables there is no frame.
-    unsplit: usize,
+    clock: ClockHand,
     device: &'static SwapDevice,
     work: WorkingMemory,
 }
@@ -122,148 +114,73 @@ pub(super) struct Squeeze {
     not_before: AtomicU64,
 }
 
-/// What a turn of the hand has found.
-enum Found {
-    Within,
-    Used,
-    /// Blocks alone, once round, for whose tables there is no frame.
-    Blocks,
-    /// A page that nobody has used: its slot, and the frame's address.
-    Unused(usize, u64),
-}
-
-/// Where a page is.
-enum Place {
-    /// Nothing more is to be done.
-    At(Touched),
-    /// In this slot of the store.
-    Stored(usize),
-}
-
 impl Pages {
     pub(super) fn new(stage2: Stage2<Tables>) -> Self {
-        Self { stage2, held: None }
+        Self { residency: Residency::new(stage2), device: None, made_room: 0 }
     }
 
-    /// Marks the page of an address as used if it has a frame, also one that is on its way out. `ram` is all that can be
-    /// put out.
+    pub(super) fn stage2(&self) -> &Stage2<Tables> {
+        self.residency.stage2()
+    }
+
+    pub(super) fn stage2_mut(&mut self) -> &mut Stage2<Tables> {
+        self.residency.stage2_mut()
+    }
+
+    /// See [`Residency::touch`].
     fn find(&mut self, ipa: u64, ram: &Range<u64>) -> Place {
-        if self.stage2.mark_used(ipa) {
-            mmu::publish_tables();
-            return Place::At(Touched::There);
-        }
-        let (Some(held), true) = (&mut self.held, ram.contains(&ipa)) else {
-            return Place::At(Touched::Foreign);
-        };
-        match held.leaving.take_if(|(leaving, _)| *leaving == ipa) {
-            Some((_, address)) => Place::At(self.put_back(ipa, address)),
-            None => Place::Stored(((ipa - ram.start) / PAGE) as usize),
-        }
+        let place = self.residency.touch(ipa, ram);
+        mmu::publish_tables();
+        place
     }
 
-    /// Maps a page of the machine's again.
-    fn put_back(&mut self, ipa: u64, address: u64) -> Touched {
-        if self.stage2.map(ipa, address, PAGE, Access::Ram).is_err() {
-            // Its table is there, since the page was mapped once: this cannot happen.
+    /// What was in a slot is in this frame, which nobody else brings. A frame that cannot be mapped goes
+    /// back: the page is in the slot still.
+    fn arrived(&mut self, ipa: u64, slot: usize, address: u64) -> Touched {
+        if !self.residency.arrive(ipa, address) {
             give_back(address);
-            return Touched::Lost;
+            return Touched::NoFrame;
         }
         mmu::publish_tables();
-        if let Some(held) = &mut self.held {
-            held.figures.resident += 1;
-        }
+        self.empty(slot);
         Touched::There
     }
 
-    /// What was in a slot is in this frame, which nobody else brings.
-    fn arrived(&mut self, ipa: u64, slot: usize, address: u64) -> Touched {
-        let touched = self.put_back(ipa, address);
-        if let (Touched::There, Some(held)) = (touched, &mut self.held) {
-            held.figures.brought_back += 1;
+    /// What is in a slot counts no more. Under the lock: nobody can have put its page out anew.
+    fn empty(&self, slot: usize) {
+        if let Some(device) = self.device {
             // The slot is the device's own, so it cannot be refused.
-            let _ = held.device.release(slot, 1);
+            let _ = device.release(slot, 1);
         }
-        touched
     }
 
-    fn is_over(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.figures.resident > held.figures.limit)
-    }
-
-    /// Moves the hand until it finds a page that was not used, which is unmapped: from here on it is on its way out.
-    /// `starved`: whatever may be resident.
-    fn turn(&mut self, hand: &mut Hand, ram: &Range<u64>, starved: bool) -> Found {
-        let Self { stage2, held: Some(held) } = self else { return Found::Within };
-        if held.figures.resident <= held.figures.limit && !starved {
-            return Found::Within;
-        }
+    /// See [`Residency::turn`].
+    fn turn(&mut self, hand: &mut ClockHand, ram: &Range<u64>, starved: bool) -> Turn {
         let mut stale: heapless::Vec<u64, { SCAN + 1 }> = heapless::Vec::new();
-        let split = Cell::new(false);
-        let mut changed = |ipa: u64, length: u64| {
-            // A block that is about to be split goes before its parts come; that is enough for one turn.
-            split.set(split.get() || length != PAGE);
+        let turn = self.residency.turn(hand, ram, starved, &mut |ipa, length| {
+            // A block that is about to be split goes before its parts come.
             if length != PAGE || stale.push(ipa).is_err() {
                 mmu::invalidate_ipas(&[ipa]);
             }
-        };
-        let (mut unused, mut blocks_alone) = (None, false);
-        for _ in 0..SCAN {
-            if split.get() {
-                break;
-            }
-            let slot = hand.page;
-            hand.page = (hand.page + 1) % held.device.slots();
-            let ipa = ram.start + slot as u64 * PAGE;
-            let Ok(aged) = stage2.age(ipa, &mut changed) else {
-                // The block stays whole, and is passed as a whole.
-                let rest = ((BLOCK_SIZE - ipa % BLOCK_SIZE) / PAGE) as usize;
-                hand.page = (slot + rest) % held.device.slots();
-                hand.unsplit += rest;
-                if hand.unsplit < held.device.slots() {
-                    continue;
-                }
-                hand.unsplit = 0;
-                blocks_alone = true;
-                break;
-            };
-            hand.unsplit = 0;
-            if aged == Some(false)
-                && let Some((address, Access::Ram)) = stage2.translate(ipa)
-                && stage2.unmap(ipa, PAGE, &mut changed).is_ok()
-            {
-                unused = Some((slot, ipa, address));
-                break;
-            }
-        }
+        });
         mmu::invalidate_ipas(&stale);
-        let Some((slot, ipa, address)) = unused else {
-            return if blocks_alone { Found::Blocks } else { Found::Used };
-        };
-        held.leaving = Some((ipa, address));
-        held.figures.resident -= 1;
-        Found::Unused(slot, address)
+        mmu::publish_tables();
+        turn
     }
 
     /// After the page on its way out was stored or refused; its frame if nobody took it back.
-    fn settle(&mut self, slot: usize, stored: Result<(), SwapError>) -> Option<Frame> {
-        let Self { stage2, held: Some(held) } = self else { return None };
-        match (held.leaving.take(), stored) {
-            (Some((_, address)), Ok(())) => {
-                held.figures.put_out += 1;
+    fn settle(&mut self, slot: usize, stored: bool) -> Option<Frame> {
+        match self.residency.settle(stored) {
+            Settled::Stored(address) => {
                 // SAFETY: it was given up to the tables, which do not have it any more.
                 Some(unsafe { Frame::from_address(address) })
             }
-            (Some((ipa, address)), Err(_)) => {
-                held.figures.refused += 1;
-                held.figures.resident += 1;
-                let back = stage2.map(ipa, address, PAGE, Access::Ram);
-                debug_assert!(back.is_ok(), "its table is there");
+            Settled::Refused => {
                 mmu::publish_tables();
                 None
             }
-            (None, _) => {
-                // It was touched meanwhile: what is stored of it counts no more, and nobody looked at it.
-                let _ = held.device.release(slot, 1);
+            Settled::Touched => {
+                self.empty(slot);
                 None
             }
         }
@@ -271,18 +188,16 @@ impl Pages {
 
     /// The last page that went made room for a device's.
     pub(super) fn note_room(&mut self) {
-        if let Some(held) = &mut self.held {
-            held.figures.made_room += 1;
-        }
+        self.made_room += 1;
     }
 
     /// The machine is at its end: the tables, whose frames are the caller's.
     pub(super) fn into_tables(self) -> Stage2<Tables> {
-        debug_assert!(
-            self.held.is_none_or(|held| held.leaving.is_none()),
-            "no task is left that could have begun it"
-        );
-        self.stage2
+        let (stage2, left) = self.residency.into_tables();
+        if let Some(address) = left {
+            give_back(address);
+        }
+        stage2
     }
 }
 
@@ -318,7 +233,9 @@ impl Squeeze {
         let ipa = ipa & !(PAGE - 1);
         let found = pages.lock().find(ipa, ram);
         let touched = match found {
-            Place::At(touched) => touched,
+            Place::Mapped => Touched::There,
+            Place::Foreign => Touched::Foreign,
+            Place::Stuck => Touched::NoFrame,
             Place::Stored(_) => self.bring_back(pages, ipa, ram),
         };
         self.note(&pages.lock());
@@ -332,7 +249,9 @@ impl Squeeze {
         // Somebody may have brought it meanwhile.
         let found = pages.lock().find(ipa, ram);
         let slot = match found {
-            Place::At(touched) => return touched,
+            Place::Mapped => return Touched::There,
+            Place::Foreign => return Touched::Foreign,
+            Place::Stuck => return Touched::NoFrame,
             Place::Stored(slot) => slot,
         };
         // With the last ones somebody puts another page out.
@@ -362,32 +281,29 @@ impl Squeeze {
 
     /// To be called after more became resident, or less may be.
     pub(super) fn note(&self, pages: &Pages) {
-        if pages.is_over() {
+        if pages.residency.is_over() {
             self.over.store(true, Ordering::Relaxed);
         }
     }
 
     /// Holds a machine's memory to so many pages from now on.
     pub(super) fn hold(&self, pages: &Lock<Pages>, limit: u64, ram: &Range<u64>) -> Result<(), StartError> {
-        if pages.lock().held.is_none() {
-            let slots = ((ram.end - ram.start) / PAGE) as usize;
+        let slots = ((ram.end - ram.start) / PAGE) as usize;
+        if !pages.lock().residency.is_held() {
             // What it stores makes room.
             let setup = Setup { has_room: || true, ..store::setup(Codec::Page) };
             let (medium, (work, scratch)) = Medium::new(slots, false, setup, |arena| {
                 Some((WorkingMemory::place(arena)?, arena.place_copy(&*SCRATCH.read())?))
             })?;
+            let device = medium.device;
             // Nobody has it: there is nothing to be done with it yet.
-            *self.hand.lock() = Some(Hand { page: 0, unsplit: 0, device: medium.device, work });
-            let figures = Holding { resident: slots as u64, ..Holding::default() };
-            let held = Held { device: medium.device, figures, leaving: None };
+            *self.hand.lock() = Some(Hand { clock: ClockHand::default(), device, work });
             // Before there is anything in the store.
             *self.carrier.lock().expect(IN_ORDER) = Some(Carrier { medium, scratch });
-            pages.lock().held = Some(held);
+            pages.lock().device = Some(device);
         }
         let mut pages = pages.lock();
-        if let Some(held) = &mut pages.held {
-            held.figures.limit = limit;
-        }
+        pages.residency.hold(limit, slots);
         self.note(&pages);
         Ok(())
     }
@@ -395,9 +311,18 @@ impl Squeeze {
     /// Figures, if the machine is or was held.
     pub(super) fn figures(pages: &Lock<Pages>) -> Option<Holding> {
         let pages = pages.lock();
-        let held = pages.held.as_ref()?;
-        let store = held.device.statistics();
-        Some(Holding { stored: store.stored, stored_bytes: store.compressed_bytes, ..held.figures })
+        let Counts { limit, resident, paged_out, paged_in, refused } = pages.residency.counts()?;
+        let store = pages.device?.statistics();
+        Some(Holding {
+            limit,
+            resident,
+            stored: store.stored,
+            stored_bytes: store.compressed_bytes,
+            put_out: paged_out,
+            brought_back: paged_in,
+            refused,
+            made_room: pages.made_room,
+        })
     }
 
     /// There is no memory to put anything out now.
@@ -416,19 +341,19 @@ impl Squeeze {
     ) -> Step {
         let Some(mut hand) = self.hand.try_lock() else { return Step::Nothing };
         let Some(hand) = hand.as_mut() else { return Step::Nothing };
-        let mut found = Found::Within;
+        let mut found = Turn::Within;
         let starved = self.starved.load(Ordering::Relaxed);
-        with_tables(&mut || found = pages.lock().turn(hand, ram, starved));
+        with_tables(&mut || found = pages.lock().turn(&mut hand.clock, ram, starved));
         let slot = match found {
-            Found::Within => {
+            Turn::Within => {
                 self.over.store(false, Ordering::Relaxed);
                 // More may have come since.
                 self.note(&pages.lock());
                 return Step::Nothing;
             }
-            Found::Used => return Step::Looked,
-            Found::Blocks => return self.refuse(),
-            Found::Unused(slot, address) => {
+            Turn::Used => return Step::Looked,
+            Turn::Blocked => return self.refuse(),
+            Turn::Leaving(slot, address) => {
                 // The guest may have written past the caches.
                 mmu::clean_invalidate(address, PAGE_SIZE);
                 // SAFETY: a frame of this guest, which is kept until `settle`. If it is put back meanwhile the guest may write to it, so this is a
@@ -443,10 +368,9 @@ impl Squeeze {
                 slot
             }
         };
-        let stored = hand.device.write(slot, hand.work.page, hand.work.scratch).map(drop);
-        let refused = stored.is_err();
+        let stored = hand.device.write(slot, hand.work.page, hand.work.scratch).is_ok();
         let frame = pages.lock().settle(slot, stored);
-        if refused {
+        if !stored {
             return self.refuse();
         }
         let Some(mut frame) = frame else { return Step::Looked };

@@ -131,7 +131,7 @@ impl GuestMemory {
         block.zero();
         let address = block.into_address();
         mmu::clean_invalidate(address, BLOCK_SIZE as usize);
-        self.pages.get_mut().stage2.map(ipa, address, BLOCK_SIZE, Access::Ram).map_err(|_| {
+        self.pages.get_mut().stage2_mut().map(ipa, address, BLOCK_SIZE, Access::Ram).map_err(|_| {
             // SAFETY: it was not mapped, so it is ours still.
             frames::release_block(unsafe { Block::from_address(address) });
             StartError::OutOfMemory
@@ -187,7 +187,7 @@ impl GuestMemory {
         frame.bytes_mut()[place..place + content.len()].copy_from_slice(content);
         // The guest starts with its caches off.
         mmu::clean_invalidate(frame.address(), PAGE_SIZE);
-        match self.pages.get_mut().stage2.map(ipa, frame.address(), PAGE, access) {
+        match self.pages.get_mut().stage2_mut().map(ipa, frame.address(), PAGE, access) {
             Ok(()) => {
                 let _ = frame.into_address();
                 Ok(())
@@ -210,7 +210,7 @@ impl GuestMemory {
 
     /// `VTCR_EL2` and `VTTBR_EL2` for this memory.
     pub(super) fn registers(&self, vmid: u16) -> (u64, u64) {
-        (Stage2::<Tables>::vtcr(mmu::physical_address_range()), self.pages.lock().stage2.vttbr(vmid))
+        (Stage2::<Tables>::vtcr(mmu::physical_address_range()), self.pages.lock().stage2().vttbr(vmid))
     }
 
     /// Holds it to so many bytes from now on.
@@ -270,7 +270,7 @@ impl GuestMemory {
         if !ipa.is_multiple_of(PAGE) {
             return None;
         }
-        let found = self.pages.lock().stage2.translate(ipa)?;
+        let found = self.pages.lock().stage2().translate(ipa)?;
         match found {
             // SAFETY: a frame of this guest, whole, which stays where it is, as a small guest's do; its only virtual CPU is the caller's, and devices have no part in it.
             (address, Access::Ram) => Some(f(unsafe { &mut *(address as *mut [u8; PAGE_SIZE]) })),
@@ -285,7 +285,7 @@ impl GuestMemory {
     fn locate(&self, ipa: u64, write: bool) -> Result<(Guard<'_, Pages>, u64), OutOfRam> {
         loop {
             let pages = self.pages.lock();
-            match pages.stage2.translate(ipa) {
+            match pages.stage2().translate(ipa) {
                 None if self.ram.contains(&ipa) => {
                     drop(pages);
                     self.await_page(ipa)?;

@@ -4,6 +4,7 @@
 //! the guest ends those; other pending ones follow by priority. A maintenance interrupt asks for more once nothing
 //! pending is left in them, or the guest ended an active one that had no register (which the hardware counts).
 
+use super::urgent::count;
 use super::{
     BANKS, MAX_VCPUS, PRIVATE, Private, SHARED_BANKS, Shared, VIRTUAL_TIMER, Vgic, first_of, shared_place,
 };
@@ -69,42 +70,6 @@ pub struct Wanted {
     pub not_present: bool,
 }
 
-/// An interrupt that may go into a list register.
-#[derive(Clone, Copy)]
-struct Candidate {
-    interrupt: u32,
-    priority: u8,
-}
-
-/// The most urgent candidates, the most urgent first; how many there were in all.
-struct Best {
-    found: [Candidate; LARGEST],
-    kept: usize,
-    all: usize,
-}
-
-impl Best {
-    const fn new() -> Self {
-        Self { found: [Candidate { interrupt: 0, priority: 0 }; LARGEST], kept: 0, all: 0 }
-    }
-
-    fn add(&mut self, interrupt: u32, priority: u8) {
-        self.all += 1;
-        // Behind those of the same priority: they come in order of their numbers.
-        let mut at = self.kept;
-        while at > 0 && self.found[at - 1].priority > priority {
-            at -= 1;
-        }
-        if at == LARGEST {
-            return;
-        }
-        let last = self.kept.min(LARGEST - 1);
-        self.found.copy_within(at..last, at + 1);
-        self.found[at] = Candidate { interrupt, priority };
-        self.kept = last + 1;
-    }
-}
-
 /// Whether more bits than this are set: there is seldom more than one, so they are not counted.
 fn more_than(mut limit: usize, words: [u32; BANKS]) -> bool {
     for mut bits in words {
@@ -136,17 +101,21 @@ impl Vgic {
         }
     }
 
-    /// The guest ended so many interrupts that were in no list register.
+    /// The guest ended so many interrupts that were in no list register: the most urgent ones, as
+    /// far as the books know. The guest chooses how many, so all of them are found at once.
     #[cold]
     fn end_most_urgent(&mut self, vcpu: usize, ended: u32) {
-        for _ in 0..ended {
-            let mut most_urgent = Best::new();
-            let active = self.due(vcpu).active;
-            self.each(vcpu, &active, |interrupt, priority| most_urgent.add(interrupt, priority));
-            if most_urgent.kept == 0 {
-                break;
-            }
-            self.deactivate(vcpu, most_urgent.found[0].interrupt);
+        let active = self.due(vcpu).active;
+        let [private, shared @ ..] = self.most_urgent(vcpu, &active, ended as usize);
+        let own = &mut self.private[vcpu];
+        own.bank.active &= !private;
+        // The hardware's own interrupt was not ended with it.
+        if private & 1 << VIRTUAL_TIMER != 0 && core::mem::take(&mut own.linked) {
+            own.release = true;
+        }
+        for (bank, bits) in self.shared.iter_mut().zip(shared) {
+            bank.bank.active &= !bits;
+            bank.held[vcpu] &= !bits;
         }
     }
 
@@ -192,20 +161,6 @@ impl Vgic {
         }
     }
 
-    fn deactivate(&mut self, vcpu: usize, interrupt: u32) {
-        if interrupt < PRIVATE {
-            let private = &mut self.private[vcpu];
-            private.bank.active &= !(1 << interrupt);
-            // The hardware's own interrupt was not ended with it.
-            if interrupt == VIRTUAL_TIMER && core::mem::take(&mut private.linked) {
-                private.release = true;
-            }
-        } else if let Some((place, bit)) = shared_place(interrupt) {
-            self.shared[place].bank.active &= !bit;
-            self.shared[place].held[vcpu] &= !bit;
-        }
-    }
-
     /// Puts what a virtual CPU should see next into its list registers, which were folded before.
     #[inline(always)]
     pub fn fill(&mut self, vcpu: usize, lists: &mut Lists) -> Wanted {
@@ -245,16 +200,17 @@ impl Vgic {
     #[cold]
     fn fill_with_most_urgent(&mut self, vcpu: usize, lists: &mut Lists) -> Wanted {
         let due = self.due(vcpu);
-        let (mut pending, mut active) = (Best::new(), Best::new());
-        self.each(vcpu, &due.ready, |interrupt, priority| pending.add(interrupt, priority));
-        self.each(vcpu, &due.active, |interrupt, priority| active.add(interrupt, priority));
-        let room_for_active = lists.count - usize::from(pending.all > 0);
-        let actives = active.kept.min(room_for_active);
-        let pendings = pending.kept.min(lists.count - actives);
-        for candidate in active.found[..actives].iter().chain(&pending.found[..pendings]) {
-            self.put(vcpu, lists, candidate.interrupt);
+        let (ready, active) = (count(&due.ready), count(&due.active));
+        let actives = active.min(lists.count - usize::from(ready > 0));
+        let readies = ready.min(lists.count - actives);
+        for (bits, room) in [(&due.active, actives), (&due.ready, readies)] {
+            let [private, shared @ ..] = self.most_urgent(vcpu, bits, room);
+            self.put_all(vcpu, lists, 0, private);
+            for (place, bits) in shared.into_iter().enumerate() {
+                self.put_all_shared(vcpu, lists, place, bits);
+            }
         }
-        Wanted { no_pending: pending.all > pendings, not_present: active.all > actives }
+        Wanted { no_pending: ready > readies, not_present: active > actives }
     }
 
     /// Puts all of these interrupts of a bank into the next list registers.

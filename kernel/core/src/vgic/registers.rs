@@ -99,9 +99,7 @@ impl Bank {
                 return 0xffff << shift;
             }
             Word::Priority(at) => {
-                for (byte, priority) in value.to_le_bytes().into_iter().enumerate() {
-                    self.set_priority(at + byte, priority);
-                }
+                self.set_priorities(at, value, 4);
                 return 0xf << at;
             }
         }

@@ -2,10 +2,11 @@
 
 use core::sync::atomic::AtomicU64;
 
-use zsmalloc::Platform;
+use zsmalloc::{Handle, PinnedCore, PinnedInSteps, Platform};
 
-use super::{Device, PAGE_SIZE, RUN};
+use super::{Device, RUN, STRIDE};
 use crate::{
+    claim::Claim,
     error::SwapError,
     slot::{self, Kind, Word},
     statistics::Event,
@@ -30,46 +31,67 @@ impl<P: Platform> Device<'_, P> {
         held
     }
 
-    fn release_run(&self, run: &[AtomicU64]) -> usize {
-        let (mut objects, mut same, mut second, mut raw, mut backed) = (0u64, 0u64, 0u64, 0u64, 0u64);
-        let mut bytes = 0;
-        // Sums over plain objects of what `Word::plain_object` gives: a raw page's length less one is all ones.
-        let (mut plain, mut plain_fields, mut plain_second, mut plain_full) = (0u64, 0u64, 0u64, 0u64);
-        let handles = run.iter().filter_map(|slot| {
-            if slot::peek(slot).is_empty() {
-                return None;
-            }
-            let old = slot::swap(slot, Word::EMPTY);
-            // What nearly all are: looked at first, and with the fewest looks.
-            if let Some((handle, fields)) = old.plain_object() {
-                plain += 1;
-                plain_fields += fields;
-                plain_second += fields >> 12;
-                plain_full += (fields + 1) >> 12;
-                return if self.claim.leave(old) { None } else { Some(handle) };
-            }
-            match old.kind() {
-                Kind::Empty => return None,
-                Kind::Same => same += 1,
-                Kind::Backed => backed += 1,
-                // It is being read: the reader frees it.
-                kind => {
-                    objects += 1;
-                    second += u64::from(kind == Kind::Recompressed);
-                    raw += u64::from(kind == Kind::Raw);
-                    bytes += old.length() as u64;
-                }
-            }
-            None
-        });
-        {
-            let pinned = self.pool.platform().pin();
-            self.pool.free_deferred_many(&pinned, handles);
+    /// Frees an object through the ring of this core; at once if the ring is full and nobody empties it.
+    pub(super) fn free_soon(&self, handle: Handle) {
+        let platform = self.pool.platform();
+        let pinned = platform.pin();
+        if self.has_room(pinned.core()) {
+            return self.pool.free_deferred(&pinned, handle);
         }
-        objects += plain;
-        second += plain_second;
-        raw += plain_full - plain_second;
-        bytes += plain_fields + plain - plain_second * PAGE_SIZE as u64;
+        drop(pinned);
+        self.free(handle);
+    }
+
+    /// Whether the ring of a core takes a run and leaves the rest to those who cannot wait for a drain,
+    /// which are interrupt handlers. With less room the pool itself drains, and does so in the midst of a
+    /// run, with interrupts masked: its ring has one producer, who cannot leave meanwhile.
+    #[inline]
+    fn has_room(&self, core: usize) -> bool {
+        let pending = self.pool.pending(core);
+        // A ring that is shorter than that is filled all the same once it is empty.
+        pending == 0 || pending + 2 * RUN <= self.pool.config().ring_capacity
+    }
+
+    fn release_run(&self, run: &[AtomicU64]) -> usize {
+        let mut sums = Sums::default();
+        let mut parts = run.chunks(STRIDE);
+        let platform = self.pool.platform();
+        'pinned: loop {
+            // The outer guard has the stretch measured, which `pin` alone is too short for elsewhere.
+            let measured = platform.pin_in_steps();
+            let pinned = platform.pin();
+            let core = pinned.core();
+            if self.has_room(core) {
+                while let Some(part) = parts.next() {
+                    let handles = part.iter().filter_map(|slot| sums.take_out(slot, &self.claim));
+                    self.pool.free_deferred_many(&pinned, handles);
+                    if parts.len() != 0 && measured.interrupt_waits() {
+                        continue 'pinned;
+                    }
+                }
+                break;
+            }
+            drop(pinned);
+            drop(measured);
+            if self.pool.drain(core, RUN).freed == 0 {
+                // Somebody else empties the ring, perhaps a task that this one keeps from its core.
+                let slots = parts.flatten();
+                slots
+                    .filter_map(|slot| sums.take_out(slot, &self.claim))
+                    .for_each(|handle| self.free(handle));
+                break;
+            }
+        }
+        self.count_released(&sums)
+    }
+
+    /// Counts what a run held; how many slots that were.
+    fn count_released(&self, sums: &Sums) -> usize {
+        let Sums { same, backed, .. } = *sums;
+        let objects = sums.objects + sums.plain;
+        let second = sums.second;
+        let raw = sums.raw + sums.plain_full;
+        let bytes = sums.bytes + sums.plain_fields + sums.plain;
         let held = objects + same + backed;
         if held != 0 {
             self.discharge(bytes);
@@ -89,6 +111,54 @@ impl<P: Platform> Device<'_, P> {
             });
         }
         usize::try_from(held).unwrap_or(RUN)
+    }
+}
+
+/// What a run held.
+#[derive(Default)]
+struct Sums {
+    objects: u64,
+    same: u64,
+    second: u64,
+    raw: u64,
+    backed: u64,
+    bytes: u64,
+    /// Plain objects, the sum of what `Word::plain_object` gives of their lengths, and how many of
+    /// them are whole pages.
+    plain: u64,
+    plain_fields: u64,
+    plain_full: u64,
+}
+
+impl Sums {
+    /// Empties a slot; its object, if it is the caller's to free.
+    #[inline(always)]
+    fn take_out(&mut self, slot: &AtomicU64, claim: &Claim) -> Option<Handle> {
+        if slot::peek(slot).is_empty() {
+            return None;
+        }
+        let old = slot::swap(slot, Word::EMPTY);
+        // What nearly all are: looked at first, and with the fewest looks.
+        if let Some((handle, fields)) = old.plain_object() {
+            self.plain += 1;
+            self.plain_fields += fields;
+            self.plain_full += (fields + 1) >> 12;
+            return if claim.leave(old) { None } else { Some(handle) };
+        }
+        match old.kind() {
+            Kind::Empty => return None,
+            Kind::Same => self.same += 1,
+            Kind::Backed => self.backed += 1,
+            kind => {
+                self.objects += 1;
+                self.second += u64::from(kind == Kind::Recompressed);
+                self.raw += u64::from(kind == Kind::Raw);
+                self.bytes += old.length() as u64;
+                // One that is being read is freed by its reader.
+                return if claim.leave(old) { None } else { old.into_owned() };
+            }
+        }
+        None
     }
 }
 

@@ -289,9 +289,38 @@ fn hypercall(random: &mut Random) {
     let _ = call::raw(function, arguments);
 }
 
+/// Makes more interrupts active than there are list registers, each with a priority of its own, and ends
+/// many of them without having taken one: what the books have to find out is as much as a guest can
+/// make it (IHI 0069, ICH_HCR_EL2.EOIcount).
+fn ends(number: u64, random: &mut Random) {
+    let distributor = 0x0800_0000;
+    let frame = 0x080b_0000 + number * 0x2_0000;
+    for (base, banks) in [(frame, 0..1), (distributor, 1..3u64)] {
+        for bank in banks {
+            for word in 0..8 {
+                let priorities = base + 0x400 + bank * 32 + word * 4;
+                // SAFETY: GICD_IPRIORITYR or GICR_IPRIORITYR of interrupts that this program does not need.
+                unsafe { asm!("str {0:w}, [{1}]", in(reg) random.next(), in(reg) priorities) };
+            }
+            let active = base + 0x300 + bank * 4;
+            // SAFETY: GICD_ISACTIVER or GICR_ISACTIVER of the same ones.
+            unsafe { asm!("str {0:w}, [{1}]", in(reg) u64::MAX, in(reg) active) };
+        }
+    }
+    // SAFETY: every priority is active from here on in this virtual CPU's own interface.
+    unsafe { asm!("msr icc_ap1r0_el1, {0}", "isb", in(reg) 0xffff_ffffu64) };
+    for _ in 0..32 {
+        // SAFETY: ends an interrupt, taken or not.
+        unsafe { asm!("msr icc_eoir1_el1, {0}", in(reg) random.below(96)) };
+    }
+}
+
 /// Sends an interrupt to anybody, takes one, and ends one. Now and then everything is enabled again that other steps
 /// have disabled.
 fn interrupts(number: u64, random: &mut Random) {
+    if random.below(1024) == 0 {
+        ends(number, random);
+    }
     if random.below(4) == 0 {
         let frame = 0x080b_0000 + number * 0x2_0000;
         for (register, value) in
