@@ -10,6 +10,7 @@
 //! | [`guests`] | guests of the user's own |
 //! | [`linux`] | Debian's kernel, our init for it, and the two as a guest |
 //! | [`machine`], [`stream`] | a QEMU process; its one UART taken apart into text and log frames |
+//! | [`monitor`] | where the cores of a QEMU are that does not go on |
 //! | [`log`], [`symbols`] | log frames and backtraces made readable |
 //! | [`size`] | whose the bytes of image and static memory are |
 //! | [`disk`], [`board`], [`flash`] | a disk image that UEFI starts, what is in it, and the way onto a stick |
@@ -34,6 +35,7 @@ mod image;
 mod linux;
 mod log;
 mod machine;
+mod monitor;
 mod pages;
 mod run;
 mod script;

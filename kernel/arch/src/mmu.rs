@@ -152,8 +152,19 @@ pub fn initialise_controls() -> bool {
         asm!("mrs {0}, midr_el1", "msr vpidr_el2, {0}", "msr mdscr_el1, xzr", out(reg) _, options(nostack, preserves_flags));
     }
     // SAFETY: as above.
-    unsafe { asm!("msr cntvoff_el2, xzr", "msr hstr_el2, xzr", "isb", options(nostack, preserves_flags)) };
+    unsafe {
+        asm!(
+            "msr cntv_ctl_el0, xzr",
+            "msr cntp_ctl_el0, xzr",
+            "msr cntvoff_el2, xzr",
+            "msr hstr_el2, xzr",
+            "isb",
+            options(nostack, preserves_flags)
+        )
+    };
     initialise_further_controls(identity::extensions());
+    // What an earlier owner left in EL1's translation registers is never walked.
+    crate::vcpu::stop_walks();
     counters > 0
 }
 
@@ -205,12 +216,12 @@ pub fn unload_stage2() {
     };
 }
 
-/// Drops the translations of EL1's tables that this core has cached for the virtual machine whose `VTTBR_EL2` is loaded. What was written to
-/// EL1's registers before holds for every walk after it.
+/// Drops the translations of EL1's tables that this core has cached for the virtual machine whose `VTTBR_EL2` is loaded. Walks are
+/// stopped, and begin behind the barrier of [`crate::vcpu::SystemState::resume`].
 #[inline(always)]
 pub fn invalidate_current_guest_here() {
     // SAFETY: TLB maintenance changes no translation.
-    unsafe { asm!("tlbi vmalle1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
+    unsafe { asm!("tlbi vmalle1", "dsb nsh", options(nostack, preserves_flags)) };
 }
 
 /// Drops every cached translation of the virtual machine whose `VTTBR_EL2` is loaded on this core, on all cores.

@@ -129,6 +129,7 @@ static TESTS: &[Test] = tests![
     guests::hostile_hypercalls,
     guests::firmware_calls,
     guests::simd_registers_are_kept,
+    guests::timers_are_kept_apart,
     guests::undefined_instruction,
     guests::endless_loop_is_killed,
     guests::two_guests_at_once,

@@ -157,7 +157,7 @@ impl Shape {
     fn of(mode: u64) -> Self {
         let disk = bale_abi::measure::SLOTS as usize;
         match mode {
-            mode::MEASURE | mode::FIRMWARE | mode::SIMD => {
+            mode::MEASURE | mode::FIRMWARE | mode::SIMD | mode::TIMERS => {
                 Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false }
             }
             // It has the small guests' calls for something.

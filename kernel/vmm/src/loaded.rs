@@ -87,13 +87,13 @@ pub(super) fn load(state: *mut State, masked: &Masked) -> bool {
     if other == state {
         return false;
     }
-    load_in_place_of(state, other, masked);
+    load_in_place_of(core, state, other, masked);
     core.guest.store(state.cast(), Ordering::Relaxed);
     true
 }
 
 #[inline(never)]
-fn load_in_place_of(state: *mut State, other: *mut State, masked: &Masked) {
+fn load_in_place_of(core: &Core, state: *mut State, other: *mut State, masked: &Masked) {
     // SAFETY: another virtual CPU of this core that was preempted between two turns; it leaves the core when it ends.
     let mut other = unsafe { other.as_mut() };
     // SAFETY: the virtual CPU's own place, of which its task is the caller, and which is not the other one's.
@@ -105,14 +105,16 @@ fn load_in_place_of(state: *mut State, other: *mut State, masked: &Masked) {
     vcpu::stop_walks();
     new.system.load();
     new.simd.load();
-    if same_machine {
-        // A processor's own translations are nobody else's, and the two share a VMID.
-        mmu::invalidate_current_guest_here();
-    } else {
+    if !same_machine {
         // SAFETY: the tables live until every virtual CPU has ended, which drops their translations first.
         unsafe { mmu::load_stage2(new.vtcr, new.vttbr) };
     }
-    new.system.allow_walks();
+    // A processor's own translations are nobody else's, but all of a machine have one VMID: what the last one of them that
+    // ran on this core left in its TLB goes, however many virtual CPUs of other machines ran in between.
+    if new.slot.comes_to(core.index(), new.number) {
+        mmu::invalidate_current_guest_here();
+    }
+    new.system.resume();
 }
 
 /// The place of a virtual CPU's state: its task's own, but for what this module does with what is loaded.
@@ -144,7 +146,6 @@ pub(super) fn forget(state: *mut State) {
     // SAFETY: the virtual CPU's own place, which its task still holds.
     let state = unsafe { &*state };
     vcpu::stop_walks();
-    vcpu::stop_virtual_timer();
     gich::control(0);
     // SAFETY: the tables are still there; loading them names the machine whose translations go.
     unsafe { mmu::load_stage2(state.vtcr, state.vttbr) };

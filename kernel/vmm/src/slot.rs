@@ -1,6 +1,6 @@
 //! A machine's slot: what there is of it whether it runs or not, and what others may touch of its virtual CPUs.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use bale_core::attention::Attention;
 use bale_core::restarts::Restarts;
@@ -11,6 +11,7 @@ use super::memory::GuestMemory;
 use super::summary::{Status, Summary};
 use super::{MAX_VMS, Reason, console, devices};
 use bale_rt::clock;
+use bale_rt::cores::MAX_CORES;
 use bale_rt::sync::Lock;
 use bale_rt::task::{self, TaskId};
 
@@ -60,6 +61,8 @@ pub(super) struct Slot {
     pub(super) memory: RwLock<Option<GuestMemory>>,
     pub(super) kind: Lock<Kind>,
     pub(super) vcpus: [Shared; MAX_VCPUS],
+    /// By core, the virtual CPU that last ran there, plus one; 0 for none. Each core's is touched by that core alone.
+    last_on: [AtomicU8; MAX_CORES],
     pub(super) vgic: Lock<Vgic>,
     pub(super) devices: devices::Devices,
     pub(super) console: console::Console,
@@ -103,6 +106,7 @@ impl Slot {
                     calls: AtomicU64::new(0),
                 }
             }; MAX_VCPUS],
+            last_on: [const { AtomicU8::new(0) }; MAX_CORES],
             vgic: Lock::new(Vgic::new(1)),
             devices: devices::Devices::new(),
             console: console::Console::new(),
@@ -131,6 +135,19 @@ impl Slot {
             shared.exits.store(0, Ordering::Relaxed);
             shared.calls.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// A virtual CPU comes to a core; whether it was another one of the machine that last did, or none.
+    #[inline(always)]
+    pub(super) fn comes_to(&self, core: usize, number: usize) -> bool {
+        let Some(last) = self.last_on.get(core) else { return true };
+        // Fewer than 256: see MAX_VCPUS.
+        let number = number as u8 + 1;
+        let changed = last.load(Ordering::Relaxed) != number;
+        if changed {
+            last.store(number, Ordering::Relaxed);
+        }
+        changed
     }
 
     /// Ends the machine: every virtual CPU leaves the guest and ends its task. The first reason counts, but a restart under way

@@ -16,6 +16,7 @@ mod simd;
 mod storm;
 mod swap;
 mod text;
+mod timers;
 mod undefined;
 mod virtio;
 
@@ -56,6 +57,7 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
         mode::STORM | mode::FIRST_STORM..=mode::LAST_STORM => storm::run(&info),
         mode::FIRMWARE => firmware::run(),
         mode::SIMD => simd::run(&info),
+        mode::TIMERS => timers::run(&info),
         mode::UNDEFINED => call::exit(if undefined::all() { 0 } else { NOT_STOPPED }),
         mode::ENDLESS => loop {
             core::hint::spin_loop();
@@ -79,6 +81,7 @@ extern "C" fn guest_secondary_main(context: u64) -> ! {
         mode::MEASURE => measure::second(),
         mode::FIRMWARE => firmware::second(context),
         mode::SIMD => simd::second(&info),
+        mode::TIMERS => timers::second(&info),
         _ => storm::second(&info),
     }
 }
