@@ -128,9 +128,10 @@ pub fn forces_write_back() -> bool {
 
 /// Brings this core's EL2 controls from whatever the firmware left to known values. All are written whole.
 ///
-/// `CPTR_EL2` leaves SIMD open and traps SVE, SME, AMU and trace; `MDCR_EL2` hides the PMU, debug registers
-/// and the profiling and trace buffers from guests and keeps all event counters at EL2; `CNTHCTL_EL2` lets EL1 read the
-/// physical counter only. A guest's `MIDR_EL1` is the core's, and `MDSCR_EL1`, which it cannot reach, enables nothing.
+/// `CPTR_EL2` leaves SIMD open and traps SVE, SME, AMU and trace; `MDCR_EL2` traps the PMU's and the
+/// debug registers, hides the profiling and trace buffers from guests, keeps all event counters at EL2, and leaves debug exceptions to EL1 (TDE is 0), so
+/// that none is ever taken at EL2; `CNTHCTL_EL2` lets EL1 read the
+/// physical counter only. A guest's `MIDR_EL1` is the core's, and `MDSCR_EL1` enables nothing until a guest's is loaded.
 ///
 /// False if the core has no PMU that counts.
 pub fn initialise_controls() -> bool {
@@ -165,6 +166,7 @@ pub fn initialise_controls() -> bool {
     initialise_further_controls(identity::extensions());
     // What an earlier owner left in EL1's translation registers is never walked.
     crate::vcpu::stop_walks();
+    crate::further::probe();
     counters > 0
 }
 
@@ -191,6 +193,8 @@ fn initialise_further_controls(has: Extensions) {
     // HFGRTR2_EL2, HFGWTR2_EL2, HFGITR2_EL2, HDFGRTR2_EL2, HDFGWTR2_EL2.
     write!(has.fine_grained_traps >= 2, 0u64,
         "S3_4_C3_C1_2" "S3_4_C3_C1_3" "S3_4_C3_C1_7" "S3_4_C3_C1_0" "S3_4_C3_C1_1");
+    // VSESR_EL2 and VDISR_EL2: no virtual SError, which a guest would find in its DISR_EL1.
+    write!(has.error_records, 0u64, "S3_4_C5_C2_3" "S3_4_C12_C1_1");
     // MPAM2_EL2: partition 0 for EL2, TRAPMPAM0EL1 and TRAPMPAM1EL1; TIDR, RES0 where MPAMHCR_EL2 has it.
     write!(has.partitioning, 1u64 << 48 | 1 << 49 | 1 << 58, "S3_4_C10_C5_0");
 }

@@ -180,16 +180,16 @@ macro_rules! system_state {
             pub timer_control: u64,
             /// Virtual timer compare value (`CNTV_CVAL_EL0`).
             pub timer_compare: u64,
-            /// What the virtual counter is behind the physical one (`CNTVOFF_EL2`).
-            pub timer_offset: u64,
-            /// Counter access from EL0 (`CNTKCTL_EL1`).
-            pub cntkctl: u64,
             /// System control (`SCTLR_EL1`).
             pub sctlr: u64,
+            /// What the virtual counter is behind the physical one (`CNTVOFF_EL2`).
+            pub timer_offset: u64,
             /// What `MPIDR_EL1` reads as (`VMPIDR_EL2`).
             pub affinity: u64,
         }
 
+        const _: () = assert!(offset_of!(SystemState, timer_control) == offset_of!(SystemState, tcr) + 8);
+        const _: () = assert!(offset_of!(SystemState, sctlr) == offset_of!(SystemState, timer_compare) + 8);
         // A pair is moved by one instruction.
         $(const _: () = assert!(offset_of!(SystemState, $second) == offset_of!(SystemState, $first) + 8);)*
 
@@ -197,12 +197,13 @@ macro_rules! system_state {
             /// Reads the registers of this core into the block; those of EL2 the guest has not changed. The virtual
             /// timer is off from here on.
             pub fn save(&mut self) {
-                // SAFETY: reads registers that have no effect on EL2, and turns the timer off that nobody's is from here on.
+                // SAFETY: reads registers that have no effect on EL2, turns the timer off that nobody's is from here on, and writes four
+                // words of our own.
                 unsafe {
-                    asm!("mrs {0}, tcr_el1", "mrs {1}, cntv_ctl_el0", "msr cntv_ctl_el0, xzr", "mrs {2}, cntv_cval_el0",
-                        "mrs {3}, sctlr_el1", "mrs {4}, cntkctl_el1",
-                        out(reg) self.tcr, out(reg) self.timer_control, out(reg) self.timer_compare,
-                        out(reg) self.sctlr, out(reg) self.cntkctl, options(nostack, preserves_flags));
+                    asm!("mrs {0}, tcr_el1", "mrs {1}, cntv_ctl_el0", "msr cntv_ctl_el0, xzr", "stp {0}, {1}, [{2}, #{3}]",
+                        "mrs {0}, cntv_cval_el0", "mrs {1}, sctlr_el1", "stp {0}, {1}, [{2}, #{4}]",
+                        out(reg) _, out(reg) _, in(reg) &raw mut *self, const offset_of!(Self, tcr),
+                        const offset_of!(Self, timer_compare), options(nostack, preserves_flags));
                 }
                 $(
                     // SAFETY: reads two registers that have no effect on EL2, and writes two words of our own.
@@ -227,9 +228,8 @@ macro_rules! system_state {
                 )*
                 // SAFETY: EL2 counts by the physical counter, and has its own MPIDR_EL1; the timer is off.
                 unsafe {
-                    asm!("msr cntv_cval_el0, {0}", "msr cntvoff_el2, {1}", "msr cntkctl_el1, {2}",
-                        "msr vmpidr_el2, {3}", in(reg) self.timer_compare, in(reg) self.timer_offset,
-                        in(reg) self.cntkctl, in(reg) self.affinity,
+                    asm!("msr cntv_cval_el0, {0}", "msr cntvoff_el2, {1}", "msr vmpidr_el2, {2}",
+                        in(reg) self.timer_compare, in(reg) self.timer_offset, in(reg) self.affinity,
                         options(nomem, nostack, preserves_flags));
                 }
             }
@@ -237,22 +237,20 @@ macro_rules! system_state {
     };
 }
 
-// VPIDR_EL2 is the core's own. Registers that most guests never use are in `crate::debug` and its neighbours.
+// VPIDR_EL2 is the core's own. Registers that most guests never use, or few cores have, are in `crate::debug` and `crate::further`.
 system_state! {
     cpacr = "cpacr_el1", "Access control of SIMD and others.";
-    tpidr_el1 = "tpidr_el1", "Kernel thread pointer.";
+    cntkctl = "cntkctl_el1", "Counter access from EL0.";
     ttbr0 = "ttbr0_el1", "Translation table base 0.";
     ttbr1 = "ttbr1_el1", "Translation table base 1.";
     mair = "mair_el1", "Memory attributes.";
-    amair = "amair_el1", "Auxiliary memory attributes.";
     vbar = "vbar_el1", "Vector base.";
     contextidr = "contextidr_el1", "Context id.";
+    tpidr_el1 = "tpidr_el1", "Kernel thread pointer.";
     elr = "elr_el1", "Exception link.";
     spsr = "spsr_el1", "Saved processor state.";
     esr = "esr_el1", "Syndrome.";
     far = "far_el1", "Fault address.";
-    afsr0 = "afsr0_el1", "Auxiliary fault status 0.";
-    afsr1 = "afsr1_el1", "Auxiliary fault status 1.";
     par = "par_el1", "Result of address translation.";
     csselr = "csselr_el1", "Cache size selection.";
     stack_el0 = "sp_el0", "Stack pointer of EL0.";
@@ -387,6 +385,7 @@ pub fn identification(crm: u8, op2: u8) -> u64 {
     match (crm, op2) {
         (4, 0) => read!("id_aa64pfr0_el1"),
         (4, 1) => read!("id_aa64pfr1_el1"),
+        (5, 0) => read!("id_aa64dfr0_el1"),
         (6, 0) => read!("id_aa64isar0_el1"),
         (6, 1) => read!("id_aa64isar1_el1"),
         (6, 2) => read!("S3_0_C0_C6_2"),

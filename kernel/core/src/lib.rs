@@ -23,6 +23,7 @@
 //! | [`virtio`] | its disk, its console |
 //! | [`guest_text`] | what of a guest's text may reach the terminal, and how much |
 //! | [`system_registers`], [`injection`] | what a guest's trapped registers read as; exceptions given to it |
+//! | [`guest_debug`] | its debug registers, and what the core's hold for it |
 //! | [`guest_ram`] | a guest's memory as its devices see it |
 //! | [`psci`] | what a guest's firmware calls get for an answer |
 //! | [`restarts`] | how often a machine may be started anew |
@@ -46,6 +47,7 @@ pub mod device_map;
 pub mod device_tree;
 pub mod exception;
 pub mod gate;
+pub mod guest_debug;
 pub mod guest_image;
 pub mod guest_layout;
 pub mod guest_ram;

@@ -130,6 +130,8 @@ static TESTS: &[Test] = tests![
     guests::firmware_calls,
     guests::simd_registers_are_kept,
     guests::timers_are_kept_apart,
+    guests::debugs_itself,
+    guests::no_register_is_shared,
     guests::undefined_instruction,
     guests::endless_loop_is_killed,
     guests::two_guests_at_once,

@@ -62,7 +62,7 @@ pub(super) struct Slot {
     pub(super) kind: Lock<Kind>,
     pub(super) vcpus: [Shared; MAX_VCPUS],
     /// By core, the virtual CPU that last ran there, plus one; 0 for none. Each core's is touched by that core alone.
-    last_on: [AtomicU8; MAX_CORES],
+    pub(super) last_on: [AtomicU8; MAX_CORES],
     pub(super) vgic: Lock<Vgic>,
     pub(super) devices: devices::Devices,
     pub(super) console: console::Console,
@@ -135,19 +135,6 @@ impl Slot {
             shared.exits.store(0, Ordering::Relaxed);
             shared.calls.store(0, Ordering::Relaxed);
         }
-    }
-
-    /// A virtual CPU comes to a core; whether it was another one of the machine that last did, or none.
-    #[inline(always)]
-    pub(super) fn comes_to(&self, core: usize, number: usize) -> bool {
-        let Some(last) = self.last_on.get(core) else { return true };
-        // Fewer than 256: see MAX_VCPUS.
-        let number = number as u8 + 1;
-        let changed = last.load(Ordering::Relaxed) != number;
-        if changed {
-            last.store(number, Ordering::Relaxed);
-        }
-        changed
     }
 
     /// Ends the machine: every virtual CPU leaves the guest and ends its task. The first reason counts, but a restart under way

@@ -39,6 +39,19 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
     shape("cpu_max", |config| config.extra = words(&["-cpu", "max"]));
     shape("cpu_a76", |config| config.extra = words(&["-cpu", "cortex-a76"]));
     shape("firmware_at_el3", |config| config.extra = words(&["-machine", "secure=on"]));
+    // What guests may rely on, and what they may not see of each other, differs with what cores have.
+    for cpu in ["cortex-a76", "neoverse-n1", "max"] {
+        for test in ["guests::debugs_itself", "guests::no_register_is_shared"] {
+            let run = move || {
+                let mut config = bench.config();
+                config.extra = words(&["-cpu", cpu]);
+                let (lines, status) = bench.script(&config, &format!("selftest {test}"))?;
+                if status == 0 { Ok(()) } else { Err(lines.join("\n")) }
+            };
+            let name = format!("shape::{}_on_{}", test.replace("::", "_"), cpu.replace('-', "_"));
+            cases.push(Case { name, run: Box::new(move || Outcome::of(run())) });
+        }
+    }
     cases.push(Case {
         name: "shape::cpu_max_shows_no_more".into(),
         run: Box::new(|| Outcome::of(hides(bench))),

@@ -7,10 +7,12 @@
 
 mod call;
 mod checks;
+mod debug;
 mod described;
 mod entry;
 mod firmware;
 mod hostile;
+mod kept;
 mod measure;
 mod simd;
 mod storm;
@@ -58,6 +60,8 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
         mode::FIRMWARE => firmware::run(),
         mode::SIMD => simd::run(&info),
         mode::TIMERS => timers::run(&info),
+        mode::DEBUG => debug::run(),
+        mode::REGISTERS => kept::run(&info),
         mode::UNDEFINED => call::exit(if undefined::all() { 0 } else { NOT_STOPPED }),
         mode::ENDLESS => loop {
             core::hint::spin_loop();
@@ -82,6 +86,7 @@ extern "C" fn guest_secondary_main(context: u64) -> ! {
         mode::FIRMWARE => firmware::second(context),
         mode::SIMD => simd::second(&info),
         mode::TIMERS => timers::second(&info),
+        mode::DEBUG => debug::second(),
         _ => storm::second(&info),
     }
 }
