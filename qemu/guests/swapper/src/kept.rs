@@ -83,6 +83,7 @@ impl Encoding {
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "the fields have 22 bits")]
     fn instruction(self, read: bool) -> u32 {
         let fields = u64::from(read) << 21
             | self.op0 << 19
