@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::monitor::Socket;
 use crate::toolchain::QEMU;
 
 /// How the image gets into the machine.
@@ -122,6 +123,11 @@ pub(crate) trait Link {
     /// Waits for the machine to end by itself, ends it after `patience` where that can be done, and says what was
     /// wrong with it, or nothing.
     fn finish(&mut self, patience: Duration) -> Result<String>;
+
+    /// Where each core is, as lines of a backtrace; nothing where nobody can tell from outside.
+    fn cores(&self) -> String {
+        String::new()
+    }
 }
 
 impl Link for Machine {
@@ -133,12 +139,17 @@ impl Link for Machine {
         let (status, complaints) = Self::finish(self, patience)?;
         Ok(if complaints.is_empty() && !status.success() { status.to_string() } else { complaints })
     }
+
+    fn cores(&self) -> String {
+        self.monitor.cores()
+    }
 }
 
 /// A running QEMU; dropped, it is ended.
 pub(crate) struct Machine {
     child: Child,
     input: Option<ChildStdin>,
+    monitor: Socket,
     complaints: Option<JoinHandle<String>>,
 }
 
@@ -147,6 +158,8 @@ impl Machine {
     pub(crate) fn start(config: &Config, events: Sender<Event>) -> Result<Self> {
         let mut command = Command::new(QEMU);
         command.args(config.command_line());
+        let monitor = Socket::new();
+        command.args(["-qmp", &monitor.argument()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: between fork and exec, one async-signal-safe call.
         unsafe { command.pre_exec(end_with_parent) };
@@ -170,7 +183,7 @@ impl Machine {
             let _ = errors.read_to_end(&mut text);
             String::from_utf8_lossy(&text).trim().to_owned()
         });
-        Ok(Self { child, input, complaints: Some(complaints) })
+        Ok(Self { child, input, monitor, complaints: Some(complaints) })
     }
 
     /// Types into the UART.

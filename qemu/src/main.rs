@@ -11,6 +11,7 @@
 //! | [`guest_run`] | one guest of any make, its console on this process's |
 //! | [`linux`] | Debian's kernel, our init for it, and the two as a guest |
 //! | [`machine`], [`stream`] | a QEMU process; its one UART taken apart into text and log frames |
+//! | [`monitor`] | where the cores of a QEMU are that does not go on |
 //! | [`log`], [`symbols`] | log frames and backtraces made readable |
 //! | [`size`] | whose the bytes of image and static memory are |
 //! | [`disk`], [`board`], [`flash`] | a disk image that UEFI starts, what is in it, and the way onto a stick |
@@ -36,6 +37,7 @@ mod image;
 mod linux;
 mod log;
 mod machine;
+mod monitor;
 mod pages;
 mod run;
 mod script;

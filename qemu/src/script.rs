@@ -182,6 +182,11 @@ impl<'a> Session<'a> {
                     while let Some(Item::Line(line)) = self.lines.pop() {
                         (self.show)(&line);
                     }
+                    for line in self.machine.cores().lines() {
+                        let line =
+                            self.lines.decoder.map_or_else(|| line.to_owned(), |decoder| decoder.line(line));
+                        (self.show)(&Line::Text(line));
+                    }
                     return Err(Failure::TimedOut(self.limit, what.to_owned()));
                 }
                 Ok(Event::SerialEnd) | Err(RecvTimeoutError::Disconnected) => {

@@ -206,8 +206,14 @@ pub mod mode {
     /// Keep SIMD registers of two virtual CPUs while these and others take turns, as a machine with devices; so many turns as there are steps, for
     /// ever without any.
     pub const SIMD: u64 = 17;
+    /// Hand one core from one virtual CPU to the other as often as there are steps, with timers that must not fire, as a machine with devices.
+    pub const TIMERS: u64 = 18;
+    /// Debug itself at EL1 with every breakpoint and watchpoint and by steps, beside a virtual CPU that does not, as a machine with devices.
+    pub const DEBUG: u64 = 19;
+    /// Keep patterns in every system register that can be reached, and look what is left of them, as a machine with devices.
+    pub const REGISTERS: u64 = 20;
     /// Largest of the modes.
-    pub const LAST: u64 = SIMD;
+    pub const LAST: u64 = REGISTERS;
 }
 
 /// What a guest in [`mode::MEASURE`] reports: figures in hundredths of a nanosecond of its own counter for each operation, those of

@@ -205,6 +205,14 @@ pub fn split_end_of_interrupt() {
     unsafe { asm!("isb", options(nostack, preserves_flags)) };
 }
 
+/// Keeps guests from `ICC_SRE_EL1`, which is EL2's to say where the core lets it (`ICC_SRE_EL2.Enable`; RAO/WI on some).
+pub fn keep_interface_selection() {
+    let value = read!("icc_sre_el2") & !(1 << 3);
+    write!("icc_sre_el2", value);
+    // SAFETY: makes the write effective.
+    unsafe { asm!("isb", options(nostack, preserves_flags)) };
+}
+
 /// Deactivates a physical interrupt of this core.
 pub fn deactivate(interrupt: u32) {
     write!("icc_dir_el1", u64::from(interrupt));

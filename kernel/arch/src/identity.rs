@@ -57,10 +57,14 @@ pub struct Extensions {
     pub activity_monitors: bool,
     /// FEAT_MPAM.
     pub partitioning: bool,
+    /// FEAT_RAS.
+    pub error_records: bool,
+    /// FEAT_SME.
+    pub matrices: bool,
 }
 
-/// What this core has (`ID_AA64MMFR1_EL1.HCX`, `ID_AA64MMFR0_EL1.FGT`, `ID_AA64PFR0_EL1.AMU` and MPAM,
-/// `ID_AA64PFR1_EL1.MPAM_frac`).
+/// What this core has (`ID_AA64MMFR1_EL1.HCX`, `ID_AA64MMFR0_EL1.FGT`, `ID_AA64PFR0_EL1.AMU`, MPAM and RAS,
+/// `ID_AA64PFR1_EL1.MPAM_frac` and SME).
 pub fn extensions() -> Extensions {
     let field = |value: u64, shift: u32| value >> shift & 0xf;
     let processor = read!("id_aa64pfr0_el1");
@@ -69,6 +73,8 @@ pub fn extensions() -> Extensions {
         fine_grained_traps: field(read!("id_aa64mmfr0_el1"), 56),
         activity_monitors: field(processor, 44) != 0,
         partitioning: field(processor, 40) != 0 || field(read!("id_aa64pfr1_el1"), 16) != 0,
+        error_records: field(processor, 28) != 0,
+        matrices: field(read!("id_aa64pfr1_el1"), 24) != 0,
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`vectors`] | exception vectors, the trap frame, and whom they call |
 //! | [`context`] | a task's saved registers and the switch between two tasks |
 //! | [`vcpu`] | into a guest and out of it; the EL1 state that is switched with it |
+//! | [`debug`], [`further`] | state of a virtual CPU that few use, or few cores have |
 //! | [`gich`] | list registers, and the end of a physical interrupt in two steps |
 //! | [`mmu`] | EL2 stage 1 on and off, stage 2 registers, TLB and cache maintenance |
 //! | [`mask`] | interrupts masked for a scope, core identity |
@@ -28,7 +29,9 @@
 pub mod context;
 pub mod copy;
 pub mod counter;
+pub mod debug;
 pub mod entry;
+pub mod further;
 pub mod gich;
 pub mod identity;
 pub mod mask;

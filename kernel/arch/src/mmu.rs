@@ -128,9 +128,10 @@ pub fn forces_write_back() -> bool {
 
 /// Brings this core's EL2 controls from whatever the firmware left to known values. All are written whole.
 ///
-/// `CPTR_EL2` leaves SIMD open and traps SVE, SME, AMU and trace; `MDCR_EL2` hides the PMU, debug registers
-/// and the profiling and trace buffers from guests and keeps all event counters at EL2; `CNTHCTL_EL2` lets EL1 read the
-/// physical counter only. A guest's `MIDR_EL1` is the core's, and `MDSCR_EL1`, which it cannot reach, enables nothing.
+/// `CPTR_EL2` leaves SIMD open and traps SVE, SME, AMU and trace; `MDCR_EL2` traps the PMU's and the
+/// debug registers, hides the profiling and trace buffers from guests, keeps all event counters at EL2, and leaves debug exceptions to EL1 (TDE is 0), so
+/// that none is ever taken at EL2; `CNTHCTL_EL2` lets EL1 read the
+/// physical counter only. A guest's `MIDR_EL1` is the core's, and `MDSCR_EL1` enables nothing until a guest's is loaded.
 ///
 /// False if the core has no PMU that counts.
 pub fn initialise_controls() -> bool {
@@ -152,8 +153,20 @@ pub fn initialise_controls() -> bool {
         asm!("mrs {0}, midr_el1", "msr vpidr_el2, {0}", "msr mdscr_el1, xzr", out(reg) _, options(nostack, preserves_flags));
     }
     // SAFETY: as above.
-    unsafe { asm!("msr cntvoff_el2, xzr", "msr hstr_el2, xzr", "isb", options(nostack, preserves_flags)) };
+    unsafe {
+        asm!(
+            "msr cntv_ctl_el0, xzr",
+            "msr cntp_ctl_el0, xzr",
+            "msr cntvoff_el2, xzr",
+            "msr hstr_el2, xzr",
+            "isb",
+            options(nostack, preserves_flags)
+        )
+    };
     initialise_further_controls(identity::extensions());
+    // What an earlier owner left in EL1's translation registers is never walked.
+    crate::vcpu::stop_walks();
+    crate::further::probe();
     counters > 0
 }
 
@@ -180,6 +193,8 @@ fn initialise_further_controls(has: Extensions) {
     // HFGRTR2_EL2, HFGWTR2_EL2, HFGITR2_EL2, HDFGRTR2_EL2, HDFGWTR2_EL2.
     write!(has.fine_grained_traps >= 2, 0u64,
         "S3_4_C3_C1_2" "S3_4_C3_C1_3" "S3_4_C3_C1_7" "S3_4_C3_C1_0" "S3_4_C3_C1_1");
+    // VSESR_EL2 and VDISR_EL2: no virtual SError, which a guest would find in its DISR_EL1.
+    write!(has.error_records, 0u64, "S3_4_C5_C2_3" "S3_4_C12_C1_1");
     // MPAM2_EL2: partition 0 for EL2, TRAPMPAM0EL1 and TRAPMPAM1EL1; TIDR, RES0 where MPAMHCR_EL2 has it.
     write!(has.partitioning, 1u64 << 48 | 1 << 49 | 1 << 58, "S3_4_C10_C5_0");
 }
@@ -205,12 +220,12 @@ pub fn unload_stage2() {
     };
 }
 
-/// Drops the translations of EL1's tables that this core has cached for the virtual machine whose `VTTBR_EL2` is loaded. What was written to
-/// EL1's registers before holds for every walk after it.
+/// Drops the translations of EL1's tables that this core has cached for the virtual machine whose `VTTBR_EL2` is loaded. Walks are
+/// stopped, and begin behind the barrier of [`crate::vcpu::SystemState::resume`].
 #[inline(always)]
 pub fn invalidate_current_guest_here() {
     // SAFETY: TLB maintenance changes no translation.
-    unsafe { asm!("tlbi vmalle1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
+    unsafe { asm!("tlbi vmalle1", "dsb nsh", options(nostack, preserves_flags)) };
 }
 
 /// Drops every cached translation of the virtual machine whose `VTTBR_EL2` is loaded on this core, on all cores.

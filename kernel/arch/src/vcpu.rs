@@ -157,26 +157,54 @@ pub unsafe fn enter(registers: &mut Registers) -> Exit {
 macro_rules! system_state {
     ($($first:ident = $one:literal, $about:literal; $second:ident = $other:literal, $what:literal;)*) => {
         /// The EL1 and EL0 system registers that belong to a virtual CPU.
+        ///
+        /// While a core goes from one virtual CPU to another, its registers hold half of one state and half of the
+        /// other. These are the windows, and what keeps each of them from doing anything:
+        ///
+        /// | pair | what a mixture would do | what prevents it |
+        /// |---|---|---|
+        /// | `CNTV_CTL`, `CNTV_CVAL`, `CNTVOFF` | raise a line that neither asked for | [`Self::save`] turns the timer off first, [`Self::resume`] on last |
+        /// | `TCR`, `TTBR0`, `TTBR1`, `MAIR`, `VTTBR` | walk one's tables for the other | [`stop_walks`] before, `TCR` last |
+        /// | `SCTLR.M`, `VTTBR` | translate flat into the other's stage 2 | [`stop_walks`] sets M, `SCTLR` follows stage 2 |
+        /// | `ICH_LR<n>`, `ICH_AP<x>R<n>`, `ICH_VMCR` | signal one's interrupt to the other | `ICH_HCR_EL2` is 0 meanwhile |
+        /// | `MDSCR`, `DBGB<x>R`, `DBGW<x>R` | break where the other set nothing | debug exceptions of EL1 are never taken at EL2, and `MDSCR` is last |
+        ///
+        /// The others are read by EL1 and EL0 alone, which do not run.
         #[repr(C)]
         #[derive(Debug, Clone, Default)]
         pub struct SystemState {
             $(#[doc = $about] pub $first: u64, #[doc = $what] pub $second: u64,)*
-            /// Translation control; see [`SystemState::allow_walks`].
+            /// Translation control: see [`stop_walks`].
             pub tcr: u64,
+            /// Virtual timer control (`CNTV_CTL_EL0`).
+            pub timer_control: u64,
+            /// Virtual timer compare value (`CNTV_CVAL_EL0`).
+            pub timer_compare: u64,
+            /// System control (`SCTLR_EL1`).
+            pub sctlr: u64,
             /// What the virtual counter is behind the physical one (`CNTVOFF_EL2`).
             pub timer_offset: u64,
             /// What `MPIDR_EL1` reads as (`VMPIDR_EL2`).
             pub affinity: u64,
         }
 
+        const _: () = assert!(offset_of!(SystemState, timer_control) == offset_of!(SystemState, tcr) + 8);
+        const _: () = assert!(offset_of!(SystemState, sctlr) == offset_of!(SystemState, timer_compare) + 8);
         // A pair is moved by one instruction.
         $(const _: () = assert!(offset_of!(SystemState, $second) == offset_of!(SystemState, $first) + 8);)*
 
         impl SystemState {
-            /// Reads the registers of this core into the block; those of EL2 the guest has not changed.
+            /// Reads the registers of this core into the block; those of EL2 the guest has not changed. The virtual
+            /// timer is off from here on.
             pub fn save(&mut self) {
-                // SAFETY: reads a register that has no effect on EL2.
-                unsafe { asm!("mrs {0}, tcr_el1", out(reg) self.tcr, options(nomem, nostack, preserves_flags)) };
+                // SAFETY: reads registers that have no effect on EL2, turns the timer off that nobody's is from here on, and writes four
+                // words of our own.
+                unsafe {
+                    asm!("mrs {0}, tcr_el1", "mrs {1}, cntv_ctl_el0", "msr cntv_ctl_el0, xzr", "stp {0}, {1}, [{2}, #{3}]",
+                        "mrs {0}, cntv_cval_el0", "mrs {1}, sctlr_el1", "stp {0}, {1}, [{2}, #{4}]",
+                        out(reg) _, out(reg) _, in(reg) &raw mut *self, const offset_of!(Self, tcr),
+                        const offset_of!(Self, timer_compare), options(nostack, preserves_flags));
+                }
                 $(
                     // SAFETY: reads two registers that have no effect on EL2, and writes two words of our own.
                     unsafe {
@@ -187,8 +215,8 @@ macro_rules! system_state {
                 )*
             }
 
-            /// Writes the block into this core's registers, after [`stop_walks`]; the guest's own control of its walks
-            /// comes last, by [`SystemState::allow_walks`], once its stage 2 is loaded.
+            /// Writes the block into this core's registers, after [`stop_walks`], but for those that let them have an
+            /// effect: [`Self::resume`].
             pub fn load(&self) {
                 $(
                     // SAFETY: EL2 runs with E2H = 0 and uses none of these registers; the words are our own.
@@ -198,9 +226,10 @@ macro_rules! system_state {
                             options(nostack, readonly, preserves_flags));
                     }
                 )*
-                // SAFETY: EL2 counts by the physical counter, and has its own MPIDR_EL1.
+                // SAFETY: EL2 counts by the physical counter, and has its own MPIDR_EL1; the timer is off.
                 unsafe {
-                    asm!("msr cntvoff_el2, {0}", "msr vmpidr_el2, {1}", in(reg) self.timer_offset, in(reg) self.affinity,
+                    asm!("msr cntv_cval_el0, {0}", "msr cntvoff_el2, {1}", "msr vmpidr_el2, {2}",
+                        in(reg) self.timer_compare, in(reg) self.timer_offset, in(reg) self.affinity,
                         options(nomem, nostack, preserves_flags));
                 }
             }
@@ -208,56 +237,66 @@ macro_rules! system_state {
     };
 }
 
-// MDSCR_EL1 is not among them: every access to it is trapped. VPIDR_EL2 is the core's own.
+// VPIDR_EL2 is the core's own. Registers that most guests never use, or few cores have, are in `crate::debug` and `crate::further`.
 system_state! {
-    sctlr = "sctlr_el1", "System control.";
     cpacr = "cpacr_el1", "Access control of SIMD and others.";
+    cntkctl = "cntkctl_el1", "Counter access from EL0.";
     ttbr0 = "ttbr0_el1", "Translation table base 0.";
     ttbr1 = "ttbr1_el1", "Translation table base 1.";
     mair = "mair_el1", "Memory attributes.";
-    amair = "amair_el1", "Auxiliary memory attributes.";
     vbar = "vbar_el1", "Vector base.";
     contextidr = "contextidr_el1", "Context id.";
+    tpidr_el1 = "tpidr_el1", "Kernel thread pointer.";
     elr = "elr_el1", "Exception link.";
     spsr = "spsr_el1", "Saved processor state.";
     esr = "esr_el1", "Syndrome.";
     far = "far_el1", "Fault address.";
-    afsr0 = "afsr0_el1", "Auxiliary fault status 0.";
-    afsr1 = "afsr1_el1", "Auxiliary fault status 1.";
     par = "par_el1", "Result of address translation.";
     csselr = "csselr_el1", "Cache size selection.";
     stack_el0 = "sp_el0", "Stack pointer of EL0.";
     stack_el1 = "sp_el1", "Stack pointer of EL1.";
     tpidr_el0 = "tpidr_el0", "Thread pointer.";
     tpidrro_el0 = "tpidrro_el0", "Read-only thread pointer.";
-    tpidr_el1 = "tpidr_el1", "Kernel thread pointer.";
-    cntkctl = "cntkctl_el1", "Counter access from EL0.";
-    timer_compare = "cntv_cval_el0", "Virtual timer compare value.";
-    timer_control = "cntv_ctl_el0", "Virtual timer control.";
 }
+
+/// `TCR_EL1`: no walks from either base (EPD0, EPD1).
+const NO_WALKS: u64 = 1 << 7 | 1 << 23;
+/// `SCTLR_EL1` out of reset: RES1 bits; MMU and caches off.
+const CONTROL_AT_RESET: u64 = 0x30d0_0800;
+/// `SCTLR_EL1` while no guest's is there: as out of reset, but stage 1 is on (M).
+const CONTROL_OF_NOBODY: u64 = CONTROL_AT_RESET | 1;
 
 /// Keeps the core from walking EL1's tables, which belong to nobody until the next guest is loaded: a speculative
 /// walk with one guest's tables and another's stage 2 would be cached under the wrong name.
+///
+/// With stage 1 off there would be no walk to stop: an AT instruction that a core speculates, which EL2's own code has,
+/// would translate flat, through whoever's stage 2 is loaded (Cortex-A57 and A72, erratum 1319367). So stage 1 is
+/// turned on once walks are off, and the guest's own SCTLR_EL1 comes back behind its stage 2.
 pub fn stop_walks() {
-    // SAFETY: EL2 does not use EL1's translation. EPD0 and EPD1.
+    // SAFETY: EL2 does not use EL1's translation. The first barrier keeps M from being seen before EPD0 and EPD1.
     unsafe {
-        asm!("msr tcr_el1, {0}", "isb", in(reg) 1u64 << 7 | 1 << 23, options(nostack, preserves_flags))
+        asm!("msr tcr_el1, {0}", "isb", "msr sctlr_el1, {1}", "isb", in(reg) NO_WALKS, in(reg) CONTROL_OF_NOBODY,
+            options(nostack, preserves_flags))
     };
 }
 
 impl SystemState {
-    /// Gives the guest its own control of its walks.
-    pub fn allow_walks(&self) {
-        // SAFETY: its tables and its stage 2 are loaded.
-        unsafe { asm!("msr tcr_el1, {0}", "isb", in(reg) self.tcr, options(nostack, preserves_flags)) };
+    /// Lets what was loaded have its effect, once the guest's stage 2 is loaded: its translation and its timer.
+    pub fn resume(&self) {
+        // SAFETY: the guest's tables, stage 2, and the timer's compare value and offset are loaded. SCTLR_EL1 counts before
+        // TCR_EL1 does, or a walk could begin that the guest has turned off.
+        unsafe {
+            asm!("msr sctlr_el1, {0}", "isb", "msr tcr_el1, {1}", "msr cntv_ctl_el0, {2}", "isb",
+                in(reg) self.sctlr, in(reg) self.tcr, in(reg) self.timer_control, options(nostack, preserves_flags))
+        };
     }
 
     /// A processor just out of reset: MMU off, nothing left over from anybody. Dangling translation registers of
     /// an earlier owner have hung cores through speculative walks, so every one of them is written.
     pub fn reset(affinity: u64) -> Self {
         Self {
-            sctlr: 0x30d0_0800,    // RES1 bits; MMU and caches off
-            tcr: 1 << 7 | 1 << 23, // EPD0, EPD1: no walks until the guest sets up its own
+            sctlr: CONTROL_AT_RESET,
+            tcr: NO_WALKS, // until the guest sets up its own
             affinity: affinity | 1 << 31,
             ..Self::default()
         }
@@ -346,6 +385,7 @@ pub fn identification(crm: u8, op2: u8) -> u64 {
     match (crm, op2) {
         (4, 0) => read!("id_aa64pfr0_el1"),
         (4, 1) => read!("id_aa64pfr1_el1"),
+        (5, 0) => read!("id_aa64dfr0_el1"),
         (6, 0) => read!("id_aa64isar0_el1"),
         (6, 1) => read!("id_aa64isar1_el1"),
         (6, 2) => read!("S3_0_C0_C6_2"),

@@ -116,6 +116,18 @@ mod tests {
         let user = Exception::InstructionAbort(0x1000, Place::Access).entry(0, VECTORS, SPAN | DSSBS, true);
         assert_eq!((user.syndrome, user.pstate), (0x8200_0010, 0x3c5 | SSBS));
     }
+
+    /// A handler is not stepped through, has debug exceptions masked, and begins with no other state of the code that it interrupts (DDI
+    /// 0487, AArch64.TakeException): SS, IL, UAO, BTYPE go, flags and DIT stay.
+    #[test]
+    fn handlers_begin_afresh() {
+        const STEP: u64 = 1 << 21;
+        for extra in [STEP, 1 << 20, 1 << 23, 3 << 10, STEP | 3 << 10] {
+            let entry = Exception::Undefined.entry(0xf100_0005 | extra, VECTORS, SPAN, true);
+            assert_eq!(entry.pstate, 0xf100_03c5, "{extra:#x}");
+        }
+    }
+
     #[test]
     fn aborts_on_a_walk_name_its_level() {
         for level in 0..4 {

@@ -27,6 +27,7 @@
 //! | [`testdev`], [`semihosting`] | how a test suite says what came of it; what Arm's semihosting calls ask for |
 //! | [`exit_status`] | what a guest's end comes to as the status of a process |
 //! | [`relay`] | a guest's bytes as they are, beside text and log on one line |
+//! | [`guest_debug`] | its debug registers, and what the core's hold for it |
 //! | [`guest_ram`] | a guest's memory as its devices see it |
 //! | [`psci`] | what a guest's firmware calls get for an answer |
 //! | [`restarts`] | how often a machine may be started anew |
@@ -51,6 +52,7 @@ pub mod device_tree;
 pub mod exception;
 pub mod exit_status;
 pub mod gate;
+pub mod guest_debug;
 pub mod guest_image;
 pub mod guest_layout;
 pub mod guest_ram;

@@ -13,6 +13,8 @@ pub enum Action {
     Value(u64),
     /// A read of an identification register: [`identification`] of what the hardware's holds.
     Identification(u8, u8),
+    /// A debug register: [`crate::guest_debug`].
+    Debug,
     /// A write without effect.
     Ignored,
     /// A software-generated interrupt: group 1 or 0.
@@ -24,8 +26,8 @@ pub enum Action {
     Undefined,
 }
 
-/// `OSLSR_EL1`: the OS lock is implemented and open.
-const OS_LOCK_OPEN: u64 = 1 << 3;
+/// `ICC_SRE_EL1`: system registers, and no bypass of interrupts (DIB, DFB).
+const INTERFACE_BY_REGISTERS: u64 = 7;
 
 /// Decides about a trapped access.
 pub fn decide(access: SystemAccess) -> Action {
@@ -40,9 +42,10 @@ pub fn decide(access: SystemAccess) -> Action {
         ([3, 0, 1, 0, 1], _) => read_zero,
         // DC ISW, CSW, CISW: every guest page is cached alike, so no set has to be cleaned.
         ([1, 0, 7, 6 | 10 | 14, 2], false) => Action::Ignored,
-        // OSLSR_EL1, and the rest of the debug registers: breakpoints that never hit.
-        ([2, 0, 1, 1, 4], true) => Action::Value(OS_LOCK_OPEN),
-        ([2, 0 | 3, ..], _) => read_zero,
+        // ICC_SRE_EL1, on cores where it traps.
+        ([3, 0, 12, 12, 5], true) => Action::Value(INTERFACE_BY_REGISTERS),
+        ([3, 0, 12, 12, 5], false) => Action::Ignored,
+        ([2, 0 | 3, ..], _) => Action::Debug,
         _ => Action::Undefined,
     }
 }
@@ -76,6 +79,8 @@ const PFR0: &[Field] = &[
 ];
 /// BTI, SSBS.
 const PFR1: &[Field] = &[at_most(0, 1), at_most(4, 2)];
+/// Debug version up to 8.8's, breakpoints, watchpoints, contexts, DoubleLock; no PMU, trace, profiling.
+const DFR0: &[Field] = &[at_most(0, 0xa), whole(12), whole(20), whole(28), whole(36)];
 /// All instructions but TME.
 const ISAR0: &[Field] = &[
     whole(4),
@@ -133,6 +138,7 @@ pub fn identification(crm: u8, op2: u8, value: u64) -> u64 {
     let fields = match (crm, op2) {
         (4, 0) => PFR0,
         (4, 1) => PFR1,
+        (5, 0) => DFR0,
         (6, 0) => ISAR0,
         (6, 1) => ISAR1,
         (6, 2) => ISAR2,
@@ -145,13 +151,13 @@ pub fn identification(crm: u8, op2: u8, value: u64) -> u64 {
 }
 
 /// The identification registers that [`identification`] lets anything through of, as (CRm, op2).
-pub const SHOWN: [(u8, u8); 8] = [(4, 0), (4, 1), (6, 0), (6, 1), (6, 2), (7, 0), (7, 1), (7, 2)];
+pub const SHOWN: [(u8, u8); 9] = [(4, 0), (4, 1), (5, 0), (6, 0), (6, 1), (6, 2), (7, 0), (7, 1), (7, 2)];
 
 /// The smaller of what two cores offer, field by field; fields that count downwards from absence are signed.
 pub fn common(crm: u8, op2: u8, one: u64, other: u64) -> u64 {
     (0..16).fold(0, |all, place| {
         let shift = 4 * place;
-        let signed = matches!((crm, op2, shift), (4, 0, 16 | 20) | (7, 0, 24 | 28));
+        let signed = matches!((crm, op2, shift), (4, 0, 16 | 20) | (5, 0, 36) | (7, 0, 24 | 28));
         let key = |value: u64| {
             let field = value >> shift & 0xf;
             // 0xf, "absent", comes before 0.
@@ -175,7 +181,7 @@ mod tests {
     /// Each of the 2^16 encodings, read and written: reads of the ID space answered, unknown ones undefined.
     #[test]
     fn every_encoding() {
-        let mut known = [0usize; 2];
+        let mut known = [0usize; 3];
         for op0 in 0..4 {
             for op1 in 0..8 {
                 for crn in 0..16 {
@@ -189,6 +195,7 @@ mod tests {
                                         assert!(read, "{encoding:?}");
                                         known[0] += 1;
                                     }
+                                    Action::Debug => known[2] += 1,
                                     Action::Ignored | Action::Send { .. } => {
                                         assert!(!read, "{encoding:?}");
                                         known[1] += 1;
@@ -200,9 +207,9 @@ mod tests {
                 }
             }
         }
-        // Debug registers: op1 0 and 3, 2048 each. Reads: 56 of identification, ACTLR_EL1. Writes: three SGI registers,
-        // ACTLR_EL1, three set/way operations.
-        assert_eq!(known, [4096 + 56 + 1, 4096 + 3 + 1 + 3]);
+        // Reads: 56 of identification, ACTLR_EL1, ICC_SRE_EL1. Writes: three SGI registers, ACTLR_EL1, three set/way operations,
+        // ICC_SRE_EL1. Debug registers: op1 0 and 3, 2048 each, read and written.
+        assert_eq!(known, [56 + 2, 3 + 1 + 3 + 1, 2 * 4096]);
     }
 
     /// Registers of extensions that are not shown: their traps give an undefined instruction.
@@ -241,7 +248,7 @@ mod tests {
         let pfr0 = identification(4, 0, 0x1111_1121_1111_2222);
         assert_eq!(pfr0, 0x1101_0000_0111_0011, "no SVE, RAS, EL2, EL3, AArch32");
         assert_eq!(identification(7, 0, 0xffff_ffff_ffff_fff6) & 0xf, 2, "40 bits");
-        assert_eq!(identification(5, 0, u64::MAX), 0, "no PMU");
+        assert_eq!(identification(5, 0, 0xf11f_f0f1_3110_5f08), 0xf0_3010_5008, "no PMU, trace, profiling");
         assert_eq!(identification(6, 1, u64::MAX) & 0xff0, 0, "no pointer authentication");
         assert_eq!(identification(1, 0, u64::MAX), 0, "no AArch32");
     }

@@ -2,6 +2,7 @@
 
 use arbitrary::{Result, Unstructured};
 use bale_core::exception::{Cause, Syndrome};
+use bale_core::guest_debug::{Counts, DebugRegisters};
 use bale_core::injection::{Exception, Place};
 use bale_core::pl011::Pl011;
 use bale_core::pl031::Pl031;
@@ -10,17 +11,24 @@ use bale_core::system_registers::{self, Action};
 
 pub(crate) fn run(bytes: &[u8]) {
     let (mut uart, mut clock) = (Pl011::new(), Pl031::new());
+    // A guest of cores with four breakpoints, on one with six.
+    let mut debug = DebugRegisters::new(Counts::of(0x0010_3106), Counts::of(0x1030_5106));
     let mut input = Unstructured::new(bytes);
     while !input.is_empty() {
-        if step(&mut input, &mut uart, &mut clock).is_err() {
+        if step(&mut input, &mut uart, &mut clock, &mut debug).is_err() {
             break;
         }
     }
 }
 
-fn step(input: &mut Unstructured<'_>, uart: &mut Pl011, clock: &mut Pl031) -> Result<()> {
+fn step(
+    input: &mut Unstructured<'_>,
+    uart: &mut Pl011,
+    clock: &mut Pl031,
+    debug: &mut DebugRegisters,
+) -> Result<()> {
     match input.int_in_range(0..=5u8)? {
-        0 => exit(Syndrome::new(input.arbitrary()?), input.arbitrary()?),
+        0 => exit(Syndrome::new(input.arbitrary()?), input.arbitrary()?, debug),
         1 => {
             let function: u32 = input.arbitrary()?;
             let answer = psci::answer(function.into(), input.arbitrary()?);
@@ -54,7 +62,7 @@ fn step(input: &mut Unstructured<'_>, uart: &mut Pl011, clock: &mut Pl031) -> Re
     Ok(())
 }
 
-fn exit(syndrome: Syndrome, value: u64) {
+fn exit(syndrome: Syndrome, value: u64, debug: &mut DebugRegisters) {
     let access = syndrome.system_access();
     match syndrome.cause() {
         Cause::SystemRegister => match system_registers::decide(access) {
@@ -66,6 +74,12 @@ fn exit(syndrome: Syndrome, value: u64) {
                     "shown twice, it changes"
                 );
                 assert_eq!(system_registers::common(crm, op2, shown, shown), shown);
+            }
+            Action::Debug => {
+                let _ = if access.read { debug.read(access) } else { debug.write(access, value).map(|()| 0) };
+                let points = debug.hardware().breakpoints().iter().chain(debug.hardware().watchpoints());
+                // HMC and SSC: no other exception level, no other security state.
+                assert!(points.into_iter().all(|[_, control]| control & (1 << 13 | 3 << 14) == 0));
             }
             Action::Ignored | Action::Send { .. } => assert!(!access.read),
             Action::Value(_) => assert!(access.read),

@@ -41,20 +41,28 @@ pub fn uptime_us() -> u64 {
 
 /// For how long something is waited for that should not take long.
 ///
-/// Only time counts in which whoever waits could have looked: of what passes between two looks, [`Patience::STEP_US`] at most. A machine that
-/// stands still as a whole, or whose cores wait for a busy host, holds that against nobody.
+/// Of what passes between two looks, [`Patience::STEP_US`] count at most: a machine that stands still as a whole for a moment, or whose cores wait for a
+/// busy host, holds that against nobody. But it ends by the clock too, after [`Patience::STRETCH`] times as long and [`Patience::GRACE_US`]
+/// more, however seldom somebody looks.
 pub struct Patience {
     left: u64,
     looked: u64,
+    end: u64,
 }
 
 impl Patience {
     /// What counts of the time between two looks, at most.
     const STEP_US: u64 = 1_000;
+    /// Times as long that it lasts by the clock.
+    const STRETCH: u64 = 3;
+    /// What is added to that.
+    const GRACE_US: u64 = 10_000_000;
 
     /// From now on, for so many microseconds.
     pub fn of_us(us: u64) -> Self {
-        Self { left: from_us(us), looked: now() }
+        let looked = now();
+        let longest = us.saturating_mul(Self::STRETCH).saturating_add(Self::GRACE_US);
+        Self { left: from_us(us), looked, end: looked.saturating_add(from_us(longest)) }
     }
 
     /// A look: whether it is over.
@@ -63,7 +71,7 @@ impl Patience {
         let passed = (now - self.looked).min(from_us(Self::STEP_US));
         self.looked = now;
         self.left = self.left.saturating_sub(passed);
-        self.left == 0
+        self.left == 0 || now >= self.end
     }
 }
 

@@ -158,6 +158,7 @@ pub fn initialise_core(private: &[u32]) -> Result<(), InterruptError> {
         Ok(())
     })??;
     GicCpuInterface::enable_system_register_el2(true);
+    gich::keep_interface_selection();
     GicCpuInterface::set_priority_mask(0xff);
     open_core();
     gich::split_end_of_interrupt();

@@ -127,6 +127,40 @@ pub(super) fn simd_registers_are_kept() -> Verdict {
     nothing_left()
 }
 
+/// Turns of two virtual CPUs with timers that must not fire.
+const TIMER_TURNS: u64 = 100_000;
+
+/// Two virtual CPUs on one core: no moment between them has the one's timer beside the other's compare value. Where one has, QEMU 7.2 overflows
+/// and hangs with all its locks, and a board raises an interrupt that nobody asked for.
+pub(super) fn timers_are_kept_apart() -> Verdict {
+    let (summary, reason) = ended(start_steps(mode::TIMERS, cores::last_online(), TIMER_TURNS)?)?;
+    let failed = figure(&summary, report::CHECK_FAILED);
+    ensure!(reason == Reason::Exited(0) && failed == 0, "{reason}, check {failed}");
+    ensure!(figure(&summary, report::CHECKS_PASSED) == TIMER_TURNS, "too few turns");
+    nothing_left()
+}
+
+/// Every breakpoint and watchpoint, linked contexts, and steps over what is emulated; a virtual CPU beside it on the core is left in peace.
+pub(super) fn debugs_itself() -> Verdict {
+    checks(mode::DEBUG, 1_000)
+}
+
+/// Looks at all registers that each of two machines takes.
+const REGISTER_LOOKS: u64 = 2;
+
+/// Two machines on one core, each with patterns of its own in every system register that it can write: none finds anything there but its own.
+pub(super) fn no_register_is_shared() -> Verdict {
+    let last = cores::last_online();
+    let start = |seed| start_seeded(mode::REGISTERS, last, REGISTER_LOOKS, seed);
+    for index in [start(3)?, start(12)?] {
+        let (summary, reason) = ended(index)?;
+        let failed = figure(&summary, report::CHECK_FAILED);
+        ensure!(reason == Reason::Exited(0) && failed == 0, "{reason}, register {failed:#x} is not kept");
+        ensure!(figure(&summary, report::CHECKS_PASSED) > 50, "too few registers were kept");
+    }
+    nothing_left()
+}
+
 pub(super) fn undefined_instruction() -> Verdict {
     let (summary, reason) = run(mode::UNDEFINED)?;
     let failed = figure(&summary, report::CHECK_FAILED);

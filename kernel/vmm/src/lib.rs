@@ -162,9 +162,10 @@ impl Shape {
     fn of(mode: u64) -> Self {
         let disk = bale_abi::measure::SLOTS as usize;
         match mode {
-            mode::MEASURE | mode::FIRMWARE | mode::SIMD => {
+            mode::MEASURE | mode::FIRMWARE | mode::SIMD | mode::TIMERS | mode::DEBUG => {
                 Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false }
             }
+            mode::REGISTERS => Self { vcpus: 1, kind: Kind::Full, spreads: false, disk: 0, port: false },
             // It has the small guests' calls for something.
             mode::STORM_CALLS => Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0, port: false },
             mode::STORM | mode::FIRST_STORM..=mode::LAST_STORM => Self {

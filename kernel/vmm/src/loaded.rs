@@ -5,16 +5,23 @@
 //! on each switch of two guests that both use it, which Linux does at every context switch.
 
 use core::ptr;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU8, Ordering};
 
+use bale_arch::further::{Further, FurtherState};
 use bale_arch::gich::{self, VirtualInterface};
 use bale_arch::mask::Masked;
-use bale_arch::mmu;
 use bale_arch::vcpu::{self, SimdState, SystemState};
+use bale_arch::{debug, identity, mmu};
+use bale_core::guest_debug::DebugRegisters;
 use bale_core::vgic::{Lists, MAX_VCPUS};
 
-use super::{MAX_VMS, Shared, Slot, delivery};
+use super::{MAX_VMS, Shared, Slot, delivery, trap};
 use bale_rt::cores::{self, Core};
+
+/// In [`State::beside`]: the guest has set debug registers that have an effect.
+const DEBUG: u32 = 1;
+/// In [`State::beside`]: the core has state of [`FurtherState`].
+const FURTHER: u32 = 1 << 1;
 
 /// What only one virtual CPU at a time can have in a core's registers.
 pub(super) struct State {
@@ -30,6 +37,14 @@ pub(super) struct State {
     pub(super) fired: bool,
     vtcr: u64,
     vttbr: u64,
+    /// Which of the machine's virtual CPUs last ran on this one's core, as [`Slot::last_on`] has it, and this one there.
+    last_here: &'static AtomicU8,
+    this: u8,
+    /// What is switched beside the rest, a bit each: nothing for most.
+    beside: u32,
+    pub(super) debug: DebugRegisters,
+    has: Further,
+    further: FurtherState,
 }
 
 impl State {
@@ -46,6 +61,13 @@ impl State {
             fired: false,
             vtcr,
             vttbr,
+            last_here: &slot.last_on[slot.vcpus[number].core.load(Ordering::Relaxed)],
+            // Fewer than 256: see MAX_VCPUS.
+            this: number as u8 + 1,
+            beside: 0,
+            debug: trap::debug_registers(),
+            has: Further::of(identity::extensions()),
+            further: FurtherState::default(),
         }
     }
 
@@ -55,6 +77,9 @@ impl State {
         self.system.timer_offset = timer_offset;
         self.simd = SimdState::zero();
         self.interface = VirtualInterface::new();
+        self.debug = trap::debug_registers();
+        self.further = FurtherState::default();
+        self.beside = if self.has.is_any() { FURTHER } else { 0 };
     }
 
     /// Reads this core's registers, but for those of interrupts: see [`delivery`].
@@ -62,6 +87,54 @@ impl State {
     fn save(&mut self) {
         self.system.save();
         self.simd.save();
+        if self.beside != 0 {
+            self.save_beside();
+        }
+    }
+
+    /// Reads what [`State::beside`] names, and leaves the core's registers so that whoever comes next need not know of it.
+    #[inline(never)]
+    fn save_beside(&mut self) {
+        if self.beside & DEBUG != 0 {
+            // Every write of the guest is in `debug` already.
+            debug::set_control(0);
+        }
+        if self.beside & FURTHER != 0 {
+            self.further.save(self.has);
+        }
+    }
+
+    /// Writes what [`State::beside`] names.
+    #[inline(never)]
+    fn load_beside(&self) {
+        if self.beside & DEBUG != 0 {
+            self.load_debug_registers();
+        }
+        if self.beside & FURTHER != 0 {
+            self.further.load(self.has);
+        }
+    }
+
+    fn load_debug_registers(&self) {
+        let hardware = self.debug.hardware();
+        if hardware.uses_points() {
+            // All that the core has: those that this guest does not use may be another one's still.
+            debug::set_breakpoints(hardware.breakpoints());
+            debug::set_watchpoints(hardware.watchpoints());
+        }
+        debug::set_control(hardware.control);
+    }
+
+    /// The guest has written debug registers. Loaded, with interrupts masked.
+    pub(super) fn use_debug_registers(&mut self) {
+        // Those that are off are not switched.
+        if self.debug.hardware().control == 0 {
+            self.beside &= !DEBUG;
+            debug::set_control(0);
+        } else {
+            self.beside |= DEBUG;
+            self.load_debug_registers();
+        }
     }
 }
 
@@ -105,14 +178,20 @@ fn load_in_place_of(state: *mut State, other: *mut State, masked: &Masked) {
     vcpu::stop_walks();
     new.system.load();
     new.simd.load();
-    if same_machine {
-        // A processor's own translations are nobody else's, and the two share a VMID.
-        mmu::invalidate_current_guest_here();
-    } else {
+    if new.beside != 0 {
+        new.load_beside();
+    }
+    if !same_machine {
         // SAFETY: the tables live until every virtual CPU has ended, which drops their translations first.
         unsafe { mmu::load_stage2(new.vtcr, new.vttbr) };
     }
-    new.system.allow_walks();
+    // A processor's own translations are nobody else's, but all of a machine have one VMID: what the last one of them that
+    // ran on this core left in its TLB goes, however many virtual CPUs of other machines ran in between.
+    if new.last_here.load(Ordering::Relaxed) != new.this {
+        new.last_here.store(new.this, Ordering::Relaxed);
+        mmu::invalidate_current_guest_here();
+    }
+    new.system.resume();
 }
 
 /// The place of a virtual CPU's state: its task's own, but for what this module does with what is loaded.
@@ -144,7 +223,6 @@ pub(super) fn forget(state: *mut State) {
     // SAFETY: the virtual CPU's own place, which its task still holds.
     let state = unsafe { &*state };
     vcpu::stop_walks();
-    vcpu::stop_virtual_timer();
     gich::control(0);
     // SAFETY: the tables are still there; loading them names the machine whose translations go.
     unsafe { mmu::load_stage2(state.vtcr, state.vttbr) };

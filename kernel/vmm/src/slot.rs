@@ -1,6 +1,6 @@
 //! A machine's slot: what there is of it whether it runs or not, and what others may touch of its virtual CPUs.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use bale_core::attention::Attention;
 use bale_core::psci::Power;
@@ -12,6 +12,7 @@ use super::memory::GuestMemory;
 use super::summary::{Status, Summary};
 use super::{MAX_VMS, Reason, console, devices};
 use bale_rt::clock;
+use bale_rt::cores::MAX_CORES;
 use bale_rt::sync::Lock;
 use bale_rt::task::{self, TaskId};
 
@@ -53,6 +54,8 @@ pub(super) struct Slot {
     /// Which virtual CPUs are on.
     pub(super) power: Power,
     pub(super) vcpus: [Shared; MAX_VCPUS],
+    /// By core, the virtual CPU that last ran there, plus one; 0 for none. Each core's is touched by that core alone.
+    pub(super) last_on: [AtomicU8; MAX_CORES],
     pub(super) vgic: Lock<Vgic>,
     pub(super) devices: devices::Devices,
     pub(super) console: console::Console,
@@ -96,6 +99,7 @@ impl Slot {
                     calls: AtomicU64::new(0),
                 }
             }; MAX_VCPUS],
+            last_on: [const { AtomicU8::new(0) }; MAX_CORES],
             vgic: Lock::new(Vgic::new(1)),
             devices: devices::Devices::new(),
             console: console::Console::new(),

@@ -5,7 +5,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use bale_arch::mask::{self, Masked};
 use bale_arch::{mmu, vcpu as hardware};
 use bale_core::device_map::Device;
-use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, fault_ipa};
+use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, SystemAccess, fault_ipa};
+use bale_core::guest_debug::{Counts, DebugRegisters};
 use bale_core::guest_image::Granule;
 use bale_core::guest_ram::GuestRam;
 use bale_core::guest_tree::RAM;
@@ -29,6 +30,8 @@ const NOT_YET: u64 = u64::MAX;
 const PFR0: (u8, u8) = (4, 0);
 /// `ID_AA64PFR1_EL1`.
 const PFR1: (u8, u8) = (4, 1);
+/// `ID_AA64DFR0_EL1`.
+const DFR0: (u8, u8) = (5, 0);
 /// `ID_AA64ISAR0_EL1`.
 const ISAR0: (u8, u8) = (6, 0);
 /// `ID_AA64ISAR2_EL1`.
@@ -59,6 +62,12 @@ fn common_to_all(register: (u8, u8)) -> u64 {
 
 fn offered(crm: u8, op2: u8) -> u64 {
     identification(crm, op2, common_to_all((crm, op2)))
+}
+
+/// Break- and watchpoints that guests are offered, and those that this core has.
+pub(super) fn debug_registers() -> DebugRegisters {
+    let (crm, op2) = DFR0;
+    DebugRegisters::new(Counts::of(common_to_all(DFR0)), Counts::of(hardware::identification(crm, op2)))
 }
 
 /// What every core has against what it speculates.
@@ -98,11 +107,11 @@ impl Vcpu {
                 hypercall::answer(self)
             }
             Cause::Wait => {
-                self.skip(syndrome);
+                self.skip();
                 return Ok(self.wait(masked));
             }
             Cause::SystemRegister if let Some(register) = syndrome.sends_interrupt() => {
-                self.skip(syndrome);
+                self.skip();
                 self.send(register, &masked);
                 return Ok(masked);
             }
@@ -144,7 +153,7 @@ impl Vcpu {
             Treatment::TrappedCall => {
                 cores::count(&self.shared.calls);
                 // A trapped SMC returns to itself; HVC returns behind itself.
-                self.skip(syndrome);
+                self.skip();
                 hypercall::answer(self)
             }
             Treatment::SystemRegister => {
@@ -248,14 +257,34 @@ impl Vcpu {
         match decide(access) {
             Action::Value(value) => self.set_operand(access.register, value),
             Action::Identification(crm, op2) => self.set_operand(access.register, offered(crm, op2)),
-            Action::Ignored => {}
+            Action::Debug if self.debug_register(access).is_none() => {
+                return self.inject(Exception::Undefined);
+            }
+            Action::Debug | Action::Ignored => {}
             Action::Send { group1 } => {
                 let value = self.operand(access.register);
                 self.slot.deliver(|vgic| vgic.send(self.number, value, group1));
             }
             Action::Undefined => return self.inject(Exception::Undefined),
         }
-        self.skip(syndrome);
+        self.skip();
+    }
+
+    /// A trapped access to a debug register; `None` for one that is not there.
+    fn debug_register(&mut self, access: SystemAccess) -> Option<()> {
+        let masked = Masked::new();
+        self.load(&masked);
+        // SAFETY: the virtual CPU's own place, and nobody else of this core runs.
+        let state = unsafe { &mut *self.state };
+        if access.read {
+            let value = state.debug.read(access)?;
+            self.set_operand(access.register, value);
+        } else {
+            state.debug.write(access, self.operand(access.register))?;
+            state.use_debug_registers();
+        }
+        drop(masked);
+        Some(())
     }
 
     /// An access to what stage 2 does not map: a device's register, or nothing, which gives an external abort.
@@ -278,7 +307,7 @@ impl Vcpu {
             Ok(value) => self.set_operand(access.register, extend(value & mask, bits, access)),
             Err(_) => return self.inject(Exception::DataAbort(address, Place::Access)),
         }
-        self.skip(syndrome);
+        self.skip();
     }
 
     /// Gives the guest an exception of its own.
@@ -311,9 +340,13 @@ impl Vcpu {
         drop(masked);
     }
 
-    /// Goes on behind the instruction that trapped.
-    pub(super) fn skip(&mut self, syndrome: Syndrome) {
-        self.registers.pc = self.registers.pc.wrapping_add(syndrome.instruction_length());
+    /// Goes on behind the instruction that trapped, which counts as executed: a guest that steps takes its step exception next (DDI 0487,
+    /// D2.12: PSTATE.SS is clear once the instruction is done).
+    pub(super) fn skip(&mut self) {
+        const STEP: u64 = 1 << 21;
+        // In AArch64 every instruction has four bytes.
+        self.registers.pc = self.registers.pc.wrapping_add(4);
+        self.registers.pstate &= !STEP;
     }
 
     /// A general register as an operand; 31 is zero.

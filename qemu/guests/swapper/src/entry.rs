@@ -56,6 +56,13 @@ pub(crate) fn skip_everything() {
     SKIPPING.store(true, Ordering::Relaxed);
 }
 
+static DEBUGGING: AtomicBool = AtomicBool::new(false);
+
+/// From now on debug exceptions and undefined instructions are [`crate::debug`]'s.
+pub(crate) fn debug() {
+    DEBUGGING.store(true, Ordering::Relaxed);
+}
+
 /// Where another virtual CPU begins, with the end of its stack in x0.
 pub(crate) fn secondary_address() -> u64 {
     unsafe extern "C" {
@@ -73,7 +80,16 @@ pub(crate) fn table_address() -> u64 {
 #[unsafe(no_mangle)]
 extern "C" fn guest_exception(syndrome: u64) -> u64 {
     if SKIPPING.load(Ordering::Relaxed) {
+        // Of whatever kind.
+        if EXPECTED.swap(false, Ordering::Relaxed) {
+            SEEN.store(true, Ordering::Relaxed);
+        }
         return 4;
+    }
+    if DEBUGGING.load(Ordering::Relaxed)
+        && let Some(bytes) = crate::debug::handle(syndrome)
+    {
+        return bytes;
     }
     let undefined = syndrome >> 26 == 0;
     if undefined && EXPECTED.swap(false, Ordering::Relaxed) {

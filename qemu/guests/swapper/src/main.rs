@@ -7,16 +7,19 @@
 
 mod call;
 mod checks;
+mod debug;
 mod described;
 mod entry;
 mod firmware;
 mod hostile;
+mod kept;
 mod measure;
 mod power;
 mod simd;
 mod storm;
 mod swap;
 mod text;
+mod timers;
 mod undefined;
 mod virtio;
 
@@ -57,6 +60,9 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
         mode::STORM | mode::FIRST_STORM..=mode::LAST_STORM => storm::run(&info),
         mode::FIRMWARE => firmware::run(),
         mode::SIMD => simd::run(&info),
+        mode::TIMERS => timers::run(&info),
+        mode::DEBUG => debug::run(),
+        mode::REGISTERS => kept::run(&info),
         mode::UNDEFINED => call::exit(if undefined::all() { 0 } else { NOT_STOPPED }),
         mode::ENDLESS => loop {
             core::hint::spin_loop();
@@ -83,6 +89,8 @@ extern "C" fn guest_secondary_main(context: u64) -> ! {
         mode::MEASURE => measure::second(),
         mode::FIRMWARE => firmware::second(context),
         mode::SIMD => simd::second(&info),
+        mode::TIMERS => timers::second(&info),
+        mode::DEBUG => debug::second(),
         _ => storm::second(&info),
     }
 }

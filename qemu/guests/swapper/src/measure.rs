@@ -114,7 +114,7 @@ pub(crate) fn prepare_interrupts(number: u64) {
     }
 }
 
-fn send(targets: u64, number: u64) {
+pub(crate) fn send(targets: u64, number: u64) {
     // SAFETY: sends an interrupt.
     unsafe { asm!("msr icc_sgi1r_el1, {0}", "isb", in(reg) number << 24 | targets) };
 }
@@ -137,7 +137,7 @@ fn wait_for(cpu: usize, number: u64, sleeping: bool) -> u64 {
 }
 
 /// Takes and ends an interrupt by hand, with interrupts masked; its number, 1020 or more for none.
-fn end_pending() -> u64 {
+pub(crate) fn end_pending() -> u64 {
     let number;
     // SAFETY: its own virtual interface.
     unsafe { asm!("mrs {0}, icc_iar1_el1", "msr icc_eoir1_el1, {0}", out(reg) number) };
