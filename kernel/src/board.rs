@@ -1,5 +1,6 @@
 //! A board's page of facts: what must be known before, or instead of, what the firmware's tables say.
 
+use bale_monitor::shell::Command;
 use bale_rt::task::SpawnError;
 
 /// Facts of one board. Everything else is discovered.
@@ -24,4 +25,12 @@ pub struct App {
     /// Spawns its tasks. Called once, on the boot core, when the kernel is up and before the shell
     /// begins; it must not wait.
     pub start: fn() -> Result<(), SpawnError>,
+}
+
+/// What an image has beside the kernel.
+pub struct Extras {
+    /// An application.
+    pub app: Option<&'static App>,
+    /// Commands of layers above the shell: benchmarks, self tests.
+    pub commands: &'static [&'static [Command]],
 }

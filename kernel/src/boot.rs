@@ -6,12 +6,10 @@ use bale_core::device_tree::{MAX_VIRTIO, Machine};
 use bale_core::{acpi, core_kind};
 use heapless::Vec;
 
-use crate::board::{App, Board};
+use crate::board::{App, Board, Extras};
 use crate::early;
-use bale_bench as bench;
 use bale_io::{backing, bundle, console, fault, last_words, log, println};
 use bale_memory::{PAGE_SIZE, frames, image_sections, map};
-use bale_monitor::shell::Command;
 use bale_monitor::{report, shell};
 use bale_reclaim::{compactor, drain, pool};
 use bale_rt::cores::{Core, MAX_CORES};
@@ -19,11 +17,7 @@ use bale_rt::hooks::Hooks;
 use bale_rt::interrupts::Controller;
 use bale_rt::platform::{self, Image};
 use bale_rt::{clock, cores, hooks, hotplug, idle, interrupts, power, task, test_interrupt, watchdog};
-use bale_selftest as selftest;
 use bale_vmm as vm;
-
-/// What layers above the shell add to its commands.
-static COMMANDS: [&[Command]; 2] = [bench::COMMANDS, selftest::COMMANDS];
 
 /// What the layers above the executive do at its turning points.
 static HOOKS: Hooks = Hooks {
@@ -61,7 +55,8 @@ pub fn wrong_exception_level(board: &Board, level: u64) -> ! {
 }
 
 /// The boot core, at EL2 with the MMU off.
-pub fn boot_core(board: &'static Board, device_tree: u64, app: Option<&'static App>) -> ! {
+pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extras) -> ! {
+    let app = extras.app;
     clock::start();
     let found = identity::hypervisor_control();
     let counts = mmu::initialise_controls();
@@ -132,7 +127,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64, app: Option<&'static A
         println!("bale: {} does not start: {error:?}", app.name);
     }
     console::enable_input();
-    shell::add_commands(&COMMANDS);
+    shell::add_commands(extras.commands);
     start_task("shell", task::SHELL, shell::task);
     idle::run()
 }

@@ -12,6 +12,8 @@ use crate::workspace::{self, UEFI_TARGET};
 use crate::{image, setup};
 
 const KERNEL: &str = "bale-qemu-virt";
+/// The kernel without benchmarks and self tests.
+const PRODUCT: &str = "bale-product";
 const LOADER: &str = "bale-uefi";
 /// The first process of a Linux guest.
 const LINUX_INIT: &str = "linux-init";
@@ -39,9 +41,9 @@ pub(crate) fn kernel_elf() -> PathBuf {
 pub(crate) fn build(options: &SetupOptions) -> Result<Built> {
     let toolchain = setup::toolchain(options)?;
     let mut cargo = toolchain.cargo("build");
-    cargo.args(["-p", KERNEL, "-p", LINUX_INIT]);
+    cargo.args(["-p", KERNEL, "--bin", KERNEL, "-p", LINUX_INIT, "--bin", LINUX_INIT]);
     for (package, _) in GUESTS {
-        cargo.args(["-p", package]);
+        cargo.args(["-p", package, "--bin", package]);
     }
     ensure!(succeeds(&mut cargo)?, "the build for the target failed");
     let folder = workspace::own_folder()?;
@@ -55,6 +57,16 @@ pub(crate) fn build(options: &SetupOptions) -> Result<Built> {
         guests.push((name, out));
     }
     Ok(Built { elf, image: flat, guests, linux_init: workspace::target_program(LINUX_INIT) })
+}
+
+/// Builds the kernel without benchmarks and self tests; its flat image.
+pub(crate) fn product(options: &SetupOptions) -> Result<PathBuf> {
+    let mut cargo = setup::toolchain(options)?.cargo("build");
+    cargo.args(["-p", KERNEL, "--bin", PRODUCT]);
+    ensure!(succeeds(&mut cargo)?, "the build for the target failed");
+    let image = workspace::own_folder()?.join("bale-product.img");
+    image::flatten_file(&workspace::target_program(PRODUCT), &image)?;
+    Ok(image)
 }
 
 /// Builds everything for the target, with an application in the kernel's place: the crate in `folder`,
@@ -137,6 +149,9 @@ pub(crate) fn run(options: &BuildOptions) -> Result<u8> {
     println!("kernel Image  {}", built.image.display());
     for (name, path) in &built.guests {
         println!("guest         {} ({name})", path.display());
+    }
+    if options.product {
+        println!("product       {}", product(&options.setup)?.display());
     }
     Ok(0)
 }

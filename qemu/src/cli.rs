@@ -82,6 +82,9 @@ pub(crate) struct SetupOptions {
 
 #[derive(Args)]
 pub(crate) struct BuildOptions {
+    /// Build the image without benchmarks and self tests as well
+    #[arg(long)]
+    pub(crate) product: bool,
     #[command(flatten)]
     pub(crate) setup: SetupOptions,
 }

@@ -7,7 +7,7 @@
 
 use bale_kernel::board::Board;
 
-pub use bale_kernel::board::App;
+pub use bale_kernel::board::{App, Extras};
 pub use bale_kernel::boot;
 
 /// The facts.
@@ -17,20 +17,26 @@ pub static BOARD: Board = Board {
     least_memory: 96 << 20,
 };
 
-/// Defines the entries of an image: the kernel alone, or with the application that is named.
+/// Defines the entries of an image: of the kernel alone, of one with further commands
+/// (`image!(commands: [..])`), or with an application (`image!(APP)`).
 #[macro_export]
 macro_rules! image {
     () => {
-        $crate::image!(@ None);
+        $crate::image!(@ None, []);
+    };
+    (commands: $commands:expr) => {
+        $crate::image!(@ None, $commands);
     };
     ($app:path) => {
-        $crate::image!(@ Some(&$app));
+        $crate::image!(@ Some(&$app), []);
     };
-    (@ $app:expr) => {
+    (@ $app:expr, $commands:expr) => {
+        static EXTRAS: $crate::Extras = $crate::Extras { app: $app, commands: &$commands };
+
         /// The boot core, at EL2 with the MMU off; `device_tree` as the boot protocol hands it over.
         #[unsafe(no_mangle)]
         extern "C" fn bale_boot(device_tree: u64) -> ! {
-            $crate::boot::boot_core(&$crate::BOARD, device_tree, $app)
+            $crate::boot::boot_core(&$crate::BOARD, device_tree, &EXTRAS)
         }
 
         /// The boot core at another exception level than 2.

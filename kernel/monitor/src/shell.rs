@@ -146,6 +146,9 @@ macro_rules! commands {
 /// Commands whose text comes as it comes: they run for long, have the terminal to themselves, or are to be copied.
 const NEVER_PAGED: [&str; 6] = ["bench", "board", "selftest", "trace", "vm", "watch"];
 
+/// Commands that only an image which measures itself has.
+const MEASURING: [&str; 2] = ["bench", "selftest"];
+
 /// Commands of the layers above, which boot adds.
 static ADDED: Once<&'static [&'static [Command]]> = Once::new();
 
@@ -268,6 +271,9 @@ fn run_command(words: &[&str]) -> Outcome {
     let Some((name, rest)) = words.split_first() else { return Ok(()) };
     match all_commands().find(|command| command.name == *name) {
         Some(command) => (command.run)(&Arguments { command: command.name, words: rest }),
+        None if MEASURING.contains(name) => {
+            fail(format_args!("this image has no {name}; the one that `cargo bale run` boots has it"))
+        }
         None => fail(format_args!("there is no command {name}; `help` lists them")),
     }
 }

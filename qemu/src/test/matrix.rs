@@ -7,6 +7,8 @@ use super::dialogue::ensure;
 use super::report::{Case, Outcome};
 use super::terminal::Terminal;
 use super::{Bench, MACHINE_LIMIT};
+use crate::build;
+use crate::cli::SetupOptions;
 use crate::machine::{Config, Start};
 use crate::script::Failure;
 use crate::workspace;
@@ -222,9 +224,11 @@ fn crashes(bench: &Bench<'_>, what: &str, says: &str) -> Result<(), String> {
     }
 }
 
-/// The image is to fit into a MiB, and static memory, stacks and all, into four, whatever the number of cores.
+/// The product's image is to fit into a MiB, and static memory of the one that measures itself, stacks and all, into four, whatever the number of cores.
 fn sizes(bench: &Bench<'_>) -> Result<(), String> {
-    let image = std::fs::metadata(&bench.built.image).map_err(|error| error.to_string())?.len();
+    // The toolchain is there, or this test would not run: nothing is installed.
+    let product = build::product(&SetupOptions { yes: false }).map_err(|error| format!("{error:#}"))?;
+    let image = std::fs::metadata(product).map_err(|error| error.to_string())?.len();
     let lines = bench.answers(&bench.config(), "mem --json", 0)?;
     let mem = lines
         .iter()
