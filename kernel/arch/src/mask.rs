@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 use core::marker::PhantomData;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use aarch64_cpu::registers::{DAIF, MPIDR_EL1, Readable, TPIDR_EL2, Writeable};
 
@@ -242,14 +243,10 @@ pub fn set_core_pointer(value: u64) {
 /// This core's position among the cores, from 0, as its per-core block says it.
 #[inline(always)]
 pub fn core_index() -> usize {
-    let index: usize;
+    let place = core_pointer().wrapping_add(INDEX_OFFSET as u64) as *const AtomicUsize;
     // SAFETY: the per-core block holds the index at this place, and is never written again once this core has claimed it;
-    // before that the pointer is that of the zeroed block of the boot core.
-    unsafe {
-        asm!("mrs {index}, tpidr_el2", "ldr {index}, [{index}, #{offset}]", index = out(reg) index,
-            offset = const INDEX_OFFSET, options(nostack, readonly, preserves_flags));
-    }
-    index
+    // nobody asks before that.
+    unsafe { &*place }.load(Ordering::Relaxed)
 }
 
 /// Waits for an interrupt, also with interrupts masked.

@@ -129,10 +129,6 @@ struct Slot {
     context: UnsafeCell<Context>,
     /// Releases that the task, a periodic one, has missed.
     overruns: AtomicU64,
-    /// Ticks between its releases, where it is a periodic one; 0 otherwise.
-    period: AtomicU64,
-    /// The longest time from a release to the task's going on, in ticks.
-    latest: AtomicU64,
     /// A [`Slice`]: see [`Slot::slice`].
     slice: AtomicU64,
 }
@@ -175,11 +171,21 @@ static SLOTS: [Slot; MAX_TASKS] = [const {
         }),
         context: UnsafeCell::new(Context::empty()),
         overruns: AtomicU64::new(0),
-        period: AtomicU64::new(0),
-        latest: AtomicU64::new(0),
         slice: AtomicU64::new(Slice::WHOLE.raw()),
     }
 }; MAX_TASKS];
+
+/// What `tasks` shows of a periodic task. Apart from its slot, whose size is in every switch: an index into the slots
+/// is a shift as long as a slot has no more words than now.
+struct Rhythm {
+    /// Ticks between releases; 0 for a task that is not periodic.
+    period: AtomicU64,
+    /// The longest time from a release to the task's going on, in ticks.
+    latest: AtomicU64,
+}
+
+static RHYTHMS: [Rhythm; MAX_TASKS] =
+    [const { Rhythm { period: AtomicU64::new(0), latest: AtomicU64::new(0) } }; MAX_TASKS];
 
 static TIMERS: [Lock<TimerQueue<MAX_TASKS>>; MAX_CORES] = [const { Lock::new(TimerQueue::new()) }; MAX_CORES];
 
@@ -274,7 +280,7 @@ fn begin(
         status.notified = false;
         status.entry = entry;
         status.argument = argument;
-        for figure in [&slot.overruns, &slot.period, &slot.latest] {
+        for figure in [&slot.overruns, &RHYTHMS[index].period, &RHYTHMS[index].latest] {
             figure.store(0, Ordering::Relaxed);
         }
         // SAFETY: the slot was free and is not in a run queue yet, so nobody else touches the context.
@@ -486,8 +492,8 @@ pub fn summaries() -> impl Iterator<Item = Summary> {
             state: status.state,
             running: usize::from(core.current_task.load(Ordering::Relaxed)) == index,
             overruns: slot.overruns.load(Ordering::Relaxed),
-            period: slot.period.load(Ordering::Relaxed),
-            latest: slot.latest.load(Ordering::Relaxed),
+            period: RHYTHMS[index].period.load(Ordering::Relaxed),
+            latest: RHYTHMS[index].latest.load(Ordering::Relaxed),
             stack: (index < MAX_TASKS - MAX_CORES).then(|| stacks::used(index)),
         })
     })

@@ -51,7 +51,6 @@ impl Vgic {
 }
 
 #[cfg(test)]
-#[expect(clippy::cast_possible_truncation, reason = "priorities of a test are bytes")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -14,7 +14,9 @@ const OFFERED: usize = 160;
 /// Names of guests and machines that are offered at most.
 const NAMES: usize = 16;
 
-/// Completes the word before the cursor.
+/// Completes the word before the cursor. Not inlined: its lists of words would lie on the shell's stack while
+/// commands run.
+#[inline(never)]
 pub(super) fn complete(editor: &mut Editor) {
     let commands = || all_commands().map(|command| command.name);
     // Blanks and `;` end words for the editor too.

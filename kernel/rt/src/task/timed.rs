@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use bale_arch::mask::Masked;
 use bale_core::schedule::Period;
 
-use super::{MAX_TASKS, SLOTS, TIMERS, block, running_index};
+use super::{MAX_TASKS, RHYTHMS, SLOTS, TIMERS, block, running_index};
 use crate::clock;
 use crate::cores::{self, Core};
 
@@ -81,6 +81,9 @@ pub struct Periodic {
     rhythm: Period,
     /// The task that made it, whose figures it keeps.
     task: usize,
+    /// Ticks from the last release to the task's going on, which the next wait takes into account: on the way out of
+    /// a wait every instruction makes the task later.
+    late: u64,
 }
 
 impl Periodic {
@@ -89,9 +92,9 @@ impl Periodic {
         let masked = Masked::new();
         let task = running_index();
         drop(masked);
-        SLOTS[task].period.store(period, Ordering::Relaxed);
-        SLOTS[task].latest.store(0, Ordering::Relaxed);
-        Self { rhythm: Period::new(clock::now(), period), task }
+        RHYTHMS[task].period.store(period, Ordering::Relaxed);
+        RHYTHMS[task].latest.store(0, Ordering::Relaxed);
+        Self { rhythm: Period::new(clock::now(), period), task, late: 0 }
     }
 
     /// Waits for the next release; its time. Returns at once if it has come already: a release that the task was too
@@ -100,15 +103,15 @@ impl Periodic {
         let before = self.rhythm.overruns();
         let release = self.rhythm.advance(clock::now());
         let missed = self.rhythm.overruns() - before;
-        let slot = &SLOTS[self.task % MAX_TASKS];
         if missed > 0 {
-            slot.overruns.fetch_add(missed, Ordering::Relaxed);
+            SLOTS[self.task % MAX_TASKS].overruns.fetch_add(missed, Ordering::Relaxed);
         }
-        let late = wake_after(release) - release;
+        let latest = &RHYTHMS[self.task % MAX_TASKS].latest;
         // Relaxed, a load and a store: only the task itself writes it.
-        if late > slot.latest.load(Ordering::Relaxed) {
-            slot.latest.store(late, Ordering::Relaxed);
+        if self.late > latest.load(Ordering::Relaxed) {
+            latest.store(self.late, Ordering::Relaxed);
         }
+        self.late = wake_after(release) - release;
         release
     }
 
