@@ -49,6 +49,9 @@ pub(super) fn put(text: &[u8]) {
 }
 
 /// Sends what waits.
+///
+/// # Panics
+/// Never: nothing else is locked by who calls this.
 pub fn flush() {
     send(&mut BYTES.lock().expect(IN_ORDER));
 }
