@@ -9,7 +9,7 @@ use bale_core::guest_tree::{CONSOLE_SLOT, DISK_SLOT, GuestTree, RAM, TEST_SLOT};
 use bale_core::vm_description::{Console, LONGEST_NAME, VmDescription};
 
 use super::memory::GuestMemory;
-use super::{Kind, SLOTS, StartError, abandon, launch, reserve, trap};
+use super::{Kind, SLOTS, StartError, abandon, launch, offered, reserve};
 use bale_io::bundle;
 use bale_rt::cores::{self, MAX_CORES};
 use bale_rt::{clock, task};
@@ -42,7 +42,7 @@ impl Plan {
             .map_err(StartError::Layout)?;
         if description.raw.is_none()
             && let Some(granule) = GuestImage::parse(kernel).ok().and_then(|image| image.granule)
-            && !trap::offers(granule)
+            && !offered::offers(granule)
         {
             // It would find out by itself, before it can say so, and stop without a word.
             return Err(StartError::NoGranule(granule));
@@ -183,7 +183,7 @@ fn fill(
 /// Bytes that differ from machine to machine and from boot to boot: random numbers of the core where it has them (FEAT_RNG),
 /// mixed with the counter; elsewhere from the counter alone, which makes a guest's own generator start and is no secret.
 fn seed() -> [u8; 64] {
-    let random = super::trap::has_random_numbers();
+    let random = super::offered::has_random_numbers();
     let mut state = clock::now();
     let mut bytes = [0; 64];
     for word in bytes.chunks_exact_mut(8) {

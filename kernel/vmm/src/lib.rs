@@ -8,6 +8,7 @@
 //! | [`vcpu`], [`waiting`], [`loaded`] | the task that enters the guest; one that does not run; whose state a core has loaded |
 //! | [`workspace`] | what a small guest's slot keeps |
 //! | [`delivery`] | interrupts to virtual CPUs: list registers, virtual timer, waking and kicking |
+//! | [`offered`] | what guests are offered of the cores: identification registers, and what follows from them |
 //! | [`trap`] | what a guest comes out for: calls, aborts, system registers, device registers |
 //! | [`devices`], [`console`] | the device bus; what a guest says and is told |
 //! | [`disk`], [`port`] | its swap disk; its virtio console; who of the virtual CPUs serves them is [`bale_core::turn`]'s |
@@ -49,6 +50,7 @@ mod hypercall;
 mod loaded;
 mod medium;
 mod memory;
+mod offered;
 mod port;
 mod reasons;
 pub mod relay;
@@ -85,9 +87,9 @@ pub use console::{attach, detach, has_room, send};
 pub use delivery::{on_maintenance, on_virtual_timer};
 pub use ending::{kill, stop, wait, wait_while};
 pub use held::Holding;
+pub use offered::learn_identification;
 pub use reasons::{HoldError, LEAST_HELD, Reason, StartError};
 pub use summary::{Name, State, Summary, summaries, vcpus};
-pub use trap::learn_identification;
 pub use workspace::SCRATCH;
 
 /// The swap device of a guest.
@@ -228,7 +230,7 @@ fn device_slots(pages: usize) -> usize {
 
 /// Makes what every slot keeps from one machine to the next. Once, at boot, with the pool and the bundle in place.
 pub fn prepare() {
-    if trap::has_forced_write_back() {
+    if offered::has_forced_write_back() {
         bale_arch::mmu::force_write_back();
     }
     let pages = bundle::pages().len() / 4096;

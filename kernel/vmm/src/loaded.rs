@@ -15,7 +15,7 @@ use bale_arch::{debug, identity, mmu};
 use bale_core::guest_debug::DebugRegisters;
 use bale_core::vgic::{Lists, MAX_VCPUS};
 
-use super::{MAX_VMS, Shared, Slot, delivery, trap};
+use super::{MAX_VMS, Shared, Slot, delivery, offered};
 use bale_rt::cores::{self, Core};
 
 /// In [`State::beside`]: the guest has set debug registers that have an effect.
@@ -65,7 +65,7 @@ impl State {
             // Fewer than 256: see MAX_VCPUS.
             this: number as u8 + 1,
             beside: 0,
-            debug: trap::debug_registers(),
+            debug: offered::debug_registers(),
             has: Further::of(identity::extensions()),
             further: FurtherState::default(),
         }
@@ -77,7 +77,7 @@ impl State {
         self.system.timer_offset = timer_offset;
         self.simd = SimdState::zero();
         self.interface = VirtualInterface::new();
-        self.debug = trap::debug_registers();
+        self.debug = offered::debug_registers();
         self.further = FurtherState::default();
         self.beside = if self.has.is_any() { FURTHER } else { 0 };
     }

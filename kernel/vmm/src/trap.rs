@@ -1,100 +1,22 @@
 //! What a guest comes out for: calls, aborts, system registers and device registers; and what it gets for it.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use bale_arch::mask::{self, Masked};
 use bale_arch::{mmu, vcpu as hardware};
 use bale_core::device_map::Device;
 use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, SystemAccess, fault_ipa};
-use bale_core::guest_debug::{Counts, DebugRegisters};
-use bale_core::guest_image::Granule;
 use bale_core::guest_ram::GuestRam;
 use bale_core::guest_tree::RAM;
 use bale_core::guest_walk::{self, Controls};
 use bale_core::injection::{Exception, Place};
-use bale_core::psci::Mitigations;
-use bale_core::system_registers::{Action, SHOWN, common, decide, identification};
+use bale_core::system_registers::{Action, decide};
 use bale_core::treatment::{Stop, Treatment, treatment};
 
 use super::held::Touched;
 use super::vcpu::Vcpu;
-use super::{Kind, Reason, hypercall, memory};
+use super::{Kind, Reason, hypercall, memory, offered};
 use bale_rt::{cores, task};
-
-/// What all cores offer, in the order of [`SHOWN`]; written by each core as it comes up.
-static OFFERED: [AtomicU64; SHOWN.len()] = [const { AtomicU64::new(NOT_YET) }; SHOWN.len()];
-/// No core has been asked: a value that no register has.
-const NOT_YET: u64 = u64::MAX;
-
-/// `ID_AA64PFR0_EL1`.
-const PFR0: (u8, u8) = (4, 0);
-/// `ID_AA64PFR1_EL1`.
-const PFR1: (u8, u8) = (4, 1);
-/// `ID_AA64DFR0_EL1`.
-const DFR0: (u8, u8) = (5, 0);
-/// `ID_AA64ISAR0_EL1`.
-const ISAR0: (u8, u8) = (6, 0);
-/// `ID_AA64ISAR2_EL1`.
-const ISAR2: (u8, u8) = (6, 2);
-/// `ID_AA64MMFR0_EL1`.
-const MMFR0: (u8, u8) = (7, 0);
-/// `ID_AA64MMFR1_EL1`.
-const MMFR1: (u8, u8) = (7, 1);
-/// `ID_AA64MMFR2_EL1`.
-const MMFR2: (u8, u8) = (7, 2);
-
-/// Takes this core's identification registers into what is offered to guests. Once on each core.
-pub fn learn_identification() {
-    for (place, (crm, op2)) in OFFERED.iter().zip(SHOWN) {
-        let here = hardware::identification(crm, op2);
-        // Whoever comes second sees the first one's value: nothing is lost between two cores.
-        let _ = place.fetch_update(Ordering::AcqRel, Ordering::Acquire, |known| {
-            Some(if known == NOT_YET { here } else { common(crm, op2, known, here) })
-        });
-    }
-}
-
-/// What all cores have, shown to guests or not.
-fn common_to_all(register: (u8, u8)) -> u64 {
-    let place = SHOWN.iter().position(|shown| *shown == register);
-    place.map_or(0, |place| OFFERED[place].load(Ordering::Acquire))
-}
-
-fn offered(crm: u8, op2: u8) -> u64 {
-    identification(crm, op2, common_to_all((crm, op2)))
-}
-
-/// Break- and watchpoints that guests are offered, and those that this core has.
-pub(super) fn debug_registers() -> DebugRegisters {
-    let (crm, op2) = DFR0;
-    DebugRegisters::new(Counts::of(common_to_all(DFR0)), Counts::of(hardware::identification(crm, op2)))
-}
-
-/// What every core has against what it speculates.
-pub(super) fn mitigations() -> Mitigations {
-    let [pfr0, pfr1, isar2, mmfr1] = [PFR0, PFR1, ISAR2, MMFR1].map(common_to_all);
-    Mitigations::new(pfr0, pfr1, isar2, mmfr1)
-}
-
-/// Whether every core has FEAT_RNG.
-pub(super) fn has_random_numbers() -> bool {
-    common_to_all(ISAR0) >> 60 & 0xf != 0
-}
-
-/// Whether every core has FEAT_S2FWB.
-pub(super) fn has_forced_write_back() -> bool {
-    common_to_all(MMFR2) >> 40 & 0xf != 0
-}
-
-/// Whether guests find pages of this size on every core.
-pub(super) fn offers(granule: Granule) -> bool {
-    granule.is_offered(offered(MMFR0.0, MMFR0.1))
-}
-
-/// Whether every core has FEAT_PAN.
-pub(super) fn has_pan() -> bool {
-    offered(MMFR1.0, MMFR1.1) >> 20 & 0xf != 0
-}
 
 impl Vcpu {
     /// What the guest wants, or has done: a reason if it cannot go on. What leads to another virtual CPU is done with interrupts masked,
@@ -256,7 +178,9 @@ impl Vcpu {
         let access = syndrome.system_access();
         match decide(access) {
             Action::Value(value) => self.set_operand(access.register, value),
-            Action::Identification(crm, op2) => self.set_operand(access.register, offered(crm, op2)),
+            Action::Identification(crm, op2) => {
+                self.set_operand(access.register, offered::register(crm, op2))
+            }
             Action::Debug if self.debug_register(access).is_none() => {
                 return self.inject(Exception::Undefined);
             }
@@ -322,7 +246,7 @@ impl Vcpu {
         let masked = Masked::new();
         self.load(&masked);
         let (vectors, control) = hardware::exception_controls();
-        let entry = exception.entry(self.registers.pstate, vectors, control, has_pan());
+        let entry = exception.entry(self.registers.pstate, vectors, control, offered::has_pan());
         // With the guest's translation off nothing can change what is there, and with interrupts masked nothing else
         // comes: it would take the same abort for ever.
         let stuck = matches!(exception, Exception::InstructionAbort(..)) && entry.pc == self.registers.pc;

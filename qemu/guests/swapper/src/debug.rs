@@ -139,7 +139,7 @@ points!(set_breakpoint, breakpoint, "dbgbvr", "dbgbcr");
 points!(set_watchpoint, watchpoint, "dbgwvr", "dbgwcr");
 
 /// What a debug exception is answered with: how many bytes to skip; `None` for any other exception.
-pub(crate) fn handle(syndrome: u64) -> Option<u64> {
+fn handle(syndrome: u64) -> Option<u64> {
     let class = syndrome >> 26;
     if !matches!(class, BREAKPOINT | STEP | WATCHPOINT | BRK | UNDEFINED) {
         return None;
@@ -199,7 +199,7 @@ fn with(control: u64, run: impl FnOnce()) -> (u64, u64) {
 
 pub(crate) fn run() -> ! {
     let mut checks = Checks::new();
-    entry::debug();
+    entry::handle_by(handle);
     virtio::set(measure::DISTRIBUTOR, 3);
     measure::prepare_interrupts(0);
     let stack = STACK.0.get() as u64 + 8192;

@@ -6,7 +6,7 @@
 
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use crate::call;
 
@@ -56,11 +56,26 @@ pub(crate) fn skip_everything() {
     SKIPPING.store(true, Ordering::Relaxed);
 }
 
-static DEBUGGING: AtomicBool = AtomicBool::new(false);
+/// Answers an exception with how many bytes to skip; `None` for one that is not its own.
+pub(crate) type Handler = fn(u64) -> Option<u64>;
 
-/// From now on debug exceptions and undefined instructions are [`crate::debug`]'s.
-pub(crate) fn debug() {
-    DEBUGGING.store(true, Ordering::Relaxed);
+/// A [`Handler`]; null for none.
+static HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// From now on every exception is shown to this handler first.
+pub(crate) fn handle_by(handler: Handler) {
+    HANDLER.store(handler as *mut (), Ordering::Relaxed);
+}
+
+/// What the handler says, if there is one.
+fn handled(syndrome: u64) -> Option<u64> {
+    let handler = HANDLER.load(Ordering::Relaxed);
+    if handler.is_null() {
+        return None;
+    }
+    // SAFETY: not null, so it is what `handle_by` stored: a function of this type.
+    let handler = unsafe { core::mem::transmute::<*mut (), Handler>(handler) };
+    handler(syndrome)
 }
 
 /// Where another virtual CPU begins, with the end of its stack in x0.
@@ -86,9 +101,7 @@ extern "C" fn guest_exception(syndrome: u64) -> u64 {
         }
         return 4;
     }
-    if DEBUGGING.load(Ordering::Relaxed)
-        && let Some(bytes) = crate::debug::handle(syndrome)
-    {
+    if let Some(bytes) = handled(syndrome) {
         return bytes;
     }
     let undefined = syndrome >> 26 == 0;
