@@ -129,9 +129,6 @@ static TESTS: &[Test] = tests![
     guests::hostile_hypercalls,
     guests::firmware_calls,
     guests::simd_registers_are_kept,
-    guests::timers_are_kept_apart,
-    guests::debugs_itself,
-    guests::no_register_is_shared,
     guests::undefined_instruction,
     guests::endless_loop_is_killed,
     guests::two_guests_at_once,
@@ -144,6 +141,9 @@ static TESTS: &[Test] = tests![
     guests::storm_of_hypercalls,
     guests::storm_of_sectors,
     guests::storm_of_translation_tables,
+    guests::timers_are_kept_apart,
+    guests::no_register_is_shared,
+    guests::debugs_itself,
 ];
 
 static LONG: AtomicBool = AtomicBool::new(false);
