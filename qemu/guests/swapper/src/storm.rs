@@ -321,7 +321,7 @@ fn ends(number: u64, random: &mut Random) {
 /// Sends an interrupt to anybody, takes one, and ends one. Now and then everything is enabled again that other steps
 /// have disabled.
 fn interrupts(number: u64, random: &mut Random) {
-    if random.below(4096) == 0 {
+    if random.below(1024) == 0 {
         ends(number, random);
     }
     if random.below(4) == 0 {
