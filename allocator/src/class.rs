@@ -17,24 +17,30 @@ pub(crate) use batch::Notes;
 pub(crate) use huge::Leaving;
 
 use crate::{
-    cell::Refused,
+    cell::{LEAST_LOCATION, OPEN, Refused},
     error::Error,
     handle::{Base, Key},
     platform::Platform,
     size_class::{CLASSES, chain, class_size},
     store::{NO_CELL, NO_CHUNK, Store},
-    zspage::{FIRST_PARTIAL, LAST_PARTIAL, NO_ZSPAGE, VICTIMS},
+    sync::Ordering,
+    zspage::{FIRST_PARTIAL, FULL, GROWING, HUGE, LAST_PARTIAL, NO_ZSPAGE, VICTIMS, parts},
 };
 
-pub(crate) const LISTS: usize = VICTIMS + 1;
-const PARTIAL: u32 = (1 << (LAST_PARTIAL + 1)) - (1 << FIRST_PARTIAL);
+/// Lists of a class: those of the groups that have room, and the victims'.
+const LISTS: usize = VICTIMS + 1 - FIRST_PARTIAL;
+/// The lists of groups that have room.
+const PARTIAL: u32 = (1 << (LAST_PARTIAL + 1 - FIRST_PARTIAL)) - 1;
+/// Bytes of free objects from which on a class lets smaller ones have some.
+const SPARE: usize = 8192;
 
 /// State of a class.
 pub(crate) struct Class {
     /// Class and pool, as in handles.
     base: Base,
-    /// Bit `i`: list `i` is not empty.
+    /// Bit `i`: `lists[i]` is not empty.
     lists_used: u32,
+    /// First zspage of each list, from that of the fullest group with room on.
     lists: [u32; LISTS],
     free_cell: u32,
     pub(crate) chunks: u32,
@@ -44,6 +50,8 @@ pub(crate) struct Class {
     pub(crate) pages: u32,
     /// Whether smaller classes may take objects of this one.
     offers: bool,
+    /// Free objects that are [`SPARE`] bytes.
+    spare: u16,
     /// Zspage that objects are taken from; `NO_ZSPAGE` if none has room.
     source: u32,
     /// Zspage that takes the next page; `NO_ZSPAGE` if a new one must be begun.
@@ -86,6 +94,8 @@ impl Class {
             zspages: 0,
             pages: 0,
             offers: false,
+            #[expect(clippy::cast_possible_truncation, reason = "at most 256")]
+            spare: SPARE.div_ceil(class_size(index)) as u16,
             source: NO_ZSPAGE,
             growing: NO_ZSPAGE,
             #[expect(clippy::cast_possible_truncation, reason = "at most 16")]
@@ -126,17 +136,45 @@ impl Class {
 
     /// First zspage of a list.
     pub(crate) fn first(&self, list: usize) -> u32 {
-        self.lists[list]
+        self.lists[list - FIRST_PARTIAL]
     }
 
-    /// Takes any zspage out of every count and list: for teardown.
-    pub(crate) fn pop_any<P: Platform>(&mut self, store: &Store<P>) -> Option<u32> {
+    /// Takes every zspage out of the class: for teardown.
+    pub(crate) fn pop_zspages<P: Platform>(&mut self, store: &Store<P>, leaving: &mut Leaving) {
         self.stop_growing(store);
-        let list = (0..LISTS).find(|&list| self.lists[list] != NO_ZSPAGE)?;
-        let unit = self.lists[list];
+        while let Some(unit) = self.lists.iter().copied().find(|&unit| unit != NO_ZSPAGE) {
+            self.pop(store, unit, leaving);
+        }
+        // What is full is on no list, but every object of it has a cell.
+        self.each_location(store, |class, at| {
+            let (unit, _) = parts(at);
+            let has_zspage = at & HUGE == 0 && unit != NO_ZSPAGE;
+            if has_zspage && store.descriptor(unit).state().list() == FULL {
+                class.pop(store, unit, leaving);
+            }
+        });
+    }
+
+    fn pop<P: Platform>(&mut self, store: &Store<P>, unit: u32, leaving: &mut Leaving) {
         let descriptor = store.descriptor(unit);
-        self.forget(store, unit, descriptor, descriptor.state());
-        Some(unit)
+        let state = descriptor.state();
+        self.forget(store, unit, descriptor, state);
+        // On no list any more, nor full: so it is not met again through its other objects.
+        descriptor.set_state(state.with_list(GROWING));
+        descriptor.set_next(leaving.zspage);
+        leaving.zspage = unit;
+    }
+
+    /// Shows where each object lies, whether it is open or not, which it stays if its view was forgotten: for teardown.
+    fn each_location<P: Platform>(&mut self, store: &Store<P>, mut visit: impl FnMut(&mut Self, u32)) {
+        let mut chunk = self.chunks;
+        while chunk != NO_CHUNK {
+            let (words, next) = store.chunk_words(chunk);
+            // Relaxed: nobody else uses the pool. A free cell's word is less than any location.
+            let words = words.iter().map(|word| word.load(Ordering::Relaxed) & !OPEN);
+            words.filter(|&at| at >= LEAST_LOCATION).for_each(|at| visit(self, at));
+            chunk = next;
+        }
     }
 }
 

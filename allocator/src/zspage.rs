@@ -29,7 +29,7 @@ use crate::{
 };
 
 pub(crate) use state::{
-    FIRST_PARTIAL, GROWING, ISOLATED, LAST, LAST_PARTIAL, SHRINKING, State, TOUCHED, VICTIMS,
+    FIRST_PARTIAL, FULL, GROWING, ISOLATED, LAST, LAST_PARTIAL, SHRINKING, State, TOUCHED, VICTIMS,
 };
 
 /// Bits of a descriptor's number.
@@ -160,6 +160,7 @@ impl<'a> Descriptor<'a> {
         unsafe { slice::from_raw_parts(first.as_ptr(), pages) }
     }
 
+    #[inline]
     pub(crate) fn set_frame(self, page: usize, number: u32) {
         self.short(-1 - page.cast_signed()).store(number, Ordering::Relaxed);
     }

@@ -1,12 +1,10 @@
 //! Objects of a whole page: a frame each, whose number is the location. They have no zspage; and what leaves a class, of either kind.
 
 use crate::{
-    cell::OPEN,
     class::Class,
     handle::Handle,
     platform::{Frame, Platform},
-    store::{NO_CELL, NO_CHUNK, Store},
-    sync::Ordering,
+    store::{NO_CELL, Store},
     zspage::{HUGE, NO_ZSPAGE, bytes},
 };
 
@@ -52,16 +50,10 @@ impl Class {
 
     /// Takes every huge object's frame: for teardown.
     pub(crate) fn pop_huge<P: Platform>(&mut self, store: &Store<P>, leaving: &mut Leaving) {
-        let mut chunk = self.chunks;
-        while chunk != NO_CHUNK {
-            let (words, next) = store.chunk_words(chunk);
-            // Relaxed: nobody else uses the pool.
-            let words = words.iter().map(|word| word.load(Ordering::Relaxed));
-            // Whether it is open or not, which it stays if its view was forgotten; a free cell's word is less.
-            for word in words.filter(|word| word & HUGE != 0) {
-                self.put_huge(store, word & !OPEN, leaving);
+        self.each_location(store, |class, at| {
+            if at & HUGE != 0 {
+                class.put_huge(store, at, leaving);
             }
-            chunk = next;
-        }
+        });
     }
 }

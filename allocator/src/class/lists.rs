@@ -4,11 +4,8 @@ use crate::{
     class::{Class, PARTIAL},
     platform::Platform,
     store::{Store, WANTS_NOTHING, WANTS_PAGE, WANTS_ZSPAGE},
-    zspage::{Descriptor, LAST_PARTIAL, NO_ZSPAGE, State},
+    zspage::{Descriptor, FIRST_PARTIAL, LAST_PARTIAL, NO_ZSPAGE, State},
 };
-
-/// Bytes of free objects from which on a class lets smaller ones have some.
-const SPARE: usize = 8192;
 
 impl Class {
     /// Decides which zspage the next objects come from, and lets others know what room there is.
@@ -23,8 +20,8 @@ impl Class {
             self.set_source(store, NO_ZSPAGE, WANTS_ZSPAGE);
         }
         // Teardown takes zspages away under live objects: then there are more objects than room.
-        let free = self.capacity.saturating_sub(self.objects) as usize;
-        let offers = lists != 0 && free * self.size() >= SPARE;
+        let free = self.capacity.saturating_sub(self.objects);
+        let offers = lists != 0 && free >= self.spare.into();
         if offers != self.offers {
             self.offers = offers;
             store.hints.set_room(self.index(), offers);
@@ -67,7 +64,8 @@ impl Class {
         self.choose_source(store);
     }
 
-    /// Puts a zspage on a list, its counters set for it.
+    /// Puts a zspage on a list, its counters set for it. Full ones are on none: nobody looks for them but
+    /// teardown, which finds them through their objects' cells, and most list changes are from or to them.
     #[inline]
     pub(super) fn link<P: Platform>(
         &mut self,
@@ -77,19 +75,22 @@ impl Class {
         state: State,
         list: usize,
     ) {
-        let first = self.lists[list];
-        descriptor.set_state(state.with_list(list).armed());
+        let state = state.with_list(list).armed();
+        descriptor.set_state(state);
+        let Some(place) = list.checked_sub(FIRST_PARTIAL) else { return };
+        let first = self.lists[place];
         descriptor.set_next(first);
         descriptor.set_previous(NO_ZSPAGE);
         if first != NO_ZSPAGE {
             store.descriptor(first).set_previous(unit);
         }
-        self.lists[list] = unit;
-        self.lists_used |= 1 << list;
+        self.lists[place] = unit;
+        self.lists_used |= 1 << place;
     }
 
     #[inline]
     pub(super) fn unlink<P: Platform>(&mut self, store: &Store<P>, descriptor: Descriptor<'_>, list: usize) {
+        let Some(place) = list.checked_sub(FIRST_PARTIAL) else { return };
         let (previous, next) = (descriptor.previous(), descriptor.next());
         if next != NO_ZSPAGE {
             store.descriptor(next).set_previous(previous);
@@ -98,9 +99,9 @@ impl Class {
             store.descriptor(previous).set_next(next);
             return;
         }
-        self.lists[list] = next;
+        self.lists[place] = next;
         if next == NO_ZSPAGE {
-            self.lists_used &= !(1 << list);
+            self.lists_used &= !(1 << place);
         }
     }
 }

@@ -72,7 +72,7 @@ impl Class {
     /// Puts up to `most` zspages of the victims' list back among the others. Whether there may be more.
     pub(crate) fn reprieve<P: Platform>(&mut self, store: &Store<P>, most: usize) -> bool {
         let mut left = most;
-        let mut unit = self.lists[VICTIMS];
+        let mut unit = self.first(VICTIMS);
         while unit != NO_ZSPAGE && left != 0 {
             let descriptor = store.descriptor(unit);
             let (next, state) = (descriptor.next(), descriptor.state());

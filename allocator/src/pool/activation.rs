@@ -16,6 +16,9 @@ const COARSE: usize = 8;
 /// Bytes lost by rounding at which a range is split, as objects times width: in a small pool the page that another class costs weighs more.
 const SPLIT: usize = 1200;
 const SPLIT_SMALL: usize = 2200;
+/// Number of objects at which a class is split whose range has changed since: it is reached at once, and
+/// then worked out. So what empties a class does not pay for it.
+const UNMEASURED: u32 = 0;
 /// Pages up to which a pool is small.
 const SMALL: usize = 1024;
 
@@ -72,6 +75,14 @@ impl<P: Platform> Pool<P> {
     #[cold]
     pub(crate) fn split(&self, index: u8) {
         let pinned = self.store.platform.pin();
+        {
+            let mut class = self.class(index).lock(&pinned);
+            if class.split_at == UNMEASURED {
+                // Without the object by which it has just grown.
+                class.split_at = self.split_after(index, class.objects.saturating_sub(1));
+                return;
+            }
+        }
         let middle = {
             let _mapping = self.mapping.lock(&pinned);
             let first = self.range_start(index);
@@ -92,22 +103,29 @@ impl<P: Platform> Pool<P> {
         }
     }
 
-    /// Lets the next larger active class take the range of a class that has emptied.
+    /// Lets the next larger active class take the range of a class that has emptied. Whoever serves the
+    /// range now is measured anew, from the objects that it has when it next grows.
     pub(crate) fn dissolve(&self, index: u8) {
-        if is_coarse(index) {
-            return;
-        }
         let pinned = self.store.platform.pin();
         {
             let mut class = self.class(index).lock(&pinned);
             if class.objects != 0 {
                 return;
             }
-            class.split_at = u32::MAX;
+            class.split_at = UNMEASURED;
         }
-        let _mapping = self.mapping.lock(&pinned);
-        if self.mapped(index) == index {
-            self.set_range(self.range_start(index), index, self.mapped(index + 1));
+        if is_coarse(index) {
+            return;
         }
+        let heir = {
+            let _mapping = self.mapping.lock(&pinned);
+            if self.mapped(index) != index {
+                return;
+            }
+            let heir = self.mapped(index + 1);
+            self.set_range(self.range_start(index), index, heir);
+            heir
+        };
+        self.class(heir).lock(&pinned).split_at = UNMEASURED;
     }
 }

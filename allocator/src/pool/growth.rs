@@ -113,14 +113,15 @@ impl<P: Platform> Pool<P> {
     /// Lets go of a class that has grown, and splits its range if it has become large enough.
     #[inline(always)]
     fn split_if_due(&self, held: Held<'_, Class, P::Pinned<'_>>, class: u8) {
-        if held.objects >= held.split_at {
-            drop(held);
+        let is_due = held.objects >= held.split_at;
+        drop(held);
+        if is_due {
             self.split(class);
         }
     }
 
     /// A frame for objects, counted in.
-    #[inline]
+    #[inline(always)]
     fn frame(&self) -> Result<Frame, Error> {
         self.charge()?;
         self.store.platform.allocate_frame().ok_or_else(|| {
@@ -270,6 +271,7 @@ impl<P: Platform> Pool<P> {
     }
 
     /// Counts a page in, unless it would pass the limit.
+    #[inline]
     fn charge(&self) -> Result<(), Error> {
         // Relaxed: the read-modify-write alone keeps the count below the limit. Once for each page, not for each object.
         if self.pages.fetch_add(1, Ordering::Relaxed) < self.config.page_limit {

@@ -33,10 +33,7 @@ impl<P: Platform> Pool<P> {
                 let Some(mut class) = self.class(index).try_lock() else { continue };
                 report.live += class.objects as usize;
                 let mut leaving = Leaving::none();
-                while let Some(unit) = class.pop_any(&self.store) {
-                    self.store.descriptor(unit).set_next(leaving.zspage);
-                    leaving.zspage = unit;
-                }
+                class.pop_zspages(&self.store, &mut leaving);
                 class.pop_huge(&self.store, &mut leaving);
                 drop(class);
                 report.pages += self.release_now(leaving);

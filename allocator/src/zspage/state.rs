@@ -21,7 +21,7 @@
 
 use crate::handle::{Base, OWNER, OWNER_SHIFT, ZERO};
 
-/// Full zspages.
+/// Full zspages, which are on no list.
 pub(crate) const FULL: usize = 0;
 /// Fullest group that has a free object.
 pub(crate) const FIRST_PARTIAL: usize = 1;
