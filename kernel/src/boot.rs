@@ -322,8 +322,9 @@ fn for_each_free(machine: &Machine, mut taken: Vec<(u64, u64), 24>, mut visit: i
 }
 
 /// PPIs that each core handles.
-fn private_interrupts(machine: &Machine) -> [u32; 3] {
-    [machine.timer.hypervisor_physical, interrupts::VIRTUAL_TIMER, interrupts::MAINTENANCE]
+fn private_interrupts(machine: &Machine) -> [u32; 4] {
+    let timer = &machine.timer;
+    [timer.hypervisor_physical, timer.physical, interrupts::VIRTUAL_TIMER, interrupts::MAINTENANCE]
 }
 
 fn start_interrupts(board: &Board, machine: &Machine, app: Option<&App>) {
@@ -345,6 +346,7 @@ fn start_interrupts(board: &Board, machine: &Machine, app: Option<&App>) {
     handles(interrupts::WATCHDOG, "watchdog", watchdog::on_interrupt);
     handles(timer, "timer", task::on_timer);
     handles(interrupts::VIRTUAL_TIMER, "guest timer", vm::on_virtual_timer);
+    handles(machine.timer.physical, "guest physical timer", vm::on_physical_timer);
     handles(interrupts::MAINTENANCE, "guest maintenance", vm::on_maintenance);
     handles(uart, "uart", console::on_interrupt);
     let own = app.map_or(&[][..], |app| app.interrupts);

@@ -212,8 +212,10 @@ pub mod mode {
     pub const DEBUG: u64 = 19;
     /// Keep patterns in every system register that can be reached, and look what is left of them, as a machine with devices.
     pub const REGISTERS: u64 = 20;
+    /// Use the physical timers of two virtual CPUs on one core so many rounds as there are steps, as a machine with devices.
+    pub const PHYSICAL_TIMER: u64 = 21;
     /// Largest of the modes.
-    pub const LAST: u64 = REGISTERS;
+    pub const LAST: u64 = PHYSICAL_TIMER;
 }
 
 /// What a guest in [`mode::MEASURE`] reports: figures in hundredths of a nanosecond of its own counter for each operation, those of

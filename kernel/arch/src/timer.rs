@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use aarch64_cpu::asm::barrier;
-use aarch64_cpu::registers::{CNTFRQ_EL0, Readable, Writeable};
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTP_CTL_EL0, CNTP_CVAL_EL0, Readable, Writeable};
 
 use crate::registers::{CNTHP_CTL_EL2, CNTHP_CVAL_EL2};
 
@@ -43,5 +43,18 @@ pub fn arm(deadline: u64) {
 /// Turns the EL2 physical timer off: its interrupt line falls.
 pub fn disarm() {
     CNTHP_CTL_EL2.write(CNTHP_CTL_EL2::ENABLE::CLEAR);
+    barrier::isb(barrier::SY);
+}
+
+/// Raises this core's EL1 physical timer's interrupt, which serves a guest's, once the counter reaches `deadline`.
+pub fn arm_guest(deadline: u64) {
+    CNTP_CVAL_EL0.set(deadline);
+    CNTP_CTL_EL0.write(CNTP_CTL_EL0::ENABLE::SET + CNTP_CTL_EL0::IMASK::CLEAR);
+    barrier::isb(barrier::SY);
+}
+
+/// Turns the EL1 physical timer off: its interrupt line falls.
+pub fn disarm_guest() {
+    CNTP_CTL_EL0.write(CNTP_CTL_EL0::ENABLE::CLEAR);
     barrier::isb(barrier::SY);
 }

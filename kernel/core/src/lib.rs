@@ -57,6 +57,7 @@ pub mod guest_image;
 pub mod guest_layout;
 pub mod guest_ram;
 pub mod guest_text;
+pub mod guest_timer;
 pub mod guest_tree;
 pub mod guest_walk;
 pub mod handover;

@@ -5,6 +5,7 @@
 //! touched all the same is undefined, as the architecture has it. Encodings and fields: DDI 0487, D19.
 
 use crate::exception::SystemAccess;
+use crate::guest_timer::TimerRegister;
 
 /// What becomes of a trapped access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Action {
     Identification(u8, u8),
     /// A debug register: [`crate::guest_debug`].
     Debug,
+    /// A register of the physical timer: [`crate::guest_timer`].
+    PhysicalTimer(TimerRegister),
     /// A write without effect.
     Ignored,
     /// A software-generated interrupt: group 1 or 0.
@@ -46,6 +49,7 @@ pub fn decide(access: SystemAccess) -> Action {
         ([3, 0, 12, 12, 5], true) => Action::Value(INTERFACE_BY_REGISTERS),
         ([3, 0, 12, 12, 5], false) => Action::Ignored,
         ([2, 0 | 3, ..], _) => Action::Debug,
+        ([3, 3, 14, 2, op2], _) => TimerRegister::of(op2).map_or(Action::Undefined, Action::PhysicalTimer),
         _ => Action::Undefined,
     }
 }
@@ -181,7 +185,7 @@ mod tests {
     /// Each of the 2^16 encodings, read and written: reads of the ID space answered, unknown ones undefined.
     #[test]
     fn every_encoding() {
-        let mut known = [0usize; 3];
+        let mut known = [0usize; 4];
         for op0 in 0..4 {
             for op1 in 0..8 {
                 for crn in 0..16 {
@@ -196,6 +200,7 @@ mod tests {
                                         known[0] += 1;
                                     }
                                     Action::Debug => known[2] += 1,
+                                    Action::PhysicalTimer(_) => known[3] += 1,
                                     Action::Ignored | Action::Send { .. } => {
                                         assert!(!read, "{encoding:?}");
                                         known[1] += 1;
@@ -209,7 +214,8 @@ mod tests {
         }
         // Reads: 56 of identification, ACTLR_EL1, ICC_SRE_EL1. Writes: three SGI registers, ACTLR_EL1, three set/way operations,
         // ICC_SRE_EL1. Debug registers: op1 0 and 3, 2048 each, read and written.
-        assert_eq!(known, [56 + 2, 3 + 1 + 3 + 1, 2 * 4096]);
+        // The physical timer: three, read and written.
+        assert_eq!(known, [56 + 2, 3 + 1 + 3 + 1, 2 * 4096, 6]);
     }
 
     /// Registers of extensions that are not shown: their traps give an undefined instruction.
@@ -231,7 +237,6 @@ mod tests {
             ("APIAKEYLO_EL1 to APDBKEYHI_EL1", [3, 0, 2, 2], 0..=3),
             ("PMCR_EL0 to PMCEID1_EL0", [3, 3, 9, 12], 0..=7),
             ("AMCR_EL0 to AMCNTENSET0_EL0", [3, 3, 13, 2], 0..=5),
-            ("CNTP_TVAL_EL0 to CNTP_CVAL_EL0", [3, 3, 14, 2], 0..=2),
         ];
         for (name, [op0, op1, crn, crm], range) in hidden {
             for op2 in range {

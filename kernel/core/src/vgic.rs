@@ -153,19 +153,17 @@ impl Vgic {
     /// edge-triggered ones. An interrupt that does not exist is ignored.
     pub fn set_line(&mut self, interrupt: u32, high: bool) {
         let Some((place, bit)) = shared_place(interrupt) else { return };
-        let shared = &mut self.shared[place];
-        let rose = high && shared.bank.line & bit == 0;
-        let changed = high != (shared.bank.line & bit != 0);
-        if high {
-            shared.bank.line |= bit;
-        } else {
-            shared.bank.line &= !bit;
-        }
-        if rose && shared.bank.edge & bit != 0 {
-            shared.bank.latched |= bit;
-        }
-        if changed {
+        if self.shared[place].bank.set_line(bit, high) {
             self.touch_shared(place, bit);
+        }
+    }
+
+    /// Sets the line of a private interrupt of a virtual CPU, as [`Self::set_line`] does of a shared one.
+    pub fn set_private_line(&mut self, vcpu: usize, interrupt: u32, high: bool) {
+        let Some(private) = self.private.get_mut(vcpu) else { return };
+        let bit = 1u32.checked_shl(interrupt).unwrap_or(0);
+        if private.bank.set_line(bit, high) {
+            self.touch_private(vcpu, bit);
         }
     }
 

@@ -3,6 +3,7 @@
 use arbitrary::{Result, Unstructured};
 use bale_core::exception::{Cause, Syndrome};
 use bale_core::guest_debug::{Counts, DebugRegisters};
+use bale_core::guest_timer::{PhysicalTimer, TimerRegister};
 use bale_core::injection::{Exception, Place};
 use bale_core::pl011::Pl011;
 use bale_core::pl031::Pl031;
@@ -74,6 +75,15 @@ fn exit(syndrome: Syndrome, value: u64, debug: &mut DebugRegisters) {
                     "shown twice, it changes"
                 );
                 assert_eq!(system_registers::common(crm, op2, shown, shown), shown);
+            }
+            Action::PhysicalTimer(register) => {
+                let mut timer = PhysicalTimer::default();
+                timer.write(register, value, value >> 8);
+                assert!(
+                    timer.read(register, value)
+                        <= u64::MAX >> if register == TimerRegister::Compare { 0 } else { 32 }
+                );
+                assert!(!timer.line() || timer.wake_up().is_none(), "a line that is high rises again");
             }
             Action::Debug => {
                 let _ = if access.read { debug.read(access) } else { debug.write(access, value).map(|()| 0) };

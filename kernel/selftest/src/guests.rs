@@ -140,6 +140,18 @@ pub(super) fn timers_are_kept_apart() -> Verdict {
     nothing_left()
 }
 
+/// Rounds of the physical timers.
+const PHYSICAL_ROUNDS: u64 = 20;
+
+/// The physical timers of two virtual CPUs on one core: registers, level, at work and in a wait, loaded or not.
+pub(super) fn physical_timers_fire() -> Verdict {
+    let (summary, reason) = ended(start_steps(mode::PHYSICAL_TIMER, cores::last_online(), PHYSICAL_ROUNDS)?)?;
+    let failed = figure(&summary, report::CHECK_FAILED);
+    ensure!(reason == Reason::Exited(0) && failed == 0, "{reason}, check {failed}");
+    ensure!(figure(&summary, report::CHECKS_PASSED) == PHYSICAL_ROUNDS, "too few rounds");
+    nothing_left()
+}
+
 /// Every breakpoint and watchpoint, linked contexts, and steps over what is emulated; a virtual CPU beside it on the core is left in peace.
 pub(super) fn debugs_itself() -> Verdict {
     checks(mode::DEBUG, 1_000)

@@ -142,6 +142,7 @@ static TESTS: &[Test] = tests![
     guests::storm_of_sectors,
     guests::storm_of_translation_tables,
     guests::timers_are_kept_apart,
+    guests::physical_timers_fire,
     guests::no_register_is_shared,
     guests::debugs_itself,
 ];

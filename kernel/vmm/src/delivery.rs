@@ -11,14 +11,16 @@ use core::sync::atomic::Ordering;
 
 use bale_arch::gich;
 use bale_arch::mask::Masked;
+use bale_arch::timer;
 use bale_arch::vcpu as registers;
 use bale_core::attention::Whereabouts;
+use bale_core::guest_timer::PHYSICAL_TIMER;
 use bale_core::vgic::{VIRTUAL_TIMER, Vgic};
 
 use super::loaded::{self, State};
 use super::{Shared, Slot};
 use bale_rt::task::TaskId;
-use bale_rt::{cores, interrupts, task};
+use bale_rt::{clock, cores, interrupts, task};
 
 impl Shared {
     /// Makes the virtual CPU look at what has changed, which need not be in the books.
@@ -102,6 +104,11 @@ impl Slot {
     pub(super) fn send(&self, from: usize, value: u64, masked: &Masked) {
         let ((), concerned) = self.change_books(masked, |vgic| vgic.send(from, value, true));
         self.kick_those(concerned, masked);
+    }
+
+    /// Sets the line of a private interrupt of a virtual CPU of this core; the caller looks whether to switch.
+    pub(super) fn set_private_line(&self, state: &State, interrupt: u32, high: bool, masked: &Masked) {
+        self.deliver_masked(masked, |vgic| vgic.set_private_line(state.number, interrupt, high));
     }
 
     /// Takes the list registers of the loaded virtual CPU into the books, and leaves them empty.
@@ -221,6 +228,21 @@ pub fn on_virtual_timer() {
         registers::stop_virtual_timer();
         gich::deactivate(VIRTUAL_TIMER);
     }
+}
+
+/// The interrupt of the core's EL1 physical timer, which serves the loaded virtual CPU's: its line rises.
+pub fn on_physical_timer() {
+    let masked = Masked::new();
+    let loaded = loaded::with_loaded(|state| {
+        if state.timer.look(clock::now()) {
+            state.slot.set_private_line(state, PHYSICAL_TIMER, true, &masked);
+        }
+        state.follow_timer();
+    });
+    if loaded.is_none() {
+        timer::disarm_guest();
+    }
+    drop(masked);
 }
 
 /// The maintenance interrupt: the loaded virtual CPU's list registers want another look. It may have parked meanwhile, since the interrupt stays

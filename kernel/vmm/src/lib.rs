@@ -84,7 +84,7 @@ use slot::{Kind, SLOTS, Shared, Slot};
 
 pub use build::start_described;
 pub use console::{attach, detach, has_room, send};
-pub use delivery::{on_maintenance, on_virtual_timer};
+pub use delivery::{on_maintenance, on_physical_timer, on_virtual_timer};
 pub use ending::{kill, stop, wait, wait_while};
 pub use held::Holding;
 pub use offered::learn_identification;
@@ -164,9 +164,12 @@ impl Shape {
     fn of(mode: u64) -> Self {
         let disk = bale_abi::measure::SLOTS as usize;
         match mode {
-            mode::MEASURE | mode::FIRMWARE | mode::SIMD | mode::TIMERS | mode::DEBUG => {
-                Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false }
-            }
+            mode::MEASURE
+            | mode::FIRMWARE
+            | mode::SIMD
+            | mode::TIMERS
+            | mode::DEBUG
+            | mode::PHYSICAL_TIMER => Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false },
             mode::REGISTERS => Self { vcpus: 1, kind: Kind::Full, spreads: false, disk: 0, port: false },
             // It has the small guests' calls for something.
             mode::STORM_CALLS => Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0, port: false },

@@ -11,8 +11,9 @@ use bale_arch::further::{Further, FurtherState};
 use bale_arch::gich::{self, VirtualInterface};
 use bale_arch::mask::Masked;
 use bale_arch::vcpu::{self, SimdState, SystemState};
-use bale_arch::{debug, identity, mmu};
+use bale_arch::{debug, identity, mmu, timer};
 use bale_core::guest_debug::DebugRegisters;
+use bale_core::guest_timer::PhysicalTimer;
 use bale_core::vgic::{Lists, MAX_VCPUS};
 
 use super::{MAX_VMS, Shared, Slot, delivery, offered};
@@ -22,6 +23,8 @@ use bale_rt::cores::{self, Core};
 const DEBUG: u32 = 1;
 /// In [`State::beside`]: the core has state of [`FurtherState`].
 const FURTHER: u32 = 1 << 1;
+/// In [`State::beside`]: the guest's physical timer is going to raise its line.
+const TIMER: u32 = 1 << 2;
 
 /// What only one virtual CPU at a time can have in a core's registers.
 pub(super) struct State {
@@ -43,6 +46,7 @@ pub(super) struct State {
     /// What is switched beside the rest, a bit each: nothing for most.
     beside: u32,
     pub(super) debug: DebugRegisters,
+    pub(super) timer: PhysicalTimer,
     has: Further,
     further: FurtherState,
 }
@@ -66,6 +70,7 @@ impl State {
             this: number as u8 + 1,
             beside: 0,
             debug: offered::debug_registers(),
+            timer: PhysicalTimer::default(),
             has: Further::of(identity::extensions()),
             further: FurtherState::default(),
         }
@@ -78,6 +83,7 @@ impl State {
         self.simd = SimdState::zero();
         self.interface = VirtualInterface::new();
         self.debug = offered::debug_registers();
+        self.timer = PhysicalTimer::default();
         self.further = FurtherState::default();
         self.beside = if self.has.is_any() { FURTHER } else { 0 };
     }
@@ -102,6 +108,9 @@ impl State {
         if self.beside & FURTHER != 0 {
             self.further.save(self.has);
         }
+        if self.beside & TIMER != 0 {
+            timer::disarm_guest();
+        }
     }
 
     /// Writes what [`State::beside`] names.
@@ -113,6 +122,26 @@ impl State {
         if self.beside & FURTHER != 0 {
             self.further.load(self.has);
         }
+        if self.beside & TIMER != 0 {
+            self.load_timer();
+        }
+    }
+
+    /// Lets the core's timer fire when the guest's line is to rise.
+    fn load_timer(&self) {
+        match self.timer.wake_up() {
+            Some(deadline) => timer::arm_guest(deadline),
+            None => timer::disarm_guest(),
+        }
+    }
+
+    /// The guest's physical timer has changed. Loaded, with interrupts masked.
+    pub(super) fn follow_timer(&mut self) {
+        match self.timer.wake_up() {
+            Some(_) => self.beside |= TIMER,
+            None => self.beside &= !TIMER,
+        }
+        self.load_timer();
     }
 
     fn load_debug_registers(&self) {

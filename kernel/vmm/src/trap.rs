@@ -7,6 +7,7 @@ use bale_arch::{mmu, vcpu as hardware};
 use bale_core::device_map::Device;
 use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, SystemAccess, fault_ipa};
 use bale_core::guest_ram::GuestRam;
+use bale_core::guest_timer::{PHYSICAL_TIMER, TimerRegister};
 use bale_core::guest_tree::RAM;
 use bale_core::guest_walk::{self, Controls};
 use bale_core::injection::{Exception, Place};
@@ -16,7 +17,7 @@ use bale_core::treatment::{Stop, Treatment, treatment};
 use super::held::Touched;
 use super::vcpu::Vcpu;
 use super::{Kind, Reason, hypercall, memory, offered};
-use bale_rt::{cores, task};
+use bale_rt::{clock, cores, task};
 
 impl Vcpu {
     /// What the guest wants, or has done: a reason if it cannot go on. What leads to another virtual CPU is done with interrupts masked,
@@ -185,6 +186,7 @@ impl Vcpu {
                 return self.inject(Exception::Undefined);
             }
             Action::Debug | Action::Ignored => {}
+            Action::PhysicalTimer(register) => self.physical_timer(register, access),
             Action::Send { group1 } => {
                 let value = self.operand(access.register);
                 self.slot.deliver(|vgic| vgic.send(self.number, value, group1));
@@ -209,6 +211,29 @@ impl Vcpu {
         }
         drop(masked);
         Some(())
+    }
+
+    /// A trapped access to the physical timer.
+    fn physical_timer(&mut self, register: TimerRegister, access: SystemAccess) {
+        let masked = Masked::new();
+        self.load(&masked);
+        // SAFETY: the virtual CPU's own place, and nobody else of this core runs.
+        let state = unsafe { &mut *self.state };
+        if access.read {
+            self.set_operand(access.register, state.timer.read(register, clock::now()));
+        } else {
+            let before = state.timer.line();
+            state.timer.write(register, self.operand(access.register), clock::now());
+            if state.timer.line() != before {
+                self.slot.set_private_line(state, PHYSICAL_TIMER, !before, &masked);
+            }
+            state.follow_timer();
+            if state.timer.wake_up().is_some() {
+                // While it runs, a wait has a second deadline: see `Vcpu::look`.
+                self.shared.attention.remind();
+            }
+        }
+        drop(masked);
     }
 
     /// An access to what stage 2 does not map: a device's register, or nothing, which gives an external abort.

@@ -7,6 +7,7 @@ use bale_arch::mask::{self, Masked};
 use bale_arch::mmu;
 use bale_arch::vcpu::{self, Exit, Registers};
 use bale_core::exception::Syndrome;
+use bale_core::guest_timer::PHYSICAL_TIMER;
 use bale_core::trace::Kind as Traced;
 use bale_core::vgic::MAX_VCPUS;
 use spin::rwlock::RwLockReadGuard;
@@ -115,6 +116,7 @@ impl Vcpu {
         // SAFETY: the virtual CPU's own place, which no core has loaded now.
         let state = unsafe { &mut *self.state };
         state.reset(self.slot.counter_offset.load(Ordering::Relaxed));
+        self.slot.set_private_line(state, PHYSICAL_TIMER, false, &masked);
         drop(masked);
         self.off = false;
         self.registers = Registers::default();
@@ -155,6 +157,10 @@ impl Vcpu {
                         self.receive();
                         masked = Masked::new();
                         continue;
+                    }
+                    if self.timer_wakes().is_some() {
+                        // At the next wait as well.
+                        shared.attention.remind();
                     }
                     traced = cores::this(&masked).traced();
                     if traced {
@@ -241,6 +247,12 @@ impl Vcpu {
                 break;
             }
         }
+    }
+
+    /// When the guest's physical timer raises its line, if it is going to.
+    pub(super) fn timer_wakes(&self) -> Option<u64> {
+        // SAFETY: the virtual CPU's own place; interrupts are masked, whose handlers are the only others to touch it.
+        unsafe { (*self.state).timer.wake_up() }
     }
 
     /// Gives the guest what was typed.

@@ -71,7 +71,8 @@ impl Vcpu {
         Masked::new()
     }
 
-    /// What has changed is looked at; whether there is more to do than to wait: the machine is to stop or to stand still, or something was typed.
+    /// What has changed is looked at; whether the wait is over: the machine is to stop or to stand still, something was typed, or
+    /// it was waited here, since the guest's physical timer has a deadline too.
     #[cold]
     fn look(&mut self, masked: &Masked) -> bool {
         self.sync(masked);
@@ -79,8 +80,26 @@ impl Vcpu {
         if more {
             // This asked for the attention that was just taken away.
             self.shared.attention.remind();
+            return true;
         }
-        more
+        match self.timer_wakes() {
+            Some(deadline) => {
+                self.rest_until(deadline, masked);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// WFI of a guest whose physical timer runs: until an interrupt is there or either of its timers fires.
+    fn rest_until(&self, deadline: u64, masked: &Masked) {
+        let attention = &self.shared.attention;
+        let timer = vcpu::virtual_timer();
+        if !timer.has_fired() && !self.something_listed() && !self.is_over() {
+            let deadline = timer.deadline().map_or(deadline, |other| other.min(deadline));
+            attention.rest(|| task::park_until_masked(deadline, masked));
+        }
+        attention.remind();
     }
 
     /// Whether the list registers hold an interrupt that the guest's priority mask lets through.

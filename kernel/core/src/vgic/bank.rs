@@ -61,6 +61,18 @@ impl Bank {
         self.pending() & self.enabled & !self.active
     }
 
+    /// Sets the line of the interrupt with this bit; whether it changed. A rise is an edge for those that take edges.
+    pub(super) fn set_line(&mut self, bit: u32, high: bool) -> bool {
+        let before = self.line;
+        if high {
+            self.line |= bit;
+            self.latched |= bit & self.edge & !before;
+        } else {
+            self.line &= !bit;
+        }
+        self.line != before
+    }
+
     /// Sets the priority of one interrupt.
     pub(super) fn set_priority(&mut self, at: usize, priority: u8) {
         self.set_priorities(at, priority.into(), 1);

@@ -123,8 +123,10 @@ impl Vgic {
     #[expect(clippy::cast_possible_truncation, reason = "the lower half of a list register is the number")]
     fn fold_one(&mut self, vcpu: usize, value: u64) {
         let interrupt = value as u32;
-        let (pending, active) = (value & STATE_PENDING != 0, value & STATE_ACTIVE != 0);
+        let active = value & STATE_ACTIVE != 0;
         if interrupt < PRIVATE {
+            // As for shared ones: a level's pending state is its line, looked at anew.
+            let pending = value & (STATE_PENDING | NOTIFY_END) == STATE_PENDING;
             let Private { bank, listed, linked, .. } = &mut self.private[vcpu];
             let bit = 1 << interrupt;
             *listed &= !bit;

@@ -25,8 +25,8 @@ const FEW_TURNS: u64 = 2_000;
 const SOON: u64 = 400;
 pub(crate) const DISTRIBUTOR: u64 = 0x0800_0000;
 /// Control registers of the first redistributor's interrupts.
-const FRAME: u64 = 0x080b_0000;
-const FRAME_STEP: u64 = 0x2_0000;
+pub(crate) const FRAME: u64 = 0x080b_0000;
+pub(crate) const FRAME_STEP: u64 = 0x2_0000;
 /// `GICD_IIDR`: a register without side effects.
 const REGISTER: u64 = DISTRIBUTOR + 8;
 pub(crate) const TIMER_INTERRUPT: u64 = 27;
