@@ -322,9 +322,15 @@ fn for_each_free(machine: &Machine, mut taken: Vec<(u64, u64), 24>, mut visit: i
 }
 
 /// PPIs that each core handles.
-fn private_interrupts(machine: &Machine) -> [u32; 4] {
+fn private_interrupts(machine: &Machine) -> [u32; 5] {
     let timer = &machine.timer;
-    [timer.hypervisor_physical, timer.physical, interrupts::VIRTUAL_TIMER, interrupts::MAINTENANCE]
+    [
+        timer.hypervisor_physical,
+        timer.physical,
+        interrupts::VIRTUAL_TIMER,
+        interrupts::MAINTENANCE,
+        interrupts::COUNTER_OVERFLOW,
+    ]
 }
 
 fn start_interrupts(board: &Board, machine: &Machine, app: Option<&App>) {
@@ -347,6 +353,7 @@ fn start_interrupts(board: &Board, machine: &Machine, app: Option<&App>) {
     handles(timer, "timer", task::on_timer);
     handles(interrupts::VIRTUAL_TIMER, "guest timer", vm::on_virtual_timer);
     handles(machine.timer.physical, "guest physical timer", vm::on_physical_timer);
+    handles(interrupts::COUNTER_OVERFLOW, "guest counters", vm::on_counter_overflow);
     handles(interrupts::MAINTENANCE, "guest maintenance", vm::on_maintenance);
     handles(uart, "uart", console::on_interrupt);
     let own = app.map_or(&[][..], |app| app.interrupts);

@@ -214,8 +214,10 @@ pub mod mode {
     pub const REGISTERS: u64 = 20;
     /// Use the physical timers of two virtual CPUs on one core so many rounds as there are steps, as a machine with devices.
     pub const PHYSICAL_TIMER: u64 = 21;
+    /// Use the performance monitors of two virtual CPUs on one core so many rounds as there are steps, as a machine with devices.
+    pub const MONITORS: u64 = 22;
     /// Largest of the modes.
-    pub const LAST: u64 = PHYSICAL_TIMER;
+    pub const LAST: u64 = MONITORS;
 }
 
 /// What a guest in [`mode::MEASURE`] reports: figures in hundredths of a nanosecond of its own counter for each operation, those of

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{Readable, Writeable};
 
-use crate::registers::{PMCNTENSET_EL0, PMCR_EL0, PMEVCNTR0_EL0, PMEVTYPER0_EL0};
+use crate::registers::{PMCNTENSET_EL0, PMCR_EL0, PMSELR_EL0, PMXEVCNTR_EL0, PMXEVTYPER_EL0};
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,13 +22,20 @@ pub enum Event {
 /// Whether there is a counter to be read; on a core without a PMU its registers are undefined.
 static STARTED: AtomicBool = AtomicBool::new(false);
 
-/// Starts event counter 0 on this core, with instructions.
+/// Starts this core's last event counter, with instructions. It stays selected: the others are guests', who reach
+/// none of these registers themselves (see [`crate::pmu`]).
 pub fn start() {
+    let count = PMCR_EL0.read(PMCR_EL0::N);
     // Relaxed: each core sets it before it looks.
     STARTED.store(true, Ordering::Relaxed);
+    PMSELR_EL0.set(count - 1);
+    barrier::isb(barrier::SY);
     select(Event::Instructions);
-    PMCNTENSET_EL0.write(PMCNTENSET_EL0::P0::SET);
-    PMCR_EL0.write(PMCR_EL0::E::SET);
+    PMCNTENSET_EL0.set(1 << (count - 1));
+    if count == 1 {
+        // An only one is not set apart by MDCR_EL2.HPMN.
+        PMCR_EL0.write(PMCR_EL0::E::SET);
+    }
     barrier::isb(barrier::SY);
 }
 
@@ -43,16 +50,16 @@ pub fn select(event: Event) {
         return;
     }
     let event = match event {
-        Event::Instructions => PMEVTYPER0_EL0::EVENT::InstructionsRetired,
-        Event::Cycles => PMEVTYPER0_EL0::EVENT::Cycles,
+        Event::Instructions => PMXEVTYPER_EL0::EVENT::InstructionsRetired,
+        Event::Cycles => PMXEVTYPER_EL0::EVENT::Cycles,
     };
-    PMEVTYPER0_EL0.write(event + PMEVTYPER0_EL0::NSH::SET);
+    PMXEVTYPER_EL0.write(event + PMXEVTYPER_EL0::NSH::SET);
     barrier::isb(barrier::SY);
 }
 
 /// What this core counts.
 pub fn selected() -> Event {
-    let cycles = is_there() && PMEVTYPER0_EL0.matches_all(PMEVTYPER0_EL0::EVENT::Cycles);
+    let cycles = is_there() && PMXEVTYPER_EL0.matches_all(PMXEVTYPER_EL0::EVENT::Cycles);
     if cycles { Event::Cycles } else { Event::Instructions }
 }
 
@@ -61,5 +68,5 @@ pub fn selected() -> Event {
 #[expect(clippy::cast_possible_truncation, reason = "event counters are 32 bits wide")]
 pub fn read() -> u32 {
     barrier::isb(barrier::SY);
-    PMEVCNTR0_EL0.get() as u32
+    PMXEVCNTR_EL0.get() as u32
 }

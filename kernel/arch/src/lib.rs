@@ -14,6 +14,7 @@
 //! | [`copy`] | `memcpy` and its kin: the only users of SIMD registers at EL2 |
 //! | [`registers`] | system registers that `aarch64-cpu` lacks |
 //! | [`identity`] | what a core says of itself |
+//! | [`pmu`] | a guest's performance monitors in a core's |
 //! | [`counter`] | instructions or cycles, counted by the PMU |
 //!
 //! References: Arm ARM is DDI 0487 (sections named where a register is written).
@@ -36,6 +37,7 @@ pub mod gich;
 pub mod identity;
 pub mod mask;
 pub mod mmu;
+pub mod pmu;
 pub mod random;
 pub mod registers;
 pub mod timer;

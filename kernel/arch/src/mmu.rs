@@ -129,7 +129,7 @@ pub fn forces_write_back() -> bool {
 /// Brings this core's EL2 controls from whatever the firmware left to known values. All are written whole.
 ///
 /// `CPTR_EL2` leaves SIMD open and traps SVE, SME, AMU and trace; `MDCR_EL2` traps the PMU's and the
-/// debug registers, hides the profiling and trace buffers from guests, keeps all event counters at EL2, and leaves debug exceptions to EL1 (TDE is 0), so
+/// debug registers, hides the profiling and trace buffers from guests, keeps an event counter for EL2, and leaves debug exceptions to EL1 (TDE is 0), so
 /// that none is ever taken at EL2; `CNTHCTL_EL2` lets EL1 read the
 /// physical counter only. A guest's `MIDR_EL1` is the core's, and `MDSCR_EL1` enables nothing until a guest's is loaded.
 ///
@@ -142,8 +142,10 @@ pub fn initialise_controls() -> bool {
     // 0: no PMU; 15: one that is not the architecture's.
     let pmu = !matches!(ID_AA64DFR0_EL1.read(ID_AA64DFR0_EL1::PMUVer), 0 | 0xf);
     let counters = if pmu { PMCR_EL0.read(PMCR_EL0::N) } else { 0 };
-    // TPM, TPMCR, TDRA, TDOSA, TDA, TPMS, TTRF; HPMN = all counters, which TPM keeps from guests all the same.
-    let debug = 1u64 << 6 | 1 << 5 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 14 | 1 << 19 | counters;
+    // The last counter is Bale's own (HPME), the others serve guests (HPMN): one that is alone is not divided.
+    let divided = if counters > 1 { counters - 1 | 1 << 7 } else { counters };
+    // TPM, TPMCR, TDRA, TDOSA, TDA, TPMS, TTRF.
+    let debug = 1u64 << 6 | 1 << 5 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 14 | 1 << 19 | divided;
     // SAFETY: as above.
     unsafe { asm!("msr mdcr_el2, {0}", in(reg) debug, options(nostack, preserves_flags)) };
     // SAFETY: as above.
@@ -167,6 +169,9 @@ pub fn initialise_controls() -> bool {
     // What an earlier owner left in EL1's translation registers is never walked.
     crate::vcpu::stop_walks();
     crate::further::probe();
+    if counters > 0 {
+        crate::pmu::stop();
+    }
     counters > 0
 }
 

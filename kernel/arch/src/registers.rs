@@ -25,7 +25,7 @@ register_bitfields! { u64,
         E OFFSET(0) NUMBITS(1) []
     ],
     /// What an event counter counts.
-    pub PMEVTYPER0_EL0 [
+    pub PMXEVTYPER_EL0 [
         /// Counted at EL2.
         NSH OFFSET(27) NUMBITS(1) [],
         /// Which event.
@@ -35,11 +35,6 @@ register_bitfields! { u64,
             /// Cycles of the core.
             Cycles = 0x11
         ]
-    ],
-    /// Which counters count.
-    pub PMCNTENSET_EL0 [
-        /// Event counter 0.
-        P0 OFFSET(0) NUMBITS(1) []
     ]
 }
 
@@ -91,14 +86,18 @@ system_register! {
     PMCR_EL0: PmuControl, PMCR_EL0::Register
 }
 system_register! {
-    /// What event counter 0 counts.
-    PMEVTYPER0_EL0: EventType, PMEVTYPER0_EL0::Register
+    /// Which event counter the next two are.
+    PMSELR_EL0: EventSelect, ()
 }
 system_register! {
-    /// Event counter 0.
-    PMEVCNTR0_EL0: EventCount, ()
+    /// What the selected event counter counts.
+    PMXEVTYPER_EL0: EventType, PMXEVTYPER_EL0::Register
+}
+system_register! {
+    /// The selected event counter.
+    PMXEVCNTR_EL0: EventCount, ()
 }
 system_register! {
     /// Turns counters on.
-    PMCNTENSET_EL0: CounterEnable, PMCNTENSET_EL0::Register
+    PMCNTENSET_EL0: CounterEnable, ()
 }

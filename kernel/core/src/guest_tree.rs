@@ -55,6 +55,8 @@ pub struct GuestTree<'a> {
     pub command_line: &'a str,
     /// First byte of the initial RAM disk, and one past its last.
     pub initrd: Option<(u64, u64)>,
+    /// Whether there are performance monitors.
+    pub pmu: bool,
     /// Whether there is a clock of the day.
     pub clock: bool,
     /// virtio-mmio devices by slot.
@@ -89,10 +91,16 @@ impl GuestTree<'_> {
         tree.begin("timer")?;
         tree.text("compatible", &["arm,armv8-timer"])?;
         tree.empty("always-on")?;
-        // The binding wants all four; the virtual timer is the one that a guest has.
+        // The binding wants all four; a guest has the second and the third, physical and virtual.
         let ppi = |number| [PPI, number, LEVEL];
         tree.cells("interrupts", [ppi(13), ppi(14), ppi(11), ppi(10)].as_flattened())?;
         tree.end()?;
+        if self.pmu {
+            tree.begin("pmu")?;
+            tree.text("compatible", &["arm,armv8-pmuv3"])?;
+            tree.cells("interrupts", &ppi(7))?;
+            tree.end()?;
+        }
         self.interrupt_controller(&mut tree)?;
         uart(&mut tree)?;
         if self.clock {

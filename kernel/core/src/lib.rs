@@ -55,6 +55,7 @@ pub mod gate;
 pub mod guest_debug;
 pub mod guest_image;
 pub mod guest_layout;
+pub mod guest_pmu;
 pub mod guest_ram;
 pub mod guest_text;
 pub mod guest_timer;

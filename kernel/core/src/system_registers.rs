@@ -16,6 +16,8 @@ pub enum Action {
     Identification(u8, u8),
     /// A debug register: [`crate::guest_debug`].
     Debug,
+    /// A register of the performance monitors: [`crate::guest_pmu`].
+    Pmu,
     /// A register of the physical timer: [`crate::guest_timer`].
     PhysicalTimer(TimerRegister),
     /// A write without effect.
@@ -49,6 +51,8 @@ pub fn decide(access: SystemAccess) -> Action {
         ([3, 0, 12, 12, 5], true) => Action::Value(INTERFACE_BY_REGISTERS),
         ([3, 0, 12, 12, 5], false) => Action::Ignored,
         ([2, 0 | 3, ..], _) => Action::Debug,
+        // PMCR_EL0 to PMOVSSET_EL0, PMINTENSET_EL1 and PMINTENCLR_EL1; PMEVCNTR0_EL0 to PMCCFILTR_EL0.
+        ([3, 3, 9, 12..=14, _] | [3, 0, 9, 14, 1 | 2] | [3, 3, 14, 8..=15, _], _) => Action::Pmu,
         ([3, 3, 14, 2, op2], _) => TimerRegister::of(op2).map_or(Action::Undefined, Action::PhysicalTimer),
         _ => Action::Undefined,
     }
@@ -83,8 +87,8 @@ const PFR0: &[Field] = &[
 ];
 /// BTI, SSBS.
 const PFR1: &[Field] = &[at_most(0, 1), at_most(4, 2)];
-/// Debug version up to 8.8's, breakpoints, watchpoints, contexts, DoubleLock; no PMU, trace, profiling.
-const DFR0: &[Field] = &[at_most(0, 0xa), whole(12), whole(20), whole(28), whole(36)];
+/// Debug version up to 8.8's, PMUv3 up to 8.1's, breakpoints, watchpoints, contexts, DoubleLock; no trace, profiling.
+const DFR0: &[Field] = &[at_most(0, 0xa), at_most(PMU_SHIFT, 4), whole(12), whole(20), whole(28), whole(36)];
 /// All instructions but TME.
 const ISAR0: &[Field] = &[
     whole(4),
@@ -151,7 +155,18 @@ pub fn identification(crm: u8, op2: u8, value: u64) -> u64 {
         (7, 2) => MMFR2,
         _ => return 0,
     };
+    let value =
+        if (crm, op2) == DFR0_PLACE && value >> PMU_SHIFT & 0xf == 0xf { without_pmu(value) } else { value };
     fields.iter().fold(0, |all, field| all | (value >> field.shift & 0xf).min(field.limit) << field.shift)
+}
+
+/// `ID_AA64DFR0_EL1`, and its field PMUVer; 0xf there is something that is not PMUv3.
+pub const DFR0_PLACE: (u8, u8) = (5, 0);
+const PMU_SHIFT: u32 = 8;
+
+/// `ID_AA64DFR0_EL1` of a guest without performance monitors.
+pub const fn without_pmu(value: u64) -> u64 {
+    value & !(0xf << PMU_SHIFT)
 }
 
 /// The identification registers that [`identification`] lets anything through of, as (CRm, op2).
@@ -161,7 +176,7 @@ pub const SHOWN: [(u8, u8); 9] = [(4, 0), (4, 1), (5, 0), (6, 0), (6, 1), (6, 2)
 pub fn common(crm: u8, op2: u8, one: u64, other: u64) -> u64 {
     (0..16).fold(0, |all, place| {
         let shift = 4 * place;
-        let signed = matches!((crm, op2, shift), (4, 0, 16 | 20) | (5, 0, 36) | (7, 0, 24 | 28));
+        let signed = matches!((crm, op2, shift), (4, 0, 16 | 20) | (5, 0, PMU_SHIFT | 36) | (7, 0, 24 | 28));
         let key = |value: u64| {
             let field = value >> shift & 0xf;
             // 0xf, "absent", comes before 0.
@@ -185,7 +200,7 @@ mod tests {
     /// Each of the 2^16 encodings, read and written: reads of the ID space answered, unknown ones undefined.
     #[test]
     fn every_encoding() {
-        let mut known = [0usize; 4];
+        let mut known = [0usize; 5];
         for op0 in 0..4 {
             for op1 in 0..8 {
                 for crn in 0..16 {
@@ -201,6 +216,7 @@ mod tests {
                                     }
                                     Action::Debug => known[2] += 1,
                                     Action::PhysicalTimer(_) => known[3] += 1,
+                                    Action::Pmu => known[4] += 1,
                                     Action::Ignored | Action::Send { .. } => {
                                         assert!(!read, "{encoding:?}");
                                         known[1] += 1;
@@ -214,8 +230,8 @@ mod tests {
         }
         // Reads: 56 of identification, ACTLR_EL1, ICC_SRE_EL1. Writes: three SGI registers, ACTLR_EL1, three set/way operations,
         // ICC_SRE_EL1. Debug registers: op1 0 and 3, 2048 each, read and written.
-        // The physical timer: three, read and written.
-        assert_eq!(known, [56 + 2, 3 + 1 + 3 + 1, 2 * 4096, 6]);
+        // The physical timer: three, read and written. Performance monitors: 24 and 2, and 64 of counters.
+        assert_eq!(known, [56 + 2, 3 + 1 + 3 + 1, 2 * 4096, 6, 2 * (24 + 2 + 64)]);
     }
 
     /// Registers of extensions that are not shown: their traps give an undefined instruction.
@@ -235,7 +251,6 @@ mod tests {
             ("TFSR_EL1, TFSRE0_EL1", [3, 0, 5, 6], 0..=1),
             ("GMID_EL1", [3, 1, 0, 0], 4..=4),
             ("APIAKEYLO_EL1 to APDBKEYHI_EL1", [3, 0, 2, 2], 0..=3),
-            ("PMCR_EL0 to PMCEID1_EL0", [3, 3, 9, 12], 0..=7),
             ("AMCR_EL0 to AMCNTENSET0_EL0", [3, 3, 13, 2], 0..=5),
         ];
         for (name, [op0, op1, crn, crm], range) in hidden {
@@ -253,7 +268,12 @@ mod tests {
         let pfr0 = identification(4, 0, 0x1111_1121_1111_2222);
         assert_eq!(pfr0, 0x1101_0000_0111_0011, "no SVE, RAS, EL2, EL3, AArch32");
         assert_eq!(identification(7, 0, 0xffff_ffff_ffff_fff6) & 0xf, 2, "40 bits");
-        assert_eq!(identification(5, 0, 0xf11f_f0f1_3110_5f08), 0xf0_3010_5008, "no PMU, trace, profiling");
+        assert_eq!(
+            identification(5, 0, 0xf11f_f0f1_3110_5f08),
+            0xf0_3010_5008,
+            "no PMU of another kind, trace, profiling"
+        );
+        assert_eq!(identification(5, 0, 0x608) >> 8, 4, "PMUv3 as of Armv8.1");
         assert_eq!(identification(6, 1, u64::MAX) & 0xff0, 0, "no pointer authentication");
         assert_eq!(identification(1, 0, u64::MAX), 0, "no AArch32");
     }
@@ -263,6 +283,7 @@ mod tests {
         // AdvSIMD and FP absent on one core.
         assert_eq!(common(4, 0, 0x00ff_0000, 0x0011_0011), 0x00ff_0000);
         assert_eq!(common(6, 0, 0x21, 0x12), 0x11);
+        assert_eq!(common(5, 0, 0xf08, 0x408), 0xf08, "a core with another PMU");
     }
 
     proptest! {

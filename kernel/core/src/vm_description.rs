@@ -9,6 +9,7 @@
 //! | `load` | where a raw image's first byte goes, as `0x40080000` | as QEMU's `virt`: 512 KiB into memory |
 //! | `entry` | where a raw image starts | at its first byte |
 //! | `semihosting` | `on` for calls by `HVC #0xf000` as by Arm's `HLT #0xf000`, or `off` | `off` |
+//! | `pmu` | `off` for a machine without performance monitors, or `on`; where a core has none, there are none | `on` |
 //! | `testdev` | `on` for a console that takes the status of a test as QEMU's `testdev` does, or `off` | `off` |
 //! | `initrd` | name of the initial RAM disk | none |
 //! | `cmdline` | kernel command line | empty |
@@ -68,6 +69,8 @@ pub struct VmDescription {
     pub raw: Option<Raw>,
     /// Whether semihosting calls are answered.
     pub semihosting: bool,
+    /// Whether it has performance monitors, if the cores have.
+    pub pmu: bool,
     /// Whether there is a console for the status of a test.
     pub testdev: bool,
     /// Name of the initial RAM disk.
@@ -205,7 +208,7 @@ impl fmt::Display for DescriptionError {
 }
 
 /// Keys, each with its bit in a mask of those seen.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "memory",
     "vcpus",
     "kernel",
@@ -213,6 +216,7 @@ const KEYS: [&str; 21] = [
     "load",
     "entry",
     "semihosting",
+    "pmu",
     "testdev",
     "initrd",
     "cmdline",
@@ -243,6 +247,7 @@ impl VmDescription {
             kernel: String::new(),
             raw: None,
             semihosting: false,
+            pmu: true,
             testdev: false,
             initrd: None,
             command_line: String::new(),
@@ -318,6 +323,7 @@ impl VmDescription {
             }
             "kernel" => self.kernel = copy(value)?,
             "semihosting" => self.semihosting = switch(value)?,
+            "pmu" => self.pmu = switch(value)?,
             "testdev" => self.testdev = switch(value)?,
             "initrd" => self.initrd = Some(copy(value)?),
             "cmdline" => self.command_line = copy(value)?,

@@ -3,6 +3,7 @@
 use arbitrary::{Result, Unstructured};
 use bale_core::exception::{Cause, Syndrome};
 use bale_core::guest_debug::{Counts, DebugRegisters};
+use bale_core::guest_pmu::{Offered, Pmu};
 use bale_core::guest_timer::{PhysicalTimer, TimerRegister};
 use bale_core::injection::{Exception, Place};
 use bale_core::pl011::Pl011;
@@ -75,6 +76,12 @@ fn exit(syndrome: Syndrome, value: u64, debug: &mut DebugRegisters) {
                     "shown twice, it changes"
                 );
                 assert_eq!(system_registers::common(crm, op2, shown, shown), shown);
+            }
+            Action::Pmu => {
+                let mut pmu = Pmu::new(Some(Offered { counters: 6, events: [value; 2] }));
+                let _ = pmu.write(access, value, access.read);
+                assert!(pmu.read(access).is_none() || pmu.is_offered());
+                assert!(pmu.hardware().events.iter().all(|[kind, _]| kind >> 27 & 1 == 0), "counted at EL2");
             }
             Action::PhysicalTimer(register) => {
                 let mut timer = PhysicalTimer::default();

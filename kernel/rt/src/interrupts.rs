@@ -35,6 +35,8 @@ const FIRST_SHARED: u32 = 32;
 
 /// PPI: a guest's virtual timer, which the guest ends.
 pub const VIRTUAL_TIMER: u32 = bale_core::vgic::VIRTUAL_TIMER;
+/// PPI: a counter of the performance monitors overflowed (Arm BSA, B_PPI_00).
+pub const COUNTER_OVERFLOW: u32 = bale_core::guest_pmu::PMU_INTERRUPT;
 /// PPI: the virtual interrupt interface wants maintenance (Arm BSA, B_PPI_00).
 pub const MAINTENANCE: u32 = 25;
 

@@ -99,7 +99,11 @@ pub(super) fn firmware_calls() -> Verdict {
 
 /// A guest whose checks hold, of which there are more than so many.
 fn checks(mode: u64, more_than: u64) -> Verdict {
-    let (summary, reason) = run(mode)?;
+    checks_in(mode, STORM_STEPS, more_than)
+}
+
+fn checks_in(mode: u64, steps: u64, more_than: u64) -> Verdict {
+    let (summary, reason) = ended(start_steps(mode, cores::last_online(), steps)?)?;
     let failed = figure(&summary, report::CHECK_FAILED);
     ensure!(failed == 0, "check {failed} of the guest did not hold");
     ensure!(reason == Reason::Exited(0), "{reason}");
@@ -150,6 +154,11 @@ pub(super) fn physical_timers_fire() -> Verdict {
     ensure!(reason == Reason::Exited(0) && failed == 0, "{reason}, check {failed}");
     ensure!(figure(&summary, report::CHECKS_PASSED) == PHYSICAL_ROUNDS, "too few rounds");
     nothing_left()
+}
+
+/// Performance monitors of two virtual CPUs on one core: counts, cycles, overflows, and each one's own registers.
+pub(super) fn monitors_count() -> Verdict {
+    checks_in(mode::MONITORS, 100, 100)
 }
 
 /// Every breakpoint and watchpoint, linked contexts, and steps over what is emulated; a virtual CPU beside it on the core is left in peace.

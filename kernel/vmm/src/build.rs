@@ -2,6 +2,8 @@
 //!
 //! Where each of them goes is [`GuestLayout`]'s to say.
 
+use core::sync::atomic::Ordering;
+
 use bale_core::core_kind::CoreKind;
 use bale_core::guest_image::GuestImage;
 use bale_core::guest_layout::{GuestLayout, LayoutError};
@@ -57,6 +59,7 @@ impl Plan {
         SLOTS[index].console.set_rate(self.description.console_rate);
         SLOTS[index].status.lock().restart_limit =
             (self.description.restarts, self.description.restart_window);
+        SLOTS[index].pmu.store(self.description.pmu, Ordering::Relaxed);
         SLOTS[index].devices.test.plug(self.description.testdev, self.description.semihosting);
         let memory = fill(index, &self.description, &self.layout, self.kernel, self.initrd)?;
         // Others find it from here on.
@@ -153,6 +156,7 @@ fn fill(
         vcpus: description.vcpus as u32,
         command_line: &description.command_line,
         initrd: layout.initrd,
+        pmu: description.pmu && offered::performance_monitors().is_some(),
         clock: clock::of_day().is_some(),
         virtio: &virtio,
         seed: seed(),

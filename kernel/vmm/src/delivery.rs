@@ -11,9 +11,10 @@ use core::sync::atomic::Ordering;
 
 use bale_arch::gich;
 use bale_arch::mask::Masked;
-use bale_arch::timer;
 use bale_arch::vcpu as registers;
+use bale_arch::{pmu, timer};
 use bale_core::attention::Whereabouts;
+use bale_core::guest_pmu::PMU_INTERRUPT;
 use bale_core::guest_timer::PHYSICAL_TIMER;
 use bale_core::vgic::{VIRTUAL_TIMER, Vgic};
 
@@ -241,6 +242,22 @@ pub fn on_physical_timer() {
     });
     if loaded.is_none() {
         timer::disarm_guest();
+    }
+    drop(masked);
+}
+
+/// The interrupt of the core's performance monitors, which serve the loaded virtual CPU's: one of its counters overflowed.
+pub fn on_counter_overflow() {
+    let masked = Masked::new();
+    let loaded = loaded::with_loaded(|state| {
+        state.look_at_pmu();
+        if state.pmu.line() {
+            state.slot.set_private_line(state, PMU_INTERRUPT, true, &masked);
+        }
+        state.follow_pmu();
+    });
+    if loaded.is_none() {
+        pmu::stop();
     }
     drop(masked);
 }

@@ -84,7 +84,7 @@ use slot::{Kind, SLOTS, Shared, Slot};
 
 pub use build::start_described;
 pub use console::{attach, detach, has_room, send};
-pub use delivery::{on_maintenance, on_physical_timer, on_virtual_timer};
+pub use delivery::{on_counter_overflow, on_maintenance, on_physical_timer, on_virtual_timer};
 pub use ending::{kill, stop, wait, wait_while};
 pub use held::Holding;
 pub use offered::learn_identification;
@@ -169,7 +169,8 @@ impl Shape {
             | mode::SIMD
             | mode::TIMERS
             | mode::DEBUG
-            | mode::PHYSICAL_TIMER => Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false },
+            | mode::PHYSICAL_TIMER
+            | mode::MONITORS => Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false },
             mode::REGISTERS => Self { vcpus: 1, kind: Kind::Full, spreads: false, disk: 0, port: false },
             // It has the small guests' calls for something.
             mode::STORM_CALLS => Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0, port: false },

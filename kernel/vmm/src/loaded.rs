@@ -10,9 +10,11 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use bale_arch::further::{Further, FurtherState};
 use bale_arch::gich::{self, VirtualInterface};
 use bale_arch::mask::Masked;
+use bale_arch::pmu::{self, Controls};
 use bale_arch::vcpu::{self, SimdState, SystemState};
 use bale_arch::{debug, identity, mmu, timer};
 use bale_core::guest_debug::DebugRegisters;
+use bale_core::guest_pmu::{Hardware, MOST_COUNTERS, Offered, Pmu};
 use bale_core::guest_timer::PhysicalTimer;
 use bale_core::vgic::{Lists, MAX_VCPUS};
 
@@ -25,6 +27,8 @@ const DEBUG: u32 = 1;
 const FURTHER: u32 = 1 << 1;
 /// In [`State::beside`]: the guest's physical timer is going to raise its line.
 const TIMER: u32 = 1 << 2;
+/// In [`State::beside`]: the guest's performance monitors count, or EL0 may look at them.
+const PMU: u32 = 1 << 3;
 
 /// What only one virtual CPU at a time can have in a core's registers.
 pub(super) struct State {
@@ -47,8 +51,14 @@ pub(super) struct State {
     beside: u32,
     pub(super) debug: DebugRegisters,
     pub(super) timer: PhysicalTimer,
+    pub(super) pmu: Pmu,
     has: Further,
     further: FurtherState,
+}
+
+/// Performance monitors of a machine's virtual CPUs.
+fn offered_pmu(slot: &Slot) -> Option<Offered> {
+    offered::performance_monitors().filter(|_| slot.pmu.load(Ordering::Relaxed))
 }
 
 impl State {
@@ -71,6 +81,7 @@ impl State {
             beside: 0,
             debug: offered::debug_registers(),
             timer: PhysicalTimer::default(),
+            pmu: Pmu::new(offered_pmu(slot)),
             has: Further::of(identity::extensions()),
             further: FurtherState::default(),
         }
@@ -84,6 +95,7 @@ impl State {
         self.interface = VirtualInterface::new();
         self.debug = offered::debug_registers();
         self.timer = PhysicalTimer::default();
+        self.pmu = Pmu::new(offered_pmu(self.slot));
         self.further = FurtherState::default();
         self.beside = if self.has.is_any() { FURTHER } else { 0 };
     }
@@ -111,6 +123,9 @@ impl State {
         if self.beside & TIMER != 0 {
             timer::disarm_guest();
         }
+        if self.beside & PMU != 0 {
+            self.take_back_pmu();
+        }
     }
 
     /// Writes what [`State::beside`] names.
@@ -124,6 +139,43 @@ impl State {
         }
         if self.beside & TIMER != 0 {
             self.load_timer();
+        }
+        if self.beside & PMU != 0 {
+            self.load_pmu();
+        }
+    }
+
+    /// Stops this core's performance monitors, and reads what they counted for the guest.
+    fn take_back_pmu(&mut self) {
+        pmu::stop();
+        let mut events = [0; MOST_COUNTERS];
+        pmu::read_events(self.pmu.counters(), &mut events);
+        let (overflowed, cycles) = pmu::read_overflow_and_cycles();
+        self.pmu.take_back(overflowed, cycles, &events);
+    }
+
+    fn load_pmu(&self) {
+        let hardware = self.pmu.hardware();
+        let Hardware { control, enabled, interrupts, overflowed, user, cycles, .. } = hardware;
+        pmu::write_events(hardware.counters, &hardware.events);
+        let controls = Controls { control, enabled, interrupts, overflowed, user, cycles };
+        pmu::start(hardware.counters, &controls);
+    }
+
+    /// Brings what the guest's performance monitors have counted into the books. Loaded, with interrupts masked.
+    pub(super) fn look_at_pmu(&mut self) {
+        if self.beside & PMU != 0 {
+            self.take_back_pmu();
+        }
+    }
+
+    /// Lets them count on, after [`Self::look_at_pmu`].
+    pub(super) fn follow_pmu(&mut self) {
+        if self.pmu.is_used() {
+            self.beside |= PMU;
+            self.load_pmu();
+        } else {
+            self.beside &= !PMU;
         }
     }
 

@@ -1,24 +1,27 @@
 //! What guests are offered of the cores: the identification registers, as far as all cores have what they show.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use bale_arch::vcpu as hardware;
+use bale_arch::{pmu, vcpu as hardware};
 use bale_core::guest_debug::{Counts, DebugRegisters};
 use bale_core::guest_image::Granule;
+use bale_core::guest_pmu::{MOST_COUNTERS, Offered};
 use bale_core::psci::Mitigations;
-use bale_core::system_registers::{SHOWN, common, identification};
+use bale_core::system_registers::{DFR0_PLACE as DFR0, SHOWN, common, identification, without_pmu};
 
 /// What all cores offer, in the order of [`SHOWN`]; written by each core as it comes up.
 static OFFERED: [AtomicU64; SHOWN.len()] = [const { AtomicU64::new(NOT_YET) }; SHOWN.len()];
 /// No core has been asked: a value that no register has.
 const NOT_YET: u64 = u64::MAX;
 
+/// Event counters that every core has for guests, and what each of them counts; 0 of cores without PMUv3.
+static COUNTERS: AtomicUsize = AtomicUsize::new(MOST_COUNTERS);
+static EVENTS: [AtomicU64; 2] = [const { AtomicU64::new(u64::MAX) }; 2];
+
 /// `ID_AA64PFR0_EL1`.
 const PFR0: (u8, u8) = (4, 0);
 /// `ID_AA64PFR1_EL1`.
 const PFR1: (u8, u8) = (4, 1);
-/// `ID_AA64DFR0_EL1`.
-const DFR0: (u8, u8) = (5, 0);
 /// `ID_AA64ISAR0_EL1`.
 const ISAR0: (u8, u8) = (6, 0);
 /// `ID_AA64ISAR2_EL1`.
@@ -39,6 +42,17 @@ pub fn learn_identification() {
             Some(if known == NOT_YET { here } else { common(crm, op2, known, here) })
         });
     }
+    // As the guest would see it alone: no field of another kind of PMU.
+    let (crm, op2) = DFR0;
+    let here = identification(crm, op2, hardware::identification(crm, op2));
+    let counters = if here == without_pmu(here) { 0 } else { pmu::event_counters() };
+    // Relaxed: a machine is started once every core that it may run on is online.
+    COUNTERS.fetch_min(counters, Ordering::Relaxed);
+    if counters > 0 {
+        for (all, here) in EVENTS.iter().zip(pmu::common_events()) {
+            all.fetch_and(here, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What all cores have, shown to guests or not.
@@ -49,7 +63,15 @@ fn common_to_all(register: (u8, u8)) -> u64 {
 
 /// What a guest reads in an identification register.
 pub(super) fn register(crm: u8, op2: u8) -> u64 {
-    identification(crm, op2, common_to_all((crm, op2)))
+    let value = identification(crm, op2, common_to_all((crm, op2)));
+    if (crm, op2) == DFR0 && performance_monitors().is_none() { without_pmu(value) } else { value }
+}
+
+/// Performance monitors that guests are offered; `None` where a core has none.
+pub(super) fn performance_monitors() -> Option<Offered> {
+    let counters = COUNTERS.load(Ordering::Relaxed);
+    let events = EVENTS.each_ref().map(|events| events.load(Ordering::Relaxed));
+    (counters > 0).then_some(Offered { counters, events })
 }
 
 /// Break- and watchpoints that guests are offered, and those that this core has.

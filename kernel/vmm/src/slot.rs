@@ -44,6 +44,8 @@ pub(super) struct Slot {
     pub(super) stop: AtomicBool,
     pub(super) reason: Lock<Option<Reason>>,
     pub(super) paused: AtomicBool,
+    /// Whether it has performance monitors, if the cores have.
+    pub(super) pmu: AtomicBool,
     /// What its virtual counter is behind the physical one.
     pub(super) counter_offset: AtomicU64,
     /// Tasks of virtual CPUs that have not ended.
@@ -85,6 +87,7 @@ impl Slot {
             stop: AtomicBool::new(false),
             reason: Lock::new(None),
             paused: AtomicBool::new(false),
+            pmu: AtomicBool::new(true),
             counter_offset: AtomicU64::new(0),
             live: AtomicUsize::new(0),
             memory: RwLock::new(None),

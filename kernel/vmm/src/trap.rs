@@ -6,18 +6,22 @@ use bale_arch::mask::{self, Masked};
 use bale_arch::{mmu, vcpu as hardware};
 use bale_core::device_map::Device;
 use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, SystemAccess, fault_ipa};
+use bale_core::guest_pmu::PMU_INTERRUPT;
 use bale_core::guest_ram::GuestRam;
 use bale_core::guest_timer::{PHYSICAL_TIMER, TimerRegister};
 use bale_core::guest_tree::RAM;
 use bale_core::guest_walk::{self, Controls};
 use bale_core::injection::{Exception, Place};
-use bale_core::system_registers::{Action, decide};
+use bale_core::system_registers::{Action, DFR0_PLACE, decide, without_pmu};
 use bale_core::treatment::{Stop, Treatment, treatment};
 
 use super::held::Touched;
 use super::vcpu::Vcpu;
 use super::{Kind, Reason, hypercall, memory, offered};
 use bale_rt::{clock, cores, task};
+
+/// PSTATE: the exception level's bits.
+const LEVEL: u64 = 0b1100;
 
 impl Vcpu {
     /// What the guest wants, or has done: a reason if it cannot go on. What leads to another virtual CPU is done with interrupts masked,
@@ -180,12 +184,17 @@ impl Vcpu {
         match decide(access) {
             Action::Value(value) => self.set_operand(access.register, value),
             Action::Identification(crm, op2) => {
-                self.set_operand(access.register, offered::register(crm, op2))
+                let value = offered::register(crm, op2);
+                let hides_pmu = (crm, op2) == DFR0_PLACE && !self.slot.pmu.load(Ordering::Relaxed);
+                self.set_operand(access.register, if hides_pmu { without_pmu(value) } else { value })
             }
             Action::Debug if self.debug_register(access).is_none() => {
                 return self.inject(Exception::Undefined);
             }
-            Action::Debug | Action::Ignored => {}
+            Action::Pmu if self.pmu_register(access).is_none() => {
+                return self.inject(Exception::Undefined);
+            }
+            Action::Debug | Action::Pmu | Action::Ignored => {}
             Action::PhysicalTimer(register) => self.physical_timer(register, access),
             Action::Send { group1 } => {
                 let value = self.operand(access.register);
@@ -211,6 +220,29 @@ impl Vcpu {
         }
         drop(masked);
         Some(())
+    }
+
+    /// A trapped access to the performance monitors; `None` for a register that is not there.
+    fn pmu_register(&mut self, access: SystemAccess) -> Option<()> {
+        let masked = Masked::new();
+        self.load(&masked);
+        // SAFETY: the virtual CPU's own place, and nobody else of this core runs.
+        let state = unsafe { &mut *self.state };
+        state.look_at_pmu();
+        let done = if access.read {
+            state.pmu.read(access).map(|value| self.set_operand(access.register, value))
+        } else {
+            let from_user = self.registers.pstate & LEVEL == 0;
+            let before = state.pmu.line();
+            let done = state.pmu.write(access, self.operand(access.register), from_user);
+            if state.pmu.line() != before {
+                self.slot.set_private_line(state, PMU_INTERRUPT, !before, &masked);
+            }
+            done
+        };
+        state.follow_pmu();
+        drop(masked);
+        done
     }
 
     /// A trapped access to the physical timer.

@@ -7,6 +7,7 @@ use bale_arch::mask::{self, Masked};
 use bale_arch::mmu;
 use bale_arch::vcpu::{self, Exit, Registers};
 use bale_core::exception::Syndrome;
+use bale_core::guest_pmu::PMU_INTERRUPT;
 use bale_core::guest_timer::PHYSICAL_TIMER;
 use bale_core::trace::Kind as Traced;
 use bale_core::vgic::MAX_VCPUS;
@@ -116,7 +117,9 @@ impl Vcpu {
         // SAFETY: the virtual CPU's own place, which no core has loaded now.
         let state = unsafe { &mut *self.state };
         state.reset(self.slot.counter_offset.load(Ordering::Relaxed));
-        self.slot.set_private_line(state, PHYSICAL_TIMER, false, &masked);
+        for interrupt in [PHYSICAL_TIMER, PMU_INTERRUPT] {
+            self.slot.set_private_line(state, interrupt, false, &masked);
+        }
         drop(masked);
         self.off = false;
         self.registers = Registers::default();

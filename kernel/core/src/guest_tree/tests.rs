@@ -12,6 +12,7 @@ fn tree(command_line: &str) -> GuestTree<'_> {
         vcpus: 4,
         command_line,
         initrd: Some((0x4800_0000, 0x4812_3456)),
+        pmu: true,
         clock: true,
         virtio: &[0, 3],
         seed: core::array::from_fn(|at| at as u8),

@@ -14,6 +14,7 @@ mod firmware;
 mod hostile;
 mod kept;
 mod measure;
+mod monitors;
 mod physical_timer;
 mod power;
 mod simd;
@@ -63,6 +64,7 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
         mode::SIMD => simd::run(&info),
         mode::TIMERS => timers::run(&info),
         mode::PHYSICAL_TIMER => physical_timer::run(&info),
+        mode::MONITORS => monitors::run(&info),
         mode::DEBUG => debug::run(),
         mode::REGISTERS => kept::run(&info),
         mode::UNDEFINED => call::exit(if undefined::all() { 0 } else { NOT_STOPPED }),
@@ -93,6 +95,7 @@ extern "C" fn guest_secondary_main(context: u64) -> ! {
         mode::SIMD => simd::second(&info),
         mode::TIMERS => timers::second(&info),
         mode::PHYSICAL_TIMER => physical_timer::second(),
+        mode::MONITORS => monitors::second(),
         mode::DEBUG => debug::second(),
         _ => storm::second(&info),
     }
