@@ -68,6 +68,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, built: &'a Built, fetched: &'a Fet
         on_bale("vm-boot-cpu-max", boots_on_the_largest_core),
         on_bale("vm-console", |guests| talks(guests, Console::Virtio)),
         on_bale("vm-console-pl011", |guests| talks(guests, Console::Pl011)),
+        on_bale("vm-debug", debugs),
         on_bale("vm-held", held),
         on_bale("vm-held-swap", held_and_swaps),
         on_bale("vm-outgrown", limits::is_killed_without_swap),
@@ -155,6 +156,18 @@ fn check_boot(said: &Said) -> Result<()> {
     let now = UNIX_EPOCH.elapsed()?.as_secs();
     // The real-time clock has whole seconds.
     said.check("clock_s", |guest| said.begun <= guest + 2 && guest <= now + 2)
+}
+
+/// What gdb and perf do by ptrace and perf_event_open: steps over emulated instructions too, every break- and watchpoint, a probe,
+/// cycles.
+fn debugs(guests: &Guests<'_>) -> Result<()> {
+    let said = guests.run(&Shape::of("256M", 2, "debug"), &format!("vm run {NAME}"))?;
+    said.check("steps", |steps| steps == 10_000)?;
+    // As many as QEMU's cores have.
+    said.check("breakpoints", |count| count == 6)?;
+    said.check("watchpoints", |count| count == 4)?;
+    said.check("probed", |hits| hits == 100)?;
+    said.check("cycles", |cycles| cycles > 10_000)
 }
 
 /// A line typed at the guest's console comes to its init, and what that says comes back the same way: it has no other.

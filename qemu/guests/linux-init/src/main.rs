@@ -10,6 +10,7 @@
 //! | [`files`] | files by name |
 //! | [`print`] | figures and errors |
 //! | [`swap`] | the swap disk, and memory beyond what there is; memory alone |
+//! | [`debug`] | single steps, break- and watchpoints, probes, counters |
 //! | [`report`] | what the hypervisor is told |
 //! | [`munmap`] | the end of a process whose memory is swapped |
 //! | [`peer`] | Linux's zram, measured |
@@ -19,6 +20,8 @@
 
 #[cfg(target_os = "none")]
 mod call;
+#[cfg(target_os = "none")]
+mod debug;
 #[cfg(target_os = "none")]
 mod files;
 #[cfg(target_os = "none")]
@@ -43,7 +46,7 @@ mod program {
     use linux_init::work::{Work, seed};
 
     use crate::print::{Failure, figure};
-    use crate::{call, files, munmap, peer, print, setup, swap};
+    use crate::{call, debug, files, munmap, peer, print, setup, swap};
 
     /// What programs of many languages print: UTF-8, and the colours of a terminal.
     const LOCALE: &str = "\x1b[1;32mäöü ñ λόγος 日本語 ✓\x1b[0m";
@@ -69,6 +72,7 @@ mod program {
         match Work::from_command_line(line).map_err(Failure::Work)? {
             Work::Boot => Ok(()),
             Work::Reboot => call::reboot(),
+            Work::Debug => debug::run(),
             Work::Echo => echo(),
             Work::Swap { pages, seconds, workers } => {
                 swap::run(pages, seconds, workers, seed(line).map_err(Failure::Work)?)

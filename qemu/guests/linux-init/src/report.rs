@@ -28,6 +28,11 @@ impl Report {
         Self(None)
     }
 
+    /// Its registers, which the hypervisor emulates.
+    pub(crate) fn registers(&self) -> Option<&Registers> {
+        self.0.as_ref()
+    }
+
     /// Tells what is in use now; KiB that are stored beyond it, if somebody is told.
     pub(crate) fn swap_used(&self) -> Result<Option<u64>, Failure> {
         let Some(registers) = &self.0 else { return Ok(None) };

@@ -18,6 +18,8 @@ pub enum Work {
     Boot,
     /// Restart the machine.
     Reboot,
+    /// Debug and profile a process.
+    Debug,
     /// Say back a line from the console.
     Echo,
     /// Swap.
@@ -80,7 +82,7 @@ impl fmt::Display for WorkError {
         f.write_str(match self {
             Self::Missing => "the command line has no bale.work=",
             Self::Unknown => {
-                "bale.work is none of boot, reboot, echo, swap:SIZE:SECONDS[:WORKERS], fill:SIZE:SECONDS, outgrow:SIZE[:swap], pageout:SIZE, munmap:REPETITIONS, peer:REPETITIONS"
+                "bale.work is none of boot, reboot, debug, echo, swap:SIZE:SECONDS[:WORKERS], fill:SIZE:SECONDS, outgrow:SIZE[:swap], pageout:SIZE, munmap:REPETITIONS, peer:REPETITIONS"
             }
             Self::Workers => "bale.work has more than 8 workers",
             Self::NotANumber => "bale.work has something else where a number belongs",
@@ -102,6 +104,7 @@ impl Work {
         let work = match [(); 5].map(|()| parts.next()) {
             [Some("boot"), None, ..] => Self::Boot,
             [Some("reboot"), None, ..] => Self::Reboot,
+            [Some("debug"), None, ..] => Self::Debug,
             [Some("echo"), None, ..] => Self::Echo,
             [Some("swap"), Some(size), Some(seconds), workers, None] => Self::Swap {
                 pages: pages(size)?,
