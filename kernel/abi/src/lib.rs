@@ -216,8 +216,10 @@ pub mod mode {
     pub const PHYSICAL_TIMER: u64 = 21;
     /// Use the performance monitors of two virtual CPUs on one core so many rounds as there are steps, as a machine with devices.
     pub const MONITORS: u64 = 22;
+    /// Reach a device's registers by every form of load and store, as a machine with devices.
+    pub const ACCESSES: u64 = 23;
     /// Largest of the modes.
-    pub const LAST: u64 = MONITORS;
+    pub const LAST: u64 = ACCESSES;
 }
 
 /// What a guest in [`mode::MEASURE`] reports: figures in hundredths of a nanosecond of its own counter for each operation, those of

@@ -14,6 +14,7 @@
 //! | [`copy`] | `memcpy` and its kin: the only users of SIMD registers at EL2 |
 //! | [`registers`] | system registers that `aarch64-cpu` lacks |
 //! | [`identity`] | what a core says of itself |
+//! | [`simd`] | SIMD and floating-point registers of a virtual CPU |
 //! | [`pmu`] | a guest's performance monitors in a core's |
 //! | [`counter`] | instructions or cycles, counted by the PMU |
 //!
@@ -40,6 +41,7 @@ pub mod mmu;
 pub mod pmu;
 pub mod random;
 pub mod registers;
+pub mod simd;
 pub mod timer;
 pub mod vcpu;
 pub mod vectors;

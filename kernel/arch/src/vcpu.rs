@@ -2,7 +2,7 @@
 //!
 //! [`enter`] runs the guest until the next exception to EL2 and returns what kind it was; the general registers are
 //! in the [`Registers`] block by then, everything else is still in the system registers. [`SystemState`] and
-//! [`SimdState`] are moved only when another virtual CPU takes the core.
+//! [`crate::simd::SimdState`] are moved only when another virtual CPU takes the core.
 
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
@@ -393,97 +393,5 @@ pub fn identification(crm: u8, op2: u8) -> u64 {
         (7, 1) => read!("id_aa64mmfr1_el1"),
         (7, 2) => read!("S3_0_C0_C7_2"),
         _ => 0,
-    }
-}
-
-/// The SIMD and floating-point registers of a virtual CPU; of q0 to q3, which travel with the task that runs it,
-/// only a look.
-#[repr(C, align(16))]
-#[derive(Debug, Clone)]
-pub struct SimdState {
-    q: [u128; 32],
-    fpcr: u64,
-    fpsr: u64,
-}
-
-impl SimdState {
-    /// All zero, as nobody's leftovers.
-    pub const fn zero() -> Self {
-        Self { q: [0; 32], fpcr: 0, fpsr: 0 }
-    }
-
-    /// Whether both hold the same q0 to q31.
-    pub fn same_registers(&self, other: &Self) -> bool {
-        self.q == other.q
-    }
-
-    /// Reads the registers of this core into the block.
-    #[inline(always)]
-    pub fn save(&mut self) {
-        // SAFETY: writes the 528 bytes of the block and nothing else.
-        unsafe {
-            asm!(
-                ".arch_extension fp",
-                ".arch_extension simd",
-                "stp q0, q1, [{q}]",
-                "stp q2, q3, [{q}, #32]",
-                "stp q4, q5, [{q}, #64]",
-                "stp q6, q7, [{q}, #96]",
-                "stp q8, q9, [{q}, #128]",
-                "stp q10, q11, [{q}, #160]",
-                "stp q12, q13, [{q}, #192]",
-                "stp q14, q15, [{q}, #224]",
-                "stp q16, q17, [{q}, #256]",
-                "stp q18, q19, [{q}, #288]",
-                "stp q20, q21, [{q}, #320]",
-                "stp q22, q23, [{q}, #352]",
-                "stp q24, q25, [{q}, #384]",
-                "stp q26, q27, [{q}, #416]",
-                "stp q28, q29, [{q}, #448]",
-                "stp q30, q31, [{q}, #480]",
-                "mrs {control}, fpcr",
-                "mrs {status}, fpsr",
-                ".arch_extension nosimd",
-                ".arch_extension nofp",
-                q = in(reg) &raw mut self.q,
-                control = out(reg) self.fpcr,
-                status = out(reg) self.fpsr,
-                options(nostack, preserves_flags)
-            );
-        }
-    }
-
-    /// Writes the block into this core's registers, but for q0 to q3.
-    #[inline(always)]
-    pub fn load(&self) {
-        // SAFETY: reads the block; compiled code of EL2 holds nothing in these registers.
-        unsafe {
-            asm!(
-                ".arch_extension fp",
-                ".arch_extension simd",
-                "ldp q4, q5, [{q}, #64]",
-                "ldp q6, q7, [{q}, #96]",
-                "ldp q8, q9, [{q}, #128]",
-                "ldp q10, q11, [{q}, #160]",
-                "ldp q12, q13, [{q}, #192]",
-                "ldp q14, q15, [{q}, #224]",
-                "ldp q16, q17, [{q}, #256]",
-                "ldp q18, q19, [{q}, #288]",
-                "ldp q20, q21, [{q}, #320]",
-                "ldp q22, q23, [{q}, #352]",
-                "ldp q24, q25, [{q}, #384]",
-                "ldp q26, q27, [{q}, #416]",
-                "ldp q28, q29, [{q}, #448]",
-                "ldp q30, q31, [{q}, #480]",
-                "msr fpcr, {control}",
-                "msr fpsr, {status}",
-                ".arch_extension nosimd",
-                ".arch_extension nofp",
-                q = in(reg) &raw const self.q,
-                control = in(reg) self.fpcr,
-                status = in(reg) self.fpsr,
-                options(nostack, readonly, preserves_flags)
-            );
-        }
     }
 }

@@ -65,6 +65,7 @@ pub mod handover;
 pub mod histogram;
 pub mod injection;
 pub mod last_words;
+pub mod load_store;
 pub mod log;
 pub mod pl011;
 pub mod pl031;

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bale_arch::copy;
-use bale_arch::vcpu::SimdState;
+use bale_arch::simd::SimdState;
 
 use super::{Verdict, ensure};
 use bale_memory::frames;

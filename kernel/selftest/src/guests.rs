@@ -144,6 +144,11 @@ pub(super) fn timers_are_kept_apart() -> Verdict {
     nothing_left()
 }
 
+/// A device's registers by pairs, with the base written back, and from SIMD registers: what no syndrome describes.
+pub(super) fn accesses_of_every_form() -> Verdict {
+    checks(mode::ACCESSES, 18)
+}
+
 /// Rounds of the physical timers.
 const PHYSICAL_ROUNDS: u64 = 20;
 

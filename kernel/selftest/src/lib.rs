@@ -142,6 +142,7 @@ static TESTS: &[Test] = tests![
     guests::storm_of_sectors,
     guests::storm_of_translation_tables,
     guests::timers_are_kept_apart,
+    guests::accesses_of_every_form,
     guests::physical_timers_fire,
     guests::monitors_count,
     guests::no_register_is_shared,

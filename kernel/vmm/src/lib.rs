@@ -10,6 +10,7 @@
 //! | [`delivery`] | interrupts to virtual CPUs: list registers, virtual timer, waking and kicking |
 //! | [`offered`] | what guests are offered of the cores: identification registers, and what follows from them |
 //! | [`trap`] | what a guest comes out for: calls, aborts, system registers, device registers |
+//! | [`accesses`] | accesses to what its memory does not map |
 //! | [`devices`], [`console`] | the device bus; what a guest says and is told |
 //! | [`disk`], [`port`] | its swap disk; its virtio console; who of the virtual CPUs serves them is [`bale_core::turn`]'s |
 //! | [`writeback`] | cold pages from it to the disk behind it |
@@ -38,6 +39,7 @@
     reason = "an error of the shell or of a test is its one line of text, off every hot path"
 )]
 
+mod accesses;
 mod build;
 mod console;
 mod delivery;
@@ -171,7 +173,9 @@ impl Shape {
             | mode::DEBUG
             | mode::PHYSICAL_TIMER
             | mode::MONITORS => Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false },
-            mode::REGISTERS => Self { vcpus: 1, kind: Kind::Full, spreads: false, disk: 0, port: false },
+            mode::REGISTERS | mode::ACCESSES => {
+                Self { vcpus: 1, kind: Kind::Full, spreads: false, disk: 0, port: false }
+            }
             // It has the small guests' calls for something.
             mode::STORM_CALLS => Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0, port: false },
             mode::STORM | mode::FIRST_STORM..=mode::LAST_STORM => Self {

@@ -11,7 +11,8 @@ use bale_arch::further::{Further, FurtherState};
 use bale_arch::gich::{self, VirtualInterface};
 use bale_arch::mask::Masked;
 use bale_arch::pmu::{self, Controls};
-use bale_arch::vcpu::{self, SimdState, SystemState};
+use bale_arch::simd::SimdState;
+use bale_arch::vcpu::{self, SystemState};
 use bale_arch::{debug, identity, mmu, timer};
 use bale_core::guest_debug::DebugRegisters;
 use bale_core::guest_pmu::{Hardware, MOST_COUNTERS, Offered, Pmu};
@@ -177,6 +178,12 @@ impl State {
         } else {
             self.beside &= !PMU;
         }
+    }
+
+    /// Whether the guest's physical timer is going to raise its line.
+    #[inline(always)]
+    pub(super) fn has_running_timer(&self) -> bool {
+        self.beside & TIMER != 0
     }
 
     /// Lets the core's timer fire when the guest's line is to rise.

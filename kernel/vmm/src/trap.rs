@@ -4,8 +4,7 @@ use core::sync::atomic::Ordering;
 
 use bale_arch::mask::{self, Masked};
 use bale_arch::{mmu, vcpu as hardware};
-use bale_core::device_map::Device;
-use bale_core::exception::{Cause, Fault, MemoryAccess, Syndrome, SystemAccess, fault_ipa};
+use bale_core::exception::{Cause, Fault, Syndrome, SystemAccess, fault_ipa};
 use bale_core::guest_pmu::PMU_INTERRUPT;
 use bale_core::guest_ram::GuestRam;
 use bale_core::guest_timer::{PHYSICAL_TIMER, TimerRegister};
@@ -126,7 +125,7 @@ impl Vcpu {
 
     /// Gives the guest the abort on what it has not: on its access, or on the walk for it.
     #[inline(never)]
-    fn inject_abort(
+    pub(super) fn inject_abort(
         &mut self,
         syndrome: Syndrome,
         (ipa, address): (u64, u64),
@@ -268,29 +267,6 @@ impl Vcpu {
         drop(masked);
     }
 
-    /// An access to what stage 2 does not map: a device's register, or nothing, which gives an external abort.
-    fn data_abort(&mut self, syndrome: Syndrome, ipa: u64, address: u64) {
-        let refuse = |cpu: &mut Self| cpu.inject_abort(syndrome, (ipa, address), Exception::DataAbort);
-        // Without a description of the access it cannot be emulated.
-        let Some(access) = syndrome.memory_access() else { return refuse(self) };
-        let Some(device) = Device::at(ipa) else { return refuse(self) };
-        if syndrome.on_guest_table_walk() {
-            return refuse(self);
-        }
-        if device.concerns_lists(access.write) {
-            self.fold();
-        }
-        let bits = 8 * u32::from(access.size);
-        let mask = u64::MAX >> (64 - bits);
-        let write = access.write.then(|| self.operand(access.register) & mask);
-        match self.slot.access(device, access.size, write, self.memory()) {
-            Ok(_) if access.write => {}
-            Ok(value) => self.set_operand(access.register, extend(value & mask, bits, access)),
-            Err(_) => return self.inject(Exception::DataAbort(address, Place::Access)),
-        }
-        self.skip();
-    }
-
     /// Gives the guest an exception of its own.
     pub(super) fn inject(&mut self, exception: Exception) {
         if exception != Exception::Undefined && self.slot.external_aborts.fetch_add(1, Ordering::Relaxed) == 0
@@ -350,11 +326,4 @@ fn faulting_address(syndrome: Syndrome) -> (u64, u64) {
     let own = matches!(syndrome.fault(), Fault::Permission(_)) && !syndrome.on_guest_table_walk();
     let looked_up = if own { mmu::guest_physical(address) } else { None };
     (looked_up.unwrap_or(fault_ipa(page, address)), address)
-}
-
-/// What a load of `bits` bits leaves in its register.
-fn extend(value: u64, bits: u32, access: MemoryAccess) -> u64 {
-    let negative = access.sign_extend && bits < 64 && value >> (bits - 1) & 1 == 1;
-    let wide = if negative { value | u64::MAX << bits } else { value };
-    if access.wide { wide } else { wide & 0xffff_ffff }
 }

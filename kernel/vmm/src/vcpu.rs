@@ -161,7 +161,8 @@ impl Vcpu {
                         masked = Masked::new();
                         continue;
                     }
-                    if self.timer_wakes().is_some() {
+                    // SAFETY: the virtual CPU's own place, and interrupts are masked.
+                    if unsafe { (*self.state).has_running_timer() } {
                         // At the next wait as well.
                         shared.attention.remind();
                     }

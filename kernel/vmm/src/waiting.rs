@@ -82,22 +82,27 @@ impl Vcpu {
             self.shared.attention.remind();
             return true;
         }
-        match self.timer_wakes() {
-            Some(deadline) => {
-                self.rest_until(deadline, masked);
-                true
-            }
-            None => false,
+        // SAFETY: the virtual CPU's own place, and interrupts are masked.
+        let timer = unsafe { &*self.state };
+        if timer.has_running_timer() {
+            self.rest_beside_timer(masked);
+            return true;
         }
+        false
     }
 
     /// WFI of a guest whose physical timer runs: until an interrupt is there or either of its timers fires.
-    fn rest_until(&self, deadline: u64, masked: &Masked) {
+    #[inline(never)]
+    fn rest_beside_timer(&self, masked: &Masked) {
         let attention = &self.shared.attention;
         let timer = vcpu::virtual_timer();
         if !timer.has_fired() && !self.something_listed() && !self.is_over() {
-            let deadline = timer.deadline().map_or(deadline, |other| other.min(deadline));
-            attention.rest(|| task::park_until_masked(deadline, masked));
+            let deadlines = [timer.deadline(), self.timer_wakes()];
+            let earliest = deadlines.into_iter().flatten().min();
+            attention.rest(|| match earliest {
+                Some(deadline) => task::park_until_masked(deadline, masked),
+                None => task::park_masked(masked),
+            });
         }
         attention.remind();
     }

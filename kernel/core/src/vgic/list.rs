@@ -125,8 +125,10 @@ impl Vgic {
         let interrupt = value as u32;
         let active = value & STATE_ACTIVE != 0;
         if interrupt < PRIVATE {
-            // As for shared ones: a level's pending state is its line, looked at anew.
-            let pending = value & (STATE_PENDING | NOTIFY_END) == STATE_PENDING;
+            // As for shared ones: a level's pending state is its line, looked at anew. One of the bits is shifted onto the other,
+            // which takes an instruction less than a mask of both.
+            let pending =
+                value & !(value << (STATE_PENDING / NOTIFY_END).trailing_zeros()) & STATE_PENDING != 0;
             let Private { bank, listed, linked, .. } = &mut self.private[vcpu];
             let bit = 1 << interrupt;
             *listed &= !bit;

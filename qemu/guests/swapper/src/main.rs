@@ -5,6 +5,7 @@
 #![no_std]
 #![no_main]
 
+mod accesses;
 mod call;
 mod checks;
 mod debug;
@@ -66,6 +67,7 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
         mode::PHYSICAL_TIMER => physical_timer::run(&info),
         mode::MONITORS => monitors::run(&info),
         mode::DEBUG => debug::run(),
+        mode::ACCESSES => accesses::run(),
         mode::REGISTERS => kept::run(&info),
         mode::UNDEFINED => call::exit(if undefined::all() { 0 } else { NOT_STOPPED }),
         mode::ENDLESS => loop {

@@ -108,7 +108,7 @@ fn pattern(seed: u64, number: u64, turn: u64) -> [u64; WORDS] {
 }
 
 /// SIMD and floating point do not trap from now on.
-fn enable() {
+pub(crate) fn enable() {
     // SAFETY: CPACR_EL1.FPEN alone changes.
     unsafe {
         asm!("mrs {0}, cpacr_el1", "orr {0}, {0}, #(3 << 20)", "msr cpacr_el1, {0}", "isb", out(reg) _, options(nostack));

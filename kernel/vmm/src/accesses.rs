@@ -1,0 +1,127 @@
+//! Accesses of a guest to what its memory does not map: a device's registers, or nothing, which gives an external abort.
+
+use bale_arch::mask::Masked;
+use bale_arch::{mmu, simd};
+use bale_core::device_map::Device;
+use bale_core::exception::Syndrome;
+use bale_core::guest_ram::GuestRam;
+use bale_core::injection::{Exception, Place};
+use bale_core::load_store::{LoadStore, Piece, Register};
+use bale_core::vgic::Refused;
+
+use super::vcpu::Vcpu;
+
+impl Vcpu {
+    /// A data abort below memory.
+    pub(super) fn data_abort(&mut self, syndrome: Syndrome, ipa: u64, address: u64) {
+        let refuse = |cpu: &mut Self| cpu.inject_abort(syndrome, (ipa, address), Exception::DataAbort);
+        if Device::at(ipa).is_none() || syndrome.on_guest_table_walk() {
+            return refuse(self);
+        }
+        let Some(access) = syndrome.memory_access() else {
+            return match self.undescribed(ipa, address) {
+                Some(Ok(())) => self.skip(),
+                Some(Err(Refused)) => self.inject(Exception::DataAbort(address, Place::Access)),
+                None => refuse(self),
+            };
+        };
+        let piece = Piece {
+            offset: 0,
+            size: access.size,
+            register: Register::General(access.register),
+            sign_extend: access.sign_extend,
+            wide: access.wide,
+        };
+        match self.access(ipa, piece, access.write) {
+            Ok(()) => self.skip(),
+            Err(Refused) => self.inject(Exception::DataAbort(address, Place::Access)),
+        }
+    }
+
+    /// An access that the syndrome does not describe: the instruction does. `None` for one that no device can be reached by.
+    #[cold]
+    fn undescribed(&mut self, ipa: u64, address: u64) -> Option<Result<(), Refused>> {
+        let masked = Masked::new();
+        self.load(&masked);
+        let place = mmu::guest_physical(self.registers.pc);
+        drop(masked);
+        let mut instruction = [0; 4];
+        self.memory()?.read(place?, &mut instruction).ok()?;
+        let access = LoadStore::decode(u32::from_le_bytes(instruction))?;
+        // The first byte is what faulted, or there would be memory in front of a device; and no device begins in the midst
+        // of a page behind another one, so that what follows is contiguous in the same page.
+        if (ipa & 0xfff) + access.length() > 0x1000 || !self.begins_at(&access, address) {
+            return None;
+        }
+        for piece in &access.pieces {
+            if let Err(refused) = self.access(ipa + piece.offset, *piece, access.write) {
+                return Some(Err(refused));
+            }
+        }
+        if let Some((base, step)) = access.write_back {
+            // A load into its own base is CONSTRAINED UNPREDICTABLE; the base is what stays.
+            self.set_operand(base, self.operand(base).wrapping_add_signed(step));
+        }
+        Some(Ok(()))
+    }
+
+    /// Whether an access that writes its base back begins at the address that faulted; of the others the instruction may
+    /// say so by a register that need not be looked at.
+    fn begins_at(&self, access: &LoadStore, address: u64) -> bool {
+        access.write_back.is_none_or(|(base, step)| {
+            let base = self.operand(base);
+            // Tags in the upper byte are no part of an address.
+            [base, base.wrapping_add_signed(step)].iter().any(|first| (first ^ address) << 8 == 0)
+        })
+    }
+
+    /// One access of at most eight bytes, between a device and a register.
+    fn access(&mut self, ipa: u64, piece: Piece, write: bool) -> Result<(), Refused> {
+        let device = Device::at(ipa).ok_or(Refused)?;
+        if device.concerns_lists(write) {
+            self.fold();
+        }
+        let mask = u64::MAX >> (64 - 8 * u32::from(piece.size));
+        let given = write.then(|| self.given(piece.register) & mask);
+        let value = self.slot.access(device, piece.size, given, self.memory())?;
+        if !write {
+            self.take(piece, value & mask);
+        }
+        Ok(())
+    }
+
+    /// What a store takes from its register.
+    fn given(&mut self, register: Register) -> u64 {
+        match register {
+            Register::General(number) => self.operand(number),
+            Register::Simd { number, upper } => {
+                let masked = Masked::new();
+                self.load(&masked);
+                let value = simd::half(number, upper);
+                drop(masked);
+                value
+            }
+        }
+    }
+
+    /// What a load leaves in its register.
+    fn take(&mut self, piece: Piece, value: u64) {
+        match piece.register {
+            Register::General(number) => self.set_operand(number, extend(value, piece)),
+            Register::Simd { number, upper } => {
+                let masked = Masked::new();
+                self.load(&masked);
+                simd::set_half(number, upper, value);
+                drop(masked);
+            }
+        }
+    }
+}
+
+/// What a load of so many bytes leaves in its register.
+fn extend(value: u64, piece: Piece) -> u64 {
+    let bits = 8 * u32::from(piece.size);
+    let negative = piece.sign_extend && bits < 64 && value >> (bits - 1) & 1 == 1;
+    let whole = if negative { value | u64::MAX << bits } else { value };
+    if piece.wide { whole } else { whole & 0xffff_ffff }
+}
