@@ -13,6 +13,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 use bale_core::console::{MARK, STOPPED};
 use bale_core::exit_status;
 use bale_core::guest_image::{RAW_LOAD, Raw};
+use bale_core::guest_tree::FIRMWARE;
 
 use crate::cli::GuestRunOptions;
 use crate::console;
@@ -34,9 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Runs the guest; its status.
 pub(crate) fn run(options: &GuestRunOptions) -> Result<u8> {
     // What no machine can be made from is an error at once, not after a build.
-    let load = options.load.unwrap_or(RAW_LOAD);
+    let load = options.load.unwrap_or(if options.firmware { FIRMWARE } else { RAW_LOAD });
     let place = Raw { load, entry: options.entry.unwrap_or(load) };
-    let raw = options.raw || options.load.or(options.entry).is_some();
+    let raw = options.raw || options.firmware || options.load.or(options.entry).is_some();
     let settings = [
         ("memory", options.memory.clone()),
         ("vcpus", options.vcpus.to_string()),

@@ -26,27 +26,26 @@ macro_rules! write {
 macro_rules! counters {
     ($($number:literal: $count:literal, $kind:literal;)*) => {
         /// Reads event counters, as many as the core is known to have.
-        pub fn read_events(counters: usize, into: &mut [u64]) {
+        #[inline(always)]
+        pub fn read_events(counters: usize, mut take: impl FnMut(usize, u64)) {
             $(
                 if $number >= counters {
                     return;
                 }
-                if let Some(place) = into.get_mut($number) {
-                    *place = read!($count);
-                }
+                take($number, read!($count));
             )*
         }
 
         /// Writes type and count of event counters, as many as the core is known to have.
-        pub fn write_events(counters: usize, events: &[[u64; 2]]) {
+        #[inline(always)]
+        pub fn write_events(counters: usize, event: impl Fn(usize) -> [u64; 2]) {
             $(
                 if $number >= counters {
                     return;
                 }
-                if let Some([kind, count]) = events.get($number) {
-                    write!($kind, *kind);
-                    write!($count, *count);
-                }
+                let [kind, count] = event($number);
+                write!($kind, kind);
+                write!($count, count);
             )*
         }
     };

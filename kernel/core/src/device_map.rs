@@ -1,11 +1,11 @@
 //! Which device of a guest answers at an address below its memory.
 
 use crate::guest_tree::{
-    CLOCK, CONSOLE_SLOT, DISK_SLOT, DISTRIBUTOR, REDISTRIBUTORS, REPORT, REPORT_SIZE, TEST_SLOT, UART,
-    VIRTIO, VIRTIO_SIZE, VIRTIO_SLOTS,
+    CLOCK, CONSOLE_SLOT, DISK_SLOT, DISTRIBUTOR, FIRMWARE, FLASH, REDISTRIBUTORS, REPORT, REPORT_SIZE,
+    TEST_SLOT, UART, VIRTIO, VIRTIO_SIZE, VIRTIO_SLOTS,
 };
 use crate::vgic::{DISTRIBUTOR_SIZE, MAX_VCPUS, REDISTRIBUTOR_SIZE};
-use crate::{pl011, pl031};
+use crate::{cfi_flash, pl011, pl031};
 
 /// A device and the address within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub enum Device {
     Distributor(u64),
     /// Its redistributors.
     Redistributors(u64),
+    /// The flash that firmware lies in: the part that is not mapped, and writes.
+    Firmware(u64),
+    /// The flash for firmware's variables.
+    Flash(u64),
     /// The UART.
     Uart(u64),
     /// The clock of the day.
@@ -53,6 +57,8 @@ impl Device {
                 })
             })
             .or_else(|| within(REPORT, REPORT_SIZE).map(Self::Report))
+            .or_else(|| within(FLASH, cfi_flash::SIZE).map(Self::Flash))
+            .or_else(|| within(FIRMWARE, FLASH).map(Self::Firmware))
     }
 
     /// Whether an access concerns what list registers hold: any write to the interrupt controller, and reads of what is
@@ -75,7 +81,9 @@ mod tests {
     type Make = fn(u64) -> Device;
 
     /// First and last addresses, as on QEMU's `virt` machine (its hw/arm/virt.c, `base_memmap`), but for the page of reports.
-    const MAP: [(u64, u64, Make); 9] = [
+    const MAP: [(u64, u64, Make); 11] = [
+        (0, 0x03ff_ffff, Device::Firmware),
+        (0x0400_0000, 0x07ff_ffff, Device::Flash),
         (0x0800_0000, 0x0800_ffff, Device::Distributor),
         (0x080a_0000, 0x0819_ffff, Device::Redistributors),
         (0x0900_0000, 0x0900_0fff, Device::Uart),
@@ -100,7 +108,7 @@ mod tests {
             assert_eq!(Device::at(ipa), expected(ipa), "{ipa:#x}");
         }
         for (first, last, _) in MAP {
-            for ipa in (first - 16..first + 16).chain(last - 16..last + 16) {
+            for ipa in (first.saturating_sub(16)..first + 16).chain(last - 16..last + 16) {
                 assert_eq!(Device::at(ipa), expected(ipa), "{ipa:#x}");
             }
         }
@@ -125,7 +133,7 @@ mod tests {
                 assert_eq!(Device::Distributor(offset).concerns_lists(false), pending || active);
             }
         }
-        for (first, _, make) in &MAP[2..] {
+        for (first, _, make) in MAP.iter().filter(|(first, ..)| !(0x0800_0000..0x0900_0000).contains(first)) {
             assert!(!make(*first).concerns_lists(true) && !make(*first).concerns_lists(false), "{first:#x}");
         }
     }

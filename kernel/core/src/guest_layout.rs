@@ -9,7 +9,7 @@
 use core::fmt;
 
 use crate::guest_image::{ImageError, Placement, Raw};
-use crate::guest_tree::RAM;
+use crate::guest_tree::{FIRMWARE, FLASH, RAM};
 
 /// What the device tree and the initial RAM disk begin at; behind an Image the tree has one to itself.
 const BOUNDARY: u64 = 2 << 20;
@@ -21,7 +21,7 @@ const FAR: u64 = 128 << 20;
 /// Guest-physical addresses of what a machine starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuestLayout {
-    /// Of the kernel's first byte.
+    /// Of the kernel's first byte; [`FIRMWARE`] for what lies in read-only memory.
     pub kernel: u64,
     /// Where the first virtual CPU starts.
     pub entry: u64,
@@ -57,7 +57,10 @@ impl fmt::Display for LayoutError {
                 f.write_str("the initrd does not fit into the guest's memory beside its kernel")
             }
             Self::BelowMemory => {
-                write!(f, "the image is loaded below the guest's memory, which begins at {RAM:#x}")
+                write!(
+                    f,
+                    "the image is loaded below the guest's memory, which begins at {RAM:#x}; firmware goes to 0"
+                )
             }
             Self::Entry => f.write_str("the image's entry is no instruction of its own"),
         }
@@ -78,10 +81,12 @@ impl GuestLayout {
         let image = Placement::new(kernel, raw).map_err(LayoutError::Image)?;
         let Placement { load, entry, size, raw } = image;
         let end = RAM.saturating_add(memory);
-        if load < RAM {
+        let flash = load == FIRMWARE;
+        if load < RAM && !flash {
             return Err(LayoutError::BelowMemory);
         }
-        let last = load.checked_add(size).filter(|last| *last <= end).ok_or(LayoutError::ImageTooLarge)?;
+        let limit = if flash { FLASH } else { end };
+        let last = load.checked_add(size).filter(|last| *last <= limit).ok_or(LayoutError::ImageTooLarge)?;
         if !(load..last).contains(&entry) || !entry.is_multiple_of(4) {
             return Err(LayoutError::Entry);
         }
@@ -98,7 +103,7 @@ impl GuestLayout {
         let initrd = initrd.map(|length| room(away, length).map(|last| (away, last)));
         let initrd = initrd.map(|place| place.ok_or(LayoutError::InitrdTooLarge)).transpose()?;
         let behind = initrd.map_or(away, |(_, last)| boundary(last));
-        let first = (load - RAM >= TREE_ROOM).then_some(RAM);
+        let first = (flash || load - RAM >= TREE_ROOM).then_some(RAM);
         // A small machine has room in one of the places alone.
         let (tree, copy) = match room(behind, TREE_ROOM) {
             Some(_) => (behind, first),
@@ -161,7 +166,10 @@ mod tests {
         assert_eq!(with(8 * MIB, 3 * MIB, Some(u64::MAX)), Err(LayoutError::InitrdTooLarge));
         let broken = GuestLayout::new(8 * MIB, &[0; 64], None, None);
         assert_eq!(broken, Err(LayoutError::Image(ImageError::Other(Format::Unknown))));
-        assert_eq!(raw(8 * MIB, 0, 0, None), Err(LayoutError::BelowMemory));
+        assert_eq!(raw(8 * MIB, 4096, 4096, None), Err(LayoutError::BelowMemory));
+        // Firmware is in a memory of its own, and finds the tree where memory begins.
+        let firmware = raw(8 * MIB, 0, 0, None).unwrap();
+        assert_eq!((firmware.kernel, firmware.entry, firmware.copy), (0, 0, Some(RAM)));
         assert_eq!(raw(8 * MIB, RAM + 8 * MIB - 4095, RAM, None), Err(LayoutError::ImageTooLarge));
         assert_eq!(raw(8 * MIB, u64::MAX - 4094, RAM, None), Err(LayoutError::ImageTooLarge));
         for entry in [RAM + MIB - 4, RAM + MIB + 4096, RAM + MIB + 2] {

@@ -62,10 +62,6 @@ pub struct Hardware {
     pub user: u64,
     /// `PMCCFILTR_EL0` and `PMCCNTR_EL0`.
     pub cycles: [u64; 2],
-    /// `PMEVTYPER<n>_EL0` and `PMEVCNTR<n>_EL0`; those beyond what is offered are zero.
-    pub events: [[u64; 2]; MOST_COUNTERS],
-    /// How many of them are offered.
-    pub counters: usize,
 }
 
 /// Performance monitors of a virtual CPU.
@@ -245,10 +241,6 @@ impl Pmu {
 
     /// What the core's registers are to hold.
     pub fn hardware(&self) -> Hardware {
-        let counters = self.offered.map_or(0, |offered| offered.counters);
-        let events = core::array::from_fn(|number| {
-            if number < counters { [filtered(self.types[number]), self.counts[number]] } else { [0; 2] }
-        });
         Hardware {
             control: self.control,
             enabled: self.enabled,
@@ -256,19 +248,33 @@ impl Pmu {
             overflowed: self.overflowed,
             user: self.user,
             cycles: [filtered(self.types[CYCLES]), self.counts[CYCLES]],
-            events,
-            counters,
         }
     }
 
-    /// Takes back what the core's registers held: `PMOVSSET_EL0`, the cycle counter, and the event counters.
-    pub fn take_back(&mut self, overflowed: u64, cycles: u64, events: &[u64; MOST_COUNTERS]) {
+    /// `PMEVTYPER<n>_EL0` and `PMEVCNTR<n>_EL0`.
+    #[inline(always)]
+    pub fn event(&self, number: usize) -> [u64; 2] {
+        let number = number & CYCLES;
+        [filtered(self.types[number]), self.counts[number]]
+    }
+
+    /// Takes back what the core's registers held: `PMOVSSET_EL0` and the cycle counter.
+    pub fn take_back(&mut self, overflowed: u64, cycles: u64) {
         let Some(offered) = self.offered else { return };
         self.overflowed = overflowed & Self::mask(offered);
         self.counts[CYCLES] = cycles;
-        for (count, value) in self.counts.iter_mut().zip(events).take(offered.counters) {
-            *count = value & 0xffff_ffff;
-        }
+    }
+
+    /// Takes back what an event counter held.
+    #[inline(always)]
+    pub fn take_back_event(&mut self, number: usize, count: u64) {
+        self.counts[number & CYCLES] = count & 0xffff_ffff;
+    }
+
+    /// Whether an access reads what counts by itself.
+    pub fn reads_counts(&self, access: SystemAccess) -> bool {
+        let register = self.offered.and_then(|offered| self.register(offered, access.encoding));
+        access.read && matches!(register, Some(Register::Count(_) | Register::Overflow { .. }))
     }
 }
 
@@ -378,16 +384,16 @@ mod tests {
                 let hardware = pmu.hardware();
                 // NSH and M, MT and the counter's higher bits.
                 let forbidden = 0x0fff_0000 | !0xffff_ffff;
-                prop_assert!(hardware.events.iter().all(|[kind, _]| kind & forbidden == 0));
+                prop_assert!((0..counters).all(|number| pmu.event(number)[0] & forbidden == 0));
                 prop_assert_eq!(hardware.cycles[0] & (forbidden | EVENT), 0);
-                prop_assert!(hardware.events[counters..].iter().all(|event| *event == [0; 2]));
                 let mask = (1u64 << counters) - 1 | 1 << 31;
                 prop_assert_eq!((hardware.enabled | hardware.interrupts | hardware.overflowed) & !mask, 0);
                 prop_assert!(!pmu.line() || hardware.interrupts == 0);
-                let before = pmu.clone().hardware();
-                let counts = core::array::from_fn(|number| hardware.events[number][1]);
-                pmu.take_back(hardware.overflowed, hardware.cycles[1], &counts);
-                prop_assert_eq!(pmu.hardware(), before);
+                let before = pmu.clone();
+                (0..counters).for_each(|number| pmu.take_back_event(number, before.event(number)[1]));
+                pmu.take_back(hardware.overflowed, hardware.cycles[1]);
+                prop_assert!((0..counters).all(|number| pmu.event(number) == before.event(number)));
+                prop_assert_eq!(pmu.hardware(), before.hardware());
             }
         }
     }

@@ -5,7 +5,12 @@ pub(crate) mod flat;
 
 use self::flat::Flat;
 pub use self::flat::TreeFull;
+use crate::cfi_flash;
 
+/// Read-only memory for firmware, where a core starts that is given one.
+pub const FIRMWARE: u64 = 0;
+/// Flash for firmware's variables.
+pub const FLASH: u64 = 0x0400_0000;
 /// Distributor of the interrupt controller.
 pub const DISTRIBUTOR: u64 = 0x0800_0000;
 /// Redistributors, one after the other.
@@ -55,6 +60,8 @@ pub struct GuestTree<'a> {
     pub command_line: &'a str,
     /// First byte of the initial RAM disk, and one past its last.
     pub initrd: Option<(u64, u64)>,
+    /// Whether there is a flash for firmware's variables.
+    pub flash: bool,
     /// Whether there are performance monitors.
     pub pmu: bool,
     /// Whether there is a clock of the day.
@@ -95,6 +102,13 @@ impl GuestTree<'_> {
         let ppi = |number| [PPI, number, LEVEL];
         tree.cells("interrupts", [ppi(13), ppi(14), ppi(11), ppi(10)].as_flattened())?;
         tree.end()?;
+        if self.flash {
+            tree.begin_at("flash", FLASH)?;
+            tree.text("compatible", &["cfi-flash"])?;
+            tree.pair("reg", FLASH, cfi_flash::SIZE)?;
+            tree.cells("bank-width", &[4])?;
+            tree.end()?;
+        }
         if self.pmu {
             tree.begin("pmu")?;
             tree.text("compatible", &["arm,armv8-pmuv3"])?;

@@ -45,6 +45,7 @@ pub mod archive;
 pub mod attention;
 pub mod boot_config;
 pub mod calendar;
+pub mod cfi_flash;
 pub mod console;
 pub mod core_kind;
 pub mod device_map;

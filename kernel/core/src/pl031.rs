@@ -34,21 +34,25 @@ impl Pl031 {
     /// An access of `width` bytes while the owner's time is `now` seconds; what is read.
     ///
     /// # Errors
-    /// It is no aligned access of 32 bits to its registers.
+    /// The width is none of 1, 2, 4, or the address is not that of a register.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "registers have 32 bits, and the time wraps in 2106 as the device's does"
     )]
     pub fn access(&mut self, offset: u64, width: u8, write: Option<u64>, now: u64) -> Result<u64, Refused> {
-        if width != 4 || !offset.is_multiple_of(4) || offset >= SIZE {
+        // Narrower ones too, as the PL011 has them: EDK2 reads the identification by bytes.
+        if !matches!(width, 1 | 2 | 4) || !offset.is_multiple_of(4) || offset >= SIZE {
             return Err(Refused);
         }
+        let mask = u32::MAX >> (32 - 8 * u32::from(width));
         let now = (now as u32).wrapping_add(self.ahead);
         // The match may lie between two looks.
         let passed = self.matched.wrapping_sub(self.seen).wrapping_sub(1) < now.wrapping_sub(self.seen);
         self.raw |= passed;
         self.seen = now;
-        let Some(value) = write.map(|value| value as u32) else { return Ok(self.read(offset, now).into()) };
+        let Some(value) = write.map(|value| value as u32 & mask) else {
+            return Ok((self.read(offset, now) & mask).into());
+        };
         match offset {
             0x04 => self.matched = value,
             0x08 => {
@@ -131,14 +135,16 @@ mod tests {
     fn every_offset_and_width() {
         for (offset, width) in (0..SIZE + 16).flat_map(|offset| (0..=16u8).map(move |width| (offset, width)))
         {
-            let good = width == 4 && offset % 4 == 0 && offset < SIZE;
+            let good = matches!(width, 1 | 2 | 4) && offset % 4 == 0 && offset < SIZE;
             for write in [None, Some(0), Some(1), Some(u64::MAX)] {
                 let mut clock = Pl031::new();
                 let result = clock.access(offset, width, write, NOW);
                 assert_eq!(result.is_ok(), good, "{offset:#x} {width} {write:?}");
                 assert!(write.is_none() || result.unwrap_or(0) == 0, "{offset:#x}: a write reads nothing");
                 assert!(result.unwrap_or(0) <= u32::MAX.into(), "{offset:#x}: registers have 32 bits");
-                let set = write.filter(|_| good && offset == 0x08).map(|value| value & 0xffff_ffff);
+                let bits = 8 * u32::from(width);
+                let set =
+                    write.filter(|_| good && offset == 0x08).map(|value| value & u64::MAX >> (64 - bits));
                 assert_eq!(read(&mut clock, 0, NOW), set.unwrap_or(NOW), "{offset:#x} {width} {write:?}");
                 if !good {
                     let registers =

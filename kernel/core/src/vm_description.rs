@@ -5,7 +5,7 @@
 //! | `memory` | bytes, with `K`, `M` or `G` behind; whole 2 MiB | must be there |
 //! | `vcpus` | virtual CPUs, 1 to 8 | 1 |
 //! | `kernel` | name of an image beside the description | must be there |
-//! | `image` | `arm64` for an Image with the header of Linux's booting.rst, or `raw` for a binary without one | `arm64` |
+//! | `image` | `arm64` for an Image with the header of Linux's booting.rst, `raw` for a binary without one, or `firmware` for one that starts at address 0 in memory that it can only read | `arm64` |
 //! | `load` | where a raw image's first byte goes, as `0x40080000` | as QEMU's `virt`: 512 KiB into memory |
 //! | `entry` | where a raw image starts | at its first byte |
 //! | `semihosting` | `on` for calls by `HVC #0xf000` as by Arm's `HLT #0xf000`, or `off` | `off` |
@@ -33,6 +33,7 @@ use heapless::{String, Vec};
 
 use crate::guest_image::{RAW_LOAD, Raw};
 use crate::guest_text::RateLimit;
+use crate::guest_tree::FIRMWARE;
 use crate::vgic::MAX_VCPUS;
 
 /// Bytes of memory that a machine has at most.
@@ -188,7 +189,7 @@ impl fmt::Display for Wrong {
             Self::RestartWindow => {
                 write!(f, "restart_window must be seconds, at most {LONGEST_WINDOW}, or 0 for no limit")
             }
-            Self::Image => f.write_str("the image is `arm64` or `raw`"),
+            Self::Image => f.write_str("the image is `arm64`, `raw` or `firmware`"),
             Self::Address => f.write_str("not an address such as 0x40080000"),
             Self::NotRaw => f.write_str("load and entry are for `image = raw`"),
             Self::Cores => f.write_str("cores must be a list such as 1,2,4-7"),
@@ -264,7 +265,7 @@ impl VmDescription {
             cores: Vec::new(),
         };
         let mut seen = 0u64;
-        let (mut raw, mut load, mut entry) = (false, None, None);
+        let (mut raw, mut firmware, mut load, mut entry) = (false, false, None, None);
         for (index, line) in text.lines().enumerate() {
             let line_error = |wrong| DescriptionError { line: index + 1, wrong };
             let line = line.trim();
@@ -282,13 +283,18 @@ impl VmDescription {
             let value = value.trim();
             // These go together.
             match key {
-                "image" => raw = is_raw(value).map_err(line_error)?,
+                "image" => (raw, firmware) = kind_of_image(value).map_err(line_error)?,
                 "load" => load = Some(address(value).map_err(line_error)?),
                 "entry" => entry = Some(address(value).map_err(line_error)?),
                 _ => description.set(key, value).map_err(line_error)?,
             }
         }
-        if raw {
+        if firmware {
+            if load.or(entry).is_some() {
+                return Err(everywhere(Wrong::NotRaw));
+            }
+            description.raw = Some(Raw { load: FIRMWARE, entry: FIRMWARE });
+        } else if raw {
             let load = load.unwrap_or(RAW_LOAD);
             description.raw = Some(Raw { load, entry: entry.unwrap_or(load) });
         } else if load.or(entry).is_some() {
@@ -381,10 +387,12 @@ fn switch(value: &str) -> Result<bool, Wrong> {
     }
 }
 
-fn is_raw(value: &str) -> Result<bool, Wrong> {
+/// Whether an image has no header, and whether it is firmware.
+fn kind_of_image(value: &str) -> Result<(bool, bool), Wrong> {
     match value {
-        "raw" => Ok(true),
-        "arm64" => Ok(false),
+        "raw" => Ok((true, false)),
+        "firmware" => Ok((false, true)),
+        "arm64" => Ok((false, false)),
         _ => Err(Wrong::Image),
     }
 }

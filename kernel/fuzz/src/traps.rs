@@ -81,7 +81,7 @@ fn exit(syndrome: Syndrome, value: u64, debug: &mut DebugRegisters) {
                 let mut pmu = Pmu::new(Some(Offered { counters: 6, events: [value; 2] }));
                 let _ = pmu.write(access, value, access.read);
                 assert!(pmu.read(access).is_none() || pmu.is_offered());
-                assert!(pmu.hardware().events.iter().all(|[kind, _]| kind >> 27 & 1 == 0), "counted at EL2");
+                assert!((0..6).all(|number| pmu.event(number)[0] >> 27 & 1 == 0), "counted at EL2");
             }
             Action::PhysicalTimer(register) => {
                 let mut timer = PhysicalTimer::default();

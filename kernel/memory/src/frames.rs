@@ -48,6 +48,12 @@ impl Frame {
     }
 
     /// The frame's bytes.
+    pub fn bytes(&self) -> &[u8; PAGE_SIZE] {
+        // SAFETY: the token is the only owner of this mapped frame, and any bytes are valid.
+        unsafe { &*(self.0 as *const [u8; PAGE_SIZE]) }
+    }
+
+    /// The frame's bytes, to be written.
     pub fn bytes_mut(&mut self) -> &mut [u8; PAGE_SIZE] {
         // SAFETY: the token is the only owner of this mapped frame, and any bytes are valid.
         unsafe { &mut *(self.0 as *mut [u8; PAGE_SIZE]) }

@@ -11,6 +11,9 @@ use bale_core::vgic::Refused;
 
 use super::vcpu::Vcpu;
 
+/// The smallest pages that a guest may have.
+const PAGE: u64 = 4096;
+
 impl Vcpu {
     /// A data abort below memory.
     pub(super) fn data_abort(&mut self, syndrome: Syndrome, ipa: u64, address: u64) {
@@ -41,20 +44,23 @@ impl Vcpu {
     /// An access that the syndrome does not describe: the instruction does. `None` for one that no device can be reached by.
     #[cold]
     fn undescribed(&mut self, ipa: u64, address: u64) -> Option<Result<(), Refused>> {
-        let masked = Masked::new();
-        self.load(&masked);
-        let place = mmu::guest_physical(self.registers.pc);
-        drop(masked);
         let mut instruction = [0; 4];
-        self.memory()?.read(place?, &mut instruction).ok()?;
+        let place = self.translated(self.registers.pc)?;
+        self.memory()?.read(place, &mut instruction).ok()?;
         let access = LoadStore::decode(u32::from_le_bytes(instruction))?;
-        // The first byte is what faulted, or there would be memory in front of a device; and no device begins in the midst
-        // of a page behind another one, so that what follows is contiguous in the same page.
-        if (ipa & 0xfff) + access.length() > 0x1000 || !self.begins_at(&access, address) {
+        // The first byte is what faulted, or there would be memory in front of a device.
+        if !self.begins_at(&access, address) {
             return None;
         }
         for piece in &access.pieces {
-            if let Err(refused) = self.access(ipa + piece.offset, *piece, access.write) {
+            let within = (ipa & (PAGE - 1)) + piece.offset;
+            if within % PAGE + u64::from(piece.size) > PAGE {
+                return None;
+            }
+            // What is beyond the page may lie anywhere.
+            let at =
+                if within < PAGE { ipa + piece.offset } else { self.translated(address + piece.offset)? };
+            if let Err(refused) = self.access(at, *piece, access.write) {
                 return Some(Err(refused));
             }
         }
@@ -63,6 +69,15 @@ impl Vcpu {
             self.set_operand(base, self.operand(base).wrapping_add_signed(step));
         }
         Some(Ok(()))
+    }
+
+    /// Guest-physical address of a virtual one, by the guest's own tables.
+    fn translated(&mut self, address: u64) -> Option<u64> {
+        let masked = Masked::new();
+        self.load(&masked);
+        let place = mmu::guest_physical(address);
+        drop(masked);
+        place
     }
 
     /// Whether an access that writes its base back begins at the address that faulted; of the others the instruction may

@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering;
 use bale_core::core_kind::CoreKind;
 use bale_core::guest_image::GuestImage;
 use bale_core::guest_layout::{GuestLayout, LayoutError};
-use bale_core::guest_tree::{CONSOLE_SLOT, DISK_SLOT, GuestTree, RAM, TEST_SLOT};
+use bale_core::guest_tree::{CONSOLE_SLOT, DISK_SLOT, FIRMWARE, GuestTree, RAM, TEST_SLOT};
 use bale_core::vm_description::{Console, LONGEST_NAME, VmDescription};
 
 use super::memory::GuestMemory;
@@ -59,6 +59,7 @@ impl Plan {
         SLOTS[index].console.set_rate(self.description.console_rate);
         SLOTS[index].status.lock().restart_limit =
             (self.description.restarts, self.description.restart_window);
+        SLOTS[index].devices.flash.plug(self.layout.kernel == FIRMWARE);
         SLOTS[index].pmu.store(self.description.pmu, Ordering::Relaxed);
         SLOTS[index].devices.test.plug(self.description.testdev, self.description.semihosting);
         let memory = fill(index, &self.description, &self.layout, self.kernel, self.initrd)?;
@@ -143,7 +144,12 @@ fn fill(
     kernel: &[u8],
     initrd: Option<&[u8]>,
 ) -> Result<GuestMemory, StartError> {
-    let memory = GuestMemory::zeroed(index, RAM, description.memory)?;
+    let mut memory = GuestMemory::zeroed(index, RAM, description.memory)?;
+    let firmware = layout.kernel == FIRMWARE;
+    if firmware && let Err(error) = memory.add_firmware(kernel) {
+        memory.release();
+        return Err(error);
+    }
     let slots = [
         (DISK_SLOT, description.swap != 0),
         (CONSOLE_SLOT, description.console == Console::Virtio),
@@ -156,6 +162,7 @@ fn fill(
         vcpus: description.vcpus as u32,
         command_line: &description.command_line,
         initrd: layout.initrd,
+        flash: firmware,
         pmu: description.pmu && offered::performance_monitors().is_some(),
         clock: clock::of_day().is_some(),
         virtio: &virtio,
@@ -169,7 +176,7 @@ fn fill(
             let mut places = [Some(layout.tree), layout.copy].into_iter().flatten();
             places.try_for_each(|place| memory.place(place, &bytes[..length]).map_err(|_| ()))
         })
-        .and_then(|()| memory.place(layout.kernel, kernel).map_err(|_| ()))
+        .and_then(|()| if firmware { Ok(()) } else { memory.place(layout.kernel, kernel).map_err(|_| ()) })
         .and_then(|()| match (layout.initrd, initrd) {
             (Some((start, _)), Some(content)) => memory.place(start, content).map_err(|_| ()),
             _ => Ok(()),

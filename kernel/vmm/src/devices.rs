@@ -9,6 +9,7 @@ use bale_core::virtio::legacy::vacant;
 use bale_core::virtio::mmio::Registers;
 
 use super::disk::DiskBay;
+use super::flash::FlashBay;
 use super::memory::GuestMemory;
 use super::port::Port;
 use super::reported::SwapUsed;
@@ -25,6 +26,7 @@ pub(super) struct Devices {
     pub(super) port: Port,
     pub(super) swap_used: SwapUsed,
     pub(super) test: TestBay,
+    pub(super) flash: FlashBay,
 }
 
 impl Devices {
@@ -36,6 +38,7 @@ impl Devices {
             port: Port::new(),
             swap_used: SwapUsed::new(),
             test: TestBay::new(),
+            flash: FlashBay::new(),
         }
     }
 
@@ -47,6 +50,7 @@ impl Devices {
         self.port.reset();
         self.swap_used.reset();
         self.test.reset();
+        self.flash.reset();
     }
 }
 
@@ -74,6 +78,10 @@ impl Slot {
                 let now = clock::of_day().ok_or(Refused)?;
                 self.devices.clock.lock().access(offset, width, write, now)
             }
+            // A command to a flash that firmware runs from would take it away beneath it: none is taken.
+            Device::Firmware(_) if self.devices.flash.is_plugged() => Ok(0),
+            Device::Firmware(_) => Err(Refused),
+            Device::Flash(offset) => self.devices.flash.access(offset, width, write).ok_or(Refused),
             Device::Disk(offset) => self.access_disk(offset, width, write, memory).map_err(|_| Refused),
             Device::Report(offset) => self.access_report(offset, width, write),
             Device::Test(offset) => self.access_test(offset, width, write, memory),

@@ -177,6 +177,7 @@ fn refuse_restart(slot: &Slot) -> Option<Reason> {
 
 /// The machine in a slot is over, for this reason.
 pub(super) fn settle(index: usize, reason: Reason) {
+    SLOTS[index].devices.flash.unplug();
     let waiter = {
         let mut status = SLOTS[index].status.lock();
         status.summary.state = State::Ended(reason);

@@ -18,6 +18,7 @@
 //! | [`medium`], [`store`] | a swap device with its memory; a machine's swap device for others than the guest |
 //! | [`slot`], [`summary`] | what there is of a machine whether it runs or not; what is told of it |
 //! | [`ending`], [`reasons`] | how a machine ends; why it did, or was not started |
+//! | [`flash`] | firmware's variables |
 //! | [`testdev`], [`semihosting`] | how a test suite says what came of it |
 //! | [`relay`] | the bytes of a guest that has the serial line to itself |
 //! | [`hypercall`], [`firmware`] | calls: Bale's own for small guests; PSCI and SMCCC |
@@ -47,6 +48,7 @@ mod devices;
 mod disk;
 mod ending;
 mod firmware;
+mod flash;
 mod held;
 mod hypercall;
 mod loaded;

@@ -15,7 +15,7 @@ use bale_arch::simd::SimdState;
 use bale_arch::vcpu::{self, SystemState};
 use bale_arch::{debug, identity, mmu, timer};
 use bale_core::guest_debug::DebugRegisters;
-use bale_core::guest_pmu::{Hardware, MOST_COUNTERS, Offered, Pmu};
+use bale_core::guest_pmu::{Hardware, Offered, Pmu};
 use bale_core::guest_timer::PhysicalTimer;
 use bale_core::vgic::{Lists, MAX_VCPUS};
 
@@ -149,18 +149,16 @@ impl State {
     /// Stops this core's performance monitors, and reads what they counted for the guest.
     fn take_back_pmu(&mut self) {
         pmu::stop();
-        let mut events = [0; MOST_COUNTERS];
-        pmu::read_events(self.pmu.counters(), &mut events);
+        pmu::read_events(self.pmu.counters(), |number, count| self.pmu.take_back_event(number, count));
         let (overflowed, cycles) = pmu::read_overflow_and_cycles();
-        self.pmu.take_back(overflowed, cycles, &events);
+        self.pmu.take_back(overflowed, cycles);
     }
 
     fn load_pmu(&self) {
-        let hardware = self.pmu.hardware();
-        let Hardware { control, enabled, interrupts, overflowed, user, cycles, .. } = hardware;
-        pmu::write_events(hardware.counters, &hardware.events);
-        let controls = Controls { control, enabled, interrupts, overflowed, user, cycles };
-        pmu::start(hardware.counters, &controls);
+        let counters = self.pmu.counters();
+        pmu::write_events(counters, |number| self.pmu.event(number));
+        let Hardware { control, enabled, interrupts, overflowed, user, cycles } = self.pmu.hardware();
+        pmu::start(counters, &Controls { control, enabled, interrupts, overflowed, user, cycles });
     }
 
     /// Brings what the guest's performance monitors have counted into the books. Loaded, with interrupts masked.

@@ -12,6 +12,7 @@ use bale_arch::mmu;
 use bale_core::guest_image::GuestImage;
 use bale_core::guest_layout::LayoutError;
 use bale_core::guest_ram::{GuestRam, OutOfRam};
+use bale_core::guest_tree::FIRMWARE;
 use bale_core::stage2::{Access, Caching, Stage2, TableMemory};
 
 use super::held::{Holding, Pages, Squeeze, Step, Touched};
@@ -178,6 +179,14 @@ impl GuestMemory {
         }
         // The frames may have held other code.
         mmu::invalidate_instruction_caches();
+        Ok(())
+    }
+
+    /// Firmware's image, which the guest can read and execute.
+    pub(super) fn add_firmware(&mut self, image: &[u8]) -> Result<(), StartError> {
+        for (at, page) in (FIRMWARE..).step_by(PAGE_SIZE).zip(image.chunks(PAGE_SIZE)) {
+            self.add_page(at, Access::ReadOnly, 0, page)?;
+        }
         Ok(())
     }
 

@@ -227,7 +227,10 @@ impl Vcpu {
         self.load(&masked);
         // SAFETY: the virtual CPU's own place, and nobody else of this core runs.
         let state = unsafe { &mut *self.state };
-        state.look_at_pmu();
+        let counts = !access.read || state.pmu.reads_counts(access);
+        if counts {
+            state.look_at_pmu();
+        }
         let done = if access.read {
             state.pmu.read(access).map(|value| self.set_operand(access.register, value))
         } else {
@@ -239,7 +242,9 @@ impl Vcpu {
             }
             done
         };
-        state.follow_pmu();
+        if counts {
+            state.follow_pmu();
+        }
         drop(masked);
         done
     }
@@ -269,11 +274,14 @@ impl Vcpu {
 
     /// Gives the guest an exception of its own.
     pub(super) fn inject(&mut self, exception: Exception) {
-        if exception != Exception::Undefined && self.slot.external_aborts.fetch_add(1, Ordering::Relaxed) == 0
+        if let Exception::DataAbort(address, _) | Exception::InstructionAbort(address, _) = exception
+            && self.slot.external_aborts.fetch_add(1, Ordering::Relaxed) == 0
         {
             defmt::info!(
-                "vm {}: a first access to what it has not, given back as an external abort",
-                self.slot.number() as u32
+                "vm {}: a first access to what it has not, at {:#x} by {:#x}, given back as an external abort",
+                self.slot.number() as u32,
+                address,
+                self.registers.pc
             );
         }
         let masked = Masked::new();

@@ -31,6 +31,7 @@ Status:
 
 Examples:
   cargo bale guest run Image --initrd initrd --cmdline 'console=ttyAMA0' --vcpus 2
+  cargo bale guest run /usr/share/qemu-efi-aarch64/QEMU_EFI.fd --firmware
   cargo bale guest run selftest.flat --cmdline smp --vcpus 4 --timeout 60
   for test in *.elf; do cargo bale guest run $test > $test.log || echo $test; done")]
 pub(crate) struct GuestRunOptions {
@@ -55,6 +56,9 @@ pub(crate) struct GuestRunOptions {
     /// Their kind, as QEMU's -cpu takes it
     #[arg(long, value_name = "NAME", default_value = "cortex-a72")]
     pub(crate) cpu: String,
+    /// Take the image for firmware: it starts at address 0, in memory that it can only read, beside a flash for its variables
+    #[arg(long, conflicts_with_all = ["raw", "load", "entry", "initrd", "cmdline"])]
+    pub(crate) firmware: bool,
     /// Take the image for a raw binary whatever it looks like
     #[arg(long)]
     pub(crate) raw: bool,

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bale_core::guest_image::{Format, GuestImage, ImageError, Raw};
-use bale_core::guest_tree::RAM;
+use bale_core::guest_tree::{FIRMWARE, RAM};
 use bale_core::semihosting::{HLT, HVC};
 use bale_core::vm_description::LARGEST_MEMORY;
 use object::elf::{EM_AARCH64, FileHeader64, PF_X, PT_LOAD};
@@ -36,7 +36,8 @@ impl Prepared {
     /// It cannot be started, or not unpacked.
     pub(crate) fn new(file: Vec<u8>, raw: Option<Raw>) -> Result<Self> {
         ensure!(!file.is_empty(), "it is empty");
-        if raw.is_some() {
+        if let Some(Raw { load, .. }) = raw {
+            let file = if load == FIRMWARE { without_padding(file) } else { file };
             return Ok(Self::of(file, raw));
         }
         let image = unpacked(file)?;
@@ -62,7 +63,11 @@ impl Prepared {
     /// Lines of a description that say how it is placed, where its header does not.
     pub(crate) fn lines(&self) -> String {
         self.raw.map_or_else(String::new, |Raw { load, entry }| {
-            format!("image = raw\nload = {load:#x}\nentry = {entry:#x}\n")
+            if load == FIRMWARE {
+                "image = firmware\n".to_owned()
+            } else {
+                format!("image = raw\nload = {load:#x}\nentry = {entry:#x}\n")
+            }
         })
     }
 
@@ -87,6 +92,14 @@ impl Prepared {
         }
         found
     }
+}
+
+/// Firmware is padded to the length of a flash, which need not be kept in memory; whole blocks of it are what it may look at.
+fn without_padding(mut file: Vec<u8>) -> Vec<u8> {
+    const BLOCK: usize = 64 << 10;
+    let used = file.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+    file.truncate(used.next_multiple_of(BLOCK).min(file.len()));
+    file
 }
 
 /// Unpacks a file as often as it is packed.

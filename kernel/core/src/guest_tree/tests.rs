@@ -12,6 +12,7 @@ fn tree(command_line: &str) -> GuestTree<'_> {
         vcpus: 4,
         command_line,
         initrd: Some((0x4800_0000, 0x4812_3456)),
+        flash: false,
         pmu: true,
         clock: true,
         virtio: &[0, 3],
@@ -58,6 +59,15 @@ fn devices_and_seeds_are_there() {
     assert!(fdt.find_node("/virtio_mmio@a000200").is_none());
     let reg = fdt.find_node("/report@b000000").unwrap().property("reg").unwrap();
     assert_eq!(reg.value()[..8], REPORT.to_be_bytes());
+}
+
+#[test]
+fn firmware_finds_its_flash() {
+    let bytes = written(&GuestTree { flash: true, ..tree("") });
+    let fdt = Fdt::new(&bytes).unwrap();
+    let flash = fdt.find_node("/flash@4000000").unwrap();
+    assert_eq!(flash.property("reg").unwrap().value(), [0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0]);
+    assert!(Fdt::new(&written(&tree(""))).unwrap().find_node("/flash@4000000").is_none());
 }
 
 #[test]
