@@ -64,6 +64,19 @@ pub(crate) fn firmware(options: &SetupOptions) -> Result<&'static Path> {
     Ok(path)
 }
 
+/// U-Boot for QEMU's `virt` machine, installed if need be: a guest of the tests; where it is.
+pub(crate) fn boot_loader(options: &SetupOptions) -> Result<&'static Path> {
+    let path = Path::new(BOOT_LOADER);
+    if !path.is_file() {
+        install_packages(options, &["u-boot-qemu"])
+            .with_context(|| format!("there is no boot loader {BOOT_LOADER}"))?;
+    }
+    ensure!(path.is_file(), "u-boot-qemu is installed, but there is no {BOOT_LOADER}");
+    Ok(path)
+}
+
+/// U-Boot, from Debian's u-boot-qemu.
+const BOOT_LOADER: &str = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
 /// EDK2 for QEMU's `virt` machine, from Debian's qemu-efi-aarch64.
 const FIRMWARE: &str = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd";
 

@@ -2,12 +2,13 @@
 //!
 //! They are put together here, an instruction a word, so that nothing of them is ours but what they do.
 
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::report::{Case, Outcome};
-use crate::workspace;
+use crate::cli::SetupOptions;
+use crate::{setup, workspace};
 
 /// Seconds that a guest has which is to end by itself. Far above what any needs.
 const LIMIT: &str = "200";
@@ -99,6 +100,17 @@ impl Seen {
     }
 }
 
+impl Seen {
+    /// An error unless it ended so, with this among what it printed.
+    fn ended(&self, status: i32, among: &[u8]) -> Result<(), String> {
+        if self.status == Some(status) && find(&self.out, among).is_some() {
+            return Ok(());
+        }
+        let (found, printed) = (self.status, String::from_utf8_lossy(&self.out));
+        Err(format!("status {found:?} for {status}; it printed\n{}", printed.escape_debug()))
+    }
+}
+
 /// Runs an image.
 fn run(name: &str, image: &[u8], options: &[&str], input: &[u8]) -> Result<Seen, String> {
     let say = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
@@ -148,6 +160,8 @@ pub(super) fn cases() -> Vec<Case<'static>> {
         case("input", input),
         case("time_limit", time_limit),
         case("refused", refused),
+        case("edk2", edk2),
+        case("u-boot", u_boot),
     ]
 }
 
@@ -184,6 +198,60 @@ fn time_limit() -> Result<(), String> {
         return Err(format!("it printed {out:?}"));
     }
     seen.is(124, &out, "time limit of 3 s reached")
+}
+
+/// UEFI firmware comes to its shell, with a flash for its variables, and turns the machine off.
+fn edk2() -> Result<(), String> {
+    let image = setup::firmware(&SetupOptions { yes: true }).map_err(|error| format!("{error:#}"))?;
+    // The first key ends a countdown.
+    let talk: [(&[u8], &[u8]); 2] = [(b"any other key to continue", b"x"), (b"Shell>", b"reset -s\r")];
+    let seen = converse(image, &talk)?;
+    seen.ended(0, b"UEFI Interactive Shell")
+}
+
+/// A boot loader comes to its prompt, finds the flash, and turns the machine off.
+fn u_boot() -> Result<(), String> {
+    let image = setup::boot_loader(&SetupOptions { yes: true }).map_err(|error| format!("{error:#}"))?;
+    let seen = converse(image, &[(b"stop autoboot", b"\n"), (b"=> ", b"poweroff\n")])?;
+    seen.ended(0, b"Flash: 32 MiB")
+}
+
+/// Runs firmware, and types each text once what belongs before it has come.
+fn converse(firmware: &Path, talk: &[(&[u8], &[u8])]) -> Result<Seen, String> {
+    let say = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
+    let program = std::env::current_exe().map_err(|error| say("where this program is", &error))?;
+    let mut command = Command::new(program);
+    command.args(["guest", "run", "--firmware", "--timeout", LIMIT]).arg(firmware);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = command.spawn().map_err(|error| say("it does not start", &error))?;
+    let (Some(mut to), Some(mut from)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err("it has no pipes".into());
+    };
+    let mut talk = talk.iter();
+    let mut next = talk.next();
+    let (mut out, mut seen) = (Vec::new(), 0);
+    let mut piece = [0; 4096];
+    loop {
+        let count = from.read(&mut piece).map_err(|error| say("no output", &error))?;
+        if count == 0 {
+            break;
+        }
+        out.extend_from_slice(&piece[..count]);
+        if let Some((before, text)) = next
+            && let Some(at) = find(&out[seen..], before)
+        {
+            seen += at + before.len();
+            // One that has ended reads nothing.
+            let _ = to.write_all(text);
+            next = talk.next();
+        }
+    }
+    let status = child.wait().map_err(|error| say("no status", &error))?;
+    Ok(Seen { status: status.code(), out, errors: String::new() })
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
 /// Before it runs, by name.
