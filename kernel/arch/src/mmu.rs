@@ -143,7 +143,7 @@ pub fn initialise_controls() -> bool {
     let pmu = !matches!(ID_AA64DFR0_EL1.read(ID_AA64DFR0_EL1::PMUVer), 0 | 0xf);
     let counters = if pmu { PMCR_EL0.read(PMCR_EL0::N) } else { 0 };
     // The last counter is Bale's own (HPME), the others serve guests (HPMN): one that is alone is not divided.
-    let divided = if counters > 1 { counters - 1 | 1 << 7 } else { counters };
+    let divided = if counters > 1 { (counters - 1) | 1 << 7 } else { counters };
     // TPM, TPMCR, TDRA, TDOSA, TDA, TPMS, TTRF.
     let debug = 1u64 << 6 | 1 << 5 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 14 | 1 << 19 | divided;
     // SAFETY: as above.

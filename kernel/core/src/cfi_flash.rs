@@ -166,10 +166,11 @@ fn query(word: u64) -> u8 {
 }
 
 fn program(storage: &mut impl Storage, offset: u64, width: u8, value: u64) -> bool {
-    (0..u64::from(width)).all(|place| storage.program(offset + place, (value >> (8 * place)) as u8))
+    (0..u64::from(width)).all(|place| storage.program(offset + place, (value >> (8 * place) & 0xff) as u8))
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "offsets of a test are small")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -143,7 +143,7 @@ impl Pmu {
 
     /// A mask of the counters that there are.
     const fn mask(offered: Offered) -> u64 {
-        (1 << offered.counters) - 1 | 1 << CYCLES
+        ((1 << offered.counters) - 1) | 1 << CYCLES
     }
 
     fn register(&self, offered: Offered, encoding: [u8; 5]) -> Option<Register> {
@@ -386,7 +386,7 @@ mod tests {
                 let forbidden = 0x0fff_0000 | !0xffff_ffff;
                 prop_assert!((0..counters).all(|number| pmu.event(number)[0] & forbidden == 0));
                 prop_assert_eq!(hardware.cycles[0] & (forbidden | EVENT), 0);
-                let mask = (1u64 << counters) - 1 | 1 << 31;
+                let mask = ((1u64 << counters) - 1) | 1 << 31;
                 prop_assert_eq!((hardware.enabled | hardware.interrupts | hardware.overflowed) & !mask, 0);
                 prop_assert!(!pmu.line() || hardware.interrupts == 0);
                 let before = pmu.clone();

@@ -27,10 +27,11 @@
 //!
 //! Empty lines and lines that begin with `#` are left out. Each key may come once. The text is not trusted.
 
-use core::fmt;
+mod error;
 
 use heapless::{String, Vec};
 
+pub use self::error::{DescriptionError, Wrong};
 use crate::guest_image::{RAW_LOAD, Raw};
 use crate::guest_text::RateLimit;
 use crate::guest_tree::FIRMWARE;
@@ -109,103 +110,6 @@ pub enum Console {
     Pl011,
     /// A virtio console.
     Virtio,
-}
-
-/// What is wrong in a description.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wrong {
-    /// Not UTF-8.
-    NotText,
-    /// No `=`.
-    NoValue,
-    /// No such key.
-    UnknownKey,
-    /// The key came before.
-    Twice,
-    /// A value that is too long.
-    TooLong,
-    /// Not a number, or a unit that nobody knows.
-    NotANumber,
-    /// Memory that is zero, too much or no multiple of a block.
-    Memory,
-    /// No virtual CPU, or too many.
-    Vcpus,
-    /// A swap disk that is too large or no multiple of a page.
-    Swap,
-    /// A swap disk with checksums that is too large for them.
-    CheckedSwap,
-    /// Neither `on` nor `off`.
-    Switch,
-    /// No console of this name.
-    Console,
-    /// A rate that is neither none nor one that can be kept.
-    ConsoleRate,
-    /// More restarts than can be counted.
-    Restarts,
-    /// A window that is too long.
-    RestartWindow,
-    /// No kind of image of this name.
-    Image,
-    /// Not an address.
-    Address,
-    /// An address for an image that has a header.
-    NotRaw,
-    /// Not a list of cores.
-    Cores,
-    /// `memory` is missing.
-    NoMemory,
-    /// `kernel` is missing.
-    NoKernel,
-}
-
-/// An error and the line it is in, from 1; 0 if it is in none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DescriptionError {
-    /// Number of the line.
-    pub line: usize,
-    /// What is wrong.
-    pub wrong: Wrong,
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotText => f.write_str("it is no UTF-8 text"),
-            Self::NoValue => f.write_str("not a line of `key = value`"),
-            Self::UnknownKey => f.write_str("no such key"),
-            Self::Twice => f.write_str("the key came before"),
-            Self::TooLong => f.write_str("the value is too long"),
-            Self::NotANumber => f.write_str("not a number with K, M, G or nothing behind it"),
-            Self::Memory => write!(f, "memory must be whole 2 MiB, at most {} MiB", LARGEST_MEMORY >> 20),
-            Self::Vcpus => write!(f, "vcpus must be 1 to {MAX_VCPUS}"),
-            Self::Swap => write!(f, "swap must be whole pages of 4 KiB, at most {} GiB", LARGEST_SWAP >> 30),
-            Self::CheckedSwap => {
-                write!(f, "with checksums swap is at most {} MiB", LARGEST_CHECKED_SWAP >> 20)
-            }
-            Self::Switch => f.write_str("the value is `on` or `off`"),
-            Self::Console => f.write_str("the console is `pl011` or `virtio`"),
-            Self::ConsoleRate => f.write_str("console_rate must be 1K to 16M, or 0 for no limit"),
-            Self::Restarts => write!(f, "restarts must be 0 to {MOST_RESTARTS}"),
-            Self::RestartWindow => {
-                write!(f, "restart_window must be seconds, at most {LONGEST_WINDOW}, or 0 for no limit")
-            }
-            Self::Image => f.write_str("the image is `arm64`, `raw` or `firmware`"),
-            Self::Address => f.write_str("not an address such as 0x40080000"),
-            Self::NotRaw => f.write_str("load and entry are for `image = raw`"),
-            Self::Cores => f.write_str("cores must be a list such as 1,2,4-7"),
-            Self::NoMemory => f.write_str("memory is missing"),
-            Self::NoKernel => f.write_str("kernel is missing"),
-        }
-    }
-}
-
-impl fmt::Display for DescriptionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => self.wrong.fmt(f),
-            line => write!(f, "line {line}: {}", self.wrong),
-        }
-    }
 }
 
 /// Keys, each with its bit in a mask of those seen.
@@ -444,112 +348,4 @@ pub fn core_list(value: &str) -> Result<Vec<u8, 16>, Wrong> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 682M\nquota = 64M\ncodec = deflate\nsecond = lz4hc:9\nchecksum = on\nconsole = virtio\nconsole_rate = 64K\nrestarts = 3\nrestart_window = 60\ncores = 1,3-5\n";
-
-    #[test]
-    fn everything_named() {
-        let description = VmDescription::parse(GOOD.as_bytes()).unwrap();
-        assert_eq!((description.memory, description.vcpus), (256 << 20, 2));
-        assert_eq!(description.kernel.as_str(), "vmlinuz");
-        assert_eq!(description.initrd.as_deref(), Some("kit.cpio"));
-        assert_eq!(description.command_line.as_str(), "console=ttyAMA0 a=b");
-        assert_eq!((description.swap, description.quota), (682 << 20, Some(64 << 20)));
-        assert_eq!(description.codec.as_str(), "deflate");
-        assert_eq!((description.second.as_deref(), description.checksum), (Some("lz4hc:9"), true));
-        assert_eq!((description.console, description.console_rate), (Console::Virtio, 64 << 10));
-        assert_eq!((description.restarts, description.restart_window), (3, 60));
-        assert_eq!(description.cores.as_slice(), [1, 3, 4, 5]);
-        let plain = VmDescription::parse(b"memory=2M\nkernel=k\nconsole=pl011").unwrap();
-        assert_eq!(plain, VmDescription::parse(b"memory=2M\nkernel=k").unwrap());
-    }
-
-    #[test]
-    fn each_mistake_has_its_line() {
-        let with = |line: &str| VmDescription::parse(format!("memory=2M\nkernel=k\n{line}\n").as_bytes());
-        for (line, wrong) in [
-            ("vcpus = 0", Wrong::Vcpus),
-            ("vcpus = 9", Wrong::Vcpus),
-            ("vcpus = -1", Wrong::Vcpus),
-            ("memory = 4M", Wrong::Twice),
-            ("colour = red", Wrong::UnknownKey),
-            ("quota", Wrong::NoValue),
-            ("quota = 1T", Wrong::NotANumber),
-            ("quota = 99999999999999999999", Wrong::NotANumber),
-            ("quota = 18446744073709551615G", Wrong::NotANumber),
-            ("swap = 1", Wrong::Swap),
-            ("swap = 1025M", Wrong::Swap),
-            ("codec = a-name-much-too-long", Wrong::TooLong),
-            ("checksum = yes", Wrong::Switch),
-            ("console = hvc0", Wrong::Console),
-            ("console_rate = 1023", Wrong::ConsoleRate),
-            ("console_rate = 17M", Wrong::ConsoleRate),
-            ("console_rate = fast", Wrong::NotANumber),
-            ("restarts = 65", Wrong::Restarts),
-            ("restarts = -1", Wrong::Restarts),
-            ("restart_window = 86401", Wrong::RestartWindow),
-            ("restart_window = 5m", Wrong::RestartWindow),
-            ("image = elf", Wrong::Image),
-            ("load = 0x", Wrong::Address),
-            ("load = +1", Wrong::Address),
-            ("load = 0x+1", Wrong::Address),
-            ("entry = 0x10000000000000000", Wrong::Address),
-            ("semihosting = yes", Wrong::Switch),
-            ("testdev = 1", Wrong::Switch),
-            ("cores = 5-3", Wrong::Cores),
-            ("cores = 0-99", Wrong::Cores),
-            ("cores = ", Wrong::Cores),
-        ] {
-            assert_eq!(with(line), Err(DescriptionError { line: 3, wrong }), "{line}");
-        }
-        let long = format!("cmdline = {}", "x".repeat(513));
-        assert_eq!(with(&long), Err(DescriptionError { line: 3, wrong: Wrong::TooLong }));
-        for memory in ["0", "1M", "3M", "5G", "1"] {
-            let text = format!("memory = {memory}\nkernel = k");
-            let error = DescriptionError { line: 1, wrong: Wrong::Memory };
-            assert_eq!(VmDescription::parse(text.as_bytes()), Err(error), "{memory}");
-        }
-        let missing = |text: &str| VmDescription::parse(text.as_bytes()).unwrap_err().wrong;
-        assert_eq!(missing("kernel = k"), Wrong::NoMemory);
-        assert_eq!(missing("memory = 2M"), Wrong::NoKernel);
-        assert_eq!(missing("memory = 2M\nkernel = k\nswap = 683M\nchecksum = on"), Wrong::CheckedSwap);
-        assert_eq!(VmDescription::parse(&[0xff]).unwrap_err().wrong, Wrong::NotText);
-    }
-
-    #[test]
-    fn raw_images() {
-        let with = |lines: &str| VmDescription::parse(format!("memory=2M\nkernel=k\n{lines}").as_bytes());
-        let raw = |lines| with(lines).unwrap().raw;
-        assert_eq!((raw("image = arm64"), raw("testdev = on\nsemihosting = on")), (None, None));
-        assert_eq!(raw("image = raw"), Some(Raw { load: RAW_LOAD, entry: RAW_LOAD }));
-        assert_eq!(raw("load = 0x40000000\nimage = raw"), Some(Raw { load: 1 << 30, entry: 1 << 30 }));
-        let both = "load = 0x40000000\nimage = raw\nentry = 1073741828";
-        assert_eq!(raw(both), Some(Raw { load: 1 << 30, entry: (1 << 30) + 4 }));
-        let wrong = DescriptionError { line: 0, wrong: Wrong::NotRaw };
-        assert_eq!(with("load = 0x40000000"), Err(wrong));
-        assert_eq!(with("image = arm64\nentry = 0x40000000"), Err(wrong));
-    }
-
-    proptest! {
-        #[test]
-        fn any_text(text in proptest::collection::vec(any::<u8>(), 0..300)) {
-            if let Ok(description) = VmDescription::parse(&text) {
-                prop_assert!(description.memory > 0 && !description.kernel.is_empty());
-            }
-        }
-
-        /// Lines that are nearly right.
-        #[test]
-        fn any_values(lines in proptest::collection::vec((0..KEYS.len(), "[0-9a-zKMG,= -]{0,12}"), 0..12)) {
-            let text: std::string::String =
-                lines.iter().map(|(key, value)| format!("{}={value}\n", KEYS[*key])).collect();
-            if let Ok(description) = VmDescription::parse(text.as_bytes()) {
-                prop_assert!((1..=MAX_VCPUS).contains(&description.vcpus));
-                prop_assert!(description.memory.is_multiple_of(BLOCK) && description.memory <= LARGEST_MEMORY);
-            }
-        }
-    }
-}
+mod tests;
