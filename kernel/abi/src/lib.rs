@@ -218,8 +218,10 @@ pub mod mode {
     pub const MONITORS: u64 = 22;
     /// Reach a device's registers by every form of load and store, as a machine with devices.
     pub const ACCESSES: u64 = 23;
+    /// Set the alarm of the clock of the day and wait for it, as a machine with devices.
+    pub const ALARM: u64 = 24;
     /// Largest of the modes.
-    pub const LAST: u64 = ACCESSES;
+    pub const LAST: u64 = ALARM;
 }
 
 /// What a guest in [`mode::MEASURE`] reports: figures in hundredths of a nanosecond of its own counter for each operation, those of

@@ -21,6 +21,8 @@ pub const UART: u64 = 0x0900_0000;
 pub const UART_SPI: u32 = 1;
 /// PL031.
 pub const CLOCK: u64 = 0x0901_0000;
+/// Its alarm's interrupt, of the shared ones.
+pub const CLOCK_SPI: u32 = 2;
 /// What user space of the guest tells: a page of registers.
 pub const REPORT: u64 = 0x0b00_0000;
 /// Its bytes.
@@ -196,6 +198,7 @@ fn clock(tree: &mut Flat<'_>) -> Result<(), TreeFull> {
     tree.begin_at("pl031", CLOCK)?;
     tree.text("compatible", &["arm,pl031", "arm,primecell"])?;
     tree.pair("reg", CLOCK, crate::pl031::SIZE)?;
+    tree.cells("interrupts", &[SPI, CLOCK_SPI, LEVEL])?;
     tree.cells("clocks", &[PHANDLE_CLOCK])?;
     tree.text("clock-names", &["apb_pclk"])?;
     tree.end()

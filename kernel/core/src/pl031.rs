@@ -45,11 +45,7 @@ impl Pl031 {
             return Err(Refused);
         }
         let mask = u32::MAX >> (32 - 8 * u32::from(width));
-        let now = (now as u32).wrapping_add(self.ahead);
-        // The match may lie between two looks.
-        let passed = self.matched.wrapping_sub(self.seen).wrapping_sub(1) < now.wrapping_sub(self.seen);
-        self.raw |= passed;
-        self.seen = now;
+        let now = self.look(now);
         let Some(value) = write.map(|value| value as u32 & mask) else {
             return Ok((self.read(offset, now) & mask).into());
         };
@@ -68,6 +64,27 @@ impl Pl031 {
         Ok(0)
     }
 
+    /// Looks whether the match has been reached when the owner's time is `now` seconds; the clock's own time.
+    #[expect(clippy::cast_possible_truncation, reason = "the time wraps in 2106 as the device's does")]
+    pub fn look(&mut self, now: u64) -> u32 {
+        let now = (now as u32).wrapping_add(self.ahead);
+        // The match may lie between two looks.
+        let passed = self.matched.wrapping_sub(self.seen).wrapping_sub(1) < now.wrapping_sub(self.seen);
+        self.raw |= passed;
+        self.seen = now;
+        now
+    }
+
+    /// Whether the interrupt line is high.
+    pub fn line(&self) -> bool {
+        self.raw && self.mask
+    }
+
+    /// Whether the line is going to rise by itself: somebody has to look from time to time.
+    pub fn is_armed(&self) -> bool {
+        self.mask && !self.raw
+    }
+
     fn read(&self, offset: u64, now: u32) -> u32 {
         match offset {
             0x00 => now,
@@ -76,7 +93,7 @@ impl Pl031 {
             0x0c => 1,
             0x10 => self.mask.into(),
             0x14 => self.raw.into(),
-            0x18 => (self.raw && self.mask).into(),
+            0x18 => self.line().into(),
             0xfe0..0x1000 => IDENTIFICATION.get(((offset - 0xfe0) / 4) as usize).copied().unwrap_or(0).into(),
             _ => 0,
         }
@@ -153,6 +170,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_alarm_raises_the_line_until_it_is_cleared() {
+        let mut clock = Pl031::new();
+        clock.access(0x04, 4, Some(NOW + 3), NOW).unwrap();
+        assert!(!clock.is_armed(), "its interrupt is masked");
+        clock.access(0x10, 4, Some(1), NOW).unwrap();
+        assert!(clock.is_armed());
+        clock.look(NOW + 2);
+        assert!(!clock.line() && clock.is_armed());
+        clock.look(NOW + 5);
+        assert!(clock.line() && !clock.is_armed(), "also where nobody looked at the very second");
+        clock.access(0x1c, 4, Some(1), NOW + 6).unwrap();
+        assert!(!clock.line());
     }
 
     proptest! {

@@ -149,6 +149,15 @@ pub(super) fn accesses_of_every_form() -> Verdict {
     checks(mode::ACCESSES, 18)
 }
 
+/// The clock of the day raises its interrupt at the second that was set.
+pub(super) fn alarm_of_the_clock() -> Verdict {
+    if bale_rt::clock::of_day().is_none() {
+        // Nobody knows the time, and the guest has no clock.
+        return Ok(());
+    }
+    checks(mode::ALARM, 11)
+}
+
 /// Rounds of the physical timers.
 const PHYSICAL_ROUNDS: u64 = 20;
 

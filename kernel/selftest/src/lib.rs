@@ -143,6 +143,7 @@ static TESTS: &[Test] = tests![
     guests::storm_of_translation_tables,
     guests::timers_are_kept_apart,
     guests::accesses_of_every_form,
+    guests::alarm_of_the_clock,
     guests::physical_timers_fire,
     guests::monitors_count,
     guests::no_register_is_shared,

@@ -1,5 +1,7 @@
 //! The device bus of a machine: what becomes of an access to one of its devices.
 
+use core::sync::atomic::AtomicBool;
+
 use bale_core::device_map::Device;
 use bale_core::guest_tree::{TEST_SLOT, UART_SPI, VIRTIO_SPI};
 use bale_core::pl011::Pl011;
@@ -15,13 +17,29 @@ use super::port::Port;
 use super::reported::SwapUsed;
 use super::testdev::TestBay;
 use super::{Reason, Slot};
-use bale_rt::clock;
 use bale_rt::sync::{IN_ORDER, Lock, Mutex};
+
+/// A machine's clock of the day, and whether a task looks at its alarm: see `alarm`.
+pub(super) struct Clock {
+    pub(super) device: Lock<Pl031>,
+    pub(super) watched: AtomicBool,
+}
+
+impl Clock {
+    pub(super) const fn new() -> Self {
+        Self { device: Lock::new(Pl031::new()), watched: AtomicBool::new(false) }
+    }
+
+    /// As out of reset, without an alarm: a task that looked at one finds none, and ends.
+    pub(super) fn reset(&self) {
+        *self.device.lock() = Pl031::new();
+    }
+}
 
 /// Devices of a machine that have a state of their own; the interrupt controller is the machine's.
 pub(super) struct Devices {
     uart: Lock<Pl011>,
-    clock: Lock<Pl031>,
+    pub(super) clock: Clock,
     pub(super) disk: DiskBay,
     pub(super) port: Port,
     pub(super) swap_used: SwapUsed,
@@ -33,7 +51,7 @@ impl Devices {
     pub(super) const fn new() -> Self {
         Self {
             uart: Lock::new(Pl011::new()),
-            clock: Lock::new(Pl031::new()),
+            clock: Clock::new(),
             disk: DiskBay::new(),
             port: Port::new(),
             swap_used: SwapUsed::new(),
@@ -45,7 +63,7 @@ impl Devices {
     /// All of them as out of reset.
     pub(super) fn reset(&self) {
         *self.uart.lock() = Pl011::new();
-        *self.clock.lock() = Pl031::new();
+        self.clock.reset();
         self.disk.reset();
         self.port.reset();
         self.swap_used.reset();
@@ -73,11 +91,7 @@ impl Slot {
                 }
                 Ok(outcome.value)
             }
-            Device::Clock(offset) => {
-                // Where nobody knows the time there is no such device.
-                let now = clock::of_day().ok_or(Refused)?;
-                self.devices.clock.lock().access(offset, width, write, now)
-            }
+            Device::Clock(offset) => self.access_clock(offset, width, write),
             // A command to a flash that firmware runs from would take it away beneath it: none is taken.
             Device::Firmware(_) if self.devices.flash.is_plugged() => Ok(0),
             Device::Firmware(_) => Err(Refused),

@@ -18,6 +18,7 @@
 //! | [`medium`], [`store`] | a swap device with its memory; a machine's swap device for others than the guest |
 //! | [`slot`], [`summary`] | what there is of a machine whether it runs or not; what is told of it |
 //! | [`ending`], [`reasons`] | how a machine ends; why it did, or was not started |
+//! | [`alarm`] | the clock of the day, and its alarm |
 //! | [`flash`] | firmware's variables |
 //! | [`testdev`], [`semihosting`] | how a test suite says what came of it |
 //! | [`relay`] | the bytes of a guest that has the serial line to itself |
@@ -41,6 +42,7 @@
 )]
 
 mod accesses;
+mod alarm;
 mod build;
 mod console;
 mod delivery;
@@ -175,7 +177,7 @@ impl Shape {
             | mode::DEBUG
             | mode::PHYSICAL_TIMER
             | mode::MONITORS => Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false },
-            mode::REGISTERS | mode::ACCESSES => {
+            mode::REGISTERS | mode::ACCESSES | mode::ALARM => {
                 Self { vcpus: 1, kind: Kind::Full, spreads: false, disk: 0, port: false }
             }
             // It has the small guests' calls for something.

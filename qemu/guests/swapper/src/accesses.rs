@@ -62,13 +62,13 @@ fn loads(checks: &mut Checks, [a, b, c, d]: [u64; 4]) {
 
 fn stores(checks: &mut Checks) {
     let at = PRIORITIES;
-    let (x, y) = (0x1020_3040, 0x5060_7080);
-    checks.holds(on_device!("stp w2, w3, [x1]", at, x, y).0 == at && is_written(x as u32, y as u32));
-    checks
-        .holds(on_device!("stp w2, w3, [x1], #16", at, y, x).0 == at + 16 && is_written(y as u32, x as u32));
-    checks.holds(on_device!("stp w2, wzr, [x1, #-8]!", at + 8, y, x).0 == at && is_written(y as u32, 0));
-    checks.holds(on_device!("str w2, [x1], #8", at, x, 0).0 == at + 8 && is_written(x as u32, VALUES[1]));
-    checks.holds(on_device!("str w2, [x1, #4]!", at, y, 0).0 == at + 4 && is_written(VALUES[0], y as u32));
+    let (first, second) = (0x1020_3040u32, 0x5060_7080u32);
+    let (x, y) = (u64::from(first), u64::from(second));
+    checks.holds(on_device!("stp w2, w3, [x1]", at, x, y).0 == at && is_written(first, second));
+    checks.holds(on_device!("stp w2, w3, [x1], #16", at, y, x).0 == at + 16 && is_written(second, first));
+    checks.holds(on_device!("stp w2, wzr, [x1, #-8]!", at + 8, y, x).0 == at && is_written(second, 0));
+    checks.holds(on_device!("str w2, [x1], #8", at, x, 0).0 == at + 8 && is_written(first, VALUES[1]));
+    checks.holds(on_device!("str w2, [x1, #4]!", at, y, 0).0 == at + 4 && is_written(VALUES[0], second));
     let byte = VALUES[0] & !0xff | 0x40;
     checks.holds(on_device!("strb w2, [x1], #1", at, x, 0).0 == at + 1 && is_written(byte, VALUES[1]));
 }

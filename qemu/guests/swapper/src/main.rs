@@ -6,6 +6,7 @@
 #![no_main]
 
 mod accesses;
+mod alarm;
 mod call;
 mod checks;
 mod debug;
@@ -67,6 +68,7 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
         mode::PHYSICAL_TIMER => physical_timer::run(&info),
         mode::MONITORS => monitors::run(&info),
         mode::DEBUG => debug::run(),
+        mode::ALARM => alarm::run(),
         mode::ACCESSES => accesses::run(),
         mode::REGISTERS => kept::run(&info),
         mode::UNDEFINED => call::exit(if undefined::all() { 0 } else { NOT_STOPPED }),
