@@ -10,8 +10,7 @@ use crate::{
     class::{Class, Leaving},
     platform::{Frames, PAGE_SIZE, PinnedInSteps, Platform},
     pool::Pool,
-    size_class::CLASSES,
-    size_class::class_size,
+    size_class::{CLASSES, chain, class_size, objects_in},
     store::{CHUNK_CELLS, NO_CHUNK},
     sync::{AtomicU32, Ordering},
     zspage::{FIRST_PARTIAL, LAST_PARTIAL, NO_ZSPAGE, SHRINKING, VICTIMS, bytes::Place, parts},
@@ -29,7 +28,7 @@ const STEP: u8 = 16;
 /// Most chunks of cells that are looked at under one hold of the class lock.
 const CHUNKS: usize = 2;
 /// Zspages that are put back between two looks for an interrupt.
-const REPRIEVES: usize = 16;
+pub(crate) const REPRIEVES: usize = 16;
 /// Zspages that are looked at between two looks for an interrupt.
 const LOOKS: usize = 8;
 /// Most zspages that are looked at under one hold of the class lock.
@@ -114,11 +113,17 @@ impl<P: Platform> Pool<P> {
 
     /// Pages that compaction could give back, as things are: a shrinker's count.
     pub fn compactable_pages(&self) -> usize {
-        let of = |index| {
-            let pinned = self.store.platform.pin();
-            let class = self.class(index).lock(&pinned);
-            let (free, zspages) = (class.capacity - class.objects, class.zspages.max(1));
-            (free / (class.capacity / zspages).max(1) * (class.pages / zspages)) as usize
+        let of = |index: u8| {
+            let (pages, objects) = {
+                let pinned = self.store.platform.pin();
+                let class = self.class(index).lock(&pinned);
+                (class.pages as usize, class.objects as usize)
+            };
+            // Packed into whole zspages, and one that is cut off behind its last object.
+            let chain = chain(index.into(), self.config.chain);
+            let each = objects_in(index.into(), chain);
+            let rest = (objects % each * class_size(index.into())).div_ceil(PAGE_SIZE);
+            pages.saturating_sub(objects / each * chain + rest)
         };
         (0..u8::MAX).map(of).sum()
     }
@@ -145,7 +150,7 @@ impl<P: Platform> Pool<P> {
                 let before = class.pages;
                 for step in moves.iter() {
                     if let Some(from) = class.put_quietly(&self.store, step.from) {
-                        class.put_loudly(&self.store, from, &mut leaving);
+                        class.put_loudly::<_, false>(&self.store, from, &mut leaving);
                     }
                 }
                 class.moved += moves.count as u64;
@@ -167,12 +172,16 @@ impl<P: Platform> Pool<P> {
         false
     }
 
-    /// Puts the victims that are left back among the others.
+    /// Puts the victims that are left back among the others, and a zspage that could not be packed as it was: some of
+    /// their objects were in use.
     fn reprieve(&self, index: u8) {
         let mut some_left = true;
         while some_left {
             let pinned = self.store.platform.pin_in_steps();
             let mut class = self.class(index).lock(&pinned);
+            if class.is_shrinking() {
+                class.abandon_shrink(&self.store);
+            }
             while some_left {
                 some_left = class.reprieve(&self.store, REPRIEVES);
                 if pinned.interrupt_waits() {
@@ -200,6 +209,7 @@ impl<P: Platform> Pool<P> {
                 return false;
             }
             (class.sweep, class.swept) = (class.chunks, 0);
+            self.store.hints.set_compacted(index);
             return true;
         }
     }
@@ -207,10 +217,16 @@ impl<P: Platform> Pool<P> {
     /// `true` if there may be more to choose.
     fn choose_some(&self, pinned: &P::PinnedInSteps<'_>, class: &mut Class, plan: &mut Plan) -> bool {
         let mut looked_at = 0;
+        // Those that an earlier hold spared are still in front: the condemned ones have left the lists.
+        let mut spared_before = plan.spared;
         for list in (FIRST_PARTIAL..=LAST_PARTIAL).rev() {
             let mut unit = class.first(list);
             while unit != NO_ZSPAGE {
                 let next = self.store.descriptor(unit).next();
+                if spared_before != 0 {
+                    (spared_before, unit) = (spared_before - 1, next);
+                    continue;
+                }
                 match self.judge(class, plan, unit) {
                     Verdict::Condemned => {}
                     Verdict::Spared => plan.spared += 1,
@@ -218,7 +234,7 @@ impl<P: Platform> Pool<P> {
                 }
                 looked_at += 1;
                 if plan.spared >= CHOICES || looked_at >= CHOICES {
-                    return plan.spared < CHOICES && plan.spared < looked_at;
+                    return plan.spared < CHOICES;
                 }
                 if looked_at % LOOKS == 0 && pinned.interrupt_waits() {
                     return true;

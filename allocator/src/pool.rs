@@ -290,7 +290,7 @@ impl<P: Platform> Pool<P> {
         let at = class.detach(&self.store, key, cell, locked)?;
         class.objects -= 1;
         let mut leaving = Leaving::none();
-        class.put_loudly(&self.store, at, &mut leaving);
+        class.put_loudly::<_, true>(&self.store, at, &mut leaving);
         if leaving.is_empty() {
             return Ok(());
         }

@@ -83,30 +83,42 @@ pub(crate) const WANTS_ZSPAGE: u8 = 2;
 pub(crate) struct Hints {
     /// A bit for each class that has free objects to spare.
     rooms: [AtomicU64; 4],
+    /// How many classes those are.
+    offers: AtomicU32,
+    /// The class in which a compaction was begun last.
+    compacted: AtomicU8,
     /// For each class what its next object wants.
     wants: [AtomicU8; 256],
 }
 
 impl Hints {
     fn new() -> Self {
-        Self { rooms: [const { AtomicU64::new(0) }; 4], wants: [const { AtomicU8::new(WANTS_ZSPAGE) }; 256] }
+        Self {
+            rooms: [const { AtomicU64::new(0) }; 4],
+            offers: AtomicU32::new(0),
+            compacted: AtomicU8::new(u8::MAX),
+            wants: [const { AtomicU8::new(WANTS_ZSPAGE) }; 256],
+        }
     }
 
+    /// Says whether a class has room to spare, where that changes; its lock is held.
     pub(crate) fn set_room(&self, index: u8, room: bool) {
         let (word, bit) = (&self.rooms[usize::from(index) / 64], 1 << (index % 64));
-        // Relaxed: a hint. Rare, so a read-modify-write will do.
+        // Relaxed throughout: hints. Rare, so read-modify-writes will do.
         if room {
-            word.fetch_or(bit, Ordering::Relaxed)
+            word.fetch_or(bit, Ordering::Relaxed);
+            self.offers.fetch_add(1, Ordering::Relaxed);
         } else {
-            word.fetch_and(!bit, Ordering::Relaxed)
-        };
+            word.fetch_and(!bit, Ordering::Relaxed);
+            self.offers.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Whether any class seems to have free objects to spare.
     #[inline]
     pub(crate) fn any_room(&self) -> bool {
         // Relaxed: a hint.
-        self.rooms.iter().fold(0, |all, word| all | word.load(Ordering::Relaxed)) != 0
+        self.offers.load(Ordering::Relaxed) != 0
     }
 
     /// First class from `from` to `to`, less than 256, that seems to have free objects to spare.
@@ -123,6 +135,19 @@ impl Hints {
             (place, mask) = (place + 1, u64::MAX);
         }
         None
+    }
+
+    /// Says in which class compaction begins. Classes are gone through one after the other, and a class is done before
+    /// the next one is begun: so this is the only one in which a compaction may have been left off.
+    pub(crate) fn set_compacted(&self, index: u8) {
+        // Relaxed: a hint.
+        self.compacted.store(index, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_compacted(&self, index: u8) -> bool {
+        // Relaxed: a hint.
+        self.compacted.load(Ordering::Relaxed) == index
     }
 
     #[inline]

@@ -214,31 +214,50 @@ impl<'a> Descriptor<'a> {
         }
     }
 
-    /// Sets the number of pages, and the capacity that goes with it; objects beyond the old capacity are free. Returns the state, which is the caller's to set.
-    #[inline]
-    pub(crate) fn set_pages(self, pages: usize, size: usize) -> State {
+    /// Has a zspage that was [cut](Descriptor::cut), and holds nothing behind it, keep `pages` pages; objects from the
+    /// cut to their end are free. Returns the state, which is the caller's to set.
+    pub(crate) fn keep_pages(self, pages: usize, size: usize) -> State {
         #[expect(clippy::cast_possible_truncation, reason = "at most 128 objects")]
-        let capacity = (pages * PAGE_SIZE / size) as u32;
-        let state = self.state();
-        self.put_all(state.capacity(), capacity);
+        let objects = |pages| (pages * PAGE_SIZE / size) as u32;
+        let (state, capacity) = (self.state(), objects(pages));
+        self.unmark(capacity, objects(state.pages()));
         let free = state.free() + (capacity - state.capacity());
         state.with_counts(free, capacity).with_pages(pages)
     }
 
-    /// Takes away the free objects from `cut` on: they are not to be taken. Returns how many objects from there on are in use.
+    /// Leaves the free objects from `cut` on out of the counts. They stay marked: since the lowest is taken first,
+    /// and only as many as are counted, they are not taken. Returns how many objects from there on are in use.
     pub(crate) fn cut(self, cut: u32) -> u32 {
         let state = self.state();
         let (mut lost, mut object) = (0, cut);
         while object < state.capacity() {
-            // The rest of a word: what is behind the capacity is not free.
-            let (word, cut_off) = (self.bits(object), u64::MAX << (object % 64));
-            // Relaxed, twice: the class lock's.
-            let free = word.load(Ordering::Relaxed);
-            word.store(free & !cut_off, Ordering::Relaxed);
-            lost += (free & cut_off).count_ones();
+            // The rest of a word: what is behind the capacity is not marked.
+            // Relaxed: the class lock's.
+            let free = self.bits(object).load(Ordering::Relaxed);
+            lost += (free & u64::MAX << (object % 64)).count_ones();
             object = (object | 63) + 1;
         }
         self.set_state(state.with_counts(state.free() - lost, state.capacity() - lost));
         state.capacity() - cut - lost
+    }
+
+    /// Ends [`Descriptor::cut`]: all that is marked counts again. Returns the state, which is the caller's to set.
+    pub(crate) fn uncut(self, size: usize) -> State {
+        let state = self.state();
+        #[expect(clippy::cast_possible_truncation, reason = "at most 128 objects")]
+        let capacity = (state.pages() * PAGE_SIZE / size) as u32;
+        let words = (0..capacity).step_by(64).map(|first| self.bits(first).load(Ordering::Relaxed));
+        state.with_counts(words.map(u64::count_ones).sum(), capacity)
+    }
+
+    /// Takes the marks of free objects `from` to `to`, not including it, away; behind it there are none.
+    fn unmark(self, from: u32, to: u32) {
+        let mut object = from;
+        while object < to {
+            let word = self.bits(object);
+            // Relaxed, twice: the class lock's.
+            word.store(word.load(Ordering::Relaxed) & !(u64::MAX << (object % 64)), Ordering::Relaxed);
+            object = (object | 63) + 1;
+        }
     }
 }

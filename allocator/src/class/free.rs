@@ -59,15 +59,23 @@ impl Class {
         None
     }
 
-    /// Gives up an object's room where more changes than counts. An empty zspage, or a frame, joins `leaving`.
+    /// Gives up an object's room where more changes than counts. An empty zspage, or a frame, joins `leaving`. With
+    /// `MAY_BE_FULL` its zspage may have been full, which those that compaction empties are not.
     #[inline]
-    pub(crate) fn put_loudly<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
+    pub(crate) fn put_loudly<P: Platform, const MAY_BE_FULL: bool>(
+        &mut self,
+        store: &Store<P>,
+        at: u32,
+        leaving: &mut Leaving,
+    ) {
         if at & HUGE != 0 {
             return self.put_huge(store, at, leaving);
         }
         let descriptor = store.descriptor_at(at);
         let (unit, object) = parts(at);
         let before = descriptor.state();
+        // Marked even where the room goes: compaction may be given up, and then it is there again.
+        descriptor.put(object);
         let state = if self.is_beyond(before, object) {
             let state = self.lose_slot(before);
             if state.in_use() != 0 {
@@ -76,10 +84,14 @@ impl Class {
             }
             state
         } else {
-            descriptor.put(object);
             before.with_one_more()
         };
-        self.settle(store, unit, descriptor, state, leaving);
+        if MAY_BE_FULL && let Some(state) = state.unfilled() {
+            // The commonest change where objects come and go: a full zspage has room again.
+            self.unfill(store, unit, descriptor, state);
+        } else {
+            self.settle(store, unit, descriptor, state, leaving);
+        }
     }
 
     /// Whether an object's room goes with it: it lies behind what a shrinking zspage keeps.
@@ -100,11 +112,8 @@ impl Class {
     #[inline]
     pub(super) fn put_slot(&mut self, descriptor: Descriptor<'_>, object: u32) -> State {
         let state = descriptor.state();
-        if self.is_beyond(state, object) {
-            return self.lose_slot(state);
-        }
         descriptor.put(object);
-        state.with_one_more()
+        if self.is_beyond(state, object) { self.lose_slot(state) } else { state.with_one_more() }
     }
 
     /// Puts a zspage where it belongs after an object of it was put back, and sets its state.

@@ -8,14 +8,18 @@ use crate::{
 };
 
 impl Class {
-    /// Keeps a zspage as it is. `false` if it is being shrunk, or one of its pages is being replaced.
+    /// Keeps a zspage as it is. `false` if one of its pages is being replaced.
     pub(crate) fn isolate<P: Platform>(&mut self, store: &Store<P>, unit: u32) -> bool {
         if self.growing == unit {
             self.stop_growing(store);
         }
         let descriptor = store.descriptor(unit);
+        if descriptor.state().has(SHRINKING) {
+            // No step of compaction is under way, or this would not be asked: it was left off.
+            self.abandon_shrink(store);
+        }
         let state = descriptor.state();
-        if state.has(SHRINKING | ISOLATED) || state.list() == GROWING {
+        if state.has(ISOLATED) || state.list() == GROWING {
             return false;
         }
         self.unlink(store, descriptor, state.list());

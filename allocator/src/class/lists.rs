@@ -19,9 +19,15 @@ impl Class {
         } else {
             self.set_source(store, NO_ZSPAGE, WANTS_ZSPAGE);
         }
+        self.offer(store, lists != 0);
+    }
+
+    /// Lets others know whether there is room to spare, in zspages with room that do not grow.
+    #[inline]
+    fn offer<P: Platform>(&mut self, store: &Store<P>, has_partial: bool) {
         // Teardown takes zspages away under live objects: then there are more objects than room.
         let free = self.capacity.saturating_sub(self.objects);
-        let offers = lists != 0 && free >= self.spare.into();
+        let offers = has_partial && free >= self.spare.into();
         if offers != self.offers {
             self.offers = offers;
             store.hints.set_room(self.index(), offers);
@@ -62,6 +68,37 @@ impl Class {
             descriptor.set_state(state.armed());
         }
         self.choose_source(store);
+    }
+
+    /// Takes a zspage whose last free object was taken off its list.
+    #[inline]
+    pub(super) fn fill<P: Platform>(&mut self, store: &Store<P>, descriptor: Descriptor<'_>, state: State) {
+        descriptor.set_state(state);
+        self.unlink(store, descriptor, FIRST_PARTIAL);
+        self.choose_source(store);
+    }
+
+    /// Puts a zspage that was full, and has one free object now, on the list of the fullest ones. So it is where
+    /// the next objects come from.
+    #[inline]
+    pub(super) fn unfill<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        unit: u32,
+        descriptor: Descriptor<'_>,
+        state: State,
+    ) {
+        descriptor.set_state(state);
+        let first = self.lists[0];
+        descriptor.set_next(first);
+        descriptor.set_previous(NO_ZSPAGE);
+        if first != NO_ZSPAGE {
+            store.descriptor(first).set_previous(unit);
+        }
+        self.lists[0] = unit;
+        self.lists_used |= 1;
+        self.set_source(store, unit, WANTS_NOTHING);
+        self.offer(store, true);
     }
 
     /// Puts a zspage on a list, its counters set for it. Full ones are on none: nobody looks for them but

@@ -4,7 +4,7 @@ use crate::{
     class::Class,
     platform::{PAGE_SIZE, Platform},
     size_class::MAX_CHAIN,
-    store::Store,
+    store::{NO_CHUNK, Store},
     zspage::{GROWING, ISOLATED, NO_ZSPAGE, SHRINKING, VICTIMS},
 };
 
@@ -37,6 +37,42 @@ impl Class {
         self.choose_source(store);
     }
 
+    /// Lets a shrinking zspage be as it was: nobody goes on with the compaction that began it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn abandon_shrink<P: Platform>(&mut self, store: &Store<P>) {
+        let unit = core::mem::replace(&mut self.shrinking, NO_ZSPAGE);
+        if unit == NO_ZSPAGE {
+            return;
+        }
+        let descriptor = store.descriptor(unit);
+        let before = descriptor.state();
+        let now = descriptor.uncut(self.size()).flagged(SHRINKING, false);
+        self.capacity = self.capacity + now.capacity() - before.capacity();
+        self.unlink(store, descriptor, before.list());
+        self.link(store, unit, descriptor, now, now.group());
+        self.choose_source(store);
+    }
+
+    /// Gives up a compaction that was left off: what it had chosen has room for new objects again. Puts up to `most`
+    /// zspages back; whether there may be more.
+    pub(crate) fn abandon_compaction<P: Platform>(&mut self, store: &Store<P>, most: usize) -> bool {
+        self.sweep = NO_CHUNK;
+        self.abandon_shrink(store);
+        self.reprieve(store, most)
+    }
+
+    /// Whether a zspage is being packed to its front.
+    #[inline]
+    pub(crate) fn is_shrinking(&self) -> bool {
+        self.shrinking != NO_ZSPAGE
+    }
+
+    /// Whether a compaction that is under way or left off keeps room from new objects.
+    pub(crate) fn is_compacted(&self) -> bool {
+        self.sweep != NO_CHUNK || self.is_shrinking()
+    }
+
     /// Whether nothing lies any more behind what a shrinking zspage keeps.
     #[inline]
     pub(crate) fn ends_shrinking(&self) -> bool {
@@ -55,7 +91,7 @@ impl Class {
             off.count += 1;
             self.pages -= 1;
         }
-        let now = descriptor.set_pages(keep, self.size()).flagged(SHRINKING, false);
+        let now = descriptor.keep_pages(keep, self.size()).flagged(SHRINKING, false);
         self.capacity = self.capacity + now.capacity() - before.capacity();
         self.unlink(store, descriptor, before.list());
         self.shrinking = NO_ZSPAGE;

@@ -65,6 +65,9 @@ impl Class {
         let state = descriptor.state();
         if state.takes_quietly() {
             descriptor.set_state(state.taken());
+        } else if let Some(state) = state.filled_up() {
+            // The commonest change where objects come and go: a zspage is full again.
+            self.fill(store, descriptor, state);
         } else {
             let state = state.with_one_less();
             self.relist(store, unit, descriptor, state);

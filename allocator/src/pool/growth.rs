@@ -2,6 +2,7 @@
 
 use crate::{
     class::Class,
+    compact::REPRIEVES,
     error::Error,
     handle::Handle,
     memory::Supply,
@@ -204,9 +205,29 @@ impl<P: Platform> Pool<P> {
         Err(Error::OutOfMemory)
     }
 
+    /// Gives up a compaction of this class that was left off, so that its room is there again; whether there was one.
+    #[cold]
+    #[inline(never)]
+    fn take_over(&self, class: u8) -> bool {
+        // While a step is under way whoever makes it has the room at hand.
+        let Some(_compaction) = self.compaction.try_lock() else { return false };
+        let mut was = false;
+        loop {
+            let pinned = self.store.platform.pin_in_steps();
+            let mut class = self.class(class).lock(&pinned);
+            was |= class.is_compacted();
+            if !was || !class.abandon_compaction(&self.store, REPRIEVES) {
+                return was;
+            }
+        }
+    }
+
     /// Begins a zspage, or a page that is one object, and takes an object of it.
     #[inline(never)]
     fn begin_zspage(&self, class: u8) -> Result<Handle, Begin> {
+        if self.store.hints.is_compacted(class) && self.take_over(class) {
+            return Err(Begin::Met);
+        }
         let frame = self.frame()?;
         if usize::from(class) == HUGE_CLASS {
             return self.begin_huge(class, frame);

@@ -131,6 +131,35 @@ impl State {
         Self(self.0 & !(PUTS | TAKES | BEYOND) | NO_PUTS)
     }
 
+    /// What a zspage on the list of the fullest ones, which has one free object, is like when that is taken; `None`
+    /// of any other.
+    #[inline]
+    pub(crate) const fn filled_up(self) -> Option<Self> {
+        const WANTED: u64 = (FIRST_PARTIAL as u64) << LIST_SHIFT | 1 << BEYOND_SHIFT;
+        const LIST: u64 = ((FIRST_PARTIAL - FULL) as u64) << LIST_SHIFT;
+        if self.0 & (7 << LIST_SHIFT | TAKES | BEYOND | SHRINKING | TOUCHED) != WANTED {
+            return None;
+        }
+        Some(Self((self.0 & !(PUTS | BEYOND | LIST)) | NO_PUTS))
+    }
+
+    /// What a full zspage, to which one object was put back, is like on the list of the fullest ones; `None` of any
+    /// other. It is what [`State::armed`] gives, in fewer steps.
+    #[inline]
+    pub(crate) const fn unfilled(self) -> Option<Self> {
+        const WANTED: u64 = (FULL as u64) << LIST_SHIFT | 1 << BEYOND_SHIFT;
+        const LIST: u64 = ((FIRST_PARTIAL - FULL) as u64) << LIST_SHIFT;
+        /// Objects that can be put back before its group changes.
+        const LEFT: u64 = (least_free(FIRST_PARTIAL + 1) - 2) as u64;
+        if self.0 & (7 << LIST_SHIFT | TAKES | BEYOND | SHRINKING | TOUCHED) != WANTED
+            || self.capacity() < least_free(FIRST_PARTIAL + 1)
+        {
+            return None;
+        }
+        // A batch may have counted puts of its own.
+        Some(Self((self.0 & !PUTS) + (NO_PUTS - (LEFT << PUTS_SHIFT) + LIST)))
+    }
+
     #[inline]
     pub(crate) const fn free(self) -> u32 {
         self.field(TAKES_SHIFT, 7) + self.field(BEYOND_SHIFT, 8)
@@ -289,6 +318,22 @@ mod tests {
         assert_eq!(one.filled().grown(3), one.with_counts(2, 12).with_pages(2).armed());
         assert_eq!(one.filled().grown(1), one.with_counts(0, 10).with_pages(2).armed());
         assert!(!one.with_list(1).is_growing_with_one() && !one.with_counts(2, 9).is_growing_with_one());
+    }
+
+    #[test]
+    fn a_full_one_gets_room() {
+        for capacity in 1..=128 {
+            let full = State::new(Base::new(1, TAG)).with_counts(0, capacity).with_list(FULL).armed();
+            let one = full.with_one_more();
+            let armed = one.with_list(FIRST_PARTIAL).armed();
+            assert_eq!(one.unfilled(), (capacity >= 8).then_some(armed));
+            assert_eq!(armed.filled_up(), Some(full));
+            assert_eq!(full.filled_up(), None);
+            for other in [full, one.with_list(FIRST_PARTIAL), one.with_one_more(), one.flagged(TOUCHED, true)]
+            {
+                assert_eq!(other.unfilled(), None);
+            }
+        }
     }
 
     /// A quiet put or take keeps the group, never empties or fills a zspage; the next one does something of the kind.

@@ -63,15 +63,15 @@ extern "C" fn compact(_argument: u64) -> ! {
     }
 }
 
-/// Once through all classes; whether anything moved.
+/// Once through all classes; whether anything was given back.
 fn round() -> bool {
-    let mut moved = 0;
+    let mut pages = 0;
     loop {
         let report = pool::pool().compact(STEP);
         end_hurry();
-        moved += report.moved;
+        pages += report.pages;
         if report.complete {
-            return moved > 0;
+            return pages > 0;
         }
         task::yield_now();
     }

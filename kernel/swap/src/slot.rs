@@ -215,25 +215,33 @@ pub(crate) fn replace(slot: &AtomicU64, old: Word, new: Word) -> bool {
     slot.compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
-/// Marks the slot's object as being read. A slot without object is only looked at.
+/// Marks the slot's object as being read. A slot without object is only looked at. Waits for another reader, who may
+/// be off its core: so not to be called with interrupts masked.
 #[inline]
 pub(crate) fn begin_read(slot: &AtomicU64) -> Result<Word, SwapError> {
     for _ in 0..PATIENCE {
-        // Relaxed: confirmed by the exchange below, or carries its whole meaning in itself.
-        let word = slot.load(Ordering::Relaxed);
-        if Word(word).length() == 0 {
-            return Ok(Word(word));
+        if let Some(word) = try_read(slot) {
+            return Ok(word);
         }
-        if word & READING != 0 {
-            spin_loop();
-            continue;
-        }
-        // Acquire: pairs with the release in `swap`, behind which lie the object's bytes. Relaxed on failure: only tried again.
-        if slot.compare_exchange_weak(word, word | READING, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-            return Ok(Word(word));
-        }
+        spin_loop();
     }
     Err(SwapError::Busy)
+}
+
+/// As [`begin_read`], once: `None` while somebody else reads the object, or where the slot changes at this moment.
+#[inline]
+pub(crate) fn try_read(slot: &AtomicU64) -> Option<Word> {
+    // Relaxed: confirmed by the exchange below, or carries its whole meaning in itself.
+    let word = slot.load(Ordering::Relaxed);
+    if Word(word).length() == 0 {
+        return Some(Word(word));
+    }
+    let is_free = word & READING == 0;
+    // Acquire: pairs with the release in `swap`, behind which lie the object's bytes. Relaxed on failure: nothing was
+    // taken.
+    let exchange =
+        || slot.compare_exchange_weak(word, word | READING, Ordering::Acquire, Ordering::Relaxed).is_ok();
+    (is_free && exchange()).then_some(Word(word))
 }
 
 /// Ends a read of `word`'s object. `false` if the slot holds something else by now: then the object is the reader's to free.

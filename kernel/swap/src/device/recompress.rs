@@ -121,7 +121,8 @@ impl<P: Platform> Device<'_, P> {
         (outcome == Outcome::Replaced).then(|| object.length - new.length())
     }
 
-    /// Copies an object out and claims it. `None` if there is none, or it is corrupt.
+    /// Copies an object out and claims it. `None` if there is none, it is corrupt, or somebody reads it at this
+    /// moment: then it is in use, and the next pass comes to it.
     pub(crate) fn copy_out(
         &self,
         index: usize,
@@ -129,9 +130,10 @@ impl<P: Platform> Device<'_, P> {
         shop: &mut Workshop,
     ) -> Option<(Word, Object)> {
         let slot = self.slots.get(index)?;
-        // A guest that reads the slot meanwhile waits for no more than this copy.
+        // A guest that reads the slot meanwhile waits for no more than this copy. Whoever reads it already is not
+        // waited for: it may be off this very core, and does not come back to it as long as interrupts are masked.
         let pinned = self.pool.platform().pin();
-        let word = slot::begin_read(slot).ok()?;
+        let word = slot::try_read(slot)?;
         let Content::Object(object) = word.content() else { return None };
         let copied = self.pool.read(&object.handle).map_err(SwapError::from).and_then(|view| {
             copy_whole(&view, shop.bytes.get_mut(..object.length).ok_or(SwapError::Corrupt)?)

@@ -5,11 +5,12 @@ use core::{
     alloc::Layout,
     cell::Cell,
     marker::PhantomData,
-    sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 use std::{
     alloc::{alloc_zeroed, dealloc},
     sync::Mutex,
+    time::Instant,
 };
 
 use bale_swap::{Codec, Setup, Tables};
@@ -17,6 +18,13 @@ use zsmalloc::{Frame, Frames, Handle, PAGE_SIZE, PinnedCore, PinnedInSteps, Plat
 
 thread_local! {
     static CORE: Cell<usize> = const { Cell::new(0) };
+    static STOP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has the calling thread stop where it next asks for a frame's bytes, as one that its kernel takes off the core,
+/// until [`Host::go_on`] is set.
+pub(crate) fn stop_at_bytes() {
+    STOP.set(true);
 }
 
 /// Says which core the calling thread is.
@@ -33,6 +41,11 @@ pub struct Host {
     /// Frame requests until one is refused; negative: never.
     pub refuse_after: AtomicI64,
     pub clock: AtomicU64,
+    /// Nanoseconds for which a core was pinned at the longest.
+    pub longest_pinned: AtomicU64,
+    /// Says that a thread has stopped, and that it may go on.
+    pub stopped: AtomicBool,
+    pub go_on: AtomicBool,
 }
 
 // SAFETY: the arena is only handed out frame by frame.
@@ -54,6 +67,9 @@ impl Host {
             interrupts: AtomicUsize::new(0),
             refuse_after: AtomicI64::new(-1),
             clock: AtomicU64::new(0),
+            longest_pinned: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            go_on: AtomicBool::new(false),
         }
     }
 
@@ -74,7 +90,24 @@ impl Drop for Host {
     }
 }
 
-pub struct Pinned<'a>(PhantomData<(&'a Host, *const ())>);
+pub struct Pinned<'a> {
+    host: &'a Host,
+    since: Instant,
+    stays: PhantomData<*const ()>,
+}
+
+impl<'a> Pinned<'a> {
+    fn new(host: &'a Host) -> Self {
+        Self { host, since: Instant::now(), stays: PhantomData }
+    }
+}
+
+impl Drop for Pinned<'_> {
+    fn drop(&mut self) {
+        let taken = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.host.longest_pinned.fetch_max(taken, Ordering::Relaxed);
+    }
+}
 
 // SAFETY: each thread of a test is a core of its own, and nothing interrupts it.
 unsafe impl PinnedCore for Pinned<'_> {
@@ -98,11 +131,11 @@ unsafe impl Platform for &Host {
         Self: 'a;
 
     fn pin(&self) -> Pinned<'_> {
-        Pinned(PhantomData)
+        Pinned::new(self)
     }
 
     fn pin_in_steps(&self) -> Pinned<'_> {
-        Pinned(PhantomData)
+        Pinned::new(self)
     }
 
     fn cores(&self) -> usize {
@@ -137,6 +170,12 @@ unsafe impl Platform for &Host {
 
     fn address(&self, number: u32) -> *mut u8 {
         assert!((number as usize) < self.frames);
+        if STOP.replace(false) {
+            self.stopped.store(true, Ordering::Release);
+            while !self.go_on.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        }
         self.arena.wrapping_add(number as usize * PAGE_SIZE)
     }
 }
