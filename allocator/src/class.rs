@@ -44,6 +44,8 @@ pub(crate) struct Class {
     lists: [u32; LISTS],
     free_cell: u32,
     pub(crate) chunks: u32,
+    /// The last one of the chunks.
+    last_chunk: u32,
     /// Live objects.
     pub(crate) objects: u32,
     pub(crate) zspages: u32,
@@ -90,6 +92,7 @@ impl Class {
             lists: [NO_ZSPAGE; LISTS],
             free_cell: NO_CELL,
             chunks: NO_CHUNK,
+            last_chunk: NO_CHUNK,
             objects: 0,
             zspages: 0,
             pages: 0,
@@ -130,8 +133,23 @@ impl Class {
 
     /// Joins a fresh chunk of cells.
     pub(crate) fn add_chunk<P: Platform>(&mut self, store: &Store<P>, chunk: u32) {
+        if self.chunks == NO_CHUNK {
+            self.last_chunk = chunk;
+        }
         self.free_cell = store.join_chunk(chunk, self.chunks, self.free_cell);
         self.chunks = chunk;
+    }
+
+    /// Gives up the cells of a class without objects: the first and the last of its chunks. A single chunk is kept, for
+    /// a class that has a few objects every now and then. Nobody may be in the middle of a sweep over the cells.
+    pub(crate) fn leave_chunks(&mut self) -> Option<(u32, u32)> {
+        if self.objects != 0 || self.chunks == self.last_chunk {
+            return None;
+        }
+        self.free_cell = NO_CELL;
+        self.sweep = NO_CHUNK;
+        let first = core::mem::replace(&mut self.chunks, NO_CHUNK);
+        Some((first, core::mem::replace(&mut self.last_chunk, NO_CHUNK)))
     }
 
     /// First zspage of a list.

@@ -313,7 +313,9 @@ impl<P: Platform> Pool<P> {
     #[inline]
     fn is_to_move(&self, class: &Class, at: u32) -> bool {
         let state = self.store.descriptor_at(at).state();
-        state.list() == VICTIMS || state.has(SHRINKING) && parts(at).1 >= class.cut
+        // Most zspages stay as they are, which one test says.
+        state.may_be_emptied()
+            && (state.list() == VICTIMS || state.has(SHRINKING) && parts(at).1 >= class.cut)
     }
 
     /// Gives back the pages behind what a shrinking zspage keeps. Returns how many.

@@ -19,7 +19,7 @@
     allow(dead_code, unused_imports, reason = "only the parts with interleavings are modelled")
 )]
 
-#[cfg(all(test, zs_loom))]
+#[cfg(test)]
 extern crate std;
 
 pub mod bench;

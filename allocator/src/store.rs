@@ -1,4 +1,4 @@
-//! Metadata: cells in chunks of fifty that belong to one class, and zspage descriptors of 32 to 96 bytes.
+//! Metadata: cells in chunks of fifty that belong to one class for as long as it has objects, and zspage descriptors of 32 to 96 bytes.
 //!
 //! Both grow by a frame at a time and are shared by all classes, so that a class with three objects costs a quarter
 //! of a kilobyte and no more.
@@ -56,6 +56,8 @@ const _: () = assert!((FIRST_UNIT_LEAF * UNITS) << OBJECT_BITS == LEAST_LOCATION
 pub(crate) struct Arena {
     cell_leaves: u32,
     next_chunk: u32,
+    /// Chunks that classes gave up.
+    free_chunk: u32,
     unit_leaves: u32,
     next_unit: u32,
     /// Free runs of units by their length.
@@ -171,6 +173,7 @@ impl<P: Platform> Store<P> {
         let arena = Arena {
             cell_leaves: 0,
             next_chunk: 0,
+            free_chunk: NO_CHUNK,
             unit_leaves: FIRST_UNIT_LEAF,
             next_unit: FIRST_UNIT_LEAF * UNITS,
             free_units: [NO_ZSPAGE; MOST_UNITS + 1],
@@ -219,15 +222,35 @@ impl<P: Platform> Store<P> {
         (leaf, index as usize % CHUNKS * CHUNK_CELLS)
     }
 
-    /// A fresh chunk: all cells free. Returns the chunk.
+    /// A chunk whose cells are free, one that was used before if there is one. Returns the chunk.
     pub(crate) fn new_chunk(&self, pinned: &P::Pinned<'_>, supply: &mut Supply) -> Result<u32, Wanting> {
         let mut arena = self.arena.lock(pinned);
+        if arena.free_chunk != NO_CHUNK {
+            let chunk = arena.free_chunk;
+            arena.free_chunk = self.next_chunk(chunk).load(Ordering::Relaxed);
+            return Ok(chunk);
+        }
         if arena.next_chunk as usize == arena.cell_leaves as usize * CHUNKS {
             self.cells.push(&self.platform, arena.cell_leaves as usize, supply).map_err(|_| Wanting)?;
             arena.cell_leaves += 1;
         }
         arena.next_chunk += 1;
         Ok(arena.next_chunk - 1)
+    }
+
+    /// Takes back chunks of a class without objects, from the first to the last as they are linked. The cells keep their
+    /// generations, so handles of the class stay stale whichever class has the cells next.
+    pub(crate) fn free_chunks(&self, pinned: &P::Pinned<'_>, first: u32, last: u32) {
+        let mut arena = self.arena.lock(pinned);
+        self.next_chunk(last).store(arena.free_chunk, Ordering::Relaxed);
+        arena.free_chunk = first;
+    }
+
+    /// The chunk behind a chunk.
+    // Relaxed wherever it is used: guarded by the lock of the class that has the chunk, or by the arena's.
+    fn next_chunk(&self, chunk: u32) -> &AtomicU32 {
+        let (leaf, _) = self.chunk(chunk);
+        &leaf.next[chunk as usize % CHUNKS]
     }
 
     /// Puts a fresh chunk in front of its class's chunks and free cells, under the class lock. Returns its first cell.

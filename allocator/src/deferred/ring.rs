@@ -24,7 +24,10 @@
 //! With both barriers the outcome is forbidden; with either taken out it is allowed. `model.rs` shows the same with loom, and
 //! fails under `--cfg zs_break_wake_fence`.
 
-use crate::sync::{AtomicU32, AtomicU64, Guard, Lock, Ordering, fence};
+use crate::{
+    deferred::ages::Ages,
+    sync::{AtomicU32, AtomicU64, Guard, Lock, Ordering, fence},
+};
 
 /// Where a ring's words lie.
 pub(crate) trait Slots {
@@ -87,8 +90,6 @@ struct Producer {
     interrupts: AtomicU64,
     synchronous: AtomicU64,
     most: AtomicU64,
-    mark: AtomicU64,
-    mark_time: AtomicU64,
 }
 
 /// Written by the holder of the token only, but `sleeping`, which the producer clears.
@@ -110,6 +111,7 @@ pub(crate) struct Ring<S, T> {
     shape: Shape,
     slots: S,
     token: Lock<T>,
+    ages: Lock<Ages>,
 }
 
 /// What a ring counted, each figure by one writer.
@@ -149,8 +151,6 @@ impl<S: Slots, T> Ring<S, T> {
                 interrupts: AtomicU64::new(0),
                 synchronous: AtomicU64::new(0),
                 most: AtomicU64::new(0),
-                mark: AtomicU64::new(0),
-                mark_time: AtomicU64::new(0),
             },
             consumer: Consumer {
                 head: AtomicU64::new(0),
@@ -163,6 +163,7 @@ impl<S: Slots, T> Ring<S, T> {
             shape,
             slots,
             token: Lock::new(state),
+            ages: Lock::new(Ages::NONE),
         }
     }
 
@@ -317,30 +318,20 @@ impl<S: Slots, T> Ring<S, T> {
         false
     }
 
-    /// Whether something has been pending for `age` ticks. Called from the producer's timer: what this cannot see is at most one
-    /// period younger than it says.
+    /// Whether something has been pending for `age` ticks. Called from a timer: what this cannot see is at most one
+    /// period younger than it says. Any core may call it; beside another caller it says no, who answers for it.
     pub(crate) fn is_overdue(&self, now: u64, age: u64) -> bool {
+        let Some(mut ages) = self.ages.try_lock() else { return false };
         let (head, pending) = self.pending();
-        // Relaxed throughout: the mark is the producer core's own.
-        let mark = self.producer.mark.load(Ordering::Relaxed);
-        if pending == 0 {
-            self.producer.mark.store(0, Ordering::Relaxed);
-            return false;
-        }
-        if mark == 0 || head >= mark {
-            self.producer.mark.store(head + pending, Ordering::Relaxed);
-            self.producer.mark_time.store(now, Ordering::Relaxed);
-            return age == 0;
-        }
-        now.saturating_sub(self.producer.mark_time.load(Ordering::Relaxed)) >= age
+        let since = ages.observe(head, head + pending, now, age);
+        since.is_some_and(|since| now.saturating_sub(since) >= age)
     }
 
     /// Since when, at the latest, the oldest pending word has been waiting, as far as the timer saw it.
     pub(crate) fn oldest(&self) -> Option<u64> {
+        let ages = self.ages.try_lock()?;
         let (head, pending) = self.pending();
-        // Relaxed, twice: a statistic.
-        let mark = self.producer.mark.load(Ordering::Relaxed);
-        (pending != 0 && mark != 0 && head < mark).then(|| self.producer.mark_time.load(Ordering::Relaxed))
+        (pending != 0).then(|| ages.first(head)).flatten()
     }
 
     /// The figures, `enqueued` last: so what was taken out is never more than what was put in.

@@ -2,7 +2,7 @@
 //!
 //! At first only a few classes are active, and an object goes to the smallest of them that fits. When a class has taken so many objects
 //! that the bytes they lose by rounding outweigh the price of another class, the range that it serves is split in the middle. A class
-//! that empties is dissolved again. Objects stay in the class that they were given, which is in their handles.
+//! that empties is dissolved again, and its cells are for others. Objects stay in the class that they were given, which is in their handles.
 
 use crate::{
     platform::Platform,
@@ -113,6 +113,12 @@ impl<P: Platform> Pool<P> {
                 return;
             }
             class.split_at = UNMEASURED;
+            // Cells are for whichever class wants them next; but not in the middle of a sweep over them.
+            if let Some(_compaction) = self.compaction.try_lock()
+                && let Some((first, last)) = class.leave_chunks()
+            {
+                self.store.free_chunks(&pinned, first, last);
+            }
         }
         if is_coarse(index) {
             return;

@@ -166,8 +166,9 @@ impl<P: Platform> Pool<P> {
         self.used_ring(core).is_none_or(Ring::prepare_sleep)
     }
 
-    /// Whether the timer of `core` is to wake its drain task: something has been pending for `age` ticks of [`Platform::now`], give or take
-    /// one period of that timer. To be called from the timer of that very core.
+    /// Whether a timer is to wake the drain task of `core`: something has been pending for `age` ticks of
+    /// [`Platform::now`], give or take one period of that timer, or an eighth of `age` less. A drain that leaves some
+    /// does not change the age of those. Any core may call it, one timer for each ring.
     pub fn needs_drain(&self, core: usize, now: u64, age: u64) -> bool {
         self.used_ring(core).is_some_and(|ring| ring.is_overdue(now, age))
     }

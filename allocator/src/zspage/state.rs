@@ -188,6 +188,13 @@ impl State {
         self.field(LIST_SHIFT, 3) as usize
     }
 
+    /// `false` if it is neither a victim nor being shrunk.
+    #[inline]
+    pub(crate) const fn may_be_emptied(self) -> bool {
+        const _: () = assert!(LAST_PARTIAL < VICTIMS && VICTIMS.is_power_of_two());
+        self.has((VICTIMS as u64) << LIST_SHIFT | SHRINKING)
+    }
+
     /// The class of the owner.
     pub(crate) const fn class(self) -> usize {
         self.field(OWNER_SHIFT, 8) as usize
