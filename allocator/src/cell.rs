@@ -31,11 +31,14 @@ const MOVING: u32 = (1 << 30) - 1;
 #[cfg(not(zs_loom))]
 const _: () = assert!(parts(MOVING).0 == NO_ZSPAGE && MOVING & (OPEN | HUGE) == 0);
 
-/// How often is looked whether a view was closed.
+/// How often a reader looks whether another view was closed.
 #[cfg(not(zs_loom))]
-const PATIENCE: u32 = 1 << 20;
+pub(crate) const PATIENCE: u32 = 1 << 20;
+/// How often a free does, which keeps interrupts masked and others from its class.
+#[cfg(not(zs_loom))]
+pub(crate) const LITTLE_PATIENCE: u32 = 32;
 #[cfg(zs_loom)]
-const PATIENCE: u32 = 2;
+pub(crate) const PATIENCE: u32 = 2;
 
 /// Why a cell was not locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,11 +88,11 @@ impl Cell<'_> {
         Some(word & !OPEN)
     }
 
-    /// Takes the object for its user, waiting for a move to end, or for some time for a view to be closed, and gives its location.
+    /// Takes the object for its user, waiting for a move to end, or `patience` looks long
+    /// for a view to be closed, and gives its location.
     // Inlined: a call would have every free that comes near it save more registers.
     #[inline(always)]
-    pub(crate) fn lock(self, generation: u8) -> Result<u32, Refused> {
-        let mut patience = PATIENCE;
+    pub(crate) fn lock(self, generation: u8, mut patience: u32) -> Result<u32, Refused> {
         while patience != 0 {
             if let Some(location) = self.lock_at_once(generation) {
                 return Ok(location);

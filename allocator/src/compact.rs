@@ -23,8 +23,8 @@ const BATCH: usize = 24 * 1024;
 /// What a move costs beside the bytes, in bytes that are copied in that time.
 const MOVE: usize = 4096;
 const _: () = assert!(BATCH / (MOVE + class_size(0)) <= MOVES);
-/// Cells that are looked at between two looks for an interrupt.
-const STEP: u8 = 16;
+/// Cells that are looked at between two looks for an interrupt: a chunk in two.
+const STEP: usize = CHUNK_CELLS.div_ceil(2);
 /// Most chunks of cells that are looked at under one hold of the class lock.
 const CHUNKS: usize = 2;
 /// Zspages that are put back between two looks for an interrupt.
@@ -149,9 +149,7 @@ impl<P: Platform> Pool<P> {
                 let mut class = self.class(index).lock(&pinned);
                 let before = class.pages;
                 for step in moves.iter() {
-                    if let Some(from) = class.put_quietly(&self.store, step.from) {
-                        class.put_loudly::<_, false>(&self.store, from, &mut leaving);
-                    }
+                    class.put_moved(&self.store, step.from, &mut leaving);
                 }
                 class.moved += moves.count as u64;
                 report.moved += moves.count;
@@ -216,20 +214,19 @@ impl<P: Platform> Pool<P> {
 
     /// `true` if there may be more to choose.
     fn choose_some(&self, pinned: &P::PinnedInSteps<'_>, class: &mut Class, plan: &mut Plan) -> bool {
-        let mut looked_at = 0;
-        // Those that an earlier hold spared are still in front: the condemned ones have left the lists.
-        let mut spared_before = plan.spared;
+        let (mut looked_at, mut spared) = (0, 0);
         for list in (FIRST_PARTIAL..=LAST_PARTIAL).rev() {
             let mut unit = class.first(list);
             while unit != NO_ZSPAGE {
                 let next = self.store.descriptor(unit).next();
-                if spared_before != 0 {
-                    (spared_before, unit) = (spared_before - 1, next);
+                if spared < plan.spared {
+                    // An earlier hold spared this one; what that condemned has left the lists.
+                    (spared, unit) = (spared + 1, next);
                     continue;
                 }
                 match self.judge(class, plan, unit) {
                     Verdict::Condemned => {}
-                    Verdict::Spared => plan.spared += 1,
+                    Verdict::Spared => (spared, plan.spared) = (spared + 1, plan.spared + 1),
                     Verdict::Shrinking => return false,
                 }
                 looked_at += 1;
@@ -276,8 +273,9 @@ impl<P: Platform> Pool<P> {
         let end = left.saturating_sub(CHUNKS * CHUNK_CELLS);
         while class.sweep != NO_CHUNK && (class.first(VICTIMS) != NO_ZSPAGE || class.shrinking != NO_ZSPAGE) {
             let (words, next) = self.store.chunk_words(class.sweep);
-            for some in words.get(class.swept.into()..).unwrap_or(&[]).chunks(STEP.into()) {
-                for (cell, word) in (class.swept..).zip(some) {
+            for some in words.get(class.swept.into()..).unwrap_or(&[]).chunks(STEP) {
+                let mut cells = some.iter();
+                while let Some(word) = cells.next() {
                     // Relaxed: only a hint, the exchange decides.
                     let seen = word.load(Ordering::Relaxed);
                     let from = seen & !OPEN;
@@ -289,12 +287,13 @@ impl<P: Platform> Pool<P> {
                         };
                         moves.push(Move { word, from, to });
                         if moves.is_full() {
-                            class.swept = cell + 1;
+                            // The number of cells is only worked out where the sweep stops.
+                            class.swept += looked_at(some.len() - cells.as_slice().len());
                             return false;
                         }
                     }
                 }
-                class.swept += STEP;
+                class.swept += looked_at(some.len());
                 if pinned.interrupt_waits() {
                     return false;
                 }
@@ -344,6 +343,14 @@ impl<P: Platform> Pool<P> {
         let to = unsafe { Place::new(&self.store, to).bytes(&self.store.platform, class.into()) };
         copy_parts((from.0, from.1), to);
     }
+}
+
+/// Cells of a chunk that were looked at.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "a chunk has fifty")]
+const fn looked_at(cells: usize) -> u8 {
+    const { assert!(CHUNK_CELLS <= u8::MAX as usize) };
+    cells as u8
 }
 
 /// Copies two runs into two others of the same length in all.

@@ -42,6 +42,8 @@ mod platform;
 #[cfg(not(zs_loom))]
 mod pool;
 #[cfg(not(zs_loom))]
+mod postponed;
+#[cfg(not(zs_loom))]
 mod size_class;
 #[cfg(not(zs_loom))]
 mod stats;

@@ -12,7 +12,7 @@ use loom::{
 };
 
 use crate::{
-    cell::{Cell, OPEN, Refused, begin_move, reopen},
+    cell::{Cell, OPEN, PATIENCE, Refused, begin_move, reopen},
     deferred::ring::{By, Pushed, Ring, Shape, Slots},
     sync::{AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
@@ -188,7 +188,7 @@ fn a_reader_sees_a_moving_object_whole() {
             let object = object.clone();
             thread::spawn(move || object.relocate())
         };
-        let place = object.cell().lock(0).expect("a move is waited for");
+        let place = object.cell().lock(0, PATIENCE).expect("a move is waited for");
         // SAFETY: the cell is locked, and loom checks that nobody else is here.
         assert_eq!(object.at(place).with(|value| unsafe { *value }), 42);
         object.cell().unlock(place);
@@ -204,9 +204,9 @@ fn a_free_beside_a_move_and_a_stale_reader() {
             let object = object.clone();
             thread::spawn(move || object.relocate())
         };
-        object.cell().lock(0).expect("a move is waited for");
+        object.cell().lock(0, PATIENCE).expect("a move is waited for");
         object.cell().retire(0, 5);
-        assert_eq!(object.cell().lock(0), Err(Refused::Stale));
+        assert_eq!(object.cell().lock(0, PATIENCE), Err(Refused::Stale));
         assert_eq!(object.word.load(Ordering::Relaxed), 5);
         mover.join().expect("no panic");
     });
@@ -277,7 +277,7 @@ impl Class {
         // Relaxed: what is wrong about it is that it is used at all.
         let before = self.cells[index].0.load(Ordering::Relaxed) & !OPEN;
         let mut taken = self.taken.lock().expect("no panic");
-        if let Ok(at) = self.cell(index).lock(0) {
+        if let Ok(at) = self.cell(index).lock(0, PATIENCE) {
             self.cell(index).retire(0, 0);
             let known = before < 4 && broken == Broken::StaleLocation;
             Self::put(&mut taken, if known { before } else { at });
@@ -364,7 +364,7 @@ fn drain_beside_compaction(broken: Broken) {
         // The other one is whole, and has its room alone.
         let taken = *class.taken.lock().expect("no panic");
         assert_eq!(taken.iter().filter(|&&taken| taken).count(), 1);
-        let at = class.cell(1).lock(0).expect("nobody uses it");
+        let at = class.cell(1).lock(0, PATIENCE).expect("nobody uses it");
         assert_eq!((class.read(at), taken[usize::try_from(at).expect("small")]), (42, true));
     });
 }
@@ -426,7 +426,7 @@ fn migration_beside_use(broken: Broken) {
         let user = {
             let class = class.clone();
             thread::spawn(move || {
-                let at = class.cell(1).lock(0).expect("a move is waited for");
+                let at = class.cell(1).lock(0, PATIENCE).expect("a move is waited for");
                 let value = class.read(at);
                 class.write(at, value + 1);
                 class.cell(1).unlock(at);
@@ -434,7 +434,7 @@ fn migration_beside_use(broken: Broken) {
         };
         let moved = class.migrate(broken);
         user.join().expect("no panic");
-        let at = class.cell(1).lock(0).expect("nobody uses it");
+        let at = class.cell(1).lock(0, PATIENCE).expect("nobody uses it");
         assert_eq!(at, if moved { 0 } else { 2 });
         assert_eq!(class.read(at), 43);
     });

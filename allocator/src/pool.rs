@@ -24,7 +24,7 @@ use crate::{
     error::Error,
     handle::{Base, Handle, Key, MAX_TAG},
     platform::{PAGE_SIZE, PinnedCore, Platform},
-    size_class::MAX_CHAIN,
+    size_class::{MAX_CHAIN, huge_from},
     store::Store,
     sync::{AtomicU8, AtomicUsize, Held, Lock, Ordering, Tag},
 };
@@ -233,6 +233,12 @@ impl<P: Platform> Pool<P> {
         &self.config
     }
 
+    /// The smallest size of an object that costs as much as a whole page. Who compresses pages keeps what comes to this,
+    /// or more, as it was: it takes no more room, and nobody has to decompress it.
+    pub fn huge_threshold(&self) -> usize {
+        huge_from(self.config.chain)
+    }
+
     /// Frames of the class table.
     pub(crate) fn class_frames(&self) -> usize {
         CLASS_FRAMES
@@ -290,7 +296,7 @@ impl<P: Platform> Pool<P> {
         let at = class.detach(&self.store, key, cell, locked)?;
         class.objects -= 1;
         let mut leaving = Leaving::none();
-        class.put_loudly::<_, true>(&self.store, at, &mut leaving);
+        class.put_loudly(&self.store, at, &mut leaving);
         if leaving.is_empty() {
             return Ok(());
         }

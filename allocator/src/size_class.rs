@@ -109,6 +109,30 @@ pub fn chain(index: usize, most: usize) -> usize {
     usize::from(CHAINS[most.clamp(1, MAX_CHAIN) - 1][index])
 }
 
+/// For each bound on a chain's length the smallest size of which a page holds one object.
+static HUGE_FROM: [u16; MAX_CHAIN] = {
+    let mut table = [0; MAX_CHAIN];
+    let mut most = 1;
+    while most <= MAX_CHAIN {
+        let mut index = CLASSES;
+        while index > 0 && objects_in(index - 1, chain_of(index - 1, most)) <= chain_of(index - 1, most) {
+            index -= 1;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "at most a page")]
+        {
+            table[most - 1] = (class_size(index) - STEP + 1) as u16;
+        }
+        most += 1;
+    }
+    table
+};
+
+/// The smallest size of which a page holds one object, in zspages of at most `most` pages.
+pub(crate) fn huge_from(most: usize) -> usize {
+    usize::from(HUGE_FROM[most.clamp(1, MAX_CHAIN) - 1])
+}
+
+const _: () = assert!(HUGE_FROM[MAX_CHAIN - 1] as usize > PAGE_SIZE * 15 / 16);
 const _: () = assert!(class_size(CLASSES - 1) == PAGE_SIZE);
 const _: () = assert!(class_of(PAGE_SIZE) == CLASSES - 1);
 const _: () = assert!(objects_in(0, 1) <= MAX_OBJECTS);

@@ -8,6 +8,7 @@ use crate::{
     handle::{CELL_BITS, Key, LEAF_BITS, SLOT_BITS},
     memory::{Directory, FANOUT, MOST_LEAVES, Overlay, Supply},
     platform::{PAGE_SIZE, Platform},
+    postponed::Postponed,
     sync::{AtomicU8, AtomicU32, AtomicU64, Lock, Ordering},
     zspage::{Descriptor, Footprint, MOST_UNITS, NO_ZSPAGE, OBJECT_BITS, State, UNIT_BITS},
 };
@@ -72,6 +73,7 @@ pub(crate) struct Store<P> {
     pub(crate) platform: P,
     arena: Lock<Arena>,
     pub(crate) hints: Hints,
+    pub(crate) postponed: Postponed,
 }
 
 /// There is a free object.
@@ -184,6 +186,7 @@ impl<P: Platform> Store<P> {
             units: Directory::new(),
             arena: Lock::new(arena),
             hints: Hints::new(),
+            postponed: Postponed::none(),
         }
     }
 

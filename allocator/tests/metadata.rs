@@ -5,6 +5,11 @@ mod common;
 use common::Host;
 use zsmalloc::{CLASSES, Config, Error, Handle, PAGE_SIZE, Pool, class_size};
 
+/// Pages of metadata.
+fn metadata(pool: &Pool<&Host>) -> usize {
+    usize::try_from(pool.stats().metadata_pages).expect("few")
+}
+
 #[test]
 fn cells_go_from_class_to_class() {
     const OBJECTS: usize = 50_000;
@@ -13,7 +18,7 @@ fn cells_go_from_class_to_class() {
     let mut raws = Vec::new();
     for size in [32, 112, 240, 368, 496, 624, 752, 880, 1008] {
         let handles: Vec<_> = (0..OBJECTS).map(|_| pool.malloc(size).expect("memory")).collect();
-        let metadata = pool.stats().metadata_pages as usize * PAGE_SIZE;
+        let metadata = metadata(&pool) * PAGE_SIZE;
         assert!(metadata <= 12 * OBJECTS, "{} bytes for each of {size} bytes", metadata / OBJECTS);
         for (index, handle) in handles.into_iter().enumerate() {
             let raw = handle.into_raw();
@@ -43,7 +48,7 @@ fn every_class_in_turn() {
         handles.into_iter().for_each(|handle| pool.free(handle).expect("live"));
         assert_eq!(pool.pages(), 0);
     }
-    let metadata = pool.stats().metadata_pages as usize;
+    let metadata = metadata(&pool);
     // Classes and directories take 10 pages, a chunk for each class 16; what is left is for the most objects.
     assert!(metadata <= 26 + most * 11 / PAGE_SIZE + 1, "{metadata} pages, of {most} objects at most");
 }

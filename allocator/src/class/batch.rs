@@ -4,6 +4,7 @@ use crate::{
     cell::Cell,
     class::{Class, Leaving, free::free_quietly},
     deferred::drain::{HOLD, STRIDE},
+    error::Error,
     handle::Key,
     platform::Platform,
     store::Store,
@@ -24,6 +25,8 @@ const MOST: usize = ALONG + HOLD / STRIDE as usize * STRIDE.div_ceil(NOTING) as 
 pub(crate) struct Notes {
     units: [u32; MOST],
     count: usize,
+    /// Handles that are kept for later, since their objects are in use.
+    pub(crate) postponed: u64,
 }
 
 impl Notes {
@@ -45,7 +48,7 @@ enum Outcome {
     Freed,
     /// Freed, and a zspage was noted, which took as long as [`NOTING`] frees.
     Noted,
-    /// Whatever was wrong with it, nobody waits to be told.
+    /// Whatever was wrong with it, nobody waits to be told. Or it is kept for later.
     Refused,
 }
 
@@ -104,7 +107,14 @@ impl Class {
         notes: &mut Notes,
         leaving: &mut Leaving,
     ) -> Outcome {
-        let Ok(at) = self.detach(store, key, cell, locked) else { return Outcome::Refused };
+        let at = match self.detach(store, key, cell, locked) {
+            Ok(at) => at,
+            Err(error) => {
+                let keeps = error == Error::Busy && store.postponed.push(&store.platform.pin(), key);
+                notes.postponed += u64::from(keeps);
+                return Outcome::Refused;
+            }
+        };
         if at & HUGE != 0 {
             self.put_huge(store, at, leaving);
             return Outcome::Freed;

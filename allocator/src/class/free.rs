@@ -1,7 +1,7 @@
 //! Objects that come back: quietly, where only counts change, or with all that follows from it.
 
 use crate::{
-    cell::Cell,
+    cell::{Cell, LITTLE_PATIENCE},
     class::{Class, Leaving},
     error::Error,
     handle::Key,
@@ -33,7 +33,7 @@ impl Class {
     ) -> Result<u32, Error> {
         let at = match locked {
             Some(at) => at,
-            None => cell.lock(key.generation())?,
+            None => cell.lock(key.generation(), LITTLE_PATIENCE)?,
         };
         if !Place::new(store, at).is_of(key, self.base) {
             cell.unlock(at);
@@ -43,39 +43,17 @@ impl Class {
         Ok(at)
     }
 
-    /// Gives up an object's room if nothing changes by it but counts. Otherwise the location, for [`Class::put_loudly`].
+    /// Gives up the room of an object that compaction moved away. An empty zspage joins `leaving`.
     #[inline]
-    pub(crate) fn put_quietly<P: Platform>(&self, store: &Store<P>, at: u32) -> Option<u32> {
-        if at & HUGE != 0 {
-            return Some(at);
-        }
-        let descriptor = store.descriptor_at(at);
-        let state = descriptor.state();
-        if !state.puts_quietly() {
-            return Some(at);
-        }
-        descriptor.put(parts(at).1);
-        descriptor.set_state(state.put());
-        None
-    }
-
-    /// Gives up an object's room where more changes than counts. An empty zspage, or a frame, joins `leaving`. With
-    /// `MAY_BE_FULL` its zspage may have been full, which those that compaction empties are not.
-    #[inline]
-    pub(crate) fn put_loudly<P: Platform, const MAY_BE_FULL: bool>(
-        &mut self,
-        store: &Store<P>,
-        at: u32,
-        leaving: &mut Leaving,
-    ) {
-        if at & HUGE != 0 {
-            return self.put_huge(store, at, leaving);
-        }
+    pub(crate) fn put_moved<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
         let descriptor = store.descriptor_at(at);
         let (unit, object) = parts(at);
         let before = descriptor.state();
         // Marked even where the room goes: compaction may be given up, and then it is there again.
         descriptor.put(object);
+        if before.puts_quietly() {
+            return descriptor.set_state(before.put());
+        }
         let state = if self.is_beyond(before, object) {
             let state = self.lose_slot(before);
             if state.in_use() != 0 {
@@ -86,7 +64,19 @@ impl Class {
         } else {
             before.with_one_more()
         };
-        if MAY_BE_FULL && let Some(state) = state.unfilled() {
+        self.settle(store, unit, descriptor, state, leaving);
+    }
+
+    /// Gives up a freed object's room where more changes than counts. An empty zspage, or a frame, joins `leaving`.
+    #[inline]
+    pub(crate) fn put_loudly<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
+        if at & HUGE != 0 {
+            return self.put_huge(store, at, leaving);
+        }
+        let descriptor = store.descriptor_at(at);
+        let (unit, object) = parts(at);
+        let state = self.put_slot(descriptor, object);
+        if let Some(state) = state.unfilled() {
             // The commonest change where objects come and go: a full zspage has room again.
             self.unfill(store, unit, descriptor, state);
         } else {

@@ -65,6 +65,7 @@ impl<P: Platform> Pool<P> {
                 } else {
                     self.free_buckets(ring, &mut scratch, head, count, &mut leaving)
                 };
+                let refused = refused - core::mem::take(&mut scratch.notes.postponed);
                 // Pages first: once nothing is pending, nothing is on its way back either.
                 self.release(leaving);
                 ring.finish(count, refused, by);

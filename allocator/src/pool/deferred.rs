@@ -12,8 +12,23 @@ use crate::{
     sync::{Ordering, relax},
 };
 
+/// Most handles that an allocation in need frees before it is tried again.
+const NEED: usize = 256;
 /// How often an allocation in need looks whether somebody else has ended a batch: longer than the largest batch takes.
 const PATIENCE: u32 = 1 << 16;
+
+/// What an allocation in need still hopes for.
+pub(super) struct Need {
+    /// Handles that were pending when it began, and are not known to be freed.
+    left: Option<u64>,
+    patience: u32,
+}
+
+impl Default for Need {
+    fn default() -> Self {
+        Self { left: None, patience: PATIENCE }
+    }
+}
 
 impl<P: Platform> Pool<P> {
     /// Hands an object over to be freed soon. Legal in a task with interrupts masked and in an interrupt handler.
@@ -90,22 +105,29 @@ impl<P: Platform> Pool<P> {
     }
 
     fn free_counted(&self, word: u64) {
-        if self.free_key(Key(word)).is_err() {
-            // Relaxed: a count of misuse, off every fast path.
-            self.refused.fetch_add(1, Ordering::Relaxed);
+        match self.free_key(Key(word)) {
+            Ok(()) => {}
+            Err(Error::Busy) => self.postpone_or_refuse(Key(word)),
+            Err(_) => self.count_refused(),
         }
+    }
+
+    pub(crate) fn count_refused(&self) {
+        // Relaxed: a count of misuse, off every fast path.
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One step of the drain task of `core`: frees up to `budget` handles. Several tasks may drain, on any rings; where one is at
     /// a ring already, or there is no such core, the step does nothing.
     pub fn drain(&self, core: usize, budget: usize) -> DrainReport {
         self.release_parked();
+        self.retry_postponed();
         self.used_ring(core).map_or_else(DrainReport::default, |ring| self.drain_ring(ring, budget, By::Task))
     }
 
     /// Empties every ring that nobody else is at of what is in it now; how many handles and parked pages that were. For a moment of need; not in an interrupt handler.
     pub fn flush(&self) -> usize {
-        let parked = self.release_parked();
+        let parked = self.release_parked() + self.retry_postponed();
         // Not more than there is: a core that goes on freeing could keep this from an end.
         parked
             + self
@@ -114,28 +136,44 @@ impl<P: Platform> Pool<P> {
                 .sum::<usize>()
     }
 
-    /// Has the rings emptied of what is in them now, also by those who are at them already, for whom it waits a bounded time. Whether anything came back.
+    /// Has some of what is in the rings freed, for an allocation that asks again then, and comes back if that was not
+    /// enough: so it pays for what it needs, not for all that is pending. Waits a bounded time for whoever is at a ring
+    /// already. `false` if nothing that was pending when the need arose is left, or nothing moves.
     #[cold]
     #[inline(never)]
-    pub(super) fn drain_in_need(&self) -> bool {
-        let mut back = self.release_parked() != 0;
-        let mut patience = PATIENCE;
-        for ring in self.used_rings() {
-            let (start, pending) = ring.pending();
-            let mut head = start;
-            while head < start + pending {
-                if self.drain_ring(ring, count(start + pending - head), By::Flush).freed == 0 {
-                    if patience == 0 {
-                        break;
-                    }
-                    patience -= 1;
-                    relax();
-                }
-                head = ring.pending().0;
-            }
-            back |= head != start;
+    pub(super) fn drain_in_need(&self, need: &mut Need) -> bool {
+        if self.release_parked() + self.retry_postponed() != 0 {
+            return true;
         }
-        back
+        let left = *need.left.get_or_insert_with(|| self.used_rings().map(|ring| ring.pending().1).sum());
+        if left == 0 {
+            return false;
+        }
+        let freed = self.used_rings().find_map(|ring| {
+            let freed = self.drain_ring(ring, NEED, By::Flush).freed;
+            (freed != 0).then_some(freed as u64)
+        });
+        // Where none can be taken, all that is pending is at hand already: somebody else's batch ends soon.
+        let moved = freed.or_else(|| self.wait_for_others(&mut need.patience));
+        need.left = Some(moved.map_or(0, |moved| left.saturating_sub(moved)));
+        moved.is_some()
+    }
+
+    /// Waits until a batch that somebody else has at hand comes to its end; how many handles that were. `None` if there
+    /// is none, or patience ends.
+    fn wait_for_others(&self, patience: &mut u32) -> Option<u64> {
+        self.used_rings().find_map(|ring| {
+            let (start, pending) = ring.pending();
+            while pending != 0 && *patience != 0 {
+                let moved = ring.pending().0 - start;
+                if moved != 0 {
+                    return Some(moved);
+                }
+                *patience -= 1;
+                relax();
+            }
+            None
+        })
     }
 
     /// Empties the ring of a core that is going offline, and on which nobody frees any more; how many handles that were. Afterwards nothing of that core is on its way; when
@@ -156,6 +194,7 @@ impl<P: Platform> Pool<P> {
     pub fn is_quiet(&self) -> bool {
         self.used_rings().all(|ring| ring.pending().1 == 0)
             && self.parks_nothing()
+            && self.store.postponed.count() == 0
             // Behind the rings: compaction that begins later finds what they have freed gone.
             && self.compaction.try_lock().is_some()
     }
@@ -168,9 +207,11 @@ impl<P: Platform> Pool<P> {
 
     /// Whether a timer is to wake the drain task of `core`: something has been pending for `age` ticks of
     /// [`Platform::now`], give or take one period of that timer, or an eighth of `age` less. A drain that leaves some
-    /// does not change the age of those. Any core may call it, one timer for each ring.
+    /// does not change the age of those. Also while a free is postponed whose object was in use. Any core may call it,
+    /// one timer for each ring.
     pub fn needs_drain(&self, core: usize, now: u64, age: u64) -> bool {
-        self.used_ring(core).is_some_and(|ring| ring.is_overdue(now, age))
+        self.used_ring(core)
+            .is_some_and(|ring| ring.is_overdue(now, age) || self.store.postponed.count() != 0)
     }
 
     /// Age of the oldest pending handle of `core` as [`Pool::needs_drain`] saw it, in ticks; `None` if nothing is pending or none was seen.

@@ -7,7 +7,7 @@ use crate::{
     handle::Handle,
     memory::Supply,
     platform::{Frame, PAGE_SIZE, Platform, give_back},
-    pool::Pool,
+    pool::{Pool, deferred::Need},
     size_class::{HUGE_CLASS, chain, class_of, class_size, objects_in},
     store::{Store, WANTS_NOTHING, WANTS_PAGE, Wanting},
     sync::{Held, Ordering},
@@ -135,7 +135,7 @@ impl<P: Platform> Pool<P> {
     #[cold]
     #[inline(never)]
     fn malloc_slow(&self, class: u8) -> Result<Handle, Error> {
-        let mut drained = false;
+        let mut need = Need::default();
         loop {
             let grown = match self.take(class) {
                 Ok(handle) => return Ok(handle),
@@ -152,7 +152,7 @@ impl<P: Platform> Pool<P> {
             match grown {
                 Ok(()) => {}
                 // A free that nobody has carried out yet may be the memory that is wanted.
-                Err(_) if !drained && self.drain_in_need() => drained = true,
+                Err(_) if self.drain_in_need(&mut need) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -229,7 +229,8 @@ impl<P: Platform> Pool<P> {
             return Err(Begin::Met);
         }
         let frame = self.frame()?;
-        if usize::from(class) == HUGE_CLASS {
+        // A frame whose number has no room in a location gets a descriptor, which has room for any.
+        if usize::from(class) == HUGE_CLASS && frame.number() < MOST_FRAMES {
             return self.begin_huge(class, frame);
         }
         let pages = chain(class.into(), self.config.chain);
@@ -272,10 +273,6 @@ impl<P: Platform> Pool<P> {
     }
 
     fn begin_huge(&self, class: u8, frame: Frame) -> Result<Handle, Begin> {
-        if frame.number() >= MOST_FRAMES {
-            self.return_frame(frame);
-            return Err(Error::OutOfMemory.into());
-        }
         let taken = self.class(class).hold(self.store.platform.pin()).take_huge(&self.store, frame);
         taken.map_err(|frame| {
             self.return_frame(frame);

@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 
 use crate::{
-    cell::reopen,
+    cell::{PATIENCE, reopen},
     error::Error,
     handle::{Handle, Key},
     platform::Platform,
@@ -119,7 +119,7 @@ impl<P: Platform> Pool<P> {
     #[inline(never)]
     fn open_contended(&self, key: Key) -> Result<(&AtomicU32, Place<'_>), Error> {
         let cell = self.store.cell_of(key).ok_or(Error::ForeignHandle)?;
-        let at = cell.lock(key.generation())?;
+        let at = cell.lock(key.generation(), PATIENCE)?;
         let place = Place::new(&self.store, at);
         if place.is_of(key, self.base(0)) {
             return Ok((cell.word, place));

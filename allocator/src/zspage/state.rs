@@ -56,6 +56,9 @@ const _: () = assert!(NO_PUTS == ZERO && NO_PUTS << 1 == 1 << OWNER_SHIFT && OWN
 /// apart are a constant of one instruction on AArch64.
 const PUT: u64 = 1 << TAKES_SHIFT | 1 << PUTS_SHIFT;
 
+/// From the full ones to the fullest group that has room.
+const LIST_STEP: u64 = ((FIRST_PARTIAL - FULL) as u64) << LIST_SHIFT;
+
 /// The group of a zspage by its free objects.
 #[inline]
 pub(crate) const fn group(free: u32) -> usize {
@@ -131,33 +134,37 @@ impl State {
         Self(self.0 & !(PUTS | TAKES | BEYOND) | NO_PUTS)
     }
 
+    /// Whether it has one free object, is on this list, and is not compaction's or a batch's.
+    #[inline]
+    const fn has_one_on(self, list: usize) -> bool {
+        const _: () = assert!(TAKES_SHIFT > BEYOND_SHIFT && TAKES_SHIFT + 7 == u64::BITS);
+        // Two comparisons of few bits, where one of all would want a mask of four instructions.
+        self.0 >> BEYOND_SHIFT == 1
+            && self.0 & (7 << LIST_SHIFT | SHRINKING | TOUCHED) == (list as u64) << LIST_SHIFT
+    }
+
     /// What a zspage on the list of the fullest ones, which has one free object, is like when that is taken; `None`
     /// of any other.
     #[inline]
     pub(crate) const fn filled_up(self) -> Option<Self> {
-        const WANTED: u64 = (FIRST_PARTIAL as u64) << LIST_SHIFT | 1 << BEYOND_SHIFT;
-        const LIST: u64 = ((FIRST_PARTIAL - FULL) as u64) << LIST_SHIFT;
-        if self.0 & (7 << LIST_SHIFT | TAKES | BEYOND | SHRINKING | TOUCHED) != WANTED {
+        if !self.has_one_on(FIRST_PARTIAL) {
             return None;
         }
-        Some(Self((self.0 & !(PUTS | BEYOND | LIST)) | NO_PUTS))
+        let taken = self.0 - (1 << BEYOND_SHIFT) - LIST_STEP;
+        Some(Self(taken & !PUTS | NO_PUTS))
     }
 
     /// What a full zspage, to which one object was put back, is like on the list of the fullest ones; `None` of any
     /// other. It is what [`State::armed`] gives, in fewer steps.
     #[inline]
     pub(crate) const fn unfilled(self) -> Option<Self> {
-        const WANTED: u64 = (FULL as u64) << LIST_SHIFT | 1 << BEYOND_SHIFT;
-        const LIST: u64 = ((FIRST_PARTIAL - FULL) as u64) << LIST_SHIFT;
         /// Objects that can be put back before its group changes.
         const LEFT: u64 = (least_free(FIRST_PARTIAL + 1) - 2) as u64;
-        if self.0 & (7 << LIST_SHIFT | TAKES | BEYOND | SHRINKING | TOUCHED) != WANTED
-            || self.capacity() < least_free(FIRST_PARTIAL + 1)
-        {
+        if !self.has_one_on(FULL) || self.capacity() < least_free(FIRST_PARTIAL + 1) {
             return None;
         }
         // A batch may have counted puts of its own.
-        Some(Self((self.0 & !PUTS) + (NO_PUTS - (LEFT << PUTS_SHIFT) + LIST)))
+        Some(Self((self.0 & !PUTS) + (NO_PUTS - (LEFT << PUTS_SHIFT) + LIST_STEP)))
     }
 
     #[inline]

@@ -189,7 +189,8 @@ impl<'p, P: Platform> Device<'p, P> {
             Some(word) => (Stored::Same, word, 0),
             None if !(self.setup.has_room)() => return Err(SwapError::PoolFull),
             None => {
-                let bytes = self.setup.codec.compress(page, scratch).filter(|bytes| worth_it(bytes.len()));
+                let bytes =
+                    self.setup.codec.compress(page, scratch).filter(|bytes| self.is_worth_it(bytes.len()));
                 let bytes = bytes.unwrap_or(page);
                 let handle = self.place(bytes, slot::peek(slot).length())?;
                 let word = Word::object(handle, bytes.len(), false);
@@ -385,6 +386,11 @@ impl<'p, P: Platform> Device<'p, P> {
         }
     }
 
+    /// Whether a compressed page takes less of the pool than the page as it is.
+    pub(crate) fn is_worth_it(&self, length: usize) -> bool {
+        length < self.pool.huge_threshold()
+    }
+
     #[inline]
     fn count(&self, event: Event) {
         self.counters.edit(self.pool.platform(), |pen| pen.add(event, 1));
@@ -401,9 +407,4 @@ fn copy_whole<P: Platform>(view: &ObjectView<'_, P>, to: &mut [u8]) -> Result<()
 
 fn is_raw(word: Word) -> bool {
     word.length() == PAGE_SIZE
-}
-
-/// Whether a compressed page takes less of the pool than the page as it is.
-fn worth_it(length: usize) -> bool {
-    length < PAGE_SIZE && class_of(length) != class_of(PAGE_SIZE)
 }

@@ -168,7 +168,7 @@ impl<P: Platform> Device<'_, P> {
     fn smaller(&self, object: &Object, shop: &mut Workshop) -> Option<(Word, u64)> {
         self.unpack(object, shop).ok()?;
         let bytes = self.setup.second?.compress(&shop.page, &mut shop.scratch)?;
-        if class_of(bytes.len()) >= class_of(object.length) {
+        if class_of(bytes.len()) >= class_of(object.length) || !self.is_worth_it(bytes.len()) {
             return None;
         }
         let word = Word::object(self.place(bytes, object.length).ok()?, bytes.len(), true);
