@@ -140,10 +140,16 @@ impl Class {
         self.chunks = chunk;
     }
 
+    /// Whether there are cells to give up.
+    #[inline]
+    pub(crate) fn has_chunks_to_leave(&self) -> bool {
+        self.chunks != self.last_chunk
+    }
+
     /// Gives up the cells of a class without objects: the first and the last of its chunks. A single chunk is kept, for
     /// a class that has a few objects every now and then. Nobody may be in the middle of a sweep over the cells.
     pub(crate) fn leave_chunks(&mut self) -> Option<(u32, u32)> {
-        if self.objects != 0 || self.chunks == self.last_chunk {
+        if self.objects != 0 || !self.has_chunks_to_leave() {
             return None;
         }
         self.free_cell = NO_CELL;

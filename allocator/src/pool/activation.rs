@@ -16,6 +16,9 @@ const COARSE: usize = 8;
 /// Bytes lost by rounding at which a range is split, as objects times width: in a small pool the page that another class costs weighs more.
 const SPLIT: usize = 1200;
 const SPLIT_SMALL: usize = 2200;
+/// The least number of objects at which a class is split in a small pool: that of the widest range.
+#[expect(clippy::cast_possible_truncation, reason = "some twenty")]
+const LEAST_SPLIT: u32 = (SPLIT_SMALL / (class_size(COARSE) - class_size(0))) as u32;
 /// Number of objects at which a class is split whose range has changed since: it is reached at once, and
 /// then worked out. So what empties a class does not pay for it.
 const UNMEASURED: u32 = 0;
@@ -112,9 +115,13 @@ impl<P: Platform> Pool<P> {
             if class.objects != 0 {
                 return;
             }
-            class.split_at = UNMEASURED;
+            // A class that has a few objects every now and then is not measured each time.
+            if (LEAST_SPLIT + 1..u32::MAX).contains(&class.split_at) {
+                class.split_at = UNMEASURED;
+            }
             // Cells are for whichever class wants them next; but not in the middle of a sweep over them.
-            if let Some(_compaction) = self.compaction.try_lock()
+            if class.has_chunks_to_leave()
+                && let Some(_compaction) = self.compaction.try_lock()
                 && let Some((first, last)) = class.leave_chunks()
             {
                 self.store.free_chunks(&pinned, first, last);

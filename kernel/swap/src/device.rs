@@ -13,7 +13,7 @@ pub use state::SlotState;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use zsmalloc::{Handle, ObjectView, Platform, Pool, class_of};
+use zsmalloc::{Handle, ObjectView, Platform, Pool};
 
 use crate::{
     check::{self, Verdict},
