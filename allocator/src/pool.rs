@@ -29,6 +29,7 @@ use crate::{
     sync::{AtomicU8, AtomicUsize, Held, Lock, Ordering, Tag},
 };
 
+pub(crate) use activation::is_to_dissolve;
 pub use object::ObjectView;
 pub use teardown::Teardown;
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use core::marker::PhantomData;
+use core::{alloc::Layout, marker::PhantomData};
 use std::sync::Mutex;
 
 use common::Host;
@@ -57,8 +57,8 @@ const FRAMES: usize = 256;
 const BASE: u32 = 1 << 30;
 
 impl High {
-    fn layout() -> std::alloc::Layout {
-        std::alloc::Layout::from_size_align(FRAMES * PAGE_SIZE, PAGE_SIZE).expect("a layout")
+    fn layout() -> Layout {
+        Layout::from_size_align(FRAMES * PAGE_SIZE, PAGE_SIZE).expect("a layout")
     }
 
     fn new() -> Self {

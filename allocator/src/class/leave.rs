@@ -3,6 +3,7 @@
 use crate::{
     class::{Class, Leaving},
     platform::Platform,
+    pool::is_to_dissolve,
     store::Store,
     zspage::{Descriptor, GROWING, LAST, NO_ZSPAGE, State},
 };
@@ -18,7 +19,9 @@ impl Class {
         leaving: &mut Leaving,
     ) {
         self.forget(store, unit, descriptor, state);
-        descriptor.set_state(state.flagged(LAST, self.zspages == 0));
+        let dissolves =
+            self.zspages == 0 && is_to_dissolve(self.index(), self.split_at, self.has_chunks_to_leave());
+        descriptor.set_state(state.flagged(LAST, dissolves));
         descriptor.set_next(leaving.zspage);
         leaving.zspage = unit;
     }

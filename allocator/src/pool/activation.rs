@@ -18,12 +18,22 @@ const SPLIT: usize = 1200;
 const SPLIT_SMALL: usize = 2200;
 /// The least number of objects at which a class is split in a small pool: that of the widest range.
 #[expect(clippy::cast_possible_truncation, reason = "some twenty")]
-const LEAST_SPLIT: u32 = (SPLIT_SMALL / (class_size(COARSE) - class_size(0))) as u32;
+const LEAST_SPLIT: u32 = (SPLIT_SMALL / (class_size(COARSE - 1) - class_size(0))) as u32;
 /// Number of objects at which a class is split whose range has changed since: it is reached at once, and
 /// then worked out. So what empties a class does not pay for it.
 const UNMEASURED: u32 = 0;
 /// Pages up to which a pool is small.
 const SMALL: usize = 1024;
+
+/// Whether a class without objects is to be measured anew. One that only ever has a few is not, each time.
+const fn is_outgrown(split_at: u32) -> bool {
+    LEAST_SPLIT < split_at && split_at < u32::MAX
+}
+
+/// Whether something is to be done about a class that has lost its last zspage: see [`Pool::dissolve`].
+pub(crate) const fn is_to_dissolve(index: u8, split_at: u32, has_chunks_to_leave: bool) -> bool {
+    has_chunks_to_leave || is_outgrown(split_at) || !is_coarse(index)
+}
 
 const fn is_coarse(index: u8) -> bool {
     let place = index as usize;
@@ -115,8 +125,7 @@ impl<P: Platform> Pool<P> {
             if class.objects != 0 {
                 return;
             }
-            // A class that has a few objects every now and then is not measured each time.
-            if (LEAST_SPLIT + 1..u32::MAX).contains(&class.split_at) {
+            if is_outgrown(class.split_at) {
                 class.split_at = UNMEASURED;
             }
             // Cells are for whichever class wants them next; but not in the middle of a sweep over them.

@@ -38,7 +38,7 @@ pub(crate) const SHRINKING: u64 = 1 << 7;
 pub(crate) const TOUCHED: u64 = 1 << 8;
 /// One of its pages is being replaced: it stays, even if it is empty.
 pub(crate) const ISOLATED: u64 = 1 << 9;
-/// The last zspage of its class, on its way out.
+/// The last zspage of a class that is to be dissolved, on its way out.
 pub(crate) const LAST: u64 = 1 << 10;
 
 const LIST_SHIFT: u32 = 4;
