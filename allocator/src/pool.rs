@@ -11,7 +11,7 @@ mod object;
 mod release;
 mod teardown;
 
-use core::ptr::NonNull;
+use core::{mem::offset_of, ptr::NonNull};
 
 use crate::{
     cell::Cell,
@@ -26,7 +26,7 @@ use crate::{
     platform::{PAGE_SIZE, PinnedCore, Platform},
     size_class::{MAX_CHAIN, huge_from},
     store::Store,
-    sync::{AtomicU8, AtomicUsize, Held, Lock, Ordering, Tag},
+    sync::{Apart, AtomicU8, AtomicUsize, Held, Lock, Ordering, Tag},
 };
 
 pub(crate) use activation::is_to_dissolve;
@@ -65,9 +65,10 @@ pub struct Pool<P: Platform> {
     tag: Tag,
     classes: [NonNull<ClassFrame>; CLASS_FRAMES],
     rings: NonNull<RingTable>,
-    pub(crate) pages: AtomicUsize,
     /// For each size class the one that takes its objects at present.
     pub(crate) map: [AtomicU8; SLOTS],
+    /// Written with each page that comes or goes, while every operation reads what is before and behind it.
+    pages: Apart<AtomicUsize>,
     /// Guards changes of `map`.
     mapping: Lock<()>,
     /// Handles that were refused when they were freed synchronously on the deferred path.
@@ -92,6 +93,17 @@ impl<P: Platform> Pool<P> {
     /// # Errors
     /// [`Error::BadConfig`] for a shape that cannot be, or beside 31 other pools; [`Error::OutOfMemory`] if the frames ran out, after all went back.
     pub fn new(platform: P, config: Config) -> Result<Self, Error> {
+        const {
+            // A release or a malloc of one core does not take these lines from another that only pushes or reads.
+            let (pages, pair) = (offset_of!(Self, pages), align_of::<Apart<()>>());
+            let read = [offset_of!(Self, rings), offset_of!(Self, classes), offset_of!(Self, config)];
+            assert!(pages % pair == 0 && pages / pair > offset_of!(Self, map) / pair);
+            assert!(
+                read[0] / pair < pages / pair
+                    && read[1] / pair < pages / pair
+                    && read[2] / pair < pages / pair
+            );
+        }
         check(&config, platform.cores())?;
         let tag = Tag::claim(MAX_TAG).ok_or(Error::BadConfig)?;
         // From here on dropping the pool gives back what it has.
@@ -101,8 +113,8 @@ impl<P: Platform> Pool<P> {
             tag,
             classes: [NonNull::dangling(); CLASS_FRAMES],
             rings: NonNull::dangling(),
-            pages: AtomicUsize::new(0),
             map: activation::coarse(),
+            pages: Apart(AtomicUsize::new(0)),
             mapping: Lock::new(()),
             refused: AtomicUsize::new(0),
             compaction: Lock::new(0),
@@ -259,7 +271,7 @@ impl<P: Platform> Pool<P> {
     /// Pages that zspages hold now.
     pub fn pages(&self) -> usize {
         // Relaxed: a statistic.
-        self.pages.load(Ordering::Relaxed)
+        self.pages.0.load(Ordering::Relaxed)
     }
 
     /// Frees an object at once.

@@ -4,7 +4,7 @@
 
 use crate::{
     platform::PAGE_SIZE,
-    zspage::{MAX_OBJECTS, footprint},
+    zspage::{Footprint, MAX_OBJECTS, footprint},
 };
 
 /// Number of size classes.
@@ -83,6 +83,9 @@ const fn chain_of(index: usize, most: usize) -> usize {
     best
 }
 
+/// Set in an entry of [`CHAINS`] where the objects of a zspage take a second word of bits.
+const TWO_WORDS: u8 = 0x80;
+
 /// Least wasteful chain for each class and each bound on its length.
 static CHAINS: [[u8; CLASSES]; MAX_CHAIN] = {
     let mut table = [[1; CLASSES]; MAX_CHAIN];
@@ -95,7 +98,8 @@ static CHAINS: [[u8; CLASSES]; MAX_CHAIN] = {
             assert!(chain <= MAX_CHAIN);
             #[expect(clippy::cast_possible_truncation, reason = "at most 16, asserted above")]
             {
-                table[most][index] = chain as u8;
+                let two = if objects_in(index, chain) > 64 { TWO_WORDS } else { 0 };
+                table[most][index] = chain as u8 | two;
             }
             index += 1;
         }
@@ -106,7 +110,14 @@ static CHAINS: [[u8; CLASSES]; MAX_CHAIN] = {
 
 /// Pages of the least wasteful zspage of class `index` among those of at most `most` pages.
 pub fn chain(index: usize, most: usize) -> usize {
-    usize::from(CHAINS[most.clamp(1, MAX_CHAIN) - 1][index])
+    usize::from(CHAINS[most.clamp(1, MAX_CHAIN) - 1][index] & !TWO_WORDS)
+}
+
+/// What the descriptor of a zspage of class `index` takes: as [`footprint`], looked up.
+#[inline]
+pub(crate) fn footprint_of(index: usize, most: usize) -> Footprint {
+    let entry = CHAINS[most.clamp(1, MAX_CHAIN) - 1][index];
+    footprint(usize::from(entry & !TWO_WORDS), if entry & TWO_WORDS == 0 { 64 } else { MAX_OBJECTS })
 }
 
 /// For each bound on a chain's length the smallest size of which a page holds one object.
@@ -147,6 +158,17 @@ mod tests {
             let class = class_of(size);
             assert!(class_size(class) >= size);
             assert!(class == 0 || class_size(class - 1) < size);
+        }
+    }
+
+    #[test]
+    fn footprints_are_looked_up() {
+        for most in 1..=MAX_CHAIN {
+            for index in 0..CLASSES {
+                let (pages, looked_up) = (chain(index, most), footprint_of(index, most));
+                let worked_out = footprint(pages, objects_in(index, pages));
+                assert_eq!((looked_up.units, looked_up.below), (worked_out.units, worked_out.below));
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     memory::{Directory, FANOUT, MOST_LEAVES, Overlay, Supply},
     platform::{PAGE_SIZE, Platform},
     postponed::Postponed,
-    sync::{AtomicU8, AtomicU32, AtomicU64, Lock, Ordering},
+    sync::{Apart, AtomicU8, AtomicU32, AtomicU64, Lock, Ordering},
     zspage::{Descriptor, Footprint, MOST_UNITS, NO_ZSPAGE, OBJECT_BITS, State, UNIT_BITS},
 };
 
@@ -71,7 +71,7 @@ pub(crate) struct Store<P> {
     cells: Directory<Cells>,
     units: Directory<Units>,
     pub(crate) platform: P,
-    arena: Lock<Arena>,
+    arena: Apart<Lock<Arena>>,
     pub(crate) hints: Hints,
     pub(crate) postponed: Postponed,
 }
@@ -184,7 +184,7 @@ impl<P: Platform> Store<P> {
             platform,
             cells: Directory::new(),
             units: Directory::new(),
-            arena: Lock::new(arena),
+            arena: Apart(Lock::new(arena)),
             hints: Hints::new(),
             postponed: Postponed::none(),
         }
@@ -227,7 +227,7 @@ impl<P: Platform> Store<P> {
 
     /// A chunk whose cells are free, one that was used before if there is one. Returns the chunk.
     pub(crate) fn new_chunk(&self, pinned: &P::Pinned<'_>, supply: &mut Supply) -> Result<u32, Wanting> {
-        let mut arena = self.arena.lock(pinned);
+        let mut arena = self.arena.0.lock(pinned);
         if arena.free_chunk != NO_CHUNK {
             let chunk = arena.free_chunk;
             arena.free_chunk = self.next_chunk(chunk).load(Ordering::Relaxed);
@@ -244,7 +244,7 @@ impl<P: Platform> Store<P> {
     /// Takes back chunks of a class without objects, from the first to the last as they are linked. The cells keep their
     /// generations, so handles of the class stay stale whichever class has the cells next.
     pub(crate) fn free_chunks(&self, pinned: &P::Pinned<'_>, first: u32, last: u32) {
-        let mut arena = self.arena.lock(pinned);
+        let mut arena = self.arena.0.lock(pinned);
         self.next_chunk(last).store(arena.free_chunk, Ordering::Relaxed);
         arena.free_chunk = first;
     }
@@ -322,7 +322,7 @@ impl<P: Platform> Store<P> {
         supply: &mut Supply,
     ) -> Result<u32, Wanting> {
         let Footprint { units, below } = footprint;
-        let mut arena = self.arena.lock(pinned);
+        let mut arena = self.arena.0.lock(pinned);
         if let Some(run) = self.pop_run(&mut arena, units) {
             return Ok(run + below);
         }
@@ -350,7 +350,7 @@ impl<P: Platform> Store<P> {
         pinned: &P::Pinned<'_>,
         descriptors: impl Iterator<Item = (u32, Footprint)>,
     ) {
-        let mut arena = self.arena.lock(pinned);
+        let mut arena = self.arena.0.lock(pinned);
         for (unit, Footprint { units, below }) in descriptors {
             self.push_run(&mut arena, unit - below, units);
         }
@@ -358,7 +358,7 @@ impl<P: Platform> Store<P> {
 
     /// Frames that hold cells, descriptors and their directories.
     pub(crate) fn frames(&self, pinned: &P::Pinned<'_>) -> usize {
-        let arena = self.arena.lock(pinned);
+        let arena = self.arena.0.lock(pinned);
         let (cells, units) = (arena.cell_leaves as usize, arena.unit_leaves as usize);
         frames_for(0, cells) + frames_for(FIRST_UNIT_LEAF as usize, units)
     }
@@ -367,7 +367,7 @@ impl<P: Platform> Store<P> {
     pub(crate) fn dismantle(&mut self) {
         self.cells.dismantle(&self.platform);
         self.units.dismantle(&self.platform);
-        let arena = self.arena.get_mut();
+        let arena = self.arena.0.get_mut();
         (arena.cell_leaves, arena.unit_leaves) = (0, FIRST_UNIT_LEAF);
     }
 }

@@ -40,6 +40,11 @@ pub(crate) fn take_bit(word: &AtomicU32, bit: u32) -> u32 {
     }
 }
 
+/// A pair of cache lines of its own: what is written often, kept apart from what is read always. Cores fetch lines in
+/// pairs.
+#[repr(C, align(128))]
+pub(crate) struct Apart<T>(pub(crate) T);
+
 #[cfg(not(zs_loom))]
 use crate::platform::PinnedCore;
 

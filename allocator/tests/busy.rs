@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use core::time::Duration;
+use std::time::Instant;
 
 use common::Host;
 use zsmalloc::{Config, Error, Handle, Platform, Pool};

@@ -292,7 +292,7 @@ impl<P: Platform> Pool<P> {
     #[inline]
     fn charge(&self) -> Result<(), Error> {
         // Relaxed: the read-modify-write alone keeps the count below the limit. Once for each page, not for each object.
-        if self.pages.fetch_add(1, Ordering::Relaxed) < self.config.page_limit {
+        if self.pages.0.fetch_add(1, Ordering::Relaxed) < self.config.page_limit {
             return Ok(());
         }
         self.discharge(1);
@@ -301,7 +301,7 @@ impl<P: Platform> Pool<P> {
 
     pub(crate) fn discharge(&self, pages: usize) {
         // Relaxed: a count; nothing is published by it.
-        self.pages.fetch_sub(pages, Ordering::Relaxed);
+        self.pages.0.fetch_sub(pages, Ordering::Relaxed);
     }
 }
 

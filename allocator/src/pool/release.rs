@@ -5,8 +5,8 @@ use crate::{
     config::Rung,
     platform::{Frames, Platform},
     pool::Pool,
-    size_class::{chain, objects_in},
-    zspage::{LAST, NO_ZSPAGE, bytes, footprint},
+    size_class::footprint_of,
+    zspage::{LAST, NO_ZSPAGE, bytes},
 };
 
 /// Descriptors that are given back under one hold of the arena's lock.
@@ -112,9 +112,8 @@ impl<P: Platform> Pool<P> {
             let descriptor = self.store.descriptor(zspage);
             let state = descriptor.state();
             emptied = state.has(LAST).then(|| state.class());
-            let pages = chain(state.class(), self.config.chain);
             let gone = core::mem::replace(&mut zspage, descriptor.next());
-            Some((gone, footprint(pages, objects_in(state.class(), pages))))
+            Some((gone, footprint_of(state.class(), self.config.chain)))
         });
         self.store.free_descriptors(&self.store.platform.pin(), some.take(DESCRIPTORS));
         if let Some(class) = emptied.and_then(|class| u8::try_from(class).ok())
