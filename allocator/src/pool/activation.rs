@@ -20,7 +20,6 @@ const SPLIT_SMALL: usize = 2200;
 /// always there: nothing that is split at so few can be far from what it would be measured at.
 #[expect(clippy::cast_possible_truncation, reason = "some twenty")]
 const LEAST_SPLIT: u32 = (SPLIT_SMALL / (class_size(COARSE - 2) - class_size(0))) as u32;
-const _: () = assert!(is_coarse(COARSE as u8 - 2));
 /// Number of objects at which a class is split whose range has changed since: it is reached at once, and
 /// then worked out. So what empties a class does not pay for it.
 const UNMEASURED: u32 = 0;
