@@ -3,7 +3,7 @@
 use bale_arch::entry::image_base;
 use bale_arch::{counter, identity, mask, mmu};
 use bale_core::device_tree::{MAX_VIRTIO, Machine};
-use bale_core::{acpi, core_kind};
+use bale_core::{acpi, core_kind, device_tree};
 use heapless::Vec;
 
 use crate::board::{App, Board, Extras};
@@ -61,15 +61,25 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     let found = identity::hypervisor_control();
     let counts = mmu::initialise_controls();
     let device_tree = check_device_tree(board, device_tree);
+    let image = (image_base(), image_sections()[4].end - image_base());
     // SAFETY: first and only use, on the boot core; the magic number says that there is memory at the device tree.
-    unsafe { early::map(board, image_base(), device_tree.0) };
-    // SAFETY: the early map covers the device tree's gigabyte, and its size was checked.
+    if let Err(error) = unsafe { early::map(image, (device_tree.0, device_tree.1 as u64)) } {
+        stop(board, format_args!("image at {:#x}, device tree at {:#x}: {error}", image.0, device_tree.0));
+    }
+    // SAFETY: the early map covers the device tree, and its size was checked.
     let bytes = unsafe { core::slice::from_raw_parts(device_tree.0 as *const u8, device_tree.1) };
+    // Before the rest of the tree is read: what is wrong with it is to be said on a UART that is there.
+    let uart = device_tree::console(bytes);
+    if early::speak_on(uart)
+        && let Some(uart) = uart
+    {
+        // SAFETY: the tree names a PL011 here, mapped as device memory now; a panic before the real map is told on it.
+        unsafe { console::initialise(uart) };
+    }
     let machine = match Machine::from_dtb(bytes) {
         Ok(machine) => machine,
         Err(error) => stop(board, format_args!("{error}")),
     };
-    early::speak_on(machine.uart.base);
     power::set_conduit(machine.psci);
     platform::set_image(Image { board: board.name, build: crate::BUILD, version: env!("CARGO_PKG_VERSION") });
     let machine = platform::set_machine(machine);
@@ -294,10 +304,21 @@ fn add_memory(machine: &Machine, device_tree: (u64, usize)) {
     for range in &machine.reserved {
         take(range.base, range.base + range.size);
     }
+    let mut beyond = 0;
     for_each_free(machine, taken, |start, end| {
+        // The last frame's number is nobody's, so that none ends at the very end.
+        let most = frames::END - PAGE_SIZE as u64;
+        beyond += end.saturating_sub(start.max(most));
+        let end = end.min(most);
+        if start >= end {
+            return;
+        }
         // SAFETY: memory that is in none of the ranges that are taken.
         assert!(unsafe { frames::add(start, end) }, "more memory ranges than fit");
     });
+    if beyond > 0 {
+        println!("bale: {} MiB of memory above 16 TiB are left alone", beyond >> 20);
+    }
 }
 
 /// Calls `visit` with each range of memory that lies in none of `taken`.

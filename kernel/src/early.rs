@@ -1,7 +1,7 @@
 //! A voice and a map before memory management is up.
 //!
-//! [`say`] and [`stop`] run with the MMU off: byte and aligned word accesses only. [`map`] gives the boot core
-//! caches and unaligned accesses while it reads the tables and builds the real map.
+//! [`say`] and [`stop`] run with the MMU off as well: byte and aligned word accesses only. [`map`] gives the boot core caches and
+//! unaligned accesses while it reads the tables and builds the real map.
 
 use core::cell::UnsafeCell;
 use core::ptr;
@@ -9,23 +9,34 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use bale_arch::{mask, mmu};
 use bale_core::console::STOPPED;
+use bale_core::early_map::{self, MapError, Table};
+use bale_io::last_words;
 
 use crate::board::Board;
 
-/// The UART that the tables name; 0 before they are read.
-static NAMED: AtomicU64 = AtomicU64::new(0);
+/// Nothing has looked for a UART yet.
+const UNSOUGHT: u64 = 0;
+/// The tables name none that can be reached.
+const NONE: u64 = u64::MAX;
 
-/// From here on [`say`] uses the PL011 that the tables name, which lies in the early map's gigabyte of devices, or else stays with the board's.
-pub fn speak_on(uart: u64) {
-    if uart < GIGABYTE {
-        NAMED.store(uart, Ordering::Relaxed);
-    }
+/// The UART that the tables name, [`UNSOUGHT`] or [`NONE`].
+static VOICE: AtomicU64 = AtomicU64::new(UNSOUGHT);
+
+/// From here on [`say`] uses the PL011 that the tables name. It is added to the early map, which is on: an entry that was not valid needs
+/// no break before make. Whether there is one that can be reached.
+pub fn speak_on(uart: Option<u64>) -> bool {
+    let reached = uart.filter(|uart| add(*uart, UART, DEVICE).is_ok());
+    mmu::publish_tables();
+    VOICE.store(reached.unwrap_or(NONE), Ordering::Relaxed);
+    reached.is_some()
 }
 
-/// Writes text to the UART by polling.
+/// Writes text to the UART by polling. Before the tables are found it is the one that the board is known to have; once they are, one that
+/// they do not name is not touched, since on another machine nothing, or something else, may be there.
 pub fn say(board: &Board, text: &str) {
-    let uart = match NAMED.load(Ordering::Relaxed) {
-        0 => board.early_uart,
+    let uart = match VOICE.load(Ordering::Relaxed) {
+        UNSOUGHT => board.early_uart,
+        NONE => return,
         named => named,
     };
     const DATA: u64 = 0x00;
@@ -44,7 +55,8 @@ pub fn say(board: &Board, text: &str) {
     }
 }
 
-/// Says why Bale cannot start, then turns the machine off, or halts where PSCI does not answer.
+/// Says why Bale cannot start, then turns the machine off, or halts where PSCI does not answer. Where no UART is known the words are left
+/// for the next boot, and the machine is started anew: that keeps memory, and brings back the firmware, which somebody can see.
 pub fn stop(board: &Board, reason: &[&str], psci_by_hvc: bool) -> ! {
     say(board, "\x1e");
     say(board, STOPPED);
@@ -52,6 +64,14 @@ pub fn stop(board: &Board, reason: &[&str], psci_by_hvc: bool) -> ! {
         say(board, part);
     }
     say(board, "\r\n");
+    if VOICE.load(Ordering::Relaxed) == NONE {
+        last_words::leave(STOPPED, reason);
+        if psci_by_hvc {
+            let _ = smccc::psci::system_reset::<smccc::Hvc>();
+        } else {
+            let _ = smccc::psci::system_reset::<smccc::Smc>();
+        }
+    }
     if psci_by_hvc {
         let _ = smccc::psci::system_off::<smccc::Hvc>();
     } else {
@@ -60,38 +80,41 @@ pub fn stop(board: &Board, reason: &[&str], psci_by_hvc: bool) -> ! {
     mask::halt()
 }
 
-#[repr(C, align(4096))]
-struct Table(UnsafeCell<[u64; 512]>);
+/// Level 0, and a table of level 1 for each part of 512 GiB that the image, the device tree and a UART can lie in: each may cross into
+/// another.
+const TABLES: usize = 1 + 3 * 2;
+
+struct Tables(UnsafeCell<[Table; TABLES]>);
 
 // SAFETY: written by the boot core alone, before any other core runs.
-unsafe impl Sync for Table {}
+unsafe impl Sync for Tables {}
 
-static LEVEL0: Table = Table(UnsafeCell::new([0; 512]));
-static LEVEL1: Table = Table(UnsafeCell::new([0; 512]));
+static MAP: Tables = Tables(UnsafeCell::new([const { Table::EMPTY }; TABLES]));
 
-const GIGABYTE: u64 = 1 << 30;
+/// Bytes of a PL011's registers.
+const UART: u64 = 0x1000;
 /// Block: valid, accessed, inner shareable, attribute index 1 (normal memory).
 const NORMAL: u64 = 1 | 1 << 2 | 3 << 8 | 1 << 10;
 /// Block: valid, accessed, attribute index 0 (device memory), never executed.
 const DEVICE: u64 = 1 | 1 << 10 | 1 << 54;
 
-/// Turns on the MMU and caches with a coarse identity map: the gigabytes that hold the image and the device tree as
-/// memory, the one that holds the UART as device. All must lie below 512 GiB. It lives for a few milliseconds.
+fn add(start: u64, length: u64, attributes: u64) -> Result<(), MapError> {
+    // SAFETY: the boot core's alone, and nothing else holds a reference.
+    early_map::add(unsafe { &mut *MAP.0.get() }, start, length, attributes)
+}
+
+/// Turns on the MMU and caches with a coarse identity map: the gigabytes that hold the image and the device tree, wherever they lie in 48
+/// bits of address. It lives for a few milliseconds.
+///
+/// # Errors
+/// One of them cannot be mapped; nothing is turned on.
 ///
 /// # Safety
-/// Once, on the boot core, before anything else uses the MMU.
-pub unsafe fn map(board: &Board, image: u64, device_tree: u64) {
-    let level1 = LEVEL1.0.get().cast::<u64>();
-    let level0 = LEVEL0.0.get().cast::<u64>();
-    for (address, attributes) in [(board.early_uart, DEVICE), (device_tree, NORMAL), (image, NORMAL)] {
-        let index = (address / GIGABYTE) as usize & 511;
-        // SAFETY: the index is below 512.
-        let entry = unsafe { level1.add(index) };
-        // SAFETY: our own table, not in use yet.
-        unsafe { entry.write_volatile(address & !(GIGABYTE - 1) | attributes) };
-    }
-    // SAFETY: entry 0 of our own table.
-    unsafe { level0.write_volatile(level1 as u64 | 3) };
-    // SAFETY: image, stack and tables lie in the image's gigabyte, which is mapped at the addresses it has.
-    unsafe { mmu::switch_tables(level0 as u64) };
+/// Once, on the boot core, before anything else uses the MMU. The ranges, of start and length, are memory.
+pub unsafe fn map(image: (u64, u64), device_tree: (u64, u64)) -> Result<(), MapError> {
+    add(image.0, image.1, NORMAL)?;
+    add(device_tree.0, device_tree.1, NORMAL)?;
+    // SAFETY: image, stack and tables lie in the image's gigabytes, which are mapped at the addresses they have.
+    unsafe { mmu::switch_tables(MAP.0.get() as u64) };
+    Ok(())
 }

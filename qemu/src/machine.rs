@@ -19,8 +19,8 @@ use crate::toolchain::QEMU;
 pub(crate) enum Start {
     /// By QEMU's boot protocol: device tree in x0, initrd, boot arguments.
     Kernel(PathBuf),
-    /// Bytes put at this address, nothing else: no device tree in x0.
-    Loader(PathBuf, u64),
+    /// Files put at these addresses, nothing else: the boot core begins at the first with no device tree in x0.
+    Loader(Vec<(PathBuf, u64)>),
     /// By UEFI firmware from a disk image, which holds boot arguments and bundle too.
     Uefi { firmware: PathBuf, disk: PathBuf, acpi: bool },
 }
@@ -64,6 +64,13 @@ impl Config {
         }
     }
 
+    /// Memory of so many GiB, of which the host provides what is touched: more than it has.
+    pub(crate) fn set_sparse_memory(&mut self, gib: u64) {
+        self.memory = format!("{gib}G");
+        let memory = format!("memory-backend-ram,id=sparse,size={gib}G,reserve=off");
+        self.extra.extend(["-object".into(), memory, "-machine".into(), "memory-backend=sparse".into()]);
+    }
+
     fn command_line(&self) -> Vec<OsString> {
         let virtualization = if self.virtualization { "on" } else { "off" };
         let mut line: Vec<OsString> = Vec::new();
@@ -87,11 +94,14 @@ impl Config {
                     line.extend(["-initrd".into(), initrd.into()]);
                 }
             }
-            Start::Loader(image, address) => {
-                let mut device =
-                    OsString::from(format!("loader,addr={address:#x},cpu-num=0,force-raw=on,file="));
-                device.push(image);
-                line.extend(["-device".into(), device]);
+            Start::Loader(files) => {
+                for (index, (file, address)) in files.iter().enumerate() {
+                    let begins = if index == 0 { "cpu-num=0," } else { "" };
+                    let place = format!("loader,addr={address:#x},{begins}force-raw=on,file=");
+                    let mut device = OsString::from(place);
+                    device.push(file);
+                    line.extend(["-device".into(), device]);
+                }
             }
             Start::Uefi { firmware, disk, .. } => {
                 let mut drive = OsString::from("if=none,id=disk,format=raw,readonly=on,file=");
@@ -252,10 +262,12 @@ mod tests {
     #[test]
     fn a_loader_gives_no_boot_protocol() {
         let mut config = Config::new("x".into());
-        config.start = Start::Loader("bale.img".into(), 0x4020_0000);
+        config.start =
+            Start::Loader(vec![("bale.img".into(), 0x4020_0000), ("bale.dtb".into(), 0x4800_0000)]);
         config.arguments = "exec".into();
         let line = line(&config);
         assert!(line.contains("loader,addr=0x40200000,cpu-num=0,force-raw=on,file=bale.img"), "{line}");
+        assert!(line.contains("loader,addr=0x48000000,force-raw=on,file=bale.dtb"), "{line}");
         assert!(!line.contains("-append") && !line.contains("-kernel"), "{line}");
     }
 }

@@ -184,11 +184,17 @@ pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
     /// A file of this process that no other one has; nothing is made yet.
-    fn named(kind: &str) -> Result<Self> {
+    pub(crate) fn named(kind: &str) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // Relaxed: a number of its own, and no order.
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Ok(Self(workspace::own_folder()?.join(format!("{kind}-{}-{number}.img", std::process::id()))))
+    }
+}
+
+impl Scratch {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

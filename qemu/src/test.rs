@@ -7,6 +7,7 @@ mod described;
 mod dialogue;
 mod flash;
 mod guest_run;
+mod handed_over;
 mod host;
 mod isolation;
 mod linux;
@@ -52,6 +53,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         .into_iter()
         .chain(matrix::cases(&bench, options.repeat))
         .chain(uefi::cases(&bench))
+        .chain(handed_over::cases(&bench))
         .chain(console::cases(&bench))
         .chain(shell::cases(&bench))
         .chain(budgets.cases())

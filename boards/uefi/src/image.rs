@@ -2,6 +2,8 @@
 
 use core::slice;
 
+use bale_core::device_tree::Range;
+use bale_core::handover;
 use elf::ElfBytes;
 use elf::abi::{EM_AARCH64, PT_LOAD};
 use elf::endian::LittleEndian;
@@ -11,7 +13,7 @@ use uefi::mem::memory_map::MemoryMap as _;
 use crate::error::LoadError;
 use crate::files;
 
-/// Where a kernel may begin, by the arm64 boot protocol.
+/// A kernel may begin at a multiple of it, by the arm64 boot protocol.
 const ALIGNMENT: usize = 2 << 20;
 /// Between two places for it, so that a free part that is a little larger or smaller than last time makes no difference. A multiple of that.
 const STEP: u64 = 64 << 20;
@@ -54,20 +56,19 @@ pub(crate) fn load(file: &[u8]) -> Result<Kernel, LoadError> {
     Ok(Kernel { base, size, entry: base + elf.ehdr.e_entry })
 }
 
-/// Where the kernel is to lie. What is there stays but for what is laid over it: a kernel looks for the last words of the one before it.
-///
-/// Firmware takes memory from an end, so the middle of the largest free part is left alone by it, and is the same after a warm reboot.
+/// Memory for the kernel, where [`handover::place`] says. What is there stays but for what is laid over it: a kernel looks for the last words
+/// of the one before it.
 fn place(size: usize) -> Result<&'static mut [u8], LoadError> {
     let pages = size.div_ceil(PAGE);
     let map = boot::memory_map(MemoryType::LOADER_DATA).map_err(|_| LoadError::NoMap)?;
     let free = map.entries().filter(|entry| entry.ty == MemoryType::CONVENTIONAL);
-    if let Some(largest) = free.max_by_key(|entry| entry.page_count) {
-        let middle = largest.phys_start + largest.page_count / 2 * PAGE as u64;
-        let at = AllocateType::Address(middle & !(STEP - 1));
-        if let Ok(start) = boot::allocate_pages(at, MemoryType::LOADER_CODE, pages) {
-            // SAFETY: the firmware gave these pages to us, for good; they are mapped at this address, and hold some bytes or other.
-            return Ok(unsafe { slice::from_raw_parts_mut(start.as_ptr(), size) });
-        }
+    let free = free.map(|entry| Range { base: entry.phys_start, size: entry.page_count * PAGE as u64 });
+    if let Some(address) = handover::place(free, (pages * PAGE) as u64, STEP)
+        && let Ok(start) =
+            boot::allocate_pages(AllocateType::Address(address), MemoryType::LOADER_CODE, pages)
+    {
+        // SAFETY: the firmware gave these pages to us, for good; they are mapped at this address, and hold some bytes or other.
+        return Ok(unsafe { slice::from_raw_parts_mut(start.as_ptr(), size) });
     }
     let room = files::pages(size + ALIGNMENT, MemoryType::LOADER_CODE)?;
     let skip = room.as_ptr().align_offset(ALIGNMENT);

@@ -344,11 +344,22 @@ fn interrupt(
     }
 }
 
-fn uart(root: FdtNode<'_>) -> Result<Uart, MachineError> {
+/// Where the registers of the console's PL011 are, by a tree in which anything else may be wrong or missing.
+pub fn console(bytes: &[u8]) -> Option<u64> {
+    let node = console_node(Fdt::new(bytes).ok()?.root())?;
+    ranges(node, "UART reg").ok()?.next()?.ok().map(|registers| registers.base)
+}
+
+/// The PL011 that the tree names for the console, or else its first.
+fn console_node(root: FdtNode<'_>) -> Option<FdtNode<'_>> {
     let named = stdout(root).filter(|node| {
         node.compatible().is_some_and(|mut all| all.any(|one| one == "arm,pl011")) && enabled(*node)
     });
-    let node = named.or_else(|| find(root, "arm,pl011", 0)).ok_or(MachineError::NoUart)?;
+    named.or_else(|| find(root, "arm,pl011", 0))
+}
+
+fn uart(root: FdtNode<'_>) -> Result<Uart, MachineError> {
+    let node = console_node(root).ok_or(MachineError::NoUart)?;
     let registers = ranges(node, "UART reg")?.next().ok_or(MachineError::Malformed("UART reg"))??;
     Ok(Uart { base: registers.base, interrupt: interrupt(root, node, 0, "UART interrupts")? })
 }

@@ -6,6 +6,7 @@
 use heapless::Vec;
 
 use crate::device_tree::{Conduit, Machine, Range};
+use crate::early_map;
 use crate::guest_tree::TreeFull;
 use crate::guest_tree::flat::Flat;
 
@@ -57,6 +58,29 @@ pub fn usable(ranges: impl Iterator<Item = Range>) -> Option<Usable> {
     kept.sort_unstable_by_key(|range| range.base);
     let left_out = total - kept.iter().map(|range| range.size).sum::<u64>();
     Some(Usable { ranges: kept, left_out })
+}
+
+/// Where a kernel of `size` bytes is to lie, a multiple of `step`, among these ranges of free memory; `None` if it fits into none.
+///
+/// It is the middle of a range, since firmware takes memory from an end: so it is the same after a warm reboot, and what the kernel before
+/// left there is found. Memory below 512 GiB comes first: what starts the kernel, firmware at EL3 among it, is tried there most. Above it is
+/// only where a machine has nothing else.
+pub fn place(free: impl Iterator<Item = Range> + Clone, size: u64, step: u64) -> Option<u64> {
+    const LOW: u64 = 512 << 30;
+    let cut = |range: Range, from: u64, to: u64| {
+        let end = range.base.saturating_add(range.size).min(to);
+        let base = range.base.max(from);
+        (base < end).then(|| Range { base, size: end - base })
+    };
+    let best = |from, to| {
+        let middles = free.clone().filter_map(move |range| cut(range, from, to)).filter_map(|range| {
+            let middle = (range.base + range.size / 2) & !(step - 1);
+            let fits = middle >= range.base && middle.checked_add(size)? <= range.base + range.size;
+            fits.then_some((range.size, middle))
+        });
+        middles.max_by_key(|(size, _)| *size).map(|(_, middle)| middle)
+    };
+    best(0, LOW).or_else(|| best(LOW, early_map::END))
 }
 
 /// Writes a machine as a device tree; its length in bytes.
@@ -187,7 +211,7 @@ fn interrupt_controller(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), Tr
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Usable, usable, write};
+    use super::{Usable, place, usable, write};
     use crate::device_tree::{Conduit, Cpu, Gic, Machine, Range, Timer, Uart, VirtioPlace};
 
     fn range(base: u64, size: u64) -> Range {
@@ -267,6 +291,22 @@ mod tests {
         assert_eq!(found.left_out, (1..=12).map(|size| size * 0x1000).sum::<u64>());
         assert_eq!(usable((0..1000).map(|index| range(index * 0x2000, 0x1000))), None);
         assert_eq!(usable([range(u64::MAX, 2), range(5, 0)].into_iter()), Some(Usable::default()));
+    }
+
+    #[test]
+    fn a_kernel_goes_to_low_memory_first() {
+        const STEP: u64 = 64 << 20;
+        let place = |ranges: &[Range]| place(ranges.iter().copied(), 5 << 20, STEP);
+        // 64 GiB as the Orion O6 has them: the larger bank begins at 512 GiB.
+        let banks = [range(0x8680_0000, 0x7_7980_0000), range(0x80_0000_0000, 0x8_8000_0000)];
+        assert_eq!(place(&banks), Some(0x4_4000_0000));
+        assert_eq!(place(&banks[1..]), Some(0x84_4000_0000), "nothing else");
+        assert_eq!(place(&[range(0x100_0000_0000, 0x4000_0000)]), Some(0x100_2000_0000), "as sbsa-ref");
+        // One range that crosses the boundary: its low part.
+        assert_eq!(place(&[range(0x4000_0000, 1100 << 30)]), Some(0x40_2000_0000));
+        // Where the middle does not do, a smaller range does.
+        assert_eq!(place(&[range(0x100_0000, 0x200_0000), range(0x400_0000, 0x100_0000)]), Some(0x400_0000));
+        assert_eq!(place(&[range(0x4000_0000, 4 << 20), range(1 << 48, 1 << 30)]), None);
     }
 
     proptest! {

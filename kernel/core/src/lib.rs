@@ -50,6 +50,7 @@ pub mod console;
 pub mod core_kind;
 pub mod device_map;
 pub mod device_tree;
+pub mod early_map;
 pub mod exception;
 pub mod exit_status;
 pub mod gate;

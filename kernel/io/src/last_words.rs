@@ -88,6 +88,16 @@ pub fn keep(text: &str) {
     }
 }
 
+/// Leaves for the next boot why this one stops before it has a console. On the boot core while it is alone, with the early map on.
+pub fn leave(before: &str, reason: &[&str]) {
+    with(|words| {
+        words.clear();
+        words.append(before);
+        reason.iter().for_each(|part| words.append(part));
+        words.append("\n");
+    });
+}
+
 /// The shell is about to start the machine anew.
 pub fn part(why: &str) {
     log::keep_newest(with(|words| words.room()), keep_frame);

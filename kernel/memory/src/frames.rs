@@ -103,7 +103,7 @@ pub const RESERVE: usize = 256;
 pub const LAST: usize = 32;
 
 /// Frames end below this address, so that their numbers have 32 bits.
-const END: u64 = 1 << 44;
+pub const END: u64 = 1 << 44;
 
 fn number(address: u64) -> u32 {
     u32::try_from(address / PAGE_SIZE as u64).unwrap_or(0)

@@ -102,7 +102,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
     };
     bad("no_device_tree", &["device tree"], |config| {
         if let Start::Kernel(image) = &config.start {
-            config.start = Start::Loader(image.clone(), 0x4020_0000);
+            config.start = Start::Loader(vec![(image.clone(), 0x4020_0000)]);
         }
     });
     bad("memory_of_64_mib", &["MiB"], |config| config.memory = "64M".into());

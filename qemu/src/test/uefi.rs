@@ -21,6 +21,13 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         let run = move || Outcome::of(by_uefi(bench, tables, "", passes_target_tests));
         cases.push(Case { name: format!("uefi::{name}_target_tests"), run: Box::new(run) });
     }
+    // Its middle is above 512 GiB, and the firmware's own memory at its end.
+    let run = move || {
+        let mut config = bench.config();
+        config.set_sparse_memory(1100);
+        Outcome::of(by_uefi_on(bench, config, Tables::Acpi, "", swaps_with))
+    };
+    cases.push(Case { name: "uefi::acpi_1100_gib".into(), run: Box::new(run) });
     let run = move || Outcome::of(by_uefi(bench, Tables::Acpi, CONFIG, follows_config));
     cases.push(Case { name: "uefi::bale_toml_is_followed".into(), run: Box::new(run) });
     let run = move || Outcome::of(refuses_config(bench));
@@ -36,7 +43,17 @@ type Check = fn(&Bench<'_>, &Config) -> Result<(), String>;
 
 /// The very disk image that a board gets, started by UEFI firmware.
 fn by_uefi(bench: &Bench<'_>, tables: Tables, further: &str, check: Check) -> Result<(), String> {
-    let mut config = bench.config();
+    by_uefi_on(bench, bench.config(), tables, further, check)
+}
+
+/// The same on another machine than the usual one.
+fn by_uefi_on(
+    bench: &Bench<'_>,
+    mut config: Config,
+    tables: Tables,
+    further: &str,
+    check: Check,
+) -> Result<(), String> {
     let setup = SetupOptions { yes: true };
     let text = |error| format!("{error:#}");
     let file = board::config(&config.arguments, further).map_err(text)?;
