@@ -2,14 +2,14 @@
 
 use bale_arch::entry::image_base;
 use bale_arch::{counter, identity, mask, mmu};
-use bale_core::device_tree::{MAX_VIRTIO, Machine};
-use bale_core::{acpi, core_kind, device_tree};
+use bale_core::device_tree::{LeftOut, Machine};
+use bale_core::{core_kind, device_tree};
 use heapless::Vec;
 
 use crate::board::{App, Board, Extras};
-use crate::early;
+use crate::{early, mapping};
 use bale_io::{backing, bundle, console, fault, last_words, log, println};
-use bale_memory::{PAGE_SIZE, frames, image_sections, map};
+use bale_memory::image_sections;
 use bale_monitor::{report, shell};
 use bale_reclaim::{compactor, drain, pool};
 use bale_rt::cores::{Core, MAX_CORES};
@@ -69,12 +69,14 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     // SAFETY: the early map covers the device tree, and its size was checked.
     let bytes = unsafe { core::slice::from_raw_parts(device_tree.0 as *const u8, device_tree.1) };
     // Before the rest of the tree is read: what is wrong with it is to be said on a UART that is there.
-    let uart = device_tree::console(bytes);
-    if early::speak_on(uart)
-        && let Some(uart) = uart
-    {
-        // SAFETY: the tree names a PL011 here, mapped as device memory now; a panic before the real map is told on it.
-        unsafe { console::initialise(uart) };
+    match device_tree::console(bytes) {
+        Ok(uart) => {
+            if let Some(uart) = early::speak_on(uart) {
+                // SAFETY: the tree names a PL011 here, mapped as device memory now; a panic before the real map is told on it.
+                unsafe { console::initialise(uart) };
+            }
+        }
+        Err(_) => early::speak_on_own(board),
     }
     let machine = match Machine::from_dtb(bytes) {
         Ok(machine) => machine,
@@ -90,7 +92,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
         let (found, least) = (total >> 20, board.least_memory >> 20);
         stop(board, format_args!("{found} MiB of memory; Bale needs at least {least} MiB (QEMU: -m 128M)"));
     }
-    enable_map(board, machine);
+    let tables = mapping::enable(board, machine, device_tree);
 
     let affinities = core_order(machine);
     cores::name(&affinities);
@@ -98,7 +100,8 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     last_words::find();
     // SAFETY: the tables name a PL011 here, mapped as device memory by `enable_map`.
     unsafe { console::initialise(machine.uart.base) };
-    add_memory(machine, device_tree);
+    mapping::add_memory(machine, device_tree, tables);
+    say_what_is_left_out(machine, affinities.len());
     read_clock(machine);
     start_interrupts(board, machine, app);
     report::record(0, found);
@@ -217,129 +220,34 @@ fn check_device_tree(board: &Board, address: u64) -> (u64, usize) {
     (address, size)
 }
 
-fn stop(board: &Board, reason: core::fmt::Arguments<'_>) -> ! {
+pub(crate) fn stop(board: &Board, reason: core::fmt::Arguments<'_>) -> ! {
     let mut text: heapless::String<256> = heapless::String::new();
     // A longer text is cut, which is better than none.
     let _ = core::fmt::write(&mut text, reason);
     early::stop(board, &[&text], power::by_hvc())
 }
 
-fn enable_map(board: &Board, machine: &Machine) {
-    let mut memory: Vec<map::Range, 24> = Vec::new();
-    // What is reserved is not mapped at all: even a speculative access there may be an error.
-    let reserved = machine.reserved.iter().map(|range| (range.base, range.base + range.size)).collect();
-    for_each_free(machine, reserved, |start, end| {
-        if memory.push(map::Range { start, end }).is_err() {
-            stop(board, format_args!("the device tree names more memory ranges than the map holds"));
-        }
-    });
-    let mut devices: Vec<map::Range, { 16 + MAX_VIRTIO }> = Vec::new();
-    let mut device = |start: u64, size: u64| {
-        if devices.push(map::Range { start, end: start + size }).is_err() {
-            stop(board, format_args!("the device tree names more device ranges than the map holds"));
-        }
-    };
-    device(machine.uart.base, 0x1000);
-    device(machine.gic.distributor.base, machine.gic.distributor.size);
-    for region in &machine.gic.redistributors {
-        device(region.base, region.size);
+/// What the tables name and Bale has no room for, with its number: nothing is left out silently.
+fn say_what_is_left_out(machine: &Machine, cores: usize) {
+    let named = machine.cpus.len() + machine.left_out.cores as usize;
+    if named > cores {
+        println!("bale: {} of {named} cores stay off: there is room for {MAX_CORES}", named - cores);
     }
-    if let Some(clock) = &machine.clock {
-        device(clock.base & !0xfff, PAGE_SIZE as u64);
+    let others = LeftOut { cores: 0, ..machine.left_out };
+    if others.is_any() {
+        println!("bale: the tables name more than there is room for; left out: {others}");
     }
-    for page in virtio_pages(machine) {
-        device(page, PAGE_SIZE as u64);
-    }
-    for (_, address) in acpi::watched(&machine.model) {
-        device(address & !0xfff, 0x1000);
-    }
-    // SAFETY: on the boot core, once; the ranges are what the tables say.
-    if let Err(error) = unsafe { map::enable(&memory, &devices) } {
-        stop(board, format_args!("the memory map of the device tree cannot be mapped: {error}"));
-    }
-}
-
-/// Pages with registers of virtio devices, each once.
-fn virtio_pages(machine: &Machine) -> Vec<u64, MAX_VIRTIO> {
-    let mut pages: Vec<u64, MAX_VIRTIO> = Vec::new();
-    for place in &machine.virtio {
-        let page = place.registers.base & !(PAGE_SIZE as u64 - 1);
-        if !pages.contains(&page) {
-            // There is room for a page each.
-            let _ = pages.push(page);
-        }
-    }
-    pages
 }
 
 /// Affinities in the order of core indexes: the boot core first, then as the tables list them.
 fn core_order(machine: &Machine) -> Vec<u64, MAX_CORES> {
     let mut order = Vec::new();
-    // Cores beyond MAX_CORES stay off; `cores` says how many the tables name.
+    // Cores beyond MAX_CORES stay off, which `say_what_is_left_out` says.
     let _ = order.push(mask::affinity());
     for cpu in machine.cpus.iter().filter(|cpu| cpu.affinity != mask::affinity()) {
         let _ = order.push(cpu.affinity);
     }
     order
-}
-
-/// Gives the frame allocator all memory that is not the image, the device tree, the bundle, or reserved.
-fn add_memory(machine: &Machine, device_tree: (u64, usize)) {
-    let image_end = image_sections()[4].end;
-    let mut taken: Vec<(u64, u64), 24> = Vec::new();
-    let mut take = |start: u64, end: u64| {
-        assert!(
-            taken.push((start & !0xfff, end.next_multiple_of(4096))).is_ok(),
-            "more reserved ranges than fit"
-        );
-    };
-    take(image_base(), image_end);
-    take(device_tree.0, device_tree.0 + device_tree.1 as u64);
-    if let Some(initrd) = &machine.initrd {
-        take(initrd.base, initrd.base + initrd.size);
-    }
-    if let Some(text) = &machine.firmware {
-        take(text.base, text.base + text.size);
-    }
-    for range in &machine.reserved {
-        take(range.base, range.base + range.size);
-    }
-    let mut beyond = 0;
-    for_each_free(machine, taken, |start, end| {
-        // The last frame's number is nobody's, so that none ends at the very end.
-        let most = frames::END - PAGE_SIZE as u64;
-        beyond += end.saturating_sub(start.max(most));
-        let end = end.min(most);
-        if start >= end {
-            return;
-        }
-        // SAFETY: memory that is in none of the ranges that are taken.
-        assert!(unsafe { frames::add(start, end) }, "more memory ranges than fit");
-    });
-    if beyond > 0 {
-        println!("bale: {} MiB of memory above 16 TiB are left alone", beyond >> 20);
-    }
-}
-
-/// Calls `visit` with each range of memory that lies in none of `taken`.
-fn for_each_free(machine: &Machine, mut taken: Vec<(u64, u64), 24>, mut visit: impl FnMut(u64, u64)) {
-    taken.sort_unstable();
-    for memory in &machine.memory {
-        let mut at = memory.base;
-        let end = memory.base + memory.size;
-        for &(start, stop) in &taken {
-            if stop <= at || start >= end {
-                continue;
-            }
-            if start > at {
-                visit(at, start);
-            }
-            at = at.max(stop);
-        }
-        if at < end {
-            visit(at, end);
-        }
-    }
 }
 
 /// PPIs that each core handles.

@@ -23,12 +23,21 @@ const NONE: u64 = u64::MAX;
 static VOICE: AtomicU64 = AtomicU64::new(UNSOUGHT);
 
 /// From here on [`say`] uses the PL011 that the tables name. It is added to the early map, which is on: an entry that was not valid needs
-/// no break before make. Whether there is one that can be reached.
-pub fn speak_on(uart: Option<u64>) -> bool {
+/// no break before make. The same, if there is one and it can be reached.
+pub fn speak_on(uart: Option<u64>) -> Option<u64> {
     let reached = uart.filter(|uart| add(*uart, UART, DEVICE).is_ok());
     mmu::publish_tables();
     VOICE.store(reached.unwrap_or(NONE), Ordering::Relaxed);
-    reached.is_some()
+    reached
+}
+
+/// There are no tables to be read: the UART that the board is known to have is all there is, and [`say`] uses it with the early map on.
+pub fn speak_on_own(board: &Board) {
+    // Its gigabyte holds the image where the board's page is wrong: then nothing is changed.
+    if add(board.early_uart, UART, DEVICE).is_err() {
+        VOICE.store(NONE, Ordering::Relaxed);
+    }
+    mmu::publish_tables();
 }
 
 /// Writes text to the UART by polling. Before the tables are found it is the one that the board is known to have; once they are, one that
@@ -80,9 +89,9 @@ pub fn stop(board: &Board, reason: &[&str], psci_by_hvc: bool) -> ! {
     mask::halt()
 }
 
-/// Level 0, and a table of level 1 for each part of 512 GiB that the image, the device tree and a UART can lie in: each may cross into
-/// another.
-const TABLES: usize = 1 + 3 * 2;
+/// Level 0, and a table of level 1 for each part of 512 GiB that the image, the device tree, a UART and tables of the real map can lie in:
+/// each may cross into another.
+const TABLES: usize = 1 + 4 * 2;
 
 struct Tables(UnsafeCell<[Table; TABLES]>);
 
@@ -101,6 +110,16 @@ const DEVICE: u64 = 1 | 1 << 10 | 1 << 54;
 fn add(start: u64, length: u64, attributes: u64) -> Result<(), MapError> {
     // SAFETY: the boot core's alone, and nothing else holds a reference.
     early_map::add(unsafe { &mut *MAP.0.get() }, start, length, attributes)
+}
+
+/// Adds memory to the early map, which is on: where tables of the real map are to lie.
+///
+/// # Errors
+/// It cannot be mapped.
+pub fn reach(start: u64, length: u64) -> Result<(), MapError> {
+    add(start, length, NORMAL)?;
+    mmu::publish_tables();
+    Ok(())
 }
 
 /// Turns on the MMU and caches with a coarse identity map: the gigabytes that hold the image and the device tree, wherever they lie in 48

@@ -27,6 +27,7 @@
 pub mod board;
 pub mod boot;
 pub mod early;
+mod mapping;
 
 /// What this is a build of: the version, and the commit where whoever built it knew one.
 pub const BUILD: &str = match option_env!("BALE_BUILD") {

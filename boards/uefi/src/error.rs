@@ -13,8 +13,6 @@ use crate::name::Name;
 pub(crate) enum LoadError {
     /// Entered at another exception level than 2.
     Level(u64),
-    /// The firmware's watchdog stays on.
-    Watchdog,
     /// The partition that the loader came from cannot be read.
     NoVolume,
     /// There is no `bale/kernel.elf`.
@@ -27,7 +25,7 @@ pub(crate) enum LoadError {
     Config(ConfigError),
     /// So many bytes are not to be had.
     NoMemory(usize),
-    /// The firmware gives no memory map, or one of too many parts.
+    /// The firmware gives no memory map.
     NoMap,
     /// What was found does not fit into the boot block.
     TooMuch,
@@ -41,7 +39,6 @@ impl fmt::Display for LoadError {
             Self::Level(level) => {
                 write!(f, "the firmware runs at EL{level}; Bale is a hypervisor and needs EL2")
             }
-            Self::Watchdog => f.write_str("the firmware does not turn its watchdog off"),
             Self::NoVolume => f.write_str("the partition that the loader came from cannot be read"),
             Self::NoKernel => f.write_str("there is no bale/kernel.elf on the loader's partition"),
             Self::Unreadable(name) => write!(f, "{name} cannot be read"),

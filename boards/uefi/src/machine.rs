@@ -5,6 +5,7 @@ use core::slice;
 use bale_core::acpi::{self, AcpiError};
 use bale_core::calendar::Date;
 use bale_core::device_tree::{Machine, MachineError, Range, Uart};
+use bale_core::smbios;
 use uefi::boot::{self, MemoryType};
 use uefi::mem::memory_map::{MemoryDescriptor, MemoryMap as _, MemoryMapOwned};
 use uefi::table::cfg::ConfigTableEntry;
@@ -64,7 +65,9 @@ pub(crate) fn find(console: Option<Uart>) -> Result<Machine, LoadError> {
             entries.iter().find(|entry| entry.guid == wanted).map(|entry| entry.address as u64)
         })
     };
-    let acpi = table(ConfigTableEntry::ACPI2_GUID).map(|root| acpi::machine(&firmware, root, console));
+    let product = table(ConfigTableEntry::SMBIOS3_GUID).and_then(|entry| smbios::product(&firmware, entry));
+    let acpi = table(ConfigTableEntry::ACPI2_GUID)
+        .map(|root| acpi::machine(&firmware, root, console, product.as_deref()));
     let acpi_error = match acpi {
         Some(Ok(machine)) => return Ok(machine),
         Some(Err(error)) => Some(error),
@@ -91,10 +94,11 @@ fn device_tree(firmware: &Firmware, address: u64) -> Result<Machine, MachineErro
     let size = firmware.bytes(address, 8).and_then(|header| header[4..].first_chunk().copied());
     let size = size.map_or(0, u32::from_be_bytes) as usize;
     let tree = firmware.bytes(address, size.min(LARGEST_TREE)).ok_or(MachineError::Broken)?;
-    let mut machine = Machine::from_dtb(tree)?;
+    // Memory is what the firmware's map says.
+    let mut machine = Machine::without_memory(tree)?;
     // The loader brings its own bundle; what the tree reserves stays so, whatever the firmware's map calls it.
     machine.initrd = None;
-    acpi::keep_out(&mut machine)?;
+    acpi::keep_out(&mut machine, tree);
     Ok(machine)
 }
 

@@ -47,7 +47,13 @@ fn main() -> Status {
 fn load() -> Result<core::convert::Infallible, LoadError> {
     jump::check_level()?;
     // The firmware would reset the machine five minutes from now (UEFI 2.10, 7.5).
-    boot::set_watchdog_timer(0, 0x1_0000, None).map_err(|_| LoadError::Watchdog)?;
+    if let Err(error) = boot::set_watchdog_timer(0, 0x1_0000, None) {
+        // Not every firmware has one, and none that has outlives its boot services (7.5): no reason to stay here.
+        println!(
+            "bale: the firmware does not turn its watchdog off ({:?}); the boot goes on",
+            error.status()
+        );
+    }
     let mut volume = Volume::of_this_program()?;
     let kernel = image::load(volume.read("bale\\kernel.elf")?.ok_or(LoadError::NoKernel)?)?;
     let bundle = bundle::read(&mut volume)?;
@@ -56,12 +62,13 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
     let mut machine = machine::find(config.console)?;
     config.apply(&mut machine, jump::affinity());
     machine.initrd = bundle.map(|bundle| Range { base: bundle.as_ptr() as u64, size: bundle.len() as u64 });
-    let firmware = report::write()?;
-    machine.firmware = Some(Range { base: firmware.as_ptr() as u64, size: firmware.len() as u64 });
     let tree = files::pages(TREE, MemoryType::LOADER_DATA)?;
+    let bundle = bundle.unwrap_or_default();
+    let firmware = report::write(jump::cleaned(&kernel, &[("tree", &*tree), ("bundle", bundle)]))?;
+    machine.firmware = Some(Range { base: firmware.as_ptr() as u64, size: firmware.len() as u64 });
     // Tried while there is somebody to tell; the map changes a little until the firmware is gone.
     let map = boot::memory_map(MemoryType::LOADER_DATA).map_err(|_| LoadError::NoMap)?;
-    let found = handover::usable(machine::usable(map.entries())).ok_or(LoadError::NoMap)?;
+    let found = handover::usable(machine::usable(map.entries()));
     machine.memory = found.ranges;
     handover::write(&machine, tree).map_err(|_| LoadError::TooMuch)?;
     println!(
@@ -71,20 +78,22 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
         machine.memory.iter().map(|range| range.size).sum::<u64>() >> 20,
         found.left_out >> 10,
     );
+    if machine.left_out.is_any() {
+        println!("bale: the tables name more than there is room for; left out: {}", machine.left_out);
+    }
     machine.started = machine::time();
     // SAFETY: nothing of the firmware's is used from here on; no handle or protocol is open but the volume, which is forgotten.
     let map = unsafe {
         core::mem::forget(volume);
         boot::exit_boot_services(None)
     };
-    let written = handover::usable(machine::usable(map.entries())).and_then(|found| {
-        machine.memory = found.ranges;
-        handover::write(&machine, tree).ok()
-    });
+    machine.memory = handover::usable(machine::usable(map.entries())).ranges;
+    let written = handover::write(&machine, tree);
     core::mem::forget(map);
     match written {
-        Some(_) => jump::enter(&kernel, &[tree, firmware, bundle.unwrap_or_default()]),
-        None => jump::halt(),
+        Ok(_) => jump::enter(&kernel, &[("tree", &*tree), ("report", firmware), ("bundle", bundle)]),
+        // The firmware's console is gone; its map, which has the UART, is still on.
+        Err(_) => jump::halt(machine.uart.base, "bale: stopped: the boot block became too large\r\n"),
     }
 }
 

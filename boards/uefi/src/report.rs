@@ -37,11 +37,14 @@ impl Write for Text {
     }
 }
 
+/// What is cleaned from caches to memory before they go off: name, first byte, length.
+type Cleaned = (&'static str, u64, usize);
+
 /// Writes the text down.
-pub(crate) fn write() -> Result<&'static [u8], LoadError> {
+pub(crate) fn write(cleaned: impl Iterator<Item = Cleaned>) -> Result<&'static [u8], LoadError> {
     let map = boot::memory_map(MemoryType::LOADER_DATA).map_err(|_| LoadError::NoMap)?;
     let mut text = Text { bytes: files::pages(ROOM, MemoryType::LOADER_DATA)?, length: 0 };
-    if describe(map, &mut text).is_err() {
+    if describe(map, cleaned, &mut text).is_err() {
         let end = text.length + CUT.len();
         text.bytes[text.length..end].copy_from_slice(CUT.as_bytes());
         text.length = end;
@@ -49,7 +52,7 @@ pub(crate) fn write() -> Result<&'static [u8], LoadError> {
     Ok(&text.bytes[..text.length])
 }
 
-fn describe(map: MemoryMapOwned, out: &mut Text) -> fmt::Result {
+fn describe(map: MemoryMapOwned, cleaned: impl Iterator<Item = Cleaned>, out: &mut Text) -> fmt::Result {
     writeln!(
         out,
         "firmware: {} {:#x}, UEFI {}",
@@ -65,6 +68,9 @@ fn describe(map: MemoryMapOwned, out: &mut Text) -> fmt::Result {
     writeln!(out, "firmware: HCR_EL2 {hypervisor:#x}, SCTLR_EL2 {system_control:#x}")?;
     for name in [cstr16!("SecureBoot"), cstr16!("SetupMode")] {
         writeln!(out, "firmware: {name} {}", Flag(name))?;
+    }
+    for (name, start, length) in cleaned {
+        writeln!(out, "loader: {name} at {start:#x}, {length:#x} bytes, cleaned to memory")?;
     }
     screen(out)?;
     let tables = |wanted| {

@@ -14,7 +14,7 @@ use core::fmt;
 
 use heapless::{String, Vec};
 
-use crate::device_tree::{Conduit, Machine, Uart};
+use crate::device_tree::{Conduit, LeftOut, Machine, Uart};
 
 pub use self::corrections::{keep_out, watched};
 pub use self::describe::describe;
@@ -45,14 +45,14 @@ pub enum AcpiError {
     NoRedistributors,
     /// No core that may be used.
     NoCpus,
-    /// The console is no PL011 in memory with an interrupt.
-    NoUart,
+    /// SPCR names no PL011 in memory with an interrupt; where DBG2 names one, which has no interrupt there.
+    NoUart(Option<u64>),
     /// No interrupt of the EL2 timer.
     NoTimer,
     /// The firmware does not claim PSCI.
     NoPsci,
     /// More of these than Bale has room for.
-    TooMany(&'static str),
+    TooMany(&'static str, usize),
 }
 
 impl fmt::Display for AcpiError {
@@ -66,24 +66,45 @@ impl fmt::Display for AcpiError {
             Self::NoGic => f.write_str("the ACPI table APIC names no GICv3 or later"),
             Self::NoRedistributors => f.write_str("the ACPI table APIC names no redistributors"),
             Self::NoCpus => f.write_str("the ACPI table APIC names no core that may be used"),
-            Self::NoUart => f.write_str("the ACPI table SPCR names no PL011 with an interrupt"),
+            Self::NoUart(named) => {
+                f.write_str("no ACPI table SPCR names a PL011 with an interrupt")?;
+                match named {
+                    Some(base) => write!(
+                        f,
+                        "; DBG2 names one at {base:#x} without its interrupt: write `console = [{base:#x}, N]` into bale.toml, \
+                         N being the interrupt that the board's manual has for it"
+                    ),
+                    None => f.write_str(
+                        ": write `console = [ADDRESS, INTERRUPT]` into bale.toml, as the board's manual has them",
+                    ),
+                }
+            }
             Self::NoTimer => f.write_str("the ACPI table GTDT names no interrupt of the EL2 timer"),
             Self::NoPsci => f.write_str("the ACPI table FACP does not claim PSCI"),
-            Self::TooMany(what) => write!(f, "ACPI names more {what} than Bale has room for"),
+            Self::TooMany(what, most) => {
+                write!(f, "ACPI names more {what} than the {most} that Bale has room for")
+            }
         }
     }
 }
 
 /// Reads a machine; its memory is empty. `root` is the address of the root pointer (RSDP); a console that is given is not looked for.
+/// `product` is what the firmware calls the machine elsewhere, if anything ([`crate::smbios`]).
 ///
 /// # Errors
 /// See [`AcpiError`].
-pub fn machine(memory: &impl Memory, root: u64, console: Option<Uart>) -> Result<Machine, AcpiError> {
+pub fn machine(
+    memory: &impl Memory,
+    root: u64,
+    console: Option<Uart>,
+    product: Option<&str>,
+) -> Result<Machine, AcpiError> {
     let tables = Tables::find(memory, root)?;
-    let (gic, cpus) = cores::read(&tables)?;
+    let mut left_out = LeftOut::default();
+    let (gic, cpus) = cores::read(&tables, &mut left_out)?;
     let known = corrections::of(tables.maker());
     Ok(Machine {
-        model: known.map_or("", |known| known.model).try_into().unwrap_or_default(),
+        model: known.map_or_else(String::new, |known| known.name(product)),
         memory: Vec::new(),
         reserved: known.map_or(&[][..], |known| known.kept).iter().copied().collect(),
         cpus,
@@ -100,6 +121,7 @@ pub fn machine(memory: &impl Memory, root: u64, console: Option<Uart>) -> Result
         started: None,
         firmware: None,
         commands: String::new(),
+        left_out,
     })
 }
 

@@ -1,8 +1,11 @@
 //! What a machine has, read from its device tree (Devicetree Specification 0.4; bindings of Linux's
 //! Documentation/devicetree for GICv3, PL011, timer and PSCI).
 //!
-//! The bytes are not trusted: a tree that is broken or lacks something is an error that says what to do about it,
-//! and what does not fit into the fixed tables is an error too, never left out silently.
+//! The bytes are not trusted: a tree that is broken or lacks something is an error that says what to do about it. What does not fit into
+//! the tables is left out where the machine runs without it, and counted ([`LeftOut`]); reserved ranges that do not fit are joined.
+
+mod left_out;
+mod whole;
 
 use core::fmt;
 
@@ -10,8 +13,16 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property, ToCellInt};
 use heapless::{String, Vec};
 
+pub use self::left_out::{LeftOut, add_memory, add_reserved};
+
 /// Cores that the tables can hold.
-pub const MAX_CPUS: usize = 64;
+pub const MAX_CPUS: usize = 128;
+/// Ranges of memory.
+pub const MAX_MEMORY: usize = 32;
+/// Parts of memory that are left alone.
+pub const MAX_RESERVED: usize = 64;
+/// Regions of redistributors: a chip of several parts has one for each.
+pub const MAX_REGIONS: usize = 16;
 /// Places for virtio devices that are looked at, at most: what QEMU's machine has.
 pub const MAX_VIRTIO: usize = 32;
 /// Bytes of commands for the shell.
@@ -41,7 +52,7 @@ pub struct Gic {
     /// Registers of the distributor.
     pub distributor: Range,
     /// Regions of redistributors.
-    pub redistributors: Vec<Range, 4>,
+    pub redistributors: Vec<Range, MAX_REGIONS>,
 }
 
 /// A PL011.
@@ -88,9 +99,9 @@ pub struct Machine {
     /// What it is called; empty if the tables do not say, or call it what they call every machine of QEMU.
     pub model: String<40>,
     /// Memory.
-    pub memory: Vec<Range, 8>,
+    pub memory: Vec<Range, MAX_MEMORY>,
     /// Parts of memory that must be left alone.
-    pub reserved: Vec<Range, 16>,
+    pub reserved: Vec<Range, MAX_RESERVED>,
     /// Enabled cores, in the tree's order.
     pub cpus: Vec<Cpu, MAX_CPUS>,
     /// Interrupt controller.
@@ -115,6 +126,8 @@ pub struct Machine {
     pub firmware: Option<Range>,
     /// What the shell runs at first, a line each.
     pub commands: String<COMMANDS>,
+    /// What the tables name beyond that.
+    pub left_out: LeftOut,
 }
 
 /// Why a tree does not describe a machine that Bale can start on.
@@ -146,7 +159,9 @@ impl fmt::Display for MachineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broken => f.write_str("the device tree is broken"),
-            Self::NoMemory => f.write_str("the device tree names no memory"),
+            Self::NoMemory => f.write_str(
+                "the device tree names no memory: the boot loader has to fill it in, or Bale's own to start it",
+            ),
             Self::NoCpus => f.write_str("the device tree names no core with enable-method psci"),
             Self::GicV2 => f.write_str(
                 "the interrupt controller is a GICv2; Bale needs a GICv3 (QEMU: -M virt,gic-version=3)",
@@ -167,26 +182,37 @@ impl Machine {
     /// # Errors
     /// See [`MachineError`].
     pub fn from_dtb(bytes: &[u8]) -> Result<Self, MachineError> {
-        let tree = Fdt::new(bytes).map_err(|_| MachineError::Broken)?;
+        let machine = Self::without_memory(bytes)?;
+        if machine.memory.is_empty() { Err(MachineError::NoMemory) } else { Ok(machine) }
+    }
+
+    /// The same of a tree that need not name memory: many leave that to the boot loader, which has it from elsewhere.
+    ///
+    /// # Errors
+    /// See [`MachineError`].
+    pub fn without_memory(bytes: &[u8]) -> Result<Self, MachineError> {
+        let tree = whole::read(bytes).ok_or(MachineError::Broken)?;
         let root = tree.root();
+        let mut left_out = LeftOut::default();
         let (bootargs, initrd) = chosen(root)?;
         let (firmware, commands, started) = handed_over(root)?;
         Ok(Self {
             model: model(root),
-            memory: memory(root)?,
-            reserved: reserved(tree)?,
-            cpus: cpus(root)?,
+            memory: memory(root, &mut left_out)?,
+            reserved: reserved(tree, &mut left_out)?,
+            cpus: cpus(root, &mut left_out)?,
             gic: gic(root)?,
             uart: uart(root)?,
             timer: timer(root)?,
             psci: psci(root)?,
             bootargs,
             initrd,
-            virtio: virtio(root)?,
+            virtio: virtio(root, &mut left_out)?,
             clock: clock(root)?,
             started,
             firmware,
             commands,
+            left_out,
         })
     }
 }
@@ -225,7 +251,7 @@ fn ranges<'a>(
     }))
 }
 
-fn memory(root: FdtNode<'_>) -> Result<Vec<Range, 8>, MachineError> {
+fn memory(root: FdtNode<'_>, left_out: &mut LeftOut) -> Result<Vec<Range, MAX_MEMORY>, MachineError> {
     let mut all = Vec::new();
     let is_memory = |node: &FdtNode<'_>| {
         node.property("device_type").is_some_and(|kind| matches!(kind.value_as::<&str>(), Ok("memory")))
@@ -234,12 +260,9 @@ fn memory(root: FdtNode<'_>) -> Result<Vec<Range, 8>, MachineError> {
         for range in ranges(node, "memory")? {
             let range = range?;
             if range.size > 0 {
-                all.push(range).map_err(|_| MachineError::TooMany("memory ranges"))?;
+                add_memory(&mut all, range, left_out);
             }
         }
-    }
-    if all.is_empty() {
-        return Err(MachineError::NoMemory);
     }
     all.sort_unstable_by_key(|range| range.base);
     if all.windows(2).any(|pair| pair[0].base + pair[0].size > pair[1].base) {
@@ -248,25 +271,24 @@ fn memory(root: FdtNode<'_>) -> Result<Vec<Range, 8>, MachineError> {
     Ok(all)
 }
 
-fn reserved(tree: Fdt<'_>) -> Result<Vec<Range, 16>, MachineError> {
-    const TOO_MANY: MachineError = MachineError::TooMany("reserved ranges");
+fn reserved(tree: Fdt<'_>, left_out: &mut LeftOut) -> Result<Vec<Range, MAX_RESERVED>, MachineError> {
     let mut all = Vec::new();
     for reservation in tree.memory_reservations() {
         let range = Range { base: reservation.address(), size: reservation.size() };
         range.base.checked_add(range.size).ok_or(MachineError::Malformed("memory reservation"))?;
-        all.push(range).map_err(|_| TOO_MANY)?;
+        add_reserved(&mut all, range, left_out);
     }
     if let Some(parent) = tree.root().child("reserved-memory") {
         for node in parent.children().filter(|node| enabled(*node) && node.property("reg").is_some()) {
             for range in ranges(node, "reserved-memory")? {
-                all.push(range?).map_err(|_| TOO_MANY)?;
+                add_reserved(&mut all, range?, left_out);
             }
         }
     }
     Ok(all)
 }
 
-fn cpus(root: FdtNode<'_>) -> Result<Vec<Cpu, MAX_CPUS>, MachineError> {
+fn cpus(root: FdtNode<'_>, left_out: &mut LeftOut) -> Result<Vec<Cpu, MAX_CPUS>, MachineError> {
     let mut all: Vec<Cpu, MAX_CPUS> = Vec::new();
     let parent = root.child("cpus").ok_or(MachineError::NoCpus)?;
     for node in parent.children().filter(|node| node.name_without_address() == "cpu" && enabled(*node)) {
@@ -282,7 +304,7 @@ fn cpus(root: FdtNode<'_>) -> Result<Vec<Cpu, MAX_CPUS>, MachineError> {
         if all.iter().any(|other| other.affinity == affinity) {
             return Err(MachineError::Malformed("cpu reg"));
         }
-        all.push(Cpu { affinity }).map_err(|_| MachineError::TooMany("cores"))?;
+        left_out.cores += u32::from(all.push(Cpu { affinity }).is_err());
     }
     if all.is_empty() { Err(MachineError::NoCpus) } else { Ok(all) }
 }
@@ -345,9 +367,19 @@ fn interrupt(
 }
 
 /// Where the registers of the console's PL011 are, by a tree in which anything else may be wrong or missing.
-pub fn console(bytes: &[u8]) -> Option<u64> {
-    let node = console_node(Fdt::new(bytes).ok()?.root())?;
-    ranges(node, "UART reg").ok()?.next()?.ok().map(|registers| registers.base)
+///
+/// # Errors
+/// The bytes are no device tree at all.
+pub fn console(bytes: &[u8]) -> Result<Option<u64>, MachineError> {
+    let tree = whole::read(bytes).ok_or(MachineError::Broken)?;
+    let mut registers = console_node(tree.root()).and_then(|node| ranges(node, "UART reg").ok());
+    Ok(registers.as_mut().and_then(Iterator::next).and_then(Result::ok).map(|range| range.base))
+}
+
+/// Whether the root of a tree is compatible with this.
+pub fn is_compatible(bytes: &[u8], wanted: &str) -> bool {
+    let Some(root) = whole::read(bytes).map(|tree| tree.root()) else { return false };
+    root.compatible().is_some_and(|mut all| all.any(|one| one == wanted))
 }
 
 /// The PL011 that the tree names for the console, or else its first.
@@ -385,7 +417,7 @@ fn walk<'a>(root: FdtNode<'a>, path: &str) -> Option<FdtNode<'a>> {
 }
 
 /// Children of the root, as QEMU has them (binding `virtio,mmio`).
-fn virtio(root: FdtNode<'_>) -> Result<Vec<VirtioPlace, MAX_VIRTIO>, MachineError> {
+fn virtio(root: FdtNode<'_>, left_out: &mut LeftOut) -> Result<Vec<VirtioPlace, MAX_VIRTIO>, MachineError> {
     let mut all = Vec::new();
     let is_place =
         |node: &FdtNode<'_>| node.compatible().is_some_and(|mut all| all.any(|one| one == "virtio,mmio"));
@@ -393,7 +425,7 @@ fn virtio(root: FdtNode<'_>) -> Result<Vec<VirtioPlace, MAX_VIRTIO>, MachineErro
         let registers = ranges(node, "virtio reg")?.next().ok_or(MachineError::Malformed("virtio reg"))??;
         let interrupt = interrupt(root, node, 0, "virtio interrupts")?;
         let place = VirtioPlace { registers, interrupt };
-        all.push(place).map_err(|_| MachineError::TooMany("virtio devices"))?;
+        left_out.devices += u32::from(all.push(place).is_err());
     }
     Ok(all)
 }

@@ -5,15 +5,13 @@
 
 use heapless::Vec;
 
-use crate::device_tree::{Conduit, Machine, Range};
+use crate::device_tree::{Conduit, LeftOut, MAX_MEMORY, MAX_REGIONS, Machine, Range, add_memory};
 use crate::early_map;
 use crate::guest_tree::TreeFull;
 use crate::guest_tree::flat::Flat;
 
-/// Ranges that a firmware's memory map may have, once neighbours are joined.
-const MOST: usize = 256;
-/// Ranges that the kernel takes.
-const TAKEN: usize = 8;
+/// Ranges that are looked at at once, before neighbours are joined.
+const MOST: usize = 512;
 const SPI: u32 = 0;
 const PPI: u32 = 1;
 const LEVEL: u32 = 4;
@@ -26,38 +24,49 @@ const PHANDLE_GIC: u32 = 1;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usable {
     /// The largest ranges, by address.
-    pub ranges: Vec<Range, TAKEN>,
+    pub ranges: Vec<Range, MAX_MEMORY>,
     /// Bytes in smaller ranges, which are left alone.
     pub left_out: u64,
 }
 
-/// Joins ranges of usable memory and keeps the largest. `None` if there are more than can be looked at.
-pub fn usable(ranges: impl Iterator<Item = Range>) -> Option<Usable> {
-    let mut all: Vec<Range, MOST> = Vec::new();
+/// Joins ranges of usable memory and keeps the largest, however many there are.
+pub fn usable(ranges: impl Iterator<Item = Range>) -> Usable {
+    let (mut all, mut left_out): (Vec<Range, MOST>, LeftOut) = Default::default();
     for range in ranges.filter(|range| range.size != 0 && range.base.checked_add(range.size).is_some()) {
         // Maps are nearly sorted: joining as they come keeps them short.
         match all.last_mut() {
             Some(last) if last.base + last.size == range.base => last.size += range.size,
-            _ => all.push(range).ok()?,
-        }
-    }
-    all.sort_unstable_by_key(|range| range.base);
-    let mut joined: Vec<Range, MOST> = Vec::new();
-    for range in all {
-        match joined.last_mut() {
-            Some(last) if last.base + last.size >= range.base => {
-                let end = (last.base + last.size).max(range.base + range.size);
-                last.size = end - last.base;
+            _ => {
+                if all.is_full() {
+                    join(&mut all);
+                }
+                add_memory(&mut all, range, &mut left_out);
             }
-            _ => joined.push(range).ok()?,
         }
     }
-    let total: u64 = joined.iter().map(|range| range.size).sum();
-    joined.sort_unstable_by_key(|range| core::cmp::Reverse(range.size));
-    let mut kept: Vec<Range, TAKEN> = joined.into_iter().take(TAKEN).collect();
+    join(&mut all);
+    let mut kept = Vec::new();
+    all.into_iter().for_each(|range| add_memory(&mut kept, range, &mut left_out));
     kept.sort_unstable_by_key(|range| range.base);
-    let left_out = total - kept.iter().map(|range| range.size).sum::<u64>();
-    Some(Usable { ranges: kept, left_out })
+    Usable { ranges: kept, left_out: left_out.memory }
+}
+
+/// Sorts ranges, and joins those that touch or overlap.
+fn join(all: &mut Vec<Range, MOST>) {
+    all.sort_unstable_by_key(|range| range.base);
+    let mut last = 0;
+    for place in 1..all.len() {
+        let range = all[place];
+        let before = &mut all[last];
+        if before.base + before.size >= range.base {
+            let end = (before.base + before.size).max(range.base + range.size);
+            before.size = end - before.base;
+        } else {
+            last += 1;
+            all[last] = range;
+        }
+    }
+    all.truncate(last + 1);
 }
 
 /// Where a kernel of `size` bytes is to lie, a multiple of `step`, among these ranges of free memory; `None` if it fits into none.
@@ -193,7 +202,7 @@ fn cpus(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), TreeFull> {
 
 fn interrupt_controller(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), TreeFull> {
     let gic = &machine.gic;
-    let mut regions: Vec<u64, 10> = Vec::new();
+    let mut regions: Vec<u64, { 2 * (1 + MAX_REGIONS) }> = Vec::new();
     for range in core::iter::once(&gic.distributor).chain(&gic.redistributors) {
         regions.extend_from_slice(&[range.base, range.size]).map_err(|_| TreeFull)?;
     }
@@ -212,7 +221,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{Usable, place, usable, write};
-    use crate::device_tree::{Conduit, Cpu, Gic, Machine, Range, Timer, Uart, VirtioPlace};
+    use crate::device_tree::{
+        Conduit, Cpu, Gic, LeftOut, MAX_CPUS, MAX_MEMORY, MAX_REGIONS, MAX_RESERVED, MAX_VIRTIO, Machine,
+        Range, Timer, Uart, VirtioPlace,
+    };
 
     fn range(base: u64, size: u64) -> Range {
         Range { base, size }
@@ -245,6 +257,7 @@ mod tests {
             started: Some(1_764_420_000),
             firmware: Some(range(0x9200_0000, 0x321)),
             commands: "mem\nvm start \"linux\"\n".try_into().expect("short"),
+            left_out: LeftOut::default(),
         }
     }
 
@@ -270,6 +283,22 @@ mod tests {
         }
     }
 
+    /// The loader has this much room, and nobody to tell that it was too little.
+    #[test]
+    fn the_largest_machine_fits() {
+        let mut made = machine();
+        let scattered = |index: u64| range(0xf000_0000_0000 + (index << 32), 0x1000);
+        made.memory = (0..MAX_MEMORY as u64).map(scattered).collect();
+        made.reserved = (0..MAX_RESERVED as u64).map(scattered).collect();
+        made.cpus = (0..MAX_CPUS as u64).map(|cpu| Cpu { affinity: 0xff_00ff_0000 + cpu }).collect();
+        made.gic.redistributors = (0..MAX_REGIONS as u64).map(scattered).collect();
+        let place = |index| VirtioPlace { registers: scattered(index), interrupt: 79 };
+        made.virtio = (0..MAX_VIRTIO as u64).map(place).collect();
+        let mut bytes = vec![0; 64 << 10];
+        let length = write(&made, &mut bytes).expect("it fits");
+        assert_eq!(Machine::from_dtb(&bytes[..length]).expect("a machine"), made);
+    }
+
     #[test]
     fn too_little_room_is_an_error() {
         let length = write(&machine(), &mut vec![0; 64 << 10]).expect("it fits");
@@ -282,15 +311,22 @@ mod tests {
     #[test]
     fn neighbours_are_joined_and_the_largest_kept() {
         let ranges = [(0x5000, 0x1000), (0x1000, 0x1000), (0x2000, 0x3000), (0x1_0000, 0x100)];
-        let found = usable(ranges.into_iter().map(|(base, size)| range(base, size))).expect("few");
+        let found = usable(ranges.into_iter().map(|(base, size)| range(base, size)));
         assert_eq!(found.ranges, [range(0x1000, 0x5000), range(0x1_0000, 0x100)]);
-        let many = (0..20).map(|index| range(index * 0x10_0000, (index + 1) * 0x1000));
-        let found = usable(many).expect("few");
-        assert_eq!(found.ranges.len(), 8);
+        let many = (0..44).map(|index| range(index * 0x10_0000, (index + 1) * 0x1000));
+        let found = usable(many);
+        assert_eq!(found.ranges.len(), MAX_MEMORY);
         assert_eq!(found.ranges[0], range(12 * 0x10_0000, 13 * 0x1000));
         assert_eq!(found.left_out, (1..=12).map(|size| size * 0x1000).sum::<u64>());
-        assert_eq!(usable((0..1000).map(|index| range(index * 0x2000, 0x1000))), None);
-        assert_eq!(usable([range(u64::MAX, 2), range(5, 0)].into_iter()), Some(Usable::default()));
+        // More than are looked at at once, and the largest last.
+        let scattered = (0..2000).map(|index| range(index * 0x2000, 0x1000));
+        let found = usable(scattered.chain([range(1 << 40, 1 << 30)]));
+        assert_eq!(found.ranges.last(), Some(&range(1 << 40, 1 << 30)));
+        assert_eq!(found.left_out, (2001 - MAX_MEMORY as u64) * 0x1000);
+        // The same in an order in which neighbours do not follow each other: they are joined all the same.
+        let mixed = (0..1000).map(|index| range((index * 7 % 1000) * 0x1000, 0x1000));
+        assert_eq!(usable(mixed).ranges, [range(0, 1000 * 0x1000)]);
+        assert_eq!(usable([range(u64::MAX, 2), range(5, 0)].into_iter()), Usable::default());
     }
 
     #[test]
@@ -313,7 +349,7 @@ mod tests {
         #[test]
         fn no_byte_is_usable_that_was_not(parts in prop::collection::vec((0u64..64, 0u64..8), 0..40)) {
             let ranges = || parts.iter().map(|&(page, pages)| range(page << 12, pages << 12));
-            let found = usable(ranges()).expect("few");
+            let found = usable(ranges());
             let is_in = |at: u64, range: &Range| (range.base..range.base + range.size).contains(&at);
             let mut covered = 0;
             for page in 0..80u64 {

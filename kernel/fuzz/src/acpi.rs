@@ -25,7 +25,7 @@ impl Memory for Image {
 
 pub(crate) fn run(bytes: &[u8]) {
     let Ok(image) = image(&mut Unstructured::new(bytes)) else { return };
-    if let Ok(mut machine) = acpi::machine(&image, BASE, None) {
+    if let Ok(mut machine) = acpi::machine(&image, BASE, None, Some("fuzz")) {
         // The firmware's map adds it.
         let memory = machine.memory.push(Range { base: 0x4000_0000, size: 1 << 30 });
         memory.expect("a machine from ACPI has no memory yet");

@@ -71,10 +71,13 @@ pub struct Usage {
     pub least_free: usize,
 }
 
+/// Ranges of unused memory: those that the tables name, cut by what is reserved and taken.
+pub const RANGES: usize = 128;
+
 /// What the cores share.
 struct Common {
     /// Never used yet: (next address, end).
-    fresh: Vec<(u64, u64), 16>,
+    fresh: Vec<(u64, u64), RANGES>,
     returned: Bundles,
     /// As well, but seen already by who joins blocks.
     aside: Bundles,

@@ -1,7 +1,7 @@
 //! The map of EL2: the identity, W^X, with a hole below every stack.
 //!
-//! Tables come from a fixed pool in `.bss`: the map is built while only the image's gigabyte is reachable, and it
-//! does not change after the other cores have started.
+//! Tables come from a pool in `.bss`: the map is built while only the image's gigabyte is reachable, and it does not change after the other
+//! cores have started. Where memory is so scattered that the pool does not do, boot finds further ones and makes them reachable first.
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
@@ -14,8 +14,8 @@ use bale_arch::mmu;
 
 use super::{PAGE_SIZE, image_sections, stacks};
 
-/// Tables in the pool: root, one per 512 GiB, per GiB and per 2 MiB that is not mapped in whole blocks.
-const TABLES: usize = 48;
+/// Tables in the pool: root, one per 512 GiB, per GiB and per 2 MiB that is not mapped in whole blocks. Enough for most machines.
+pub const TABLES: usize = 48;
 
 #[repr(C, align(4096))]
 struct Pool(UnsafeCell<[[u8; PAGE_SIZE]; TABLES]>);
@@ -26,14 +26,25 @@ unsafe impl Sync for Pool {}
 static POOL: Pool = Pool(UnsafeCell::new([[0; PAGE_SIZE]; TABLES]));
 static ROOT: AtomicU64 = AtomicU64::new(0);
 
+/// The pool, and behind it the pages that boot found.
 struct FromPool {
     used: usize,
+    further: Range,
 }
 
 impl Translation<El23Attributes> for FromPool {
     fn allocate_table(&mut self) -> (NonNull<PageTable<El23Attributes>>, PhysicalAddress) {
-        assert!(self.used < TABLES, "the EL2 map needs more than {TABLES} tables: memory is too scattered");
-        let address = POOL.0.get() as usize + self.used * PAGE_SIZE;
+        let address = match self.used.checked_sub(TABLES) {
+            None => POOL.0.get() as usize + self.used * PAGE_SIZE,
+            Some(further) => {
+                let address = self.further.start as usize + further * PAGE_SIZE;
+                assert!(
+                    (address as u64) < self.further.end,
+                    "the EL2 map needs more tables than were counted"
+                );
+                address
+            }
+        };
         self.used += 1;
         let table = NonNull::new(address as *mut PageTable<El23Attributes>).unwrap_or(NonNull::dangling());
         (table, PhysicalAddress(address))
@@ -57,14 +68,14 @@ pub struct Range {
     pub end: u64,
 }
 
-/// Builds the map from memory and device ranges, and turns it on.
+/// Builds the map from memory and device ranges, and turns it on. `further` are zeroed pages for the tables beyond [`TABLES`].
 ///
 /// # Errors
 /// A range that the tables cannot hold, such as one beyond 48 bits.
 ///
 /// # Safety
-/// On the boot core, once, with interrupts masked; the ranges are memory and devices as named.
-pub unsafe fn enable(memory: &[Range], devices: &[Range]) -> Result<(), MapError> {
+/// On the boot core, once, with interrupts masked; the ranges are memory and devices as named, and the further pages are nobody else's.
+pub unsafe fn enable(memory: &[Range], devices: &[Range], further: Range) -> Result<(), MapError> {
     const BASE: El23Attributes =
         El23Attributes::VALID.union(El23Attributes::ACCESSED).union(El23Attributes::USER_RES1);
     const NORMAL: El23Attributes =
@@ -74,7 +85,7 @@ pub unsafe fn enable(memory: &[Range], devices: &[Range]) -> Result<(), MapError
     const CONSTANT: El23Attributes = DATA.union(El23Attributes::READ_ONLY);
     const CODE: El23Attributes = NORMAL.union(El23Attributes::READ_ONLY);
 
-    let mut table: RootTable<El2, FromPool> = RootTable::new(FromPool { used: 0 }, 0, El2);
+    let mut table: RootTable<El2, FromPool> = RootTable::new(FromPool { used: 0, further }, 0, El2);
     let mut map = |start: u64, end: u64, attributes| {
         let region = MemoryRegion::new(start as usize, end as usize);
         table.map_range(&region, PhysicalAddress(start as usize), attributes, Constraints::empty())

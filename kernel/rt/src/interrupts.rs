@@ -12,6 +12,7 @@ use arm_gic::gicv3::{
 };
 use arm_gic::{IntId, Trigger, UniqueMmioPointer};
 use bale_arch::{gich, mask};
+use bale_core::device_tree::MAX_REGIONS;
 use heapless::Vec;
 use spin::Once;
 
@@ -92,7 +93,7 @@ pub struct Controller {
     /// Address of the distributor.
     pub distributor: u64,
     /// Addresses of the redistributor regions.
-    pub redistributors: Vec<u64, 8>,
+    pub redistributors: Vec<u64, MAX_REGIONS>,
 }
 
 static CONTROLLER: Once<Controller> = Once::new();

@@ -5,11 +5,11 @@
 
 use std::fs;
 
-use bale_core::device_tree::{Conduit, Cpu, Gic, Machine, Range, Timer, Uart};
+use bale_core::device_tree::{Conduit, Cpu, Gic, LeftOut, MAX_RESERVED, Machine, Range, Timer, Uart};
 use bale_core::handover;
 
 use super::Bench;
-use super::matrix::swaps_with;
+use super::matrix::{stops, swaps_with};
 use super::report::{Case, Outcome};
 use crate::machine::{Config, Start};
 use crate::run::Scratch;
@@ -54,19 +54,106 @@ static ACROSS: Layout = Layout {
 };
 
 pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
-    [("64_gib_as_the_orion_o6", &ORION_O6), ("memory_from_1_tib", &FROM_1_TIB), ("across_512_gib", &ACROSS)]
-        .into_iter()
-        .map(|(name, layout)| Case {
-            name: format!("handed_over::{name}"),
-            run: Box::new(move || Outcome::of(swaps(bench, layout))),
-        })
-        .collect()
+    let layouts = [
+        ("64_gib_as_the_orion_o6", &ORION_O6),
+        ("memory_from_1_tib", &FROM_1_TIB),
+        ("across_512_gib", &ACROSS),
+    ];
+    let works = layouts.into_iter().map(|(name, layout)| Case {
+        name: format!("handed_over::{name}"),
+        run: Box::new(move || Outcome::of(swaps(bench, layout))),
+    });
+    let broken = BROKEN.iter().map(|broken| Case {
+        name: format!("handed_over::stops_{}", broken.name),
+        run: Box::new(move || Outcome::of(stops_with(bench, broken))),
+    });
+    let run = move || Outcome::of(starts_with_more_than_fits(bench));
+    let more = Case { name: "handed_over::more_than_there_is_room_for".into(), run: Box::new(run) };
+    works.chain(broken).chain([more]).collect()
+}
+
+/// A boot block that the kernel cannot start with: the bytes of it that are changed, and what has to be said about it.
+struct Broken {
+    name: &'static str,
+    from: &'static [u8],
+    to: &'static [u8],
+    says: &'static str,
+}
+
+/// Each way in which the boot can end before there is a console, by what is wrong with the boot block. All are said on the UART that it
+/// names, but for the last two, whose block cannot be read: there the board's own is all that is known.
+static BROKEN: &[Broken] = &[
+    Broken { name: "without_memory", from: b"memory\0\0", to: b"memorz\0\0", says: "names no memory" },
+    Broken { name: "without_cores", from: b"\x01cpus\0", to: b"\x01cpuz\0", says: "names no core" },
+    Broken {
+        name: "without_psci",
+        from: b"arm,psci-1.0\0arm,psci-",
+        to: b"arm,qsci-1.0\0arm,qsci-",
+        says: "names no PSCI",
+    },
+    Broken { name: "with_a_strange_conduit", from: b"smc\0", to: b"abc\0", says: "PSCI method is malformed" },
+    Broken {
+        name: "without_a_timer",
+        from: b"arm,armv8-timer",
+        to: b"arm,armv9-timer",
+        says: "no armv8 timer",
+    },
+    Broken { name: "without_a_gic", from: b"arm,gic-v3\0", to: b"arm,gic-v9\0", says: "names no GICv3" },
+    Broken {
+        name: "with_an_interrupt_of_no_kind",
+        from: b"\0\0\0\x01\0\0\0\x0b",
+        to: b"\0\0\0\x07\0\0\0\x0b",
+        says: "timer interrupts",
+    },
+    Broken {
+        name: "with_a_node_that_is_none",
+        from: b"\0\0\0\x01cpus\0",
+        to: b"\0\0\0\x07cpus\0",
+        says: "the device tree is broken",
+    },
+    Broken {
+        name: "without_a_tree",
+        from: b"\xd0\x0d\xfe\xed",
+        to: b"\xd0\x0d\xfe\xee",
+        says: "no device tree",
+    },
+];
+
+/// The line comes, once, and the machine ends.
+fn stops_with(bench: &Bench<'_>, broken: &Broken) -> Result<(), String> {
+    let mut config = bench.config();
+    let mut tree = tree_of(&machine(&FROM_1_TIB, &config)?)?;
+    let (from, to) = (broken.from, broken.to);
+    let place =
+        tree.windows(from.len()).position(|bytes| bytes == from).ok_or("the boot block has no such bytes")?;
+    tree[place..place + to.len()].copy_from_slice(to);
+    let kept = hand_over(&mut config, &tree, &FROM_1_TIB)?;
+    let outcome = stops(bench, &config, &[broken.says]);
+    drop(kept);
+    outcome
+}
+
+/// More of everything than tables hold: it starts, and says what it does without, with its number.
+fn starts_with_more_than_fits(bench: &Bench<'_>) -> Result<(), String> {
+    let mut config = bench.config();
+    let mut made = machine(&FROM_1_TIB, &config)?;
+    // Cores that nobody starts, since there is no place for them; their number is what counts.
+    made.cpus = (0..100).map(|affinity| Cpu { affinity }).collect();
+    // As many holes as a boot block names, of a page each, each in another 2 MiB.
+    let hole = |index: u64| Range { base: 0x100_c000_0000 + (index << 21), size: 0x1000 };
+    made.reserved = (0..MAX_RESERVED as u64).map(hole).collect();
+    let kept = hand_over(&mut config, &tree_of(&made)?, &FROM_1_TIB)?;
+    let answer = bench.script(&config, "cores");
+    drop(kept);
+    let (lines, status) = answer?;
+    let said = lines.iter().any(|line| line == "bale: 84 of 100 cores stay off: there is room for 16");
+    if status == 0 && said { Ok(()) } else { Err(lines.join("\n")) }
 }
 
 fn swaps(bench: &Bench<'_>, layout: &Layout) -> Result<(), String> {
     let mut config = bench.config();
     let machine = machine(layout, &config)?;
-    let kept = hand_over(&mut config, &machine, layout)?;
+    let kept = hand_over(&mut config, &tree_of(&machine)?, layout)?;
     let outcome = swaps_with(bench, &config);
     drop(kept);
     outcome
@@ -96,21 +183,28 @@ fn machine(layout: &Layout, config: &Config) -> Result<Machine, String> {
         started: None,
         firmware: None,
         commands: "".try_into().unwrap_or_default(),
+        left_out: LeftOut::default(),
     })
 }
 
-/// Puts all of it where the layout says; what has to be kept while the machine runs.
-fn hand_over(config: &mut Config, machine: &Machine, layout: &Layout) -> Result<[Scratch; 2], String> {
-    let text = |error: std::io::Error| error.to_string();
-    let Start::Kernel(image) = &config.start else { return Err("there is no image".into()) };
+/// The boot block of a machine.
+fn tree_of(machine: &Machine) -> Result<Vec<u8>, String> {
     let mut tree = vec![0; 64 << 10];
     let length = handover::write(machine, &mut tree).map_err(|_| "the boot block is full")?;
+    tree.truncate(length);
+    Ok(tree)
+}
+
+/// Puts all of it where the layout says; what has to be kept while the machine runs.
+fn hand_over(config: &mut Config, tree: &[u8], layout: &Layout) -> Result<[Scratch; 2], String> {
+    let text = |error: std::io::Error| error.to_string();
+    let Start::Kernel(image) = &config.start else { return Err("there is no image".into()) };
     let made = |kind, bytes: &[u8]| -> Result<Scratch, String> {
         let file = Scratch::named(kind).map_err(|error| format!("{error:#}"))?;
         fs::write(file.path(), bytes).map_err(text)?;
         Ok(file)
     };
-    let tree = made("tree", &tree[..length])?;
+    let tree = made("tree", tree)?;
     let stub = made("stub", &stub(layout.tree, layout.kernel))?;
     let bundle = config.initrd.take().ok_or("there is no bundle")?;
     config.start = Start::Loader(vec![

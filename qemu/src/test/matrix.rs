@@ -277,7 +277,7 @@ fn boot_core_hangs(bench: &Bench<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn stops(bench: &Bench<'_>, config: &Config, words: &[&str]) -> Result<(), String> {
+pub(super) fn stops(bench: &Bench<'_>, config: &Config, words: &[&str]) -> Result<(), String> {
     let mut lines = Vec::new();
     match bench.session(config, "help", MESSAGE_LIMIT, &mut lines) {
         Err(Failure::Stopped(reason)) if words.iter().all(|word| reason.contains(word)) => {

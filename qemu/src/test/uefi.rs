@@ -209,6 +209,14 @@ fn reports_firmware(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
     let lines = reports(bench, config)?;
     let by_acpi = matches!(config.start, Start::Uefi { acpi: true, .. });
     let tables = if by_acpi { "acpi: SPCR at " } else { "firmware: device tree there" };
+    let cleaned =
+        ["last instructions", "kernel", "tree", "bundle"].map(|name| format!("loader: {name} at 0x"));
+    let is_cleaned = |start: &String| {
+        lines.iter().any(|line| line.starts_with(start) && line.ends_with(" bytes, cleaned to memory"))
+    };
+    if !cleaned.iter().all(is_cleaned) {
+        return Err(format!("it does not name what runs with caches off:\n{}", lines.join("\n")));
+    }
     let wanted = ["firmware: EDK II ", "firmware: SecureBoot 0", "firmware: HCR_EL2 0x", "efi: 0x", tables];
     match wanted.iter().find(|start| !lines.iter().any(|line| line.starts_with(**start))) {
         None => Ok(()),

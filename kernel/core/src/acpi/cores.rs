@@ -4,7 +4,7 @@ use heapless::Vec;
 
 use super::table::Table;
 use super::{AcpiError, Memory, Signature, Tables};
-use crate::device_tree::{Cpu, Gic, MAX_CPUS, Range};
+use crate::device_tree::{Cpu, Gic, LeftOut, MAX_CPUS, MAX_REGIONS, Range};
 
 /// Where the structures begin.
 const STRUCTURES: usize = 44;
@@ -16,17 +16,24 @@ const DISTRIBUTOR: u64 = 0x1_0000;
 /// A redistributor of a GICv4: four frames; a GICv3's has two and leaves the others alone.
 const REDISTRIBUTOR: u64 = 0x4_0000;
 
-pub(super) fn read<M: Memory>(tables: &Tables<'_, M>) -> Result<(Gic, Vec<Cpu, MAX_CPUS>), AcpiError> {
+pub(super) fn read<M: Memory>(
+    tables: &Tables<'_, M>,
+    left_out: &mut LeftOut,
+) -> Result<(Gic, Vec<Cpu, MAX_CPUS>), AcpiError> {
     let table = tables.table(Signature::APIC)?;
     let (mut distributor, mut regions, mut bases) =
-        (None, Vec::<Range, 4>::new(), Vec::<u64, MAX_CPUS>::new());
+        (None, Vec::<Range, MAX_REGIONS>::new(), Vec::<u64, MAX_CPUS>::new());
     let mut cpus = Vec::new();
     for structure in table.structures(STRUCTURES) {
         match structure? {
             (GICC, core) if is_usable(&core)? => {
                 let cpu = Cpu { affinity: core.u64(68)? & AFFINITY };
-                cpus.push(cpu).map_err(|_| AcpiError::TooMany("cores"))?;
-                bases.push(core.u64(60)?).map_err(|_| AcpiError::TooMany("cores"))?;
+                let base = core.u64(60)?;
+                // One that has no place needs no redistributor either.
+                match cpus.push(cpu).is_ok() {
+                    true => drop(bases.push(base)),
+                    false => left_out.cores += 1,
+                }
             }
             (GICD, controller) => {
                 if controller.u8(20)? < 3 {
@@ -37,7 +44,7 @@ pub(super) fn read<M: Memory>(tables: &Tables<'_, M>) -> Result<(Gic, Vec<Cpu, M
             (GICR, region) => {
                 let range = Range { base: region.u64(4)?, size: region.u32(12)?.into() };
                 check(range)?;
-                regions.push(range).map_err(|_| AcpiError::TooMany("redistributor regions"))?;
+                regions.push(range).map_err(|_| AcpiError::TooMany("redistributor regions", MAX_REGIONS))?;
             }
             _ => {}
         }
@@ -70,15 +77,15 @@ fn check(range: Range) -> Result<(), AcpiError> {
 }
 
 /// Regions of redistributors that are named core by core, neighbours joined.
-fn by_core(mut bases: Vec<u64, MAX_CPUS>) -> Result<Vec<Range, 4>, AcpiError> {
+fn by_core(mut bases: Vec<u64, MAX_CPUS>) -> Result<Vec<Range, MAX_REGIONS>, AcpiError> {
     bases.sort_unstable();
-    let mut regions: Vec<Range, 4> = Vec::new();
+    let mut regions: Vec<Range, MAX_REGIONS> = Vec::new();
     for base in bases {
         let next = Range { base, size: REDISTRIBUTOR };
         check(next).map_err(|_| AcpiError::NoRedistributors)?;
         match regions.last_mut() {
             Some(last) if base <= last.base + last.size => last.size = base + REDISTRIBUTOR - last.base,
-            _ => regions.push(next).map_err(|_| AcpiError::TooMany("redistributor regions"))?,
+            _ => regions.push(next).map_err(|_| AcpiError::TooMany("redistributor regions", MAX_REGIONS))?,
         }
     }
     Ok(regions)

@@ -19,6 +19,8 @@ impl Signature {
     pub const GTDT: Self = Self(*b"GTDT");
     /// Serial port console redirection table.
     pub const SPCR: Self = Self(*b"SPCR");
+    /// Debug port table 2.
+    pub const DBG2: Self = Self(*b"DBG2");
     /// Fixed ACPI description table, FADT.
     pub const FACP: Self = Self(*b"FACP");
 }
@@ -126,6 +128,14 @@ impl<'a> Table<'a> {
 
 fn sum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
+}
+
+impl Table<'_> {
+    /// A part of a table, from one place to another.
+    pub(super) fn part(&self, from: usize, to: usize) -> Result<Self, AcpiError> {
+        let bytes = self.bytes.get(from..to).ok_or(AcpiError::Length(self.signature))?;
+        Ok(Self { signature: self.signature, bytes })
+    }
 }
 
 /// The tables that the root pointer leads to.

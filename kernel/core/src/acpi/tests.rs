@@ -6,7 +6,7 @@ use super::{AcpiError, Memory, Signature, describe};
 use crate::device_tree::{Conduit, Machine as Found, Range, Timer, Uart};
 
 fn machine(image: &Image, root: u64) -> Result<Found, AcpiError> {
-    super::machine(image, root, None)
+    super::machine(image, root, None, Some("Radxa Orion O6"))
 }
 
 const BASE: u64 = 0x8000_0000;
@@ -105,6 +105,10 @@ impl Machine {
     }
 
     fn image(&self) -> Image {
+        lay_out(&self.maker, &self.tables())
+    }
+
+    fn tables(&self) -> Vec<Vec<u8>> {
         let mut madt = vec![0; 8];
         self.madt.iter().for_each(|structure| madt.extend(structure));
         let mut fadt = Vec::new();
@@ -128,7 +132,7 @@ impl Machine {
             put(&mut spcr, 58, &[0; 22]);
             tables.push(table(b"SPCR", &self.maker, &spcr));
         }
-        lay_out(&self.maker, &tables)
+        tables
     }
 }
 
@@ -173,8 +177,7 @@ fn a_machine_like_the_orion_o6() {
     assert!(found.reserved.iter().any(|kept| (kept.base..kept.base + kept.size).contains(&record)));
     assert_eq!(found.gic.redistributors, [Range { base: 0x0e09_0000, size: 12 * 0x4_0000 }]);
     assert!(super::watched(&found.model).iter().any(|(_, address)| *address == 0x1600_0508));
-    assert!(super::watched("Radxa Orion O6").len() == super::watched(&found.model).len());
-    assert!(super::watched("").is_empty());
+    assert!(super::watched("").is_empty() && super::watched("CIX P10").is_empty());
     // A chip with a core that was found bad: its entry is there and not enabled.
     let mut binned = Machine::like_o6();
     binned.madt[3] = short(gicc(0x8100_0200, 0, false));
@@ -211,6 +214,58 @@ fn an_spcr_of_the_orion_o6_is_not_believed() {
     assert_eq!(machine(&o6.image(), BASE).expect("a machine").uart.base, 0x040d_0000);
 }
 
+/// Chips of the same maker on other boards: what is the chip's is put right there as well, the name is the board's.
+#[test]
+fn a_sister_board_has_its_own_name() {
+    let image = Machine::like_o6().image();
+    let found = |product| super::machine(&image, BASE, None, product).expect("a machine");
+    let (ours, sister, unknown) =
+        (found(Some("Radxa Orion O6")), found(Some("Radxa Orion O6N")), found(None));
+    assert_eq!(sister.model, "CIX P1 (Radxa Orion O6N)");
+    assert_eq!(unknown.model, "CIX P1 (of unknown make)");
+    assert_eq!(found(Some("A name of far more than 28 letters")).model.len(), 37);
+    for other in [sister, unknown] {
+        assert_eq!((&other.reserved, other.uart), (&ours.reserved, ours.uart));
+        assert_eq!(super::watched(&other.model).len(), super::watched(&ours.model).len());
+    }
+}
+
+/// Without an SPCR the message says what DBG2 knows, and what to write where.
+#[test]
+fn dbg2_is_a_hint() {
+    let mut silent = Machine::like_qemu();
+    silent.uart = None;
+    let with = |kind: u16, base: u64, count: u32, cut: usize| {
+        let mut port = vec![0; 22 + 12];
+        (port[1], port[3], port[18]) = (34, 1, 22);
+        port[12..14].copy_from_slice(&0x8000_u16.to_le_bytes());
+        port[14..16].copy_from_slice(&kind.to_le_bytes());
+        port[26..34].copy_from_slice(&base.to_le_bytes());
+        let mut content = [44_u32.to_le_bytes(), count.to_le_bytes()].concat();
+        content.extend(port);
+        content.truncate(content.len() - cut);
+        let mut tables = silent.tables();
+        tables.push(table(b"DBG2", &silent.maker, &content));
+        machine(&lay_out(&silent.maker, &tables), BASE)
+    };
+    assert_eq!(with(3, 0x6000_0000, 1, 0), Err(AcpiError::NoUart(Some(0x6000_0000))));
+    assert_eq!(with(0x0e, 0x6000_0000, 9, 0), Err(AcpiError::NoUart(Some(0x6000_0000))));
+    assert_eq!(with(0, 0x3f8, 1, 0), Err(AcpiError::NoUart(None)), "another kind");
+    assert_eq!(with(3, 0x6000_0000, 0, 0), Err(AcpiError::NoUart(None)), "none");
+    assert_eq!(with(3, 0x6000_0000, 1, 1), Err(AcpiError::NoUart(None)), "cut");
+    let text = AcpiError::NoUart(Some(0x6000_0000)).to_string();
+    assert!(text.contains("`console = [0x60000000, N]`") && text.contains("bale.toml"), "{text}");
+}
+
+#[test]
+fn more_cores_than_there_is_room_for_are_counted() {
+    let mut made = Machine::like_qemu();
+    made.madt.extend((1..=130).map(|core| gicc(core << 8, 0, true)));
+    let found = machine(&made.image(), BASE).expect("a machine");
+    assert_eq!((found.cpus.len(), found.left_out.cores), (128, 6));
+    assert_eq!(found.left_out.to_string(), "6 cores");
+}
+
 #[test]
 fn redistributors_by_core() {
     let mut other = Machine::like_qemu();
@@ -237,19 +292,19 @@ fn what_is_missing_is_named() {
     let mut silent = Machine::like_qemu();
     silent.uart = None;
     let given = Uart { base: 0x0900_0000, interrupt: 33 };
-    let found = super::machine(&silent.image(), BASE, Some(given)).expect("a console was given");
+    let found = super::machine(&silent.image(), BASE, Some(given), None).expect("a console was given");
     assert_eq!(found.uart, given);
     assert_eq!(with(|made| made.boot_flags = 0), AcpiError::NoPsci);
-    assert_eq!(with(|made| made.uart = None), AcpiError::Missing(Signature::SPCR));
-    assert_eq!(with(|made| made.uart = Some((0, 0x3f8, 33))), AcpiError::NoUart);
+    assert_eq!(with(|made| made.uart = None), AcpiError::NoUart(None));
+    assert_eq!(with(|made| made.uart = Some((0, 0x3f8, 33))), AcpiError::NoUart(None));
     assert_eq!(with(|made| made.timer = 0), AcpiError::NoTimer);
     assert_eq!(with(|made| made.madt[0] = gicd(0x0800_0000, 2)), AcpiError::NoGic);
     assert_eq!(with(|made| made.madt.retain(|part| part[0] != 0x0b)), AcpiError::NoCpus);
     assert_eq!(with(|made| made.madt.push(vec![0x0b, 0])), AcpiError::Length(Signature::APIC));
     assert_eq!(with(|made| made.madt.push(vec![0x0b, 200])), AcpiError::Length(Signature::APIC));
     assert_eq!(with(|made| made.madt.push(gicr(u64::MAX, 9))), AcpiError::Length(Signature::APIC));
-    let many = with(|made| made.madt.extend((0..100).map(|core| gicc(core << 8, 0, true))));
-    assert_eq!(many, AcpiError::TooMany("cores"));
+    let regions = |made: &mut Machine| made.madt.extend((1..40).map(|at| gicr(at << 32, 0x1_0000)));
+    assert_eq!(with(regions), AcpiError::TooMany("redistributor regions", 16));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{BootConfig, Problem, parse};
-use crate::device_tree::{Conduit, Cpu, Gic, Machine, Range, Timer, Uart};
+use crate::device_tree::{Conduit, Cpu, Gic, LeftOut, Machine, Range, Timer, Uart};
 
 #[test]
 fn what_is_said_is_read() {
@@ -113,6 +113,7 @@ fn machine() -> Machine {
         started: None,
         firmware: None,
         commands: heapless::String::new(),
+        left_out: LeftOut::default(),
     }
 }
 

@@ -154,13 +154,8 @@ fn everything_is_found_where_the_board_has_it() {
     let expected = Machine {
         model: "Radxa Orion O6".try_into().expect("short"),
         memory: [range(0x8000_0000, 0x7_8000_0000), range(0x80_0000_0000, 0x8000_0000)].into_iter().collect(),
-        reserved: [
-            range(0x8000_0000, 0x0600_0000),
-            range(0x9000_0000, 0x2000_0000),
-            range(0xa000_0000, 0x0800_0000),
-        ]
-        .into_iter()
-        .collect(),
+        // The third that the tree names, at 0xa000_0000, lies in the second.
+        reserved: [range(0x8000_0000, 0x0600_0000), range(0x9000_0000, 0x2000_0000)].into_iter().collect(),
         cpus: AFFINITIES.into_iter().map(|affinity| Cpu { affinity }).collect(),
         gic: Gic {
             distributor: range(0x0e01_0000, 0x1_0000),
@@ -176,6 +171,7 @@ fn everything_is_found_where_the_board_has_it() {
         started: None,
         firmware: None,
         commands: String::new(),
+        left_out: LeftOut::default(),
     };
     assert_eq!(found, expected);
     assert!(found.cpus.contains(&Cpu { affinity: 0xa00 }), "the boot core");
@@ -217,18 +213,27 @@ fn specifiers_of_other_lengths_are_malformed() {
 fn what_firmware_needs_is_kept_also_without_a_reservation() {
     let mut tree = tree(None);
     tree.memory_reservations.clear();
+    let bytes = tree.to_dtb();
     let mut found = machine(&tree).expect("a machine");
     let record = 0x83c0_000c;
     let kept = |found: &Machine| {
         found.reserved.iter().any(|kept| (kept.base..kept.base + kept.size).contains(&record))
     };
     assert!(!kept(&found));
-    keep_out(&mut found).expect("room");
+    keep_out(&mut found, &bytes);
     assert!(kept(&found));
-    // No other machine is touched, and no range is left out silently.
+    assert_eq!(found.model, "CIX P1 (Radxa Orion O6)", "as its ACPI tables have it");
+    // No other machine is touched.
     let mut other = Machine::from_dtb(VIRT_12).expect("a machine");
-    keep_out(&mut other).expect("nothing to add");
-    assert!(other.reserved.is_empty());
-    while found.reserved.push(Range { base: 0, size: 1 }).is_ok() {}
-    assert_eq!(keep_out(&mut found), Err(MachineError::TooMany("reserved ranges")));
+    keep_out(&mut other, VIRT_12);
+    assert!(other.reserved.is_empty() && other.model.is_empty());
+    // Where there is no room for one more it is kept all the same, and what that cost is counted.
+    let mut full = machine(&tree).expect("a machine");
+    let mut at = 0x1_0000_0000;
+    while !full.reserved.is_full() {
+        full.reserved.push(Range { base: at, size: 0x1000 }).expect("room");
+        at += 0x10_0000;
+    }
+    keep_out(&mut full, &bytes);
+    assert!(kept(&full) && full.left_out.joined > 0, "{:?}", full.left_out);
 }
