@@ -18,6 +18,7 @@ mod target;
 mod terminal;
 mod text;
 mod trace;
+mod trees;
 mod uefi;
 
 use std::time::Duration;
@@ -58,6 +59,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         .chain(shell::cases(&bench))
         .chain(budgets.cases())
         .chain(trace::cases())
+        .chain(trees::cases())
         .chain(app::cases(&options.setup))
         .chain(flash::cases())
         .chain(described::cases(&bench))

@@ -57,8 +57,8 @@ unsafe extern "C" {
 
 /// What of the loader itself runs with caches off: first byte and length.
 fn last_instructions() -> (u64, usize) {
-    let (start, end) = ((&raw const bale_leave) as u64, (&raw const bale_leave_end) as u64);
-    (start, (end - start) as usize)
+    let (start, end) = (&raw const bale_leave, &raw const bale_leave_end);
+    (start as u64, end.addr() - start.addr())
 }
 
 /// What has to be in memory itself, and not in a cache alone, when caches go off, by name. These bytes and no others run or are read without

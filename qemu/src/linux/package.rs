@@ -30,15 +30,28 @@ pub(crate) fn fetch(suite: Option<&str>) -> Result<Kernel> {
     let folder = workspace::own_folder()?.join("linux");
     let unpacked = folder.join(suite.map_or_else(|| "kernel".into(), |suite| format!("kernel-{suite}")));
     if !unpacked.is_dir() {
-        fetch_into(&folder, &unpacked, suite).context(
-            "Debian's arm64 kernel cannot be fetched; that takes apt-get, dpkg-deb and a Debian archive among the \
-             machine's package sources",
-        )?;
+        fetch_into(&folder, &unpacked, META, suite)?;
+        let kernel = look(&unpacked)?;
+        eprintln!("bale: Debian's kernel {} is in {}", kernel.version, unpacked.display());
+        return Ok(kernel);
     }
     look(&unpacked)
 }
 
-fn fetch_into(folder: &Path, unpacked: &Path, suite: Option<&str>) -> Result<()> {
+/// The package that names the current kernel for real machines, which has their device trees beside it.
+const META_OF_BOARDS: &str = "linux-image-arm64";
+
+/// A folder with the device trees of all boards that Debian's arm64 kernel knows, fetched if it is not there yet.
+pub(crate) fn trees() -> Result<PathBuf> {
+    let folder = workspace::own_folder()?.join("linux");
+    let unpacked = folder.join("kernel-of-boards");
+    if !unpacked.is_dir() {
+        fetch_into(&folder, &unpacked, META_OF_BOARDS, None)?;
+    }
+    Ok(unpacked.join("usr/lib"))
+}
+
+fn fetch_into(folder: &Path, unpacked: &Path, meta: &str, suite: Option<&str>) -> Result<()> {
     // Two runs at the same time do not disturb each other.
     let work = folder.join(format!("apt-{}", std::process::id()));
     for part in ["lists/partial", "cache/archives/partial", "download"] {
@@ -46,13 +59,16 @@ fn fetch_into(folder: &Path, unpacked: &Path, suite: Option<&str>) -> Result<()>
         fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
     }
     fs::write(work.join("status"), "").context("cannot write apt's status")?;
-    let result = download(&work, unpacked, suite);
+    let result = download(&work, unpacked, meta, suite).context(
+        "Debian's arm64 kernel cannot be fetched; that takes apt-get, dpkg-deb and a Debian archive among the \
+         machine's package sources",
+    );
     // What is left over takes room and nothing else.
     let _ = fs::remove_dir_all(&work);
     result
 }
 
-fn download(work: &Path, unpacked: &Path, suite: Option<&str>) -> Result<()> {
+fn download(work: &Path, unpacked: &Path, meta: &str, suite: Option<&str>) -> Result<()> {
     eprintln!("bale: fetches the package lists for arm64");
     said(apt(work, "apt-get").args(["--quiet", "update"]))?;
     if let Some(suite) = suite {
@@ -62,8 +78,8 @@ fn download(work: &Path, unpacked: &Path, suite: Option<&str>) -> Result<()> {
         eprintln!("bale: fetches the package lists of {suite}");
         said(apt(work, "apt-get").args(["--quiet", "update"]))?;
     }
-    let depends = said(apt(work, "apt-cache").args(["depends", META]))?;
-    let package = named(&depends).with_context(|| format!("the package sources have no {META}"))?;
+    let depends = said(apt(work, "apt-cache").args(["depends", meta]))?;
+    let package = named(&depends).with_context(|| format!("the package sources have no {meta}"))?;
     eprintln!("bale: fetches the package {package}");
     said(apt(work, "apt-get").args(["--quiet", "download", package]).current_dir(work.join("download")))?;
     let file = fs::read_dir(work.join("download"))?
@@ -73,12 +89,10 @@ fn download(work: &Path, unpacked: &Path, suite: Option<&str>) -> Result<()> {
         .context("apt-get downloaded no package")?;
     let new = work.join("new");
     said(Command::new("dpkg-deb").arg("--extract").args([&file, &new]))?;
-    let kernel = look(&new)?;
     match fs::rename(&new, unpacked) {
         Err(_) if unpacked.is_dir() => {}
         result => result.with_context(|| format!("cannot make {}", unpacked.display()))?,
     }
-    eprintln!("bale: Debian's kernel {} is in {}", kernel.version, unpacked.display());
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::dialogue::ensure;
 use super::report::{Case, Outcome};
 use super::terminal::Terminal;
+use super::uefi::passes_target_tests;
 use super::{Bench, MACHINE_LIMIT};
 use crate::build;
 use crate::cli::SetupOptions;
@@ -61,6 +62,14 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
     cases.push(Case {
         name: "shape::small_cores_drain_for_fast_ones".into(),
         run: Box::new(|| Outcome::of(small_cores_drain(bench))),
+    });
+    cases.push(Case {
+        name: "shape::target_tests_with_small_cores".into(),
+        run: Box::new(|| {
+            let mut config = bench.config();
+            config.arguments.push_str(" small=8-11");
+            Outcome::of(passes_target_tests(bench, &config))
+        }),
     });
     cases.push(Case {
         name: "vm::stop_tells_later".into(),

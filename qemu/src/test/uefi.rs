@@ -64,7 +64,7 @@ fn by_uefi_on(
 }
 
 /// All tests of the target, on one machine since the firmware takes its time.
-fn passes_target_tests(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
+pub(super) fn passes_target_tests(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
     const LIMIT: Duration = Duration::from_secs(900);
     let names = target::names(bench).map_err(|error| format!("{error:#}"))?;
     let commands: Vec<String> = names.iter().map(|name| format!("selftest {name}")).collect();
