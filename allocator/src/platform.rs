@@ -106,7 +106,9 @@ pub unsafe trait Platform: Sync {
     /// Number of cores that may use the pool; a core's number is less than it.
     fn cores(&self) -> usize;
 
-    /// Raises the drain interrupt for the ring of `core`; its handler wakes the drain task.
+    /// Raises the drain interrupt for the ring of `core`; its handler wakes the drain task. Whoever it wakes sees what was
+    /// stored before the call: where raising an interrupt does not order it behind earlier stores, this takes a barrier
+    /// (on AArch64 `DSB ISHST`). Otherwise the task could find the ring as it was, and sleep on.
     fn wake_drain(&self, core: usize);
 
     /// A clock that never goes back, in ticks of the platform's choice.
