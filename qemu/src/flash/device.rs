@@ -10,6 +10,10 @@ use anyhow::{Context, Result, ensure};
 /// Devices larger than this are hardly meant.
 const LARGE: u64 = 2_000_000_000_000;
 
+/// Bytes of the sectors that the image's partition table counts in. Firmware looks for the table in the device's second sector,
+/// so that on a device with larger ones it finds none.
+const SECTOR: u64 = 512;
+
 /// Where the kernel shows its devices.
 pub(super) struct Host {
     sys: PathBuf,
@@ -44,6 +48,8 @@ pub(super) struct Device {
     /// Whether it is meant to be taken out: removable, on USB, or a memory card.
     pub(super) removable: bool,
     read_only: bool,
+    /// Bytes of its sectors, if it is a disk.
+    sector: Option<u64>,
     /// The disk that it is a part of.
     part_of: Option<String>,
     /// Who uses it: where it is mounted, swap, other devices.
@@ -59,6 +65,8 @@ pub(super) enum Refusal {
     System(String),
     InUse(String),
     ReadOnly,
+    /// Its sectors are not those of the image.
+    Sectors(u64),
     TooSmall {
         has: u64,
         wants: u64,
@@ -75,6 +83,11 @@ impl fmt::Display for Refusal {
             Self::System(user) => write!(f, "this system runs from it ({user})"),
             Self::InUse(user) => write!(f, "it is in use ({user}); unmount it first"),
             Self::ReadOnly => f.write_str("it is write-protected"),
+            Self::Sectors(bytes) => write!(
+                f,
+                "its sectors have {bytes} bytes, and the image is made for {SECTOR}: no firmware would find the image's \
+                 partition table there; use a stick or card with sectors of {SECTOR} bytes"
+            ),
             Self::TooSmall { has, wants } => {
                 write!(f, "it has {}, the image takes {}", Size(*has), Size(*wants))
             }
@@ -151,6 +164,7 @@ impl Device {
             partitions,
             removable: set("removable") || on_usb || card,
             read_only: set("ro"),
+            sector: text(&folder.join("queue/logical_block_size")).and_then(|size| size.parse().ok()),
             part_of: None,
             users,
             plain_file: false,
@@ -175,6 +189,9 @@ impl Device {
         }
         if self.read_only {
             return Some(Refusal::ReadOnly);
+        }
+        if let Some(sector) = self.sector.filter(|sector| *sector != SECTOR) {
+            return Some(Refusal::Sectors(sector));
         }
         if self.bytes < image {
             return Some(Refusal::TooSmall { has: self.bytes, wants: image });

@@ -101,6 +101,19 @@ fn the_systems_own_disk_is_refused_also_by_force() {
 }
 
 #[test]
+fn sectors_that_no_firmware_finds_the_table_in_are_refused() {
+    let machine = Machine::new("sectors");
+    machine.disk(STICK, "8:16", 16 * GB, true, &[]);
+    machine.put(&format!("sys/devices/{STICK}/queue/logical_block_size"), "4096\n");
+    let refusal = machine.device("8:16").refusal(GB, true);
+    assert_eq!(refusal, Some(Refusal::Sectors(4096)));
+    let said = refusal.map(|refusal| refusal.to_string()).unwrap_or_default();
+    assert!(said.contains("4096 bytes") && said.contains("sectors of 512 bytes"), "{said}");
+    machine.put(&format!("sys/devices/{STICK}/queue/logical_block_size"), "512\n");
+    assert_eq!(machine.device("8:16").refusal(GB, false), None);
+}
+
+#[test]
 fn sizes_parts_and_protection() {
     let machine = Machine::new("sizes");
     machine.disk(STICK, "8:16", 16 * GB, true, &[("sdb1", "8:17")]);
