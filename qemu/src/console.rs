@@ -5,6 +5,7 @@ mod display;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Read};
 use std::mem::MaybeUninit;
+use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -170,6 +171,26 @@ pub(crate) fn rows() -> u16 {
     rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| size.ws_row)
 }
 
+/// The terminal's settings before it was made raw first.
+static FOUND: OnceLock<libc::termios> = OnceLock::new();
+
+/// Signals that end this process without anything being dropped, a panic's abort among them; in raw mode Ctrl-C is a key and sends none.
+const ENDING: [libc::c_int; 5] =
+    [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGABRT];
+
+/// Gives the terminal back and ends as the signal would have.
+extern "C" fn on_ending(signal: libc::c_int) {
+    if let Some(before) = FOUND.get() {
+        // SAFETY: async-signal-safe (POSIX, 2.4.3), with settings that nobody changes any more.
+        unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, before) };
+    }
+    // SAFETY: async-signal-safe, both. The signal is blocked in its handler, and ends the process behind it.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
 /// The terminal in raw mode, until dropped.
 pub(crate) struct RawTerminal {
     before: Option<libc::termios>,
@@ -184,6 +205,13 @@ impl RawTerminal {
         }
         // SAFETY: filled in above.
         let before = unsafe { settings.assume_init() };
+        // The terminal is as it was found once and for all, whoever makes it raw again.
+        if FOUND.set(before).is_ok() {
+            for signal in ENDING {
+                // SAFETY: the handler does what handlers may, and is there as long as the process is.
+                unsafe { libc::signal(signal, on_ending as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+            }
+        }
         let mut raw = before;
         // SAFETY: changes a copy of valid settings.
         unsafe { libc::cfmakeraw(&raw mut raw) };

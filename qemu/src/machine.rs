@@ -147,11 +147,25 @@ impl Link for Machine {
 
     fn finish(&mut self, patience: Duration) -> Result<String> {
         let (status, complaints) = Self::finish(self, patience)?;
-        Ok(if complaints.is_empty() && !status.success() { status.to_string() } else { complaints })
+        let (wrong, warning) = judge(status, complaints);
+        if !warning.is_empty() {
+            eprintln!("bale: QEMU warns: {warning}");
+        }
+        Ok(wrong)
     }
 
     fn cores(&self) -> String {
         self.monitor.cores()
+    }
+}
+
+/// What was wrong with a QEMU that has ended so, and what it only warned of: it writes both to the same place, and its status
+/// tells which they were.
+fn judge(status: ExitStatus, complaints: String) -> (String, String) {
+    match (status.success(), complaints.is_empty()) {
+        (true, _) => (String::new(), complaints),
+        (false, true) => (status.to_string(), String::new()),
+        (false, false) => (complaints, String::new()),
     }
 }
 
@@ -235,7 +249,10 @@ impl Drop for Machine {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, Start};
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::ExitStatus;
+
+    use super::{Config, Start, judge};
 
     fn line(config: &Config) -> String {
         config.command_line().iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
@@ -257,6 +274,15 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part} in {line}");
         }
+    }
+
+    #[test]
+    fn a_warning_is_no_end() {
+        let warning = || "qemu-system-aarch64: warning: something is deprecated".to_owned();
+        assert_eq!(judge(ExitStatus::from_raw(0), warning()), (String::new(), warning()));
+        assert_eq!(judge(ExitStatus::from_raw(1 << 8), warning()), (warning(), String::new()));
+        let killed = judge(ExitStatus::from_raw(9), String::new());
+        assert!(killed.0.contains("signal: 9") && killed.1.is_empty(), "{killed:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Sender, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 
@@ -19,8 +19,13 @@ pub(crate) const BAUD: u32 = 115_200;
 
 /// The host's end of a serial line, 8N1 without flow control.
 pub(crate) struct Port {
-    device: File,
+    /// To the thread that writes: a line that takes no bytes would keep whoever writes for ever, and with it the keys by
+    /// which the user leaves.
+    waiting: SyncSender<Vec<u8>>,
 }
+
+/// Pieces of what is typed that wait for a line that takes no bytes; a person types far fewer, and a paste is one.
+const WAITING: usize = 256;
 
 impl Port {
     /// Opens the line; what comes goes to `events`.
@@ -41,7 +46,17 @@ impl Port {
             }
             let _ = events.send(Event::SerialEnd);
         });
-        Ok(Self { device })
+        let (waiting, pieces) = mpsc::sync_channel::<Vec<u8>>(WAITING);
+        thread::spawn(move || {
+            let mut device = device;
+            for piece in pieces {
+                // An error is told by the next piece, which finds nobody here.
+                if device.write_all(&piece).and_then(|()| device.flush()).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { waiting })
     }
 }
 
@@ -79,8 +94,13 @@ fn open(path: &Path, baud: u32) -> Result<File> {
 
 impl Link for Port {
     fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        let sent = self.device.write_all(bytes).and_then(|()| self.device.flush());
-        sent.context("the serial line does not take input any more")
+        match self.waiting.try_send(bytes.to_vec()) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => {
+                bail!("the serial line takes no bytes; {WAITING} pieces of what was typed wait for it already")
+            }
+            Err(TrySendError::Disconnected(_)) => bail!("the serial line does not take input any more"),
+        }
     }
 
     /// A board goes on; only the line can have ended.

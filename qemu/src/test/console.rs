@@ -1,13 +1,18 @@
 //! `cargo bale console` at a pseudo-terminal behind which a machine runs: the log decoded, a backtrace resolved, every byte saved.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read, Write as _};
-use std::process::{Child, Stdio};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 
 use super::Bench;
 use super::report::{Case, Outcome};
@@ -17,8 +22,94 @@ use crate::workspace;
 
 pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
     let run = move || Outcome::of(crash_is_explained(bench).map_err(|error| format!("{error:#}")));
-    vec![Case { name: "console::log_and_backtrace_on_a_line".into(), run: Box::new(run) }]
+    let left = || Outcome::of(a_dead_line_is_left().map_err(|error| format!("{error:#}")));
+    let ended = || Outcome::of(signals_give_the_terminal_back().map_err(|error| format!("{error:#}")));
+    vec![
+        Case { name: "console::log_and_backtrace_on_a_line".into(), run: Box::new(run) },
+        Case { name: "console::a_line_that_takes_nothing_is_left".into(), run: Box::new(left) },
+        Case { name: "console::signals_give_the_terminal_back".into(), run: Box::new(ended) },
+    ]
 }
+
+/// A pseudo-terminal, and the name of its other end.
+fn line() -> Result<(File, String)> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let name = ptsname(&master, Vec::new())?.into_string()?;
+    Ok((File::from(master), name))
+}
+
+/// The tool at a line behind which nobody is, with a terminal of its own; that terminal, its other end, and the line's end.
+fn at_a_dead_line() -> Result<(Tool, File, File, File)> {
+    let (line_end, name) = line()?;
+    let (keyboard, terminal) = line()?;
+    // NOCTTY: it must not become the terminal of this process.
+    let flags = i32::try_from(OFlags::NOCTTY.bits())?;
+    let terminal =
+        OpenOptions::new().read(true).write(true).custom_flags(flags).open(terminal)?;
+    let mut command = workspace::command(std::env::current_exe()?);
+    command.args(["console", &name, "--elf"]).arg(build::kernel_elf());
+    command.stdin(terminal.try_clone()?).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut tool = Tool(command.spawn()?);
+    let mut errors = BufReader::new(tool.0.stderr.take().context("no error output")?);
+    let mut said = String::new();
+    while !said.contains("Ctrl-A x") {
+        said.clear();
+        ensure!(errors.read_line(&mut said)? > 0, "it ended at once");
+    }
+    // Raw from about now on.
+    for _ in 0..PATIENCE {
+        if !tcgetattr(&terminal)?.local_modes.contains(LocalModes::ICANON) {
+            return Ok((tool, keyboard, terminal, line_end));
+        }
+        thread::sleep(LOOK);
+    }
+    bail!("the terminal did not become raw")
+}
+
+/// How it ended, if it did in time.
+fn end(tool: &mut Tool) -> Result<ExitStatus> {
+    for _ in 0..PATIENCE {
+        if let Some(status) = tool.0.try_wait()? {
+            return Ok(status);
+        }
+        thread::sleep(LOOK);
+    }
+    bail!("it goes on after {} s", PATIENCE * 50 / 1000)
+}
+
+/// More is typed than the line takes: Ctrl-A x leaves all the same.
+fn a_dead_line_is_left() -> Result<()> {
+    let (mut tool, mut keyboard, terminal, line_end) = at_a_dead_line()?;
+    for _ in 0..200 {
+        keyboard.write_all(&[b'x'; 200])?;
+        thread::sleep(Duration::from_millis(2));
+    }
+    keyboard.write_all(b"\x01x")?;
+    let status = end(&mut tool)?;
+    ensure!(status.success(), "{status}");
+    drop((terminal, line_end));
+    Ok(())
+}
+
+/// Whatever ends the tool, the user's terminal is as it was.
+fn signals_give_the_terminal_back() -> Result<()> {
+    for signal in [Signal::TERM, Signal::HUP, Signal::QUIT] {
+        let (mut tool, _keyboard, terminal, _line_end) = at_a_dead_line()?;
+        let process = Pid::from_child(&tool.0);
+        kill_process(process, signal)?;
+        let status = end(&mut tool)?;
+        ensure!(!status.success(), "{signal:?}: {status}");
+        let modes = tcgetattr(&terminal)?.local_modes;
+        ensure!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "{signal:?}: {modes:?}");
+    }
+    Ok(())
+}
+
+/// Between two looks at what is to come, and how many of them.
+const LOOK: Duration = Duration::from_millis(50);
+const PATIENCE: u64 = 600;
 
 /// The tool, ended if it is dropped before it has ended by itself.
 struct Tool(Child);
@@ -32,10 +123,7 @@ impl Drop for Tool {
 }
 
 fn crash_is_explained(bench: &Bench<'_>) -> Result<()> {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-    grantpt(&master)?;
-    unlockpt(&master)?;
-    let line = ptsname(&master, Vec::new())?.into_string()?;
+    let (master, line) = line()?;
     let save = workspace::own_folder()?.join(format!("console-{}.bin", std::process::id()));
     let mut command = workspace::command(std::env::current_exe()?);
     command
@@ -55,7 +143,7 @@ fn crash_is_explained(bench: &Bench<'_>) -> Result<()> {
     config.arguments = "log=defmt noguest".into();
     let (sender, events) = mpsc::channel();
     let mut machine = Machine::start(&config, sender.clone())?;
-    let mut to_line = File::from(master);
+    let mut to_line = master;
     let mut from_line = to_line.try_clone()?;
     thread::spawn(move || {
         let mut buffer = [0; 256];
