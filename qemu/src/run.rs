@@ -218,15 +218,17 @@ fn run_script(config: &Config, decoder: &Decoder, limit: Duration, commands: &Co
     let result = (|| {
         let mut session = Session::start(config, Some(decoder), limit, &mut show)?;
         eprintln!("bale: from QEMU's start to the shell: {} ms", session.elapsed().as_millis());
-        let mut first_bad = 0;
+        let mut status = 0;
+        // As at the shell's prompt, nothing is run behind a command that failed: what follows may build on it.
         for command in commands.lines() {
-            let status = session.command(command)?;
-            if first_bad == 0 {
-                first_bad = status;
+            status = session.command(command)?;
+            if status != 0 {
+                eprintln!("bale: `{command}` failed; nothing behind it was run");
+                break;
             }
         }
         session.power_off()?;
-        Ok(first_bad)
+        Ok(status)
     })();
     result.map_err(|failure: script::Failure| anyhow::anyhow!("{failure}"))
 }

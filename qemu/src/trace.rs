@@ -57,11 +57,16 @@ fn record(
         (Line::Log(text), _) => eprintln!("{text}"),
     };
     let mut session = Session::start(config, Some(decoder), limit, &mut show)?;
-    let mut first_bad = 0;
-    for command in ["trace on"].into_iter().chain(commands.lines()).chain(["trace off"]) {
-        let status = session.command(command)?;
-        first_bad = if first_bad == 0 { status } else { first_bad };
+    let mut first_bad = 0u8;
+    first_bad = first_bad.max(session.command("trace on")?);
+    // As in a line of the shell, nothing is run behind a command that failed; what was traced until then is shown.
+    for command in commands.lines() {
+        if first_bad != 0 {
+            break;
+        }
+        first_bad = session.command(command)?;
     }
+    session.command("trace off")?;
     *kept.borrow_mut() = Some(Vec::new());
     let status = session.command("trace dump")?;
     session.power_off()?;
