@@ -113,6 +113,10 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
         }
         goals = goals::load()?;
     }
+    if options.pages.is_some() {
+        eprintln!("bale: goals and budgets are for each benchmark's own number of pages; with --pages none is judged");
+        goals.clear();
+    }
     let verdicts = goals::judge(&goals, &runs);
     let mut lines = table::table(&runs, &verdicts);
     if let Some(before) = before {
@@ -152,6 +156,7 @@ fn asked(options: &BenchOptions) -> Vec<Asked> {
         suites: suites.clone(),
         cores,
         seed: options.seed,
+        pages: options.pages,
         cycles: options.cycles,
         limit: std::time::Duration::from_secs(options.timeout),
     };

@@ -26,6 +26,8 @@ pub(crate) struct Asked {
     pub(crate) suites: Vec<String>,
     pub(crate) cores: u32,
     pub(crate) seed: u64,
+    /// Objects or pages, if not each benchmark's own number.
+    pub(crate) pages: Option<u32>,
     /// Cycles are counted, not instructions.
     pub(crate) cycles: bool,
     /// For each machine.
@@ -37,7 +39,8 @@ impl Asked {
     fn command(&self, suite: &str, mode: Mode) -> String {
         let cores = if mode == Mode::Serial { format!(" --cores {}", self.cores) } else { String::new() };
         let cycles = if self.cycles { " --cycles" } else { "" };
-        format!("bench run {suite} --json{cores}{cycles} --seed {}", self.seed)
+        let pages = self.pages.map(|pages| format!(" --pages {pages}")).unwrap_or_default();
+        format!("bench run {suite} --json{cores}{cycles}{pages} --seed {}", self.seed)
     }
 }
 
@@ -163,5 +166,21 @@ impl Heard {
             let last = text[text.len().saturating_sub(LAST)..].join("\n  ");
             if last.is_empty() { error } else { anyhow!("{error:#}; the machine said:\n  {last}") }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Asked, Mode};
+
+    #[test]
+    fn what_is_asked_for_reaches_the_target() {
+        let limit = std::time::Duration::from_secs(1);
+        let mut asked =
+            Asked { suites: vec!["ladder".into()], cores: 2, seed: 7, pages: None, cycles: false, limit };
+        assert_eq!(asked.command("ladder", Mode::Counted), "bench run ladder --json --seed 7");
+        (asked.pages, asked.cycles) = (Some(1000), true);
+        let wanted = "bench run ladder --json --cores 2 --cycles --pages 1000 --seed 7";
+        assert_eq!(asked.command("ladder", Mode::Serial), wanted);
     }
 }

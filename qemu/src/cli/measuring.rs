@@ -24,6 +24,7 @@ last lines say which; 2 something failed.
 Examples:
   cargo bale bench --cores 1                     the exact figures only
   cargo bale bench --json now.json               keep all figures
+  cargo bale bench ladder --pages 1000 --cores 1 what a burst costs that fits the ring
   cargo bale bench --compare before.json         what changed, and what got worse by more than 1 %
   cargo bale bench --cores 1 --write-budgets     the budgets are what is counted now
   cargo bale bench --serial /dev/ttyUSB0         on a board that was started with the argument `exec`
@@ -56,6 +57,10 @@ pub(crate) struct BenchOptions {
     /// Seed of sizes and orders
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Objects or pages that are worked on, from each core that takes part, in place of each benchmark's own number: a burst of 1000
+    /// fits a core's ring, so that the ladder shows deferral alone. Goals and budgets are for their own numbers
+    #[arg(long, value_name = "N", conflicts_with_all = ["write_budgets", "peer"])]
+    pub(crate) pages: Option<u32>,
     /// Count cycles of the core in place of instructions: what a board is timed in; goals and budgets are in instructions
     #[arg(long, conflicts_with_all = ["write_budgets", "peer"])]
     pub(crate) cycles: bool,
