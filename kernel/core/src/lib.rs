@@ -65,6 +65,7 @@ pub mod guest_tree;
 pub mod guest_walk;
 pub mod handover;
 pub mod histogram;
+pub mod idle_time;
 pub mod injection;
 pub mod last_words;
 pub mod load_store;

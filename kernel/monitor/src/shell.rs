@@ -7,6 +7,7 @@
 
 mod alone;
 mod completion;
+mod familiar;
 mod guest;
 mod machine;
 pub mod show;
@@ -59,6 +60,8 @@ pub fn fail<T>(why: fmt::Arguments<'_>) -> Result<T, Failure> {
 pub struct Arguments<'a> {
     command: &'static str,
     words: &'a [&'a str],
+    /// What was typed before, if a person does.
+    editor: Option<&'a Editor>,
 }
 
 impl<'a> Arguments<'a> {
@@ -78,7 +81,7 @@ impl<'a> Arguments<'a> {
     /// The same, as arguments.
     fn but_json(&self) -> (Self, bool) {
         let (words, json) = self.with_json();
-        (Self { command: self.command, words }, json)
+        (Self { words, ..*self }, json)
     }
 
     /// The command takes nothing but `--json`; whether it got that.
@@ -144,7 +147,7 @@ macro_rules! commands {
 }
 
 /// Commands whose text comes as it comes: they run for long, have the terminal to themselves, or are to be copied.
-const NEVER_PAGED: [&str; 6] = ["bench", "board", "selftest", "trace", "vm", "watch"];
+const NEVER_PAGED: [&str; 8] = ["bench", "board", "clear", "selftest", "top", "trace", "vm", "watch"];
 
 /// Commands that only an image which measures itself has.
 const MEASURING: [&str; 2] = ["bench", "selftest"];
@@ -173,14 +176,24 @@ static COMMANDS: &[Command] = commands![
     "pool", ["[--json]", "classes [--json]", "compact [--json]"], "the compressed pool: objects, pages, metadata; its classes; give back now what part-filled zspages hold" => store::pool;
     "swap", ["[--json]", "VM [--json]", "VM slots [FIRST [COUNT]] [--json]", "VM idle [SECONDS] [--json]", "VM recompress [idle] [huge] [--least BYTES] [--pages N] [--json]", "VM writeback [PAGES] [--json]", "VM limit PAGES|none", "VM peak"], "swap devices of guests: what they hold; mark what is idle, pack it anew with the second codec, put it on the disk, change the limit, forget the peak" => swap::swap;
     "drain", ["[--json]", "flush [--json]"], "deferred frees: enqueued, drained, pending, interrupts" => store::drain;
-    "vm", ["list [--json]", "stats VM [--json]", "start NAME [--json]", "stop VM [--json]", "kill VM [--json]", "wait VM [--json]", "pause VM", "resume VM", "console VM", "set VM memory SIZE", "run NAME [--json]", "start|run [--mode M] [--core C] [--seed S] [--steps N] [--json]"], "virtual machines: those of the bundle by name, or without one the small guest; its mode 0 swaps, modes 1 to 6 each misbehave in a way, 7 measures exits; VM is a number of `vm list`, or a name" => guest::vm;
-    "log", ["[--json]", "stream on|off", "dump", "last"], "the defmt log: frames by core; `last` shows what the boot before left: a crash's report, the end of its log" => machine::log;
+    "vm", ["list [--json]", "stats VM [--json]", "start NAME [--json]", "stop VM [--json]", "kill|destroy VM [--json]", "wait VM [--json]", "pause VM", "resume VM", "console VM", "set VM memory SIZE", "run NAME [--json]", "start|run [--mode M] [--core C] [--seed S] [--steps N] [--json]"], "virtual machines: those of the bundle by name, or without one the small guest; its mode 0 swaps, modes 1 to 6 each misbehave in a way, 7 measures exits; VM is a number of `vm list`, or a name" => guest::vm;
+    "log", ["[--json]", "show", "stream on|off", "dump", "last"], "the defmt log: frames by core; `show` sends what waits, which `cargo bale` makes readable; `last` shows what the boot before left: a crash's report, the end of its log" => machine::log;
     "trace", ["[--json]", "on", "off", "dump"], "what each core did last: interrupts, switches, wake-ups, drain, guests; `cargo bale trace` makes a picture of it" => trace::trace;
     "watch", ["[-n SECONDS] [--count N] COMMAND"], "a command's text, drawn anew every two seconds until a key is pressed" => watch::watch;
     "page", ["ROWS", "off"], "how many lines the terminal has, if it did not say so itself: longer text stops behind each screen; `off` lets it run" => tools::page;
+    "top", ["[-n SECONDS] [--count N]"], "load of the cores, memory, machines and tasks, drawn anew every two seconds until a key is pressed" => watch::top;
     "crash", ["panic", "read", "stack", "emergency", "hang [CORE]", "memory SECONDS"], "crash on purpose, to see the report; `emergency` uses up the stack that reports of full stacks are written on; `hang` takes a core away, the last one or CORE, which the watchdog finds: with core 0 goes the shell; `memory` takes all free memory for a while, which ends nothing" => tools::crash;
     "reboot", [""], "start the machine anew" => tools::reboot;
     "poweroff", [""], "turn the machine off" => tools::poweroff;
+    "?", ["[COMMAND]"], "as help" => help;
+    "clear", [""], "an empty screen" => familiar::clear;
+    "dmesg", [""], "as log show" => familiar::log;
+    "exit", [""], "how to leave" => familiar::exit;
+    "free", ["[--json]"], "memory in KiB: all, taken, free, and what of it is the pool's" => familiar::free;
+    "history", [""], "what was typed before; the upward key brings it back" => familiar::history;
+    "ps", ["[--json]"], "as tasks" => machine::tasks;
+    "uptime", ["[--json]"], "time since the start, and the load of all cores since then" => familiar::uptime;
+    "version", ["[--json]"], "version, build and board" => familiar::version;
 ];
 
 /// Prints words, in lines that begin behind `indent` blanks; the first one has begun, and stands there.
@@ -234,14 +247,14 @@ fn help(arguments: &Arguments<'_>) -> Outcome {
                 print_wrapped(command.about, 0);
                 Ok(())
             }
-            None => fail(format_args!("there is no command {name}; `help` lists them")),
+            None => familiar::no_such_command(name),
         },
         _ => fail(format_args!("help takes one command")),
     }
 }
 
 /// Runs the commands of a line, up to the first that fails; whether all succeeded.
-fn run_line(line: &str) -> bool {
+fn run_line(line: &str, editor: Option<&Editor>) -> bool {
     for command in commands(line) {
         let words = match words(command) {
             Ok(words) => words,
@@ -256,7 +269,7 @@ fn run_line(line: &str) -> bool {
         if words.first().is_some_and(|name| !NEVER_PAGED.contains(name)) {
             pager::begin();
         }
-        let outcome = run_command(&words);
+        let outcome = run_command(&words, editor);
         pager::end();
         if let Err(Failure(why)) = outcome {
             complain(&why);
@@ -267,14 +280,15 @@ fn run_line(line: &str) -> bool {
 }
 
 /// Runs one command.
-fn run_command(words: &[&str]) -> Outcome {
+fn run_command(words: &[&str], editor: Option<&Editor>) -> Outcome {
     let Some((name, rest)) = words.split_first() else { return Ok(()) };
     match all_commands().find(|command| command.name == *name) {
-        Some(command) => (command.run)(&Arguments { command: command.name, words: rest }),
+        Some(command) => (command.run)(&Arguments { command: command.name, words: rest, editor })
+            .map_err(|failure| familiar::explain(command, rest, failure)),
         None if MEASURING.contains(name) => {
             fail(format_args!("this image has no {name}; the one that `cargo bale run` boots has it"))
         }
-        None => fail(format_args!("there is no command {name}; `help` lists them")),
+        None => familiar::no_such_command(name),
     }
 }
 
@@ -323,11 +337,15 @@ pub extern "C" fn task(_argument: u64) -> ! {
                 println!("error: the line is longer than {LONGEST_LINE} characters; nothing was run");
                 false
             }
+            Event::Foreign => {
+                println!("error: commands are ASCII, and the line has other characters (?); nothing was run");
+                false
+            }
             Event::Damaged => {
                 println!("error: bytes of the line were lost; nothing was run");
                 false
             }
-            Event::Line => run_line(editor.line()),
+            Event::Line => run_line(editor.line(), (!script).then_some(&*editor)),
         };
         if script {
             println!("\x1eSTATUS {}", u8::from(!succeeded));
@@ -352,7 +370,7 @@ fn feed(editor: &mut Editor, input: Input, out: &mut dyn fmt::Write) -> Event {
 fn run_at_boot() {
     for line in platform::machine().map_or("", |machine| machine.commands.as_str()).lines() {
         println!("{PROMPT}{line}");
-        run_line(line);
+        run_line(line, None);
     }
 }
 

@@ -12,6 +12,7 @@ use bale_arch::mask::{
 use bale_arch::vectors::VCPU_OFFSET;
 
 use bale_core::core_kind::{self, CoreKind};
+use bale_core::idle_time::IdleTime;
 use bale_core::schedule::ReadyQueue;
 
 use bale_memory::lock::Lock;
@@ -66,8 +67,8 @@ pub struct Core {
     pub interrupts: AtomicU64,
     /// Task switches.
     pub switches: AtomicU64,
-    /// Ticks spent in the idle task.
-    pub idle_ticks: AtomicU64,
+    /// Time spent in the idle task.
+    pub idle: IdleTime,
 }
 
 const _: () = assert!(core::mem::offset_of!(Core, vcpu) == VCPU_OFFSET);
@@ -107,7 +108,7 @@ impl Core {
             latest_timer: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
             switches: AtomicU64::new(0),
-            idle_ticks: AtomicU64::new(0),
+            idle: IdleTime::new(),
         }
     }
 

@@ -16,15 +16,15 @@ pub fn run() -> ! {
         let masked = Masked::new();
         // Nothing is lost between the look and the wait: WFI also returns for an interrupt that is masked.
         if !core.reschedule.load(Ordering::Relaxed) {
-            let start = clock::now();
+            // A core that leaves does not come back here: its rest must not have begun.
             departure::leave_if_asked(core);
+            core.idle.begin(clock::now());
             arm_for_rest(core);
             // The rest is none of the stretch, what came before it is.
             mask::end_stretch();
             mask::wait_for_interrupt();
             mask::begin_stretch();
-            let ticks = core.idle_ticks.load(Ordering::Relaxed) + (clock::now() - start);
-            core.idle_ticks.store(ticks, Ordering::Relaxed);
+            core.idle.end(clock::now());
             // Here and now: no exception has to be taken for it.
             dispatch::serve();
         }

@@ -2,6 +2,8 @@
 
 use core::sync::atomic::Ordering;
 
+use bale_swap::Statistics;
+
 use super::memory::GuestMemory;
 use super::{Holding, Reason, SLOTS, Slot, State, Summary, build, relay};
 use bale_rt::{clock, cores, task};
@@ -93,6 +95,19 @@ pub(super) fn note_holding(index: usize) {
         holding.map(|last| Holding { resident: 0, stored: 0, stored_bytes: 0, ..last });
 }
 
+/// From each of a machine's tasks as it ends: what the swap device holds is noted before it is released, since nobody can
+/// tell afterwards. The task that comes before others have released anything sees the most.
+pub(super) fn note_swap(slot: &Slot) {
+    let mut status = slot.status.lock();
+    if let Some(store) = status.store {
+        let (now, _) = store.statistics();
+        let last = &mut status.summary.last_swap;
+        if now.stored >= last.stored {
+            *last = now;
+        }
+    }
+}
+
 /// Takes the memory from a machine whose last task is ending, and gives it back.
 pub(super) fn release_memory(index: usize) {
     let memory = SLOTS[index].memory.write().take();
@@ -146,6 +161,7 @@ pub(super) fn ended(index: usize, released: usize, release_ticks: u64) {
             status.summary.restarts += 1;
             // Its next life has all of its memory.
             status.summary.held = None;
+            status.summary.last_swap = Statistics::new();
         }
         let core = slot.vcpus[0].core.load(Ordering::Relaxed);
         if task::spawn("vm restart", core, task::VCPU, build::restart, index as u64).is_ok() {

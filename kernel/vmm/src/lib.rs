@@ -84,7 +84,7 @@ use bale_io::backing::Region;
 use bale_io::bundle;
 use bale_reclaim::pool::Kernel;
 use bale_rt::{clock, cores, task};
-use ending::{ended, forget_device, note_holding, release_memory, settle};
+use ending::{ended, forget_device, note_holding, note_swap, release_memory, settle};
 use memory::GuestMemory;
 use slot::{Kind, SLOTS, Shared, Slot};
 

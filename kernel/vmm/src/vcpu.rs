@@ -304,6 +304,7 @@ impl Vcpu {
             forget(state);
         }
         drop(memory);
+        super::note_swap(slot);
         let start = clock::now();
         let mut released = 0;
         if let Some(Workspace { device, scratch, page }) = work {

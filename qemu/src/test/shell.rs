@@ -5,6 +5,7 @@ mod measuring;
 mod parting;
 mod store;
 mod typed;
+mod words;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::Value;
@@ -40,6 +41,10 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("the_terminal_says_how_high_it_is", typed::height),
         case("watch_draws_until_a_key", typed::watch),
         case("a_key_leaves_a_console", typed::console),
+        case("words_of_other_systems", words::familiar),
+        case("slips_are_told", words::slips),
+        case("a_line_is_remembered_or_refused_whole", words::typed),
+        case("what_was_is_told_afterwards", words::afterwards),
         case("last_words_outlive_a_warm_reboot", parting::last_words),
         case("last_words_outlive_firmware_and_loader", parting::last_words_by_uefi),
     ]

@@ -1,7 +1,9 @@
 //! Line editing: bytes from a serial terminal in, events out, echo to a writer.
 //!
 //! Keys: cursor keys, Home, End, Delete (VT100 and xterm sequences), Ctrl-A E B F, Backspace, Ctrl-K U W L, up and
-//! down or Ctrl-P N for history, Tab, Ctrl-C, Ctrl-D. Only printable ASCII enters the line.
+//! down or Ctrl-P N for history, Tab, Ctrl-C, Ctrl-D. Only printable ASCII enters the line. In place of any other character stands
+//! a [`FOREIGN`], which shows as a question mark and keeps the line from being run: leaving it out could make another command.
+//! A line that is longer than the terminal is wide goes on in the next row.
 
 mod escape;
 
@@ -10,6 +12,9 @@ use core::fmt::Write;
 use heapless::{Deque, String};
 
 use self::escape::{Escape, Step};
+
+/// In a line, where a character beyond ASCII was typed: ASCII's own substitute.
+const FOREIGN: u8 = 0x1a;
 
 /// What a byte led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +27,13 @@ pub enum Event {
     TooLong,
     /// Enter, but bytes were lost somewhere before it: what is left must not be run.
     Damaged,
+    /// Enter, but there are characters beyond ASCII in it, which no command takes: it must not be run.
+    Foreign,
     /// Ctrl-C: the line was thrown away.
     Interrupt,
     /// Ctrl-D on an empty line.
     EndOfFile,
-    /// Tab: [`LineEditor::complete`] wants candidates.
+    /// Tab, with the cursor behind a word: [`LineEditor::complete`] wants candidates.
     Complete,
     /// The terminal says where its cursor is, from 1 on, as it was asked to (ESC `[6n`): the line is as it was. An xterm's
     /// F3 with a modifier looks like row 1.
@@ -43,6 +50,10 @@ pub enum Event {
 pub struct LineEditor<const LINE: usize, const HISTORY: usize> {
     prompt: &'static str,
     echo: bool,
+    /// Of the terminal; 0 as long as nobody knows how many it has.
+    columns: usize,
+    /// Bytes that are still to come of a character beyond ASCII.
+    continuation: u8,
     line: String<LINE>,
     cursor: usize,
     /// Bytes that did not fit.
@@ -66,6 +77,8 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         Self {
             prompt,
             echo: true,
+            columns: 0,
+            continuation: 0,
             line: String::new(),
             cursor: 0,
             refused: 0,
@@ -82,6 +95,11 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
     /// Writes nothing back from now on, as for a script.
     pub fn silence(&mut self) {
         self.echo = false;
+    }
+
+    /// The terminal has so many columns: from now on lines go on in the next row.
+    pub fn set_columns(&mut self, columns: usize) {
+        self.columns = columns;
     }
 
     /// What was typed.
@@ -144,15 +162,39 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         const fn control(letter: u8) -> u8 {
             letter & 0x1f
         }
+        if byte < 0x80 {
+            self.continuation = 0;
+        }
         match byte {
             b'\r' | b'\n' => {
                 self.after_return = byte == b'\r';
                 return self.enter(out);
             }
-            b'\t' => return Event::Complete,
+            b'\t' => {
+                // In the midst of a word it is that word which is meant, not its beginning.
+                let rest = &self.line[self.cursor..];
+                let end = rest.find([' ', ';']).unwrap_or(rest.len());
+                self.go_to(self.cursor + end, out);
+                return Event::Complete;
+            }
             0x08 | 0x7f => self.backspace(out),
             b' '..=b'~' => self.insert(byte, out),
+            // A character's first byte says how many follow. Others of these bytes are noise of the line.
+            0xc2..=0xf4 => {
+                self.continuation = match byte {
+                    0xf0.. => 3,
+                    0xe0.. => 2,
+                    _ => 1,
+                };
+                self.insert(FOREIGN, out);
+                return Event::None;
+            }
+            0x80..=0xbf if self.continuation > 0 => {
+                self.continuation -= 1;
+                return Event::None;
+            }
             _ if byte == control(b'C') => {
+                self.to_last_row(out);
                 self.emit(out, "^C\n");
                 self.clear();
                 return Event::Interrupt;
@@ -199,6 +241,7 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
     }
 
     fn enter(&mut self, out: &mut dyn Write) -> Event {
+        self.to_last_row(out);
         self.emit(out, "\n");
         self.finished = true;
         self.recalled = 0;
@@ -207,6 +250,9 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         }
         if self.refused > 0 {
             return Event::TooLong;
+        }
+        if self.line.bytes().any(|byte| byte == FOREIGN) {
+            return Event::Foreign;
         }
         let repeated = self.history.back().is_some_and(|last| *last == self.line);
         if HISTORY > 0 && !self.line.trim().is_empty() && !repeated {
@@ -222,9 +268,9 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
     /// Prints the prompt and what has been typed so far.
     pub fn redraw(&self, out: &mut dyn Write) {
         self.emit(out, self.prompt);
-        self.emit(out, if self.finished { "" } else { &self.line });
         if !self.finished {
-            self.back(self.line.len() - self.cursor, out);
+            self.draw_from(0, out);
+            self.step(self.line.len(), self.cursor, out);
         }
     }
 
@@ -250,8 +296,13 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         }
         // One may be named twice.
         if fitting.clone().all(|candidate| candidate == first) {
-            self.insert(b' ', out);
+            if self.line[self.cursor..].starts_with(' ') {
+                self.go_to(self.cursor + 1, out);
+            } else {
+                self.insert(b' ', out);
+            }
         } else if shared == word.len() {
+            self.to_last_row(out);
             self.emit(out, "\n");
             for (place, candidate) in fitting.clone().enumerate() {
                 if fitting.clone().take(place).all(|before| before != candidate) {
@@ -274,9 +325,9 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         // There is room for one more byte, checked above.
         let _ = self.line.push(char::from(byte));
         let _ = self.line.push_str(&tail);
-        self.emit(out, &self.line[self.cursor..]);
+        self.draw_from(self.cursor, out);
         self.cursor += 1;
-        self.back(tail.len(), out);
+        self.step(self.line.len(), self.cursor, out);
     }
 
     fn backspace(&mut self, out: &mut dyn Write) {
@@ -295,24 +346,20 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
 
     /// Cuts a range out, and shows the line without it.
     fn replace(&mut self, start: usize, end: usize, out: &mut dyn Write) {
-        self.back(self.cursor - start.min(self.cursor), out);
+        self.step(self.cursor, start.min(self.cursor), out);
         let tail: String<LINE> = self.line[end..].try_into().unwrap_or_default();
         self.line.truncate(start);
         // It was longer before.
         let _ = self.line.push_str(&tail);
         self.cursor = start;
-        self.emit(out, &tail);
-        self.emit(out, "\x1b[K");
-        self.back(tail.len(), out);
+        self.draw_from(start, out);
+        self.erase_behind(out);
+        self.step(self.line.len(), start, out);
     }
 
     fn go_to(&mut self, place: usize, out: &mut dyn Write) {
         let place = place.min(self.line.len());
-        if place < self.cursor {
-            self.back(self.cursor - place, out);
-        } else {
-            self.emit(out, &self.line[self.cursor..place]);
-        }
+        self.step(self.cursor, place, out);
         self.cursor = place;
     }
 
@@ -328,11 +375,11 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
             _ => self.history.iter().rev().nth(steps - 1).cloned().unwrap_or_default(),
         };
         self.recalled = steps;
-        self.back(self.cursor, out);
+        self.step(self.cursor, 0, out);
         self.line = wanted;
         self.cursor = self.line.len();
-        self.emit(out, &self.line);
-        self.emit(out, "\x1b[K");
+        self.draw_from(0, out);
+        self.erase_behind(out);
     }
 
     fn clear(&mut self) {
@@ -343,9 +390,64 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         self.recalled = 0;
     }
 
-    fn back(&self, columns: usize, out: &mut dyn Write) {
-        for _ in 0..columns {
-            self.emit(out, "\x08");
+    /// Row and column of a place in the line, as the terminal shows it behind the prompt. All in one row as long as nobody knows how
+    /// long that is.
+    fn position(&self, place: usize) -> (usize, usize) {
+        let at = self.prompt.len() + place;
+        (at.checked_div(self.columns).unwrap_or(0), at.checked_rem(self.columns).unwrap_or(at))
+    }
+
+    /// Draws the line from `start`, where the terminal's cursor is, which goes to its end.
+    fn draw_from(&self, start: usize, out: &mut dyn Write) {
+        self.draw(&self.line[start..], out);
+        // Behind a row's last column terminals wait for the next character before they go on below: a blank, which is left again.
+        if start < self.line.len() && self.columns > 0 && self.position(self.line.len()).1 == 0 {
+            self.emit(out, " \r");
+        }
+    }
+
+    /// Writes a piece of the line.
+    fn draw(&self, text: &str, out: &mut dyn Write) {
+        for (count, part) in text.split(char::from(FOREIGN)).enumerate() {
+            if count > 0 {
+                self.emit(out, "?");
+            }
+            self.emit(out, part);
+        }
+    }
+
+    /// Erases what a longer line has left behind the end of this one, where the terminal's cursor is.
+    fn erase_behind(&self, out: &mut dyn Write) {
+        self.emit(out, if self.columns == 0 { "\x1b[K" } else { "\x1b[J" });
+    }
+
+    /// The terminal's cursor goes from a place of the line to another.
+    fn step(&self, from: usize, to: usize, out: &mut dyn Write) {
+        let ((row, _), (wanted, column)) = (self.position(from), self.position(to));
+        if row == wanted {
+            if to < from {
+                (to..from).for_each(|_| self.emit(out, "\x08"));
+            } else {
+                self.draw(&self.line[from..to], out);
+            }
+            return;
+        }
+        let direction = if wanted < row { 'A' } else { 'B' };
+        // In one piece each: text of others must not come between. There is room for the longest numbers.
+        let mut keys: String<32> = String::new();
+        let _ = write!(keys, "\x1b[{}{direction}\r", wanted.abs_diff(row));
+        self.emit(out, &keys);
+        if column > 0 {
+            keys.clear();
+            let _ = write!(keys, "\x1b[{column}C");
+            self.emit(out, &keys);
+        }
+    }
+
+    /// What is written next comes below the whole line.
+    fn to_last_row(&mut self, out: &mut dyn Write) {
+        if self.position(self.cursor).0 != self.position(self.line.len()).0 {
+            self.go_to(self.line.len(), out);
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) fn complete(editor: &mut Editor) {
     let place = words.clone().count();
     let second: Option<String<LONGEST>> = words.next().map(|word| word.try_into().unwrap_or_default());
     let names = names(command, second.as_deref(), place);
-    let helps = ["help", "watch"].contains(&command.name);
+    let helps = ["help", "?", "watch"].contains(&command.name);
     let offered = offered(command);
     let candidates = usage(command, second.as_deref(), place)
         .chain(commands().filter(|_| helps))

@@ -2,6 +2,9 @@
 
 mod figures;
 
+use core::fmt::Write as _;
+
+pub(super) use self::figures::swap_ratio;
 use bale_abi::{STORM_STEPS, mode};
 
 use super::{Arguments, Failure, Outcome, complain, fail, say};
@@ -9,7 +12,7 @@ use bale_io::console::Input;
 use bale_io::{bundle, console, print, println};
 use bale_reclaim::pool;
 use bale_rt::{clock, cores, task};
-use bale_vmm::{self as vm, State, Summary};
+use bale_vmm::{self as vm, StartError, State, Summary};
 
 /// The guest that the bundle holds.
 const GUEST: &str = "swapper";
@@ -19,6 +22,10 @@ const LEAVE: u8 = 0x1d;
 const CONSOLE_LOOK_US: u64 = 50_000;
 /// How long the drain may take to give everything back after a guest has ended.
 const QUIET_LIMIT_US: u64 = 10_000_000;
+
+pub(super) fn list() {
+    figures::list(false);
+}
 
 pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
     let (plain, json) = arguments.but_json();
@@ -47,7 +54,8 @@ pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
             }
             None => fail(format_args!("there never was a vm {number}")),
         },
-        ["kill", number] => end(number, json),
+        // Both words are known from elsewhere.
+        ["kill" | "destroy", number] => end(number, json),
         [word @ ("pause" | "resume" | "console" | "set"), ..] if json => {
             fail(format_args!("vm {word} shows no figures, so it takes no --json"))
         }
@@ -97,7 +105,10 @@ fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
         if let [word, ..] = rest {
             return fail(format_args!("vm start {name} takes nothing more, but got {word}"));
         }
-        return vm::start_described(name).or_else(|error| fail(format_args!("vm {name}: {error}")));
+        return vm::start_described(name).or_else(|error| match error {
+            StartError::NoSuchGuest => no_such_guest(name),
+            error => fail(format_args!("vm {name}: {error}")),
+        });
     }
     arguments.only_options(&["--mode", "--core", "--seed", "--steps"], 1)?;
     let last_core = cores::last_online() as u64;
@@ -109,6 +120,22 @@ fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
         return fail(format_args!("there is no mode {mode}; they go from 0 to {}", mode::LAST));
     }
     vm::start(GUEST, mode, core as usize, seed, steps).or_else(|error| fail(format_args!("vm: {error}")))
+}
+
+/// The bundle holds no such guest: says which it holds, as far as there is room.
+#[inline(never)]
+fn no_such_guest(name: &str) -> Result<usize, Failure> {
+    let mut held: heapless::String<96> = heapless::String::new();
+    for_each_guest(|guest| {
+        // One that finds no room is not named: `vm list` tells of all.
+        let _ = write!(held, "{}{guest}", if held.is_empty() { "" } else { ", " });
+    });
+    match held.as_str() {
+        "" => fail(format_args!(
+            "there is no guest {name}: no bundle was handed over with guests; `cargo bale run` brings some"
+        )),
+        held => fail(format_args!("there is no guest {name}; the bundle holds {held}")),
+    }
 }
 
 /// Holds a running machine to so much memory.

@@ -8,7 +8,7 @@ use bale_core::log::Hex;
 use bale_core::shell::number;
 use bale_core::shell::sheet::{Column, Value, column};
 
-use super::{Arguments, Outcome, fail, show};
+use super::{Arguments, Outcome, fail, familiar, show};
 use crate::report;
 use bale_io::log::Counts;
 use bale_io::{console, last_words, log, println};
@@ -18,6 +18,12 @@ use bale_rt::{clock, cores, interrupts, platform, task, watchdog};
 /// Ticks as microseconds with two decimals.
 fn microseconds(ticks: u64) -> Value<'static> {
     Value::Hundredths(clock::to_us(ticks.saturating_mul(100)))
+}
+
+/// How much of the time since the kernel was started a core was idle, the rest included that it is in.
+pub(super) fn idle_percent(core: &cores::Core) -> u64 {
+    let idle = clock::to_us(core.idle.ticks(clock::now()).saturating_mul(100));
+    (idle / clock::uptime_us().max(1)).min(100)
 }
 
 static CORES: [Column; 8] = [
@@ -40,7 +46,6 @@ pub(super) fn cores(arguments: &Arguments<'_>) -> Outcome {
     }
     let mut sheet = show(json);
     sheet.table("cores", &CORES);
-    let uptime = clock::now().max(1);
     for core in cores::all() {
         let state = match (core.online(), core.kind()) {
             _ if watchdog::is_hung(core.index()) => "hung",
@@ -48,14 +53,14 @@ pub(super) fn cores(arguments: &Arguments<'_>) -> Outcome {
             (true, CoreKind::Fast) => "online",
             (true, CoreKind::Small) => "small",
         };
-        let idle = core.idle_ticks.load(Ordering::Relaxed) * 100 / uptime;
+        let idle = idle_percent(core);
         sheet.row(&[
             core.index().into(),
             Value::Address(core.affinity()),
             state.into(),
             core.interrupts.load(Ordering::Relaxed).into(),
             core.switches.load(Ordering::Relaxed).into(),
-            idle.min(100).into(),
+            idle.into(),
             microseconds(core.longest_masked()),
             microseconds(core.latest_timer.load(Ordering::Relaxed)),
         ]);
@@ -156,7 +161,11 @@ static TASKS: [Column; 10] = [
 ];
 
 pub(super) fn tasks(arguments: &Arguments<'_>) -> Outcome {
-    let json = arguments.only_json()?;
+    show_tasks(arguments.only_json()?);
+    Ok(())
+}
+
+pub(super) fn show_tasks(json: bool) {
     let mut sheet = show(json);
     sheet.table("tasks", &TASKS);
     for task in task::summaries() {
@@ -179,7 +188,6 @@ pub(super) fn tasks(arguments: &Arguments<'_>) -> Outcome {
             state.into(),
         ]);
     }
-    Ok(())
 }
 
 static PARTS: [Column; 5] = [
@@ -263,6 +271,7 @@ pub(super) fn log(arguments: &Arguments<'_>) -> Outcome {
             log::set_streaming(false);
             Ok(())
         }
+        ["show"] => familiar::dmesg(),
         ["dump"] => {
             dump();
             Ok(())
@@ -275,7 +284,7 @@ pub(super) fn log(arguments: &Arguments<'_>) -> Outcome {
             last_words::for_each_line(|line| println!("{line}"));
             Ok(())
         }
-        _ => fail(format_args!("log takes nothing, `stream on`, `stream off`, `dump` or `last`")),
+        _ => fail(format_args!("log takes nothing, `show`, `stream on`, `stream off`, `dump` or `last`")),
     }
 }
 

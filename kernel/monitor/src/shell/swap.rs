@@ -54,10 +54,9 @@ fn numeral(what: &str, word: &str) -> Result<usize, super::Failure> {
     }
 }
 
-/// Pages to their object bytes.
+/// Pages to their object bytes; unknown without objects.
 fn ratio(swap: &Statistics) -> Value<'static> {
-    let pages = swap.stored - swap.same_filled - swap.backed;
-    Value::Tenths((pages * 4096 * 10).checked_div(swap.compressed_bytes).unwrap_or(0))
+    guest::swap_ratio(swap).unwrap_or(Value::Unknown)
 }
 
 /// Slots that are stored and that the guest takes for free: it has not discarded them, or not yet.
@@ -89,7 +88,8 @@ fn table(sheet: &mut Show) {
             stale(&machine).into(),
             swap.same_filled.into(),
             swap.raw.into(),
-            ratio(&swap),
+            // Of a machine that has ended, what was stored is gone and what it was is worth knowing.
+            ratio(if matches!(machine.state, vm::State::Ended(_)) { &machine.last_swap } else { &swap }),
             swap.writes.into(),
             swap.reads.into(),
             swap.released.into(),

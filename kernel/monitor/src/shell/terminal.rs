@@ -33,7 +33,7 @@ pub(super) fn find_rows(editor: &mut Editor) -> Option<Event> {
     pager::set_rows(told.unwrap_or(ROWS));
     let typed = if told == Some(0) { None } else { ask(editor) };
     match typed {
-        Some(Event::Line | Event::TooLong | Event::Damaged) => println!("{PROMPT}{}", editor.line()),
+        Some(Event::Line | Event::TooLong | Event::Foreign | Event::Damaged) => println!("{PROMPT}{}", editor.line()),
         Some(_) | None => editor.redraw(&mut Text),
     }
     typed
@@ -50,6 +50,7 @@ fn ask(editor: &mut Editor) -> Option<Event> {
                 if row > 1 {
                     pager::set_rows(row.into());
                     console::set_columns(column.into());
+                    editor.set_columns(column.into());
                     return None;
                 }
             }

@@ -196,12 +196,13 @@ fn text(lines: &RefCell<Vec<String>>) -> String {
 pub(super) fn text_fits(bench: &Bench<'_>) -> Result<()> {
     let names = [
         "cores", "core", "board", "irq", "tasks", "mem", "pool", "swap", "drain", "vm", "log", "trace",
-        "watch", "page", "selftest", "bench", "crash", "reboot", "poweroff",
+        "watch", "page", "selftest", "bench", "crash", "reboot", "poweroff", "top", "?", "clear", "dmesg",
+        "exit", "free", "history", "ps", "uptime", "version",
     ];
     let helps: Vec<_> = names.iter().map(|name| format!("help {name}")).collect();
     // The guests of modes 1 and 2 do not end well, and `nocodec` cannot be started.
     let refused = "vm start nocodec\nvm run --mode 1\nvm run --mode 2";
-    let commands = "help; vm run; cores; irq; irq 0; tasks; mem; pool; pool classes; drain; log; trace; swap; vm stats 0; \
+    let commands = "help; vm run; cores; free; uptime; version; top --count 1; irq; irq 0; tasks; mem; pool; pool classes; drain; log; trace; swap; vm stats 0; \
                     bench list; bench run ladder --cores 2; vm run twenty-four-letters-long; vm start long; watch -n 1 --count 2 swap; \
                     vm pause long; swap long; swap long slots; swap long idle; swap long recompress --pages 64; swap long writeback 64; \
                     vm list; vm kill long; pool compact; drain flush; core offline 3";

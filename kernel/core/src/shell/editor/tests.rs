@@ -155,6 +155,35 @@ fn completion_leaves_out_what_a_line_cannot_hold() {
 }
 
 #[test]
+fn completion_in_the_midst_of_a_word_keeps_it_whole() {
+    let names = ["pool", "swap", "drain"];
+    let mut out = std::string::String::new();
+    for (typed, completed) in [
+        (&b"drain\x1b[D\x1b[D\t"[..], "drain "),
+        (b"dra flush\x01\x06\t", "drain flush"),
+        (b"dra;pool\x01\t", "drain ;pool"),
+    ] {
+        let mut editor = Editor::new("> ");
+        assert_eq!(type_in(&mut editor, typed).1, Event::Complete);
+        editor.complete(names.iter().copied(), &mut out);
+        assert_eq!(editor.line(), completed);
+        assert_eq!(editor.before_cursor(), "drain ");
+    }
+}
+
+#[test]
+fn a_line_with_other_characters_is_not_run_without_them() {
+    let mut editor = Editor::new("> ");
+    let (echo, event) = type_in(&mut editor, "\u{fc}n\u{ef}c\u{f6}d\u{e9}\r".as_bytes());
+    assert_eq!((echo.as_str(), event), ("?n?c?d?\n", Event::Foreign));
+    assert_eq!(editor.history().count(), 0);
+    // Each is one character to the keys, however many bytes it has.
+    let typed = "po\u{1f600}\u{65e5}\u{e9}\x7f\x7f\x7fol\r";
+    assert_eq!(type_in(&mut editor, typed.as_bytes()).1, Event::Line);
+    assert_eq!(editor.line(), "pool");
+}
+
+#[test]
 fn a_long_parameter_is_no_other_key() {
     // 259 is 3, Delete, in a byte.
     assert_eq!(edited(b"abc\x1b[D\x1b[259~\r"), "abc");
@@ -195,7 +224,111 @@ impl Write for Screen {
     }
 }
 
+/// A terminal of some columns, which goes on in the next row as an xterm does: not before there is a character for it.
+struct Rows {
+    columns: usize,
+    cells: std::vec::Vec<std::vec::Vec<char>>,
+    row: usize,
+    column: usize,
+}
+
+impl Rows {
+    fn new(columns: usize) -> Self {
+        Self { columns, cells: std::vec![std::vec![' '; columns]], row: 0, column: 0 }
+    }
+
+    /// All rows, one behind the other, without the blanks at the end.
+    fn text(&self) -> std::string::String {
+        let text: std::string::String = self.cells.iter().flatten().collect();
+        text.trim_end().into()
+    }
+
+    fn down(&mut self) {
+        self.row += 1;
+        if self.row == self.cells.len() {
+            self.cells.push(std::vec![' '; self.columns]);
+        }
+    }
+}
+
+impl Write for Rows {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let mut characters = text.chars().peekable();
+        while let Some(character) = characters.next() {
+            match character {
+                '\x08' => self.column = self.column.min(self.columns - 1) - 1,
+                '\r' => self.column = 0,
+                '\n' => *self = Self::new(self.columns),
+                '\x1b' => {
+                    assert_eq!(characters.next(), Some('['));
+                    let mut count = 0;
+                    while let Some(digit) = characters.peek().and_then(|one| one.to_digit(10)) {
+                        count = count * 10 + digit as usize;
+                        characters.next();
+                    }
+                    match characters.next() {
+                        Some('A') => self.row -= count,
+                        Some('B') => self.row += count,
+                        Some('C') => self.column += count,
+                        Some('H') => *self = Self::new(self.columns),
+                        Some('J') if count == 2 => {}
+                        Some('J') => {
+                            let column = self.column;
+                            self.cells[self.row][column.min(self.columns)..].fill(' ');
+                            self.cells.truncate(self.row + 1);
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+                character => {
+                    if self.column == self.columns {
+                        self.down();
+                        self.column = 0;
+                    }
+                    self.cells[self.row][self.column] = character;
+                    self.column += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_long_line_of_the_history_leaves_nothing_behind() {
+    let mut editor = Editor::new("> ");
+    editor.set_columns(10);
+    let mut screen = Rows::new(10);
+    editor.redraw(&mut screen);
+    for byte in *b"one and two and three and four\rpool\r\x1b[A\x1b[A\x1b[B" {
+        if editor.feed(byte, &mut screen) == Event::Line {
+            // As the shell does.
+            screen.write_str("> ").expect("a screen");
+        }
+    }
+    assert_eq!((screen.text().as_str(), editor.line()), ("> pool", "pool"));
+    assert_eq!((screen.row, screen.column), (0, 6));
+}
+
 proptest! {
+    /// The same where a line goes on in further rows, whatever the keys.
+    #[test]
+    fn rows_show_the_line(columns in 5usize..20, bytes in proptest::collection::vec(prop_oneof![
+        4 => b'a'..=b'z', 2 => 0u8..32, 1 => Just(0x7fu8), 1 => Just(0x1bu8), 1 => Just(b'['), 1 => any::<u8>()
+    ], 0..300)) {
+        let mut editor = Editor::new("");
+        editor.set_columns(columns);
+        let mut screen = Rows::new(columns);
+        for byte in bytes {
+            let event = editor.feed(byte, &mut screen);
+            if event == Event::None {
+                let line = editor.line().replace('\x1a', "?");
+                prop_assert_eq!(screen.text(), line.trim_end());
+                prop_assert_eq!((screen.row, screen.column), editor.position(editor.cursor));
+            }
+        }
+    }
+
     /// Whatever comes over a bad line: no panic, and the terminal shows the line and the cursor as they are.
     #[test]
     fn screen_shows_the_line(bytes in proptest::collection::vec(prop_oneof![
@@ -206,7 +339,8 @@ proptest! {
         for byte in bytes {
             let event = editor.feed(byte, &mut screen);
             if event == Event::None {
-                prop_assert_eq!(screen.cells.iter().collect::<std::string::String>(), editor.line());
+                let line = editor.line().replace('\x1a', "?");
+                prop_assert_eq!(screen.cells.iter().collect::<std::string::String>(), line);
                 prop_assert_eq!(screen.column, editor.cursor);
             }
         }

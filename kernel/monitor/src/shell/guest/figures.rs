@@ -8,6 +8,7 @@ use crate::shell::{Outcome, fail, say, show};
 use bale_io::{bundle, println};
 use bale_reclaim::{drain, pool};
 use bale_rt::clock;
+use bale_swap::Statistics;
 use bale_vmm::{self as vm, Reason, State, Summary};
 
 static VCPUS: [Column; 3] =
@@ -71,6 +72,17 @@ pub(super) fn stats(index: usize, json: bool) -> Outcome {
         sheet.figure("brought_back_pages", "brought back", held.brought_back, format_args!("pages"));
         sheet.figure("refused_pages", "refused", held.refused, format_args!("pages, by the store"));
     }
+    let ended = matches!(machine.state, State::Ended(_));
+    let swap = if ended { &machine.last_swap } else { &machine.swap };
+    if swap.writes > 0 {
+        let when = if ended { "when its end began" } else { "now" };
+        sheet.figure("swap_pages", "in swap", swap.stored, format_args!("pages, {when}"));
+        let kib = swap.compressed_bytes.div_ceil(1024);
+        sheet.figure("swap_kib", "  stored in", kib, format_args!("KiB"));
+        let ratio = swap_ratio(swap).unwrap_or(Value::Unknown);
+        sheet.figure("swap_ratio", "  ratio", ratio, format_args!("pages to object bytes"));
+        sheet.figure("swap_peak_kib", "  peak", swap.peak_bytes.div_ceil(1024), format_args!("KiB"));
+    }
     sheet.table("vcpu_list", &VCPUS);
     for (number, (core, exits)) in vm::vcpus(index).enumerate() {
         sheet.row(&[number.into(), core.into(), exits.into()]);
@@ -78,13 +90,25 @@ pub(super) fn stats(index: usize, json: bool) -> Outcome {
     Ok(())
 }
 
-static MACHINES: [Column; 9] = [
+/// Pages of a swap device that have objects, and those objects' bytes.
+fn objects(swap: &Statistics) -> (u64, u64) {
+    (swap.stored.saturating_sub(swap.same_filled + swap.backed), swap.compressed_bytes)
+}
+
+/// Pages to their object bytes; none where there are no objects.
+pub(crate) fn swap_ratio(swap: &Statistics) -> Option<Value<'static>> {
+    let (pages, bytes) = objects(swap);
+    (pages * 4096 * 10).checked_div(bytes).map(Value::Tenths)
+}
+
+static MACHINES: [Column; 10] = [
     column("vm", "vm", 3),
     column("start", "start", 5),
     column("guest", "guest", 8),
     column("core", "core", 4),
+    column("vcpus", "CPUs", 4),
+    column("memory_mib", "MiB", 5),
     column("exits", "exits", 8),
-    column("calls", "calls", 7),
     column("resident_pages", "resident", 8),
     column("stored_pages", "stored", 6),
     column("state", "state", 16),
@@ -102,8 +126,9 @@ pub(super) fn list(json: bool) {
             machine.generation.into(),
             machine.guest.as_str().into(),
             machine.core.into(),
+            machine.vcpus.into(),
+            (machine.memory >> 20).into(),
             machine.exits.into(),
-            machine.calls.into(),
             resident.into(),
             (machine.swap.stored + machine.held.map_or(0, |held| held.stored)).into(),
             state_text(&machine).as_str().into(),
@@ -168,6 +193,10 @@ pub(super) fn run(machine: &Summary, before: zsmalloc::Stats, json: bool) -> Out
             sheet.hidden(key, own.then_some(value));
         }
         sheet.hidden("run_us", run_us);
+        let (stored, bytes) = objects(&machine.last_swap);
+        sheet.hidden("last_object_pages", stored);
+        sheet.hidden("last_object_kib", bytes.div_ceil(1024));
+        sheet.hidden("last_ratio", swap_ratio(&machine.last_swap).unwrap_or(Value::Unknown));
         sheet.hidden("released_slots", released);
         sheet.hidden("release_us", release_us);
         sheet.hidden("objects", stats.objects);
@@ -182,6 +211,14 @@ pub(super) fn run(machine: &Summary, before: zsmalloc::Stats, json: bool) -> Out
         println!("vm {} on core {} {}", machine.slot, machine.core, Standing(machine));
         if own {
             println!("  {out} pages swapped out, {equal} read back equal, {lost} bytes lost");
+        }
+        if let Some(ratio) = swap_ratio(&machine.last_swap) {
+            let (pages, bytes) = objects(&machine.last_swap);
+            println!(
+                "  at its end {pages} pages, {} KiB, were stored in {} KiB: a ratio of {ratio}",
+                pages * 4,
+                bytes.div_ceil(1024)
+            );
         }
         println!(
             "  ran {run_us} us; its end released {released} slots in {release_us} us, without the drain"
