@@ -114,7 +114,9 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
         goals = goals::load()?;
     }
     if options.pages.is_some() {
-        eprintln!("bale: goals and budgets are for each benchmark's own number of pages; with --pages none is judged");
+        eprintln!(
+            "bale: goals and budgets are for each benchmark's own number of pages; with --pages none is judged"
+        );
         goals.clear();
     }
     let verdicts = goals::judge(&goals, &runs);

@@ -175,8 +175,7 @@ pub(crate) fn rows() -> u16 {
 static FOUND: OnceLock<libc::termios> = OnceLock::new();
 
 /// Signals that end this process without anything being dropped, a panic's abort among them; in raw mode Ctrl-C is a key and sends none.
-const ENDING: [libc::c_int; 5] =
-    [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGABRT];
+const ENDING: [libc::c_int; 5] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGABRT];
 
 /// Gives the terminal back and ends as the signal would have.
 extern "C" fn on_ending(signal: libc::c_int) {
@@ -209,7 +208,9 @@ impl RawTerminal {
         if FOUND.set(before).is_ok() {
             for signal in ENDING {
                 // SAFETY: the handler does what handlers may, and is there as long as the process is.
-                unsafe { libc::signal(signal, on_ending as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+                unsafe {
+                    libc::signal(signal, on_ending as extern "C" fn(libc::c_int) as libc::sighandler_t)
+                };
             }
         }
         let mut raw = before;

@@ -97,7 +97,9 @@ impl Link for Port {
         match self.waiting.try_send(bytes.to_vec()) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_)) => {
-                bail!("the serial line takes no bytes; {WAITING} pieces of what was typed wait for it already")
+                bail!(
+                    "the serial line takes no bytes; {WAITING} pieces of what was typed wait for it already"
+                )
             }
             Err(TrySendError::Disconnected(_)) => bail!("the serial line does not take input any more"),
         }

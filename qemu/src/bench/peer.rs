@@ -88,7 +88,8 @@ fn own(options: &BenchOptions, built: &build::Built) -> Result<Option<Run>> {
     let mut config = Config::new(built.image.clone());
     config.initrd = Some(bundle.path().to_owned());
     let limit = Duration::from_secs(options.timeout);
-    let asked = Asked { suites: vec![SUITE.into()], cores: 1, seed: options.seed, pages: None, cycles: false, limit };
+    let asked =
+        Asked { suites: vec![SUITE.into()], cores: 1, seed: options.seed, pages: None, cycles: false, limit };
     match collect::qemu(&config, &decoder, &asked) {
         Ok(run) => Ok(Some(run)),
         Err(error) if format!("{error:#}").contains("there is no benchmark") => Ok(None),

@@ -43,8 +43,14 @@ impl<'a> Budgets<'a> {
     }
 
     fn count(&self, suite: &str) -> Result<Run, String> {
-        let asked =
-            Asked { suites: vec![suite.into()], cores: 1, seed: 1, pages: None, cycles: false, limit: MACHINE_LIMIT };
+        let asked = Asked {
+            suites: vec![suite.into()],
+            cores: 1,
+            seed: 1,
+            pages: None,
+            cycles: false,
+            limit: MACHINE_LIMIT,
+        };
         collect::qemu(&self.bench.config(), self.bench.decoder, &asked).map_err(|error| format!("{error:#}"))
     }
 }

@@ -46,8 +46,7 @@ fn at_a_dead_line() -> Result<(Tool, File, File, File)> {
     let (keyboard, terminal) = line()?;
     // NOCTTY: it must not become the terminal of this process.
     let flags = i32::try_from(OFlags::NOCTTY.bits())?;
-    let terminal =
-        OpenOptions::new().read(true).write(true).custom_flags(flags).open(terminal)?;
+    let terminal = OpenOptions::new().read(true).write(true).custom_flags(flags).open(terminal)?;
     let mut command = workspace::command(std::env::current_exe()?);
     command.args(["console", &name, "--elf"]).arg(build::kernel_elf());
     command.stdin(terminal.try_clone()?).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -4,9 +4,7 @@ use core::fmt::Write as _;
 
 use bale_core::shell::nearest;
 
-use super::{
-    Arguments, Command, Failure, Outcome, TYPED_AT, all_commands, fail, guest, machine, say, show,
-};
+use super::{Arguments, Command, Failure, Outcome, TYPED_AT, all_commands, fail, guest, machine, say, show};
 use bale_io::{log, print, println};
 use bale_memory::frames;
 use bale_reclaim::pool;
@@ -101,7 +99,8 @@ pub(super) fn uptime(arguments: &Arguments<'_>) -> Outcome {
     let busy = 100_u64.saturating_sub(sum / online.max(1) as u64);
     let (seconds, tenths) = (us / 1_000_000, us / 100_000 % 10);
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let line = format_args!("up {hours}:{minutes:02}:{rest:02}.{tenths}, {online} cores, {busy} % busy since");
+    let line =
+        format_args!("up {hours}:{minutes:02}:{rest:02}.{tenths}, {online} cores, {busy} % busy since");
     say(json, line, &[("uptime_us", us.into()), ("online", online.into()), ("busy_percent", busy.into())]);
     Ok(())
 }

@@ -33,7 +33,9 @@ pub(super) fn find_rows(editor: &mut Editor) -> Option<Event> {
     pager::set_rows(told.unwrap_or(ROWS));
     let typed = if told == Some(0) { None } else { ask(editor) };
     match typed {
-        Some(Event::Line | Event::TooLong | Event::Foreign | Event::Damaged) => println!("{PROMPT}{}", editor.line()),
+        Some(Event::Line | Event::TooLong | Event::Foreign | Event::Damaged) => {
+            println!("{PROMPT}{}", editor.line())
+        }
         Some(_) | None => editor.redraw(&mut Text),
     }
     typed

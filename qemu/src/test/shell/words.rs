@@ -86,6 +86,9 @@ pub(super) fn afterwards(bench: &Bench<'_>) -> Result<()> {
     ensure!(ratio(&ran["last_ratio"]) > 1.0, "{ran}");
     ensure!(ratio(&swap["swap"][0]["ratio"]) > 1.0, "{swap}");
     ensure!(ratio(&stats["swap_ratio"]) > 1.0 && stats["swap_peak_kib"].as_u64() > Some(0), "{stats}");
-    ensure!(lines.iter().any(|line| line.contains("were stored in") && line.contains("a ratio of")), "{lines:?}");
+    ensure!(
+        lines.iter().any(|line| line.contains("were stored in") && line.contains("a ratio of")),
+        "{lines:?}"
+    );
     Ok(())
 }

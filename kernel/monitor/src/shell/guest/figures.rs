@@ -102,8 +102,8 @@ pub(crate) fn swap_ratio(swap: &Statistics) -> Option<Value<'static>> {
 }
 
 static MACHINES: [Column; 10] = [
-    column("vm", "vm", 3),
-    column("start", "start", 5),
+    column("vm", "vm", 2),
+    column("start", "runs", 4),
     column("guest", "guest", 8),
     column("core", "core", 4),
     column("vcpus", "CPUs", 4),
