@@ -174,7 +174,8 @@ pub(crate) fn rows() -> u16 {
 /// The terminal's settings before it was made raw first.
 static FOUND: OnceLock<libc::termios> = OnceLock::new();
 
-/// Signals that end this process without anything being dropped, a panic's abort among them; in raw mode Ctrl-C is a key and sends none.
+/// Signals that end this process without anything being dropped, a panic's abort among them; in raw
+/// mode Ctrl-C is a key and sends none.
 const ENDING: [libc::c_int; 5] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGABRT];
 
 /// Gives the terminal back and ends as the signal would have.
@@ -183,7 +184,8 @@ extern "C" fn on_ending(signal: libc::c_int) {
         // SAFETY: async-signal-safe (POSIX, 2.4.3), with settings that nobody changes any more.
         unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, before) };
     }
-    // SAFETY: async-signal-safe, both. The signal is blocked in its handler, and ends the process behind it.
+    // SAFETY: async-signal-safe, both. The signal is blocked in its handler, and ends the process
+    // behind it.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);
@@ -207,7 +209,8 @@ impl RawTerminal {
         // The terminal is as it was found once and for all, whoever makes it raw again.
         if FOUND.set(before).is_ok() {
             for signal in ENDING {
-                // SAFETY: the handler does what handlers may, and is there as long as the process is.
+                // SAFETY: the handler does what handlers may, and is there as long as the process
+                // is.
                 unsafe {
                     libc::signal(signal, on_ending as extern "C" fn(libc::c_int) as libc::sighandler_t)
                 };

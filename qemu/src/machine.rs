@@ -159,8 +159,8 @@ impl Link for Machine {
     }
 }
 
-/// What was wrong with a QEMU that has ended so, and what it only warned of: it writes both to the same place, and its status
-/// tells which they were.
+/// What was wrong with a QEMU that has ended so, and what it only warned of: it writes both to the
+/// same place, and its status tells which they were.
 fn judge(status: ExitStatus, complaints: String) -> (String, String) {
     match (status.success(), complaints.is_empty()) {
         (true, _) => (String::new(), complaints),

@@ -219,7 +219,8 @@ fn run_script(config: &Config, decoder: &Decoder, limit: Duration, commands: &Co
         let mut session = Session::start(config, Some(decoder), limit, &mut show)?;
         eprintln!("bale: from QEMU's start to the shell: {} ms", session.elapsed().as_millis());
         let mut status = 0;
-        // As at the shell's prompt, nothing is run behind a command that failed: what follows may build on it.
+        // As at the shell's prompt, nothing is run behind a command that failed: what follows may
+        // build on it.
         for command in commands.lines() {
             status = session.command(command)?;
             if status != 0 {

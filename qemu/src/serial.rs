@@ -19,12 +19,13 @@ pub(crate) const BAUD: u32 = 115_200;
 
 /// The host's end of a serial line, 8N1 without flow control.
 pub(crate) struct Port {
-    /// To the thread that writes: a line that takes no bytes would keep whoever writes for ever, and with it the keys by
-    /// which the user leaves.
+    /// To the thread that writes: a line that takes no bytes would keep whoever writes for ever,
+    /// and with it the keys by which the user leaves.
     waiting: SyncSender<Vec<u8>>,
 }
 
-/// Pieces of what is typed that wait for a line that takes no bytes; a person types far fewer, and a paste is one.
+/// Pieces of what is typed that wait for a line that takes no bytes; a person types far fewer, and
+/// a paste is one.
 const WAITING: usize = 256;
 
 impl Port {

@@ -59,7 +59,8 @@ fn record(
     let mut session = Session::start(config, Some(decoder), limit, &mut show)?;
     let mut first_bad = 0u8;
     first_bad = first_bad.max(session.command("trace on")?);
-    // As in a line of the shell, nothing is run behind a command that failed; what was traced until then is shown.
+    // As in a line of the shell, nothing is run behind a command that failed; what was traced until
+    // then is shown.
     for command in commands.lines() {
         if first_bad != 0 {
             break;

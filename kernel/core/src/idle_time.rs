@@ -4,9 +4,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Ticks that a core was idle for. The core alone writes, anybody reads.
 ///
-/// One word: at work it is the sum of all rests. In a rest it is that sum less the rest's beginning, which is negative, since
-/// no core rests longer than its counter runs. So a reader sees a sum and the rest that belongs to it, and waking up
-/// takes one addition.
+/// One word: at work it is the sum of all rests. In a rest it is that sum less the rest's
+/// beginning, which is negative, since no core rests longer than its counter runs. So a reader sees
+/// a sum and the rest that belongs to it, and waking up takes one addition.
 #[derive(Debug, Default)]
 pub struct IdleTime(AtomicU64);
 
@@ -30,7 +30,8 @@ impl IdleTime {
 
     #[inline(always)]
     fn add(&self, ticks: u64) {
-        // Relaxed, both: a figure, nothing is reached through it. There is one writer, so that a load and a store lose nothing.
+        // Relaxed, both: a figure, nothing is reached through it. There is one writer, so that a
+        // load and a store lose nothing.
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(ticks), Ordering::Relaxed);
     }
 

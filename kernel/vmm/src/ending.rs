@@ -95,8 +95,9 @@ pub(super) fn note_holding(index: usize) {
         holding.map(|last| Holding { resident: 0, stored: 0, stored_bytes: 0, ..last });
 }
 
-/// From each of a machine's tasks as it ends: what the swap device holds is noted before it is released, since nobody can
-/// tell afterwards. The task that comes before others have released anything sees the most.
+/// From each of a machine's tasks as it ends: what the swap device holds is noted before it is
+/// released, since nobody can tell afterwards. The task that comes before others have released
+/// anything sees the most.
 pub(super) fn note_swap(slot: &Slot) {
     let mut status = slot.status.lock();
     if let Some(store) = status.store {

@@ -57,7 +57,8 @@ pub struct Summary {
     pub calls: u64,
     /// Its swap device, as it was when it ended if it has.
     pub swap: Statistics,
-    /// The same as it was when the machine's end began, before everything that it held was released.
+    /// The same as it was when the machine's end began, before everything that it held was
+    /// released.
     pub last_swap: Statistics,
     /// Slots of it that the guest takes for in use, if it has said so.
     pub swap_used: Option<u64>,

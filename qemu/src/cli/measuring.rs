@@ -57,8 +57,9 @@ pub(crate) struct BenchOptions {
     /// Seed of sizes and orders
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Objects or pages that are worked on, from each core that takes part, in place of each benchmark's own number: a burst of 1000
-    /// fits a core's ring, so that the ladder shows deferral alone. Goals and budgets are for their own numbers
+    /// Objects or pages that are worked on, from each core that takes part, in place of each
+    /// benchmark's own number: a burst of 1000 fits a core's ring, so that the ladder shows
+    /// deferral alone. Goals and budgets are for their own numbers
     #[arg(long, value_name = "N", conflicts_with_all = ["write_budgets", "peer"])]
     pub(crate) pages: Option<u32>,
     /// Count cycles of the core in place of instructions: what a board is timed in; goals and budgets are in instructions

@@ -19,8 +19,9 @@ pub(crate) struct RunOptions {
     /// Pages for the guest to swap: whole 4096-byte pages; default: a capture made once and kept
     #[arg(long, value_name = "FILE")]
     pub(crate) pages: Option<PathBuf>,
-    /// Run these shell commands, separated by `;`, up to one that fails, power off, and exit with the status of the last; `@FILE`: the lines of a file, but for empty ones
-    /// and those that begin with `#`
+    /// Run these shell commands, separated by `;`, up to one that fails, power off, and exit with
+    /// the status of the last; `@FILE`: the lines of a file, but for empty ones and those that
+    /// begin with `#`
     #[arg(long, value_name = "COMMANDS|@FILE", value_parser = commands)]
     pub(crate) exec: Option<Commands>,
     /// Seconds after which QEMU is ended, with status 1 [default: none; 1800 with --exec where CI=true]

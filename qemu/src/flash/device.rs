@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 /// Devices larger than this are hardly meant.
 const LARGE: u64 = 2_000_000_000_000;
 
-/// Bytes of the sectors that the image's partition table counts in. Firmware looks for the table in the device's second sector,
-/// so that on a device with larger ones it finds none.
+/// Bytes of the sectors that the image's partition table counts in. Firmware looks for the table in
+/// the device's second sector, so that on a device with larger ones it finds none.
 const SECTOR: u64 = 512;
 
 /// Where the kernel shows its devices.

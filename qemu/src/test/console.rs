@@ -40,7 +40,8 @@ fn line() -> Result<(File, String)> {
     Ok((File::from(master), name))
 }
 
-/// The tool at a line behind which nobody is, with a terminal of its own; that terminal, its other end, and the line's end.
+/// The tool at a line behind which nobody is, with a terminal of its own; that terminal, its other
+/// end, and the line's end.
 fn at_a_dead_line() -> Result<(Tool, File, File, File)> {
     let (line_end, name) = line()?;
     let (keyboard, terminal) = line()?;

@@ -1,9 +1,10 @@
 //! Line editing: bytes from a serial terminal in, events out, echo to a writer.
 //!
 //! Keys: cursor keys, Home, End, Delete (VT100 and xterm sequences), Ctrl-A E B F, Backspace, Ctrl-K U W L, up and
-//! down or Ctrl-P N for history, Tab, Ctrl-C, Ctrl-D. Only printable ASCII enters the line. In place of any other character stands
-//! a [`FOREIGN`], which shows as a question mark and keeps the line from being run: leaving it out could make another command.
-//! A line that is longer than the terminal is wide goes on in the next row.
+//! down or Ctrl-P N for history, Tab, Ctrl-C, Ctrl-D. Only printable ASCII enters the line. In
+//! place of any other character stands a [`FOREIGN`], which shows as a question mark and keeps the
+//! line from being run: leaving it out could make another command. A line that is longer than the
+//! terminal is wide goes on in the next row.
 
 mod escape;
 
@@ -27,7 +28,8 @@ pub enum Event {
     TooLong,
     /// Enter, but bytes were lost somewhere before it: what is left must not be run.
     Damaged,
-    /// Enter, but there are characters beyond ASCII in it, which no command takes: it must not be run.
+    /// Enter, but there are characters beyond ASCII in it, which no command takes: it must not be
+    /// run.
     Foreign,
     /// Ctrl-C: the line was thrown away.
     Interrupt,
@@ -179,7 +181,8 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
             }
             0x08 | 0x7f => self.backspace(out),
             b' '..=b'~' => self.insert(byte, out),
-            // A character's first byte says how many follow. Others of these bytes are noise of the line.
+            // A character's first byte says how many follow. Others of these bytes are noise of the
+            // line.
             0xc2..=0xf4 => {
                 self.continuation = match byte {
                     0xf0.. => 3,
@@ -390,8 +393,8 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         self.recalled = 0;
     }
 
-    /// Row and column of a place in the line, as the terminal shows it behind the prompt. All in one row as long as nobody knows how
-    /// long that is.
+    /// Row and column of a place in the line, as the terminal shows it behind the prompt. All in
+    /// one row as long as nobody knows how long that is.
     fn position(&self, place: usize) -> (usize, usize) {
         let at = self.prompt.len() + place;
         (at.checked_div(self.columns).unwrap_or(0), at.checked_rem(self.columns).unwrap_or(at))
@@ -400,7 +403,8 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
     /// Draws the line from `start`, where the terminal's cursor is, which goes to its end.
     fn draw_from(&self, start: usize, out: &mut dyn Write) {
         self.draw(&self.line[start..], out);
-        // Behind a row's last column terminals wait for the next character before they go on below: a blank, which is left again.
+        // Behind a row's last column terminals wait for the next character before they go on below:
+        // a blank, which is left again.
         if start < self.line.len() && self.columns > 0 && self.position(self.line.len()).1 == 0 {
             self.emit(out, " \r");
         }
@@ -416,7 +420,8 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         }
     }
 
-    /// Erases what a longer line has left behind the end of this one, where the terminal's cursor is.
+    /// Erases what a longer line has left behind the end of this one, where the terminal's cursor
+    /// is.
     fn erase_behind(&self, out: &mut dyn Write) {
         self.emit(out, if self.columns == 0 { "\x1b[K" } else { "\x1b[J" });
     }
@@ -433,7 +438,8 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
             return;
         }
         let direction = if wanted < row { 'A' } else { 'B' };
-        // In one piece each: text of others must not come between. There is room for the longest numbers.
+        // In one piece each: text of others must not come between. There is room for the longest
+        // numbers.
         let mut keys: String<32> = String::new();
         let _ = write!(keys, "\x1b[{}{direction}\r", wanted.abs_diff(row));
         self.emit(out, &keys);

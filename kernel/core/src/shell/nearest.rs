@@ -3,7 +3,8 @@
 /// Letters of the longest words that are compared; the shell's commands and options have fewer.
 const LONGEST: usize = 24;
 
-/// How many slips a word of so many letters may hold: with more of them anything would be near to anything.
+/// How many slips a word of so many letters may hold: with more of them anything would be near to
+/// anything.
 const fn slips(letters: usize) -> usize {
     match letters {
         0..=2 => 0,
@@ -12,8 +13,9 @@ const fn slips(letters: usize) -> usize {
     }
 }
 
-/// The known word with the fewest slips from the typed one, the first of several; none if that would be a guess. A slip
-/// is a letter too many, one too few, another one, or two that have changed places.
+/// The known word with the fewest slips from the typed one, the first of several; none if that
+/// would be a guess. A slip is a letter too many, one too few, another one, or two that have
+/// changed places.
 pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = slips(typed.len());
     let distances = known.filter_map(|word| Some((distance(typed.as_bytes(), word.as_bytes())?, word)));
@@ -26,7 +28,8 @@ fn distance(typed: &[u8], word: &[u8]) -> Option<usize> {
     if typed.len() > LONGEST || word.len() > LONGEST {
         return None;
     }
-    // Three rows of the usual table: distances of beginnings of `typed` to all beginnings of `word`.
+    // Three rows of the usual table: distances of beginnings of `typed` to all beginnings of
+    // `word`.
     let mut before = [0; LONGEST + 1];
     let mut last = [0; LONGEST + 1];
     last.iter_mut().enumerate().for_each(|(place, distance)| *distance = place);

@@ -1,4 +1,5 @@
-//! Words that people know from other systems, and what is said to those who typed something else than they meant.
+//! Words that people know from other systems, and what is said to those who typed something else
+//! than they meant.
 
 use core::fmt::Write as _;
 
@@ -25,8 +26,8 @@ pub(super) fn no_such_command<T>(name: &str) -> Result<T, Failure> {
     }
 }
 
-/// Adds to a failure what would have been right, where a word is near to one that the command takes, or is an option
-/// that it does not take.
+/// Adds to a failure what would have been right, where a word is near to one that the command
+/// takes, or is an option that it does not take.
 #[inline(never)]
 pub(super) fn explain(command: &Command, words: &[&str], mut failure: Failure) -> Failure {
     // Behind this one stand words of another command.
@@ -127,7 +128,8 @@ pub(super) fn log(arguments: &Arguments<'_>) -> Outcome {
     dmesg()
 }
 
-/// Sends every frame that waits, once: the strings that they stand for are in the ELF alone, which the host has.
+/// Sends every frame that waits, once: the strings that they stand for are in the ELF alone, which
+/// the host has.
 pub(super) fn dmesg() -> Outcome {
     let sent = log::send_once();
     println!("{sent} frames were sent; `cargo bale run` and `cargo bale console` make lines of them");

@@ -20,7 +20,8 @@ fn microseconds(ticks: u64) -> Value<'static> {
     Value::Hundredths(clock::to_us(ticks.saturating_mul(100)))
 }
 
-/// How much of the time since the kernel was started a core was idle, the rest included that it is in.
+/// How much of the time since the kernel was started a core was idle, the rest included that it is
+/// in.
 pub(super) fn idle_percent(core: &cores::Core) -> u64 {
     let idle = clock::to_us(core.idle.ticks(clock::now()).saturating_mul(100));
     (idle / clock::uptime_us().max(1)).min(100)

@@ -88,7 +88,8 @@ fn table(sheet: &mut Show) {
             stale(&machine).into(),
             swap.same_filled.into(),
             swap.raw.into(),
-            // Of a machine that has ended, what was stored is gone and what it was is worth knowing.
+            // Of a machine that has ended, what was stored is gone and what it was is worth
+            // knowing.
             ratio(if matches!(machine.state, vm::State::Ended(_)) { &machine.last_swap } else { &swap }),
             swap.writes.into(),
             swap.reads.into(),

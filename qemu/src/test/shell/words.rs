@@ -1,4 +1,5 @@
-//! Words that a newcomer types: those known from other systems, slips, and what is told of a machine that has ended.
+//! Words that a newcomer types: those known from other systems, slips, and what is told of a
+//! machine that has ended.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -59,7 +60,8 @@ pub(super) fn slips(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// At a terminal: lines are remembered, and one with characters that no command takes is not run without them.
+/// At a terminal: lines are remembered, and one with characters that no command takes is not run
+/// without them.
 pub(super) fn typed(bench: &Bench<'_>) -> Result<()> {
     let mut terminal = Terminal::start(bench, 0)?;
     terminal.line("pool")?;
@@ -70,7 +72,8 @@ pub(super) fn typed(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A core that rests is idle, also while it rests; and what a machine had stored is told when it has ended.
+/// A core that rests is idle, also while it rests; and what a machine had stored is told when it
+/// has ended.
 pub(super) fn afterwards(bench: &Bench<'_>) -> Result<()> {
     let script = "watch -n 3 --count 2 cores --json\nvm run\nvm run --json\nswap --json\nvm stats 0 --json";
     let lines = run(bench, script, 0)?;

@@ -224,7 +224,8 @@ impl Write for Screen {
     }
 }
 
-/// A terminal of some columns, which goes on in the next row as an xterm does: not before there is a character for it.
+/// A terminal of some columns, which goes on in the next row as an xterm does: not before there is
+/// a character for it.
 struct Rows {
     columns: usize,
     cells: std::vec::Vec<std::vec::Vec<char>>,
