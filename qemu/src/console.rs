@@ -184,12 +184,10 @@ extern "C" fn on_ending(signal: libc::c_int) {
         // SAFETY: async-signal-safe (POSIX, 2.4.3), with settings that nobody changes any more.
         unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, before) };
     }
-    // SAFETY: async-signal-safe, both. The signal is blocked in its handler, and ends the process
-    // behind it.
-    unsafe {
-        libc::signal(signal, libc::SIG_DFL);
-        libc::raise(signal);
-    }
+    // SAFETY: async-signal-safe; from here on the signal does what it does without a handler.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // SAFETY: async-signal-safe. The signal is blocked in its handler, and ends the process behind it.
+    unsafe { libc::raise(signal) };
 }
 
 /// The terminal in raw mode, until dropped.

@@ -77,6 +77,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     // Host tests use all cores themselves.
     report.run(host, 1);
     report.run(machines, options.jobs as usize);
+    report.failures().iter().for_each(|line| println!("{line}"));
     println!("{}", report.summary());
     Ok(u8::from(!report.good()))
 }

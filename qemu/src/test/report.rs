@@ -2,8 +2,12 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// After so long a silence it is said what is being waited for.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// What became of a case; one case may stand for several tests of another tool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,30 +50,97 @@ pub(super) struct Case<'a> {
 #[derive(Default)]
 pub(super) struct Report {
     total: Counts,
+    /// Names of the cases that failed, each with the first line of why.
+    failed: Vec<(String, String)>,
+}
+
+/// Cases that run now, in the order in which they began.
+#[derive(Default)]
+struct Running(Mutex<Vec<(usize, Instant)>>);
+
+impl Running {
+    fn begin(&self, index: usize) {
+        if let Ok(mut running) = self.0.lock() {
+            running.push((index, Instant::now()));
+        }
+    }
+
+    fn end(&self, index: usize) {
+        if let Ok(mut running) = self.0.lock() {
+            running.retain(|(other, _)| *other != index);
+        }
+    }
+
+    /// What is waited for.
+    fn line(&self, cases: &[Case<'_>]) -> String {
+        let running = self.0.lock().map(|running| running.clone()).unwrap_or_default();
+        let names: Vec<_> = running
+            .iter()
+            .filter_map(|(index, since)| {
+                Some(format!("{} ({} s)", cases.get(*index)?.name, since.elapsed().as_secs()))
+            })
+            .collect();
+        names.join(", ")
+    }
 }
 
 impl Report {
     /// Runs the cases, this many at a time, and prints a line for each.
     pub(super) fn run(&mut self, cases: Vec<Case<'_>>, jobs: usize) {
         let next = AtomicUsize::new(0);
-        let total = Mutex::new(std::mem::take(&mut self.total));
+        let whole = Mutex::new(std::mem::take(self));
+        let running = Running::default();
+        let (over, ended) = mpsc::channel::<()>();
         thread::scope(|scope| {
             for _ in 0..jobs {
-                scope.spawn(|| {
-                    // Relaxed: the counter hands out indexes and orders nothing else.
-                    while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let over = over.clone();
+                let (next, cases, running, whole) = (&next, &cases, &running, &whole);
+                scope.spawn(move || {
+                    loop {
+                        // Relaxed: the counter hands out indexes and orders nothing else.
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(case) = cases.get(index) else { return };
                         let started = Instant::now();
+                        running.begin(index);
                         let outcome = (case.run)();
-                        let Ok(mut total) = total.lock() else { return };
-                        total.passed += outcome.counts.passed;
-                        total.failed += outcome.counts.failed;
-                        total.skipped += outcome.counts.skipped;
+                        running.end(index);
+                        let Ok(mut whole) = whole.lock() else { return };
+                        whole.add(case, &outcome);
                         show(case, &outcome, started.elapsed().as_secs_f64());
+                        // Who listens does so until the last of us is gone.
+                        let _ = over.send(());
                     }
                 });
             }
+            drop(over);
+            loop {
+                match ended.recv_timeout(SILENCE) {
+                    Ok(()) => {}
+                    Err(RecvTimeoutError::Timeout) => eprintln!("bale: running: {}", running.line(&cases)),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
         });
-        self.total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *self = whole.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    }
+
+    fn add(&mut self, case: &Case<'_>, outcome: &Outcome) {
+        self.total.passed += outcome.counts.passed;
+        self.total.failed += outcome.counts.failed;
+        self.total.skipped += outcome.counts.skipped;
+        if outcome.counts.failed > 0 {
+            let why = outcome.detail.lines().next().unwrap_or_default().to_owned();
+            self.failed.push((case.name.clone(), why));
+        }
+    }
+
+    /// Each failed case once more, for the last lines: its own may be far above.
+    pub(super) fn failures(&self) -> Vec<String> {
+        let line = |(name, why): &(String, String)| match why.as_str() {
+            "" => format!("FAILED {name}"),
+            why => format!("FAILED {name}: {why}"),
+        };
+        self.failed.iter().map(line).collect()
     }
 
     /// Whether something ran and nothing failed.
@@ -113,6 +184,8 @@ mod tests {
         assert!(!report.good());
         assert_eq!(report.summary(), "20 passed, 1 failed, 0 skipped");
         assert_eq!(report.total, Counts { passed: 20, failed: 1, skipped: 0 });
+        report.run(vec![case("worse", Err("first line\nsecond line".into()))], 1);
+        assert_eq!(report.failures(), ["FAILED bad: why", "FAILED worse: first line"]);
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
                 return Event::None;
             }
             _ if byte == control(b'C') => {
-                self.to_last_row(out);
+                self.go_to_last_row(out);
                 self.emit(out, "^C\n");
                 self.clear();
                 return Event::Interrupt;
@@ -244,7 +244,7 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
     }
 
     fn enter(&mut self, out: &mut dyn Write) -> Event {
-        self.to_last_row(out);
+        self.go_to_last_row(out);
         self.emit(out, "\n");
         self.finished = true;
         self.recalled = 0;
@@ -305,7 +305,7 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
                 self.insert(b' ', out);
             }
         } else if shared == word.len() {
-            self.to_last_row(out);
+            self.go_to_last_row(out);
             self.emit(out, "\n");
             for (place, candidate) in fitting.clone().enumerate() {
                 if fitting.clone().take(place).all(|before| before != candidate) {
@@ -451,7 +451,7 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
     }
 
     /// What is written next comes below the whole line.
-    fn to_last_row(&mut self, out: &mut dyn Write) {
+    fn go_to_last_row(&mut self, out: &mut dyn Write) {
         if self.position(self.cursor).0 != self.position(self.line.len()).0 {
             self.go_to(self.line.len(), out);
         }
