@@ -64,7 +64,10 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     let image = (image_base(), image_sections()[4].end - image_base());
     // SAFETY: first and only use, on the boot core; the magic number says that there is memory at the device tree.
     if let Err(error) = unsafe { early::map(image, (device_tree.0, device_tree.1 as u64)) } {
-        stop(board, format_args!("image at {:#x}, device tree at {:#x}: {error}", image.0, device_tree.0));
+        early::stop_for(
+            board,
+            format_args!("image at {:#x}, device tree at {:#x}: {error}", image.0, device_tree.0),
+        );
     }
     // SAFETY: the early map covers the device tree, and its size was checked.
     let bytes = unsafe { core::slice::from_raw_parts(device_tree.0 as *const u8, device_tree.1) };
@@ -80,7 +83,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     }
     let machine = match Machine::from_dtb(bytes) {
         Ok(machine) => machine,
-        Err(error) => stop(board, format_args!("{error}")),
+        Err(error) => early::stop_for(board, format_args!("{error}")),
     };
     power::set_conduit(machine.psci);
     platform::set_image(Image { board: board.name, build: crate::BUILD, version: env!("CARGO_PKG_VERSION") });
@@ -90,7 +93,10 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     let total: u64 = machine.memory.iter().map(|range| range.size).sum();
     if total < board.least_memory {
         let (found, least) = (total >> 20, board.least_memory >> 20);
-        stop(board, format_args!("{found} MiB of memory; Bale needs at least {least} MiB (QEMU: -m 128M)"));
+        early::stop_for(
+            board,
+            format_args!("{found} MiB of memory; Bale needs at least {least} MiB (QEMU: -m 128M)"),
+        );
     }
     let tables = mapping::enable(board, machine, device_tree);
 
@@ -117,10 +123,10 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     rehearse_kinds(machine);
 
     if let Err(error) = bundle::find(machine) {
-        stop(board, format_args!("the boot bundle (initrd): {error}"));
+        early::stop_for(board, format_args!("the boot bundle (initrd): {error}"));
     }
     if let Err(error) = pool::initialise() {
-        stop(board, format_args!("the pool could not be made: {error:?}"));
+        early::stop_for(board, format_args!("the pool could not be made: {error:?}"));
     }
     vm::prepare();
     drain::start();
@@ -220,13 +226,6 @@ fn check_device_tree(board: &Board, address: u64) -> (u64, usize) {
     (address, size)
 }
 
-pub(crate) fn stop(board: &Board, reason: core::fmt::Arguments<'_>) -> ! {
-    let mut text: heapless::String<256> = heapless::String::new();
-    // A longer text is cut, which is better than none.
-    let _ = core::fmt::write(&mut text, reason);
-    early::stop(board, &[&text], power::by_hvc())
-}
-
 /// What the tables name and Bale has no room for, with its number: nothing is left out silently.
 fn say_what_is_left_out(machine: &Machine, cores: usize) {
     let named = machine.cpus.len() + machine.left_out.cores as usize;
@@ -297,6 +296,9 @@ fn start_interrupts(board: &Board, machine: &Machine, app: Option<&App>) {
         .and_then(|()| disk.map_or(Ok(()), |disk| interrupts::enable_shared(disk, mask::affinity())))
         .and_then(|()| own.iter().try_for_each(|(id, ..)| interrupts::enable_shared(*id, mask::affinity())));
     if let Err(error) = ready {
-        stop(board, format_args!("the GIC at {:#x} cannot be used: {error:?}", machine.gic.distributor.base));
+        early::stop_for(
+            board,
+            format_args!("the GIC at {:#x} cannot be used: {error:?}", machine.gic.distributor.base),
+        );
     }
 }

@@ -11,6 +11,7 @@ use bale_arch::{mask, mmu};
 use bale_core::console::STOPPED;
 use bale_core::early_map::{self, MapError, Table};
 use bale_io::last_words;
+use bale_rt::power;
 
 use crate::board::Board;
 
@@ -87,6 +88,14 @@ pub fn stop(board: &Board, reason: &[&str], psci_by_hvc: bool) -> ! {
         let _ = smccc::psci::system_off::<smccc::Smc>();
     }
     mask::halt()
+}
+
+/// The same for a reason that is put together.
+pub(crate) fn stop_for(board: &Board, reason: core::fmt::Arguments<'_>) -> ! {
+    let mut text: heapless::String<256> = heapless::String::new();
+    // A longer text is cut, which is better than none.
+    let _ = core::fmt::write(&mut text, reason);
+    stop(board, &[&text], power::by_hvc())
 }
 
 /// Level 0, and a table of level 1 for each part of 512 GiB that the image, the device tree, a UART and tables of the real map can lie in:

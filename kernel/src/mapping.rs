@@ -9,7 +9,6 @@ use bale_memory::{PAGE_SIZE, frames, image_sections, map};
 use heapless::Vec;
 
 use crate::board::Board;
-use crate::boot::stop;
 use crate::early;
 
 /// Ranges that memory is not given out in: what is reserved; the image, the device tree, the bundle, the firmware's text, the map's tables.
@@ -37,7 +36,7 @@ pub(crate) fn enable(board: &Board, machine: &Machine, device_tree: (u64, usize)
     let reserved = machine.reserved.iter().map(|range| (range.base, range.base + range.size)).collect();
     for_each_free(machine, reserved, |start, end| {
         if memory.push(map::Range { start, end }).is_err() {
-            stop(
+            early::stop_for(
                 board,
                 format_args!("the device tree names more than the {RANGES} memory ranges that the map holds"),
             );
@@ -46,7 +45,10 @@ pub(crate) fn enable(board: &Board, machine: &Machine, device_tree: (u64, usize)
     let mut devices: Vec<map::Range, { 16 + MAX_REGIONS + MAX_VIRTIO }> = Vec::new();
     let mut device = |start: u64, size: u64| {
         if devices.push(map::Range { start, end: start + size }).is_err() {
-            stop(board, format_args!("the device tree names more device ranges than the map holds"));
+            early::stop_for(
+                board,
+                format_args!("the device tree names more device ranges than the map holds"),
+            );
         }
     };
     device(machine.uart.base, 0x1000);
@@ -67,7 +69,7 @@ pub(crate) fn enable(board: &Board, machine: &Machine, device_tree: (u64, usize)
     let tables = find_tables(board, machine, device_tree, further_tables(&memory, &devices));
     // SAFETY: on the boot core, once; the ranges are what the tables say, and the pages were found for this.
     if let Err(error) = unsafe { map::enable(&memory, &devices, tables) } {
-        stop(board, format_args!("the memory map of the device tree cannot be mapped: {error}"));
+        early::stop_for(board, format_args!("the memory map of the device tree cannot be mapped: {error}"));
     }
     tables
 }
@@ -86,13 +88,16 @@ fn find_tables(board: &Board, machine: &Machine, device_tree: (u64, usize), coun
         }
     });
     if found.end == 0 {
-        stop(
+        early::stop_for(
             board,
             format_args!("no range of free memory has room for the {count} tables that its map needs"),
         );
     }
     if let Err(error) = early::reach(found.start, bytes) {
-        stop(board, format_args!("the tables of the map, at {:#x}, are out of reach: {error}", found.start));
+        early::stop_for(
+            board,
+            format_args!("the tables of the map, at {:#x}, are out of reach: {error}", found.start),
+        );
     }
     // SAFETY: free memory, mapped just now, which nobody else knows of.
     unsafe { core::ptr::write_bytes(found.start as *mut u8, 0, bytes as usize) };
