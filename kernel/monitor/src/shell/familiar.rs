@@ -165,7 +165,7 @@ pub(super) fn overview(load: &mut Load) {
     println!();
     let (usage, stats) = (frames::usage(), pool::pool().stats());
     println!(
-        "memory: {} of {} KiB free; pool: {} objects, {} KiB in {} pages; {} frees pending",
+        "memory: {} of {} KiB free\npool: {} objects, {} KiB in {} pages; {} frees pending",
         usage.free as u64 * FRAME_KIB,
         usage.total as u64 * FRAME_KIB,
         stats.objects,
