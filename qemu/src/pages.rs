@@ -29,7 +29,7 @@ pub(crate) fn run(options: &PagesOptions) -> Result<u8> {
     if options.list {
         for kind in kinds::KINDS {
             let here = if kind.command().is_some() { "" } else { " (not on this machine)" };
-            println!("{:<8} {}{here}", kind.name, kind.about);
+            println!("{:<8} {:<7} {}{here}", kind.name, kind.half.name(), kind.about);
         }
         return Ok(0);
     }
@@ -43,7 +43,7 @@ pub(crate) fn run(options: &PagesOptions) -> Result<u8> {
         let command = kind.command().with_context(|| format!("this machine has not what `{name}` takes"))?;
         (capture_all(&command, options.seed, wanted)?, format!("`{name}`"))
     } else {
-        let mixture = mixture(options.seed, wanted)?;
+        let mixture = mixture(kinds::Half::Design, options.seed, wanted)?;
         (mixture.pages, mixture.names.join(", "))
     };
     fs::write(out, &pages).with_context(|| format!("cannot write {}", out.display()))?;
@@ -57,8 +57,8 @@ struct Mixture {
     names: Vec<&'static str>,
 }
 
-fn mixture(seed: u64, wanted: usize) -> Result<Mixture> {
-    let kinds = kinds::all()?;
+fn mixture(half: kinds::Half, seed: u64, wanted: usize) -> Result<Mixture> {
+    let kinds = kinds::all(half)?;
     let each = wanted.div_ceil(kinds.len());
     let mut captures = Vec::with_capacity(kinds.len());
     for (kind, command) in &kinds {
@@ -90,7 +90,7 @@ pub(crate) fn kept() -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
     }
-    let pages = mixture(DEFAULT_SEED, DEFAULT_PAGES)?.pages;
+    let pages = mixture(kinds::Half::Design, DEFAULT_SEED, DEFAULT_PAGES)?.pages;
     // Whole or not at all, also when two runs capture at the same time.
     let new = path.with_extension(format!("{}.new", std::process::id()));
     fs::write(&new, &pages).with_context(|| format!("cannot write {}", new.display()))?;
