@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cli::PagesOptions;
 use crate::workspace;
+pub(crate) use kinds::Half;
 use process::Traced;
 
 /// Bytes of a page.
@@ -43,7 +44,7 @@ pub(crate) fn run(options: &PagesOptions) -> Result<u8> {
         let command = kind.command().with_context(|| format!("this machine has not what `{name}` takes"))?;
         (capture_all(&command, options.seed, wanted)?, format!("`{name}`"))
     } else {
-        let mixture = mixture(kinds::Half::Design, options.seed, wanted)?;
+        let mixture = mixture(options.half, options.seed, wanted)?;
         (mixture.pages, mixture.names.join(", "))
     };
     fs::write(out, &pages).with_context(|| format!("cannot write {}", out.display()))?;
@@ -57,8 +58,11 @@ struct Mixture {
     names: Vec<&'static str>,
 }
 
-fn mixture(half: kinds::Half, seed: u64, wanted: usize) -> Result<Mixture> {
-    let kinds = kinds::all(half)?;
+fn mixture(half: Option<Half>, seed: u64, wanted: usize) -> Result<Mixture> {
+    let kinds = match half {
+        Some(half) => kinds::all(half)?,
+        None => kinds::budgeted()?,
+    };
     let each = wanted.div_ceil(kinds.len());
     let mut captures = Vec::with_capacity(kinds.len());
     for (kind, command) in &kinds {
@@ -90,7 +94,7 @@ pub(crate) fn kept() -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
     }
-    let pages = mixture(kinds::Half::Design, DEFAULT_SEED, DEFAULT_PAGES)?.pages;
+    let pages = mixture(None, DEFAULT_SEED, DEFAULT_PAGES)?.pages;
     // Whole or not at all, also when two runs capture at the same time.
     let new = path.with_extension(format!("{}.new", std::process::id()));
     fs::write(&new, &pages).with_context(|| format!("cannot write {}", new.display()))?;

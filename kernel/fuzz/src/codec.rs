@@ -3,7 +3,8 @@
 use arbitrary::{Result, Unstructured};
 use bale_swap::{Codec, PAGE_SIZE, Scratch};
 
-const NAMES: [&str; 8] = ["lz4", "lz4hc:2", "lz4hc:9", "page", "deflate:1", "deflate:6", "zstd:1", "zstd:6"];
+const NAMES: [&str; 9] =
+    ["lz4", "lz4hc:2", "lz4hc:9", "page", "token", "deflate:1", "deflate:6", "zstd:1", "zstd:6"];
 
 pub(crate) fn run(bytes: &[u8]) {
     // Too few bytes for a choice are no input.

@@ -11,12 +11,13 @@ use zstd::bulk::{Compressor, decompress};
 /// What stands before a frame of Zstandard elsewhere.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "lz4",
     "lz4hc:1",
     "lz4hc:6",
     "lz4hc:9",
     "page",
+    "token",
     "deflate:1",
     "deflate:6",
     "deflate:9",

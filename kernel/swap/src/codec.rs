@@ -7,6 +7,7 @@
 //! | `deflate:1` to `deflate:9` | DEFLATE without a head | the smallest pages that others can read |
 //! | `zstd:1` to `zstd:9` | Zstandard without its magic number | the same, from tables of fractions of bits |
 //! | `page` | our own, see its module | pages of memory |
+//! | `token` | our own, see its module | pages of memory, and of text in it |
 //!
 //! A codec's encoder and decoder share nothing but the format; none allocates, and every decoder takes any bytes.
 
@@ -20,6 +21,7 @@ mod lz4;
 mod page;
 #[cfg(test)]
 mod tests;
+mod token;
 mod zstd;
 
 use core::fmt;
@@ -57,6 +59,8 @@ pub enum Codec {
     Lz4Hc(Level),
     /// `page`: our own format for pages of memory.
     Page,
+    /// `token`: our own format of tokens, denser than `page`.
+    Token,
     /// `deflate`: DEFLATE's format (RFC 1951).
     Deflate(Level),
     /// `zstd`: Zstandard's format (RFC 8878) without its magic number.
@@ -74,6 +78,7 @@ impl Codec {
             ("lz4", None) => Some(Self::Lz4),
             ("lz4hc", level) => Some(Self::Lz4Hc(level.unwrap_or(Level::DEFAULT))),
             ("page", None) => Some(Self::Page),
+            ("token", None) => Some(Self::Token),
             ("deflate", level) => Some(Self::Deflate(level.unwrap_or(Level::DEFAULT))),
             ("zstd", level) => Some(Self::Zstd(level.unwrap_or(Level::DEFAULT))),
             _ => None,
@@ -87,6 +92,7 @@ impl Codec {
             Self::Lz4 => lz4::compress(page, &mut work.table, buffer, 0),
             Self::Lz4Hc(level) => lz4::compress_high(page, level, &mut work.chains, buffer),
             Self::Page => page::compress(page, &mut work.words, &mut work.table, buffer),
+            Self::Token => token::compress(page, &mut work.tokens, buffer),
             Self::Deflate(level) => {
                 deflate::compress(page, level, &mut work.chains, &mut work.encoder, buffer)
             }
@@ -112,6 +118,7 @@ impl Codec {
         match self {
             Self::Lz4 | Self::Lz4Hc(_) => lz4::decompress(bytes, page),
             Self::Page => page::decompress(bytes, page),
+            Self::Token => token::decompress(bytes, page),
             Self::Deflate(_) => deflate::decompress(bytes, page, &mut work.decoder),
             Self::Zstd(_) => zstd::decompress(bytes, page, &mut work.zstd_decoder),
         }
@@ -136,6 +143,7 @@ impl fmt::Display for Codec {
             Self::Lz4 => f.write_str("lz4"),
             Self::Lz4Hc(Level(level)) => write!(f, "lz4hc:{level}"),
             Self::Page => f.write_str("page"),
+            Self::Token => f.write_str("token"),
             Self::Deflate(Level(level)) => write!(f, "deflate:{level}"),
             Self::Zstd(Level(level)) => write!(f, "zstd:{level}"),
         }
@@ -147,6 +155,7 @@ impl fmt::Display for Codec {
 pub(crate) struct Work {
     table: lz4::Table,
     words: page::Tables,
+    tokens: token::Tables,
     chains: chains::Chains,
     encoder: deflate::Encoder,
     decoder: deflate::Decoder,
@@ -154,7 +163,7 @@ pub(crate) struct Work {
     zstd_decoder: zstd::Decoder,
 }
 
-/// One caller's working memory, for every codec: 53 KiB of tables and a compressed page.
+/// One caller's working memory, for every codec: 63 KiB of tables and a compressed page.
 #[derive(Clone, Copy)]
 pub struct Scratch {
     pub(crate) work: Work,
@@ -171,6 +180,7 @@ impl Scratch {
         let work = Work {
             table: lz4::Table::new(),
             words: page::Tables::new(),
+            tokens: token::Tables::new(),
             chains: chains::Chains::new(),
             encoder: deflate::Encoder::new(),
             decoder: deflate::Decoder::new(),

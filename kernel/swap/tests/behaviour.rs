@@ -12,10 +12,11 @@ fn config() -> Config {
     Config { ring_capacity: 512, watermark: 128, ..Config::default() }
 }
 
-const CODECS: [Codec; 5] = [
+const CODECS: [Codec; 6] = [
     Codec::Lz4,
     Codec::Lz4Hc(Level::DEFAULT),
     Codec::Page,
+    Codec::Token,
     Codec::Deflate(Level::DEFAULT),
     Codec::Zstd(Level::DEFAULT),
 ];

@@ -45,6 +45,7 @@ fn codec() -> impl Strategy<Value = Codec> {
         Just(Codec::Lz4),
         Just(Codec::Lz4Hc(Level::DEFAULT)),
         Just(Codec::Page),
+        Just(Codec::Token),
         Just(Codec::Deflate(Level::DEFAULT)),
         Just(Codec::Zstd(Level::DEFAULT))
     ]

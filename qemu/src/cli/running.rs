@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::pages::Half;
 use clap::{Args, ValueEnum};
 
 use super::amounts::bytes;
@@ -97,7 +98,11 @@ pub(crate) struct PagesOptions {
     /// File to write
     #[arg(long, value_name = "FILE", required_unless_present = "list")]
     pub(crate) out: Option<PathBuf>,
-    /// Pages of one kind of process only; default: all kinds in turn
+    /// Pages of the kinds that codecs are designed on, or of those that they are judged by, in turn; default: of the kinds
+    /// that the budgets are of
+    #[arg(long, value_enum, conflicts_with_all = ["kind", "command"])]
+    pub(crate) half: Option<Half>,
+    /// Pages of one kind of process only
     #[arg(long, value_name = "NAME", conflicts_with = "command")]
     pub(crate) kind: Option<String>,
     /// Show the kinds of processes and exit

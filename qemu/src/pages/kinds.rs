@@ -14,7 +14,7 @@ use crate::{toolchain, workspace};
 const LEAST: usize = 5;
 
 /// What a kind's pages are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Half {
     /// Codecs are designed on them.
     Design,
@@ -82,21 +82,39 @@ pub(crate) fn find(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name)
 }
 
-/// The kinds of one half that this machine has, with their commands.
+/// The kinds that the store's budgets were reached on: their figures compare with those of before.
+const BUDGETED: [&str; 7] = ["python", "rustc", "perl", "awk", "bash", "sort", "git"];
+
+/// Kinds that this machine has, with their commands.
+type Found = Vec<(&'static Kind, Vec<String>)>;
+
+/// The kinds of one half that this machine has.
 ///
 /// # Errors
 /// If they are too few, with the names of those that are missing.
-pub(crate) fn all(half: Half) -> Result<Vec<(&'static Kind, Vec<String>)>> {
-    let of_half = || KINDS.iter().filter(|kind| kind.half == half);
-    let found: Vec<_> = of_half().filter_map(|kind| Some((kind, kind.command()?))).collect();
-    let missing: Vec<&str> = of_half()
-        .map(|kind| kind.name)
-        .filter(|name| found.iter().all(|(kind, _)| kind.name != *name))
-        .collect();
+pub(crate) fn all(half: Half) -> Result<Found> {
+    found(half.name(), |kind| kind.half == half)
+}
+
+/// The kinds of the budgets that this machine has.
+///
+/// # Errors
+/// If they are too few, with the names of those that are missing.
+pub(crate) fn budgeted() -> Result<Found> {
+    found("mixed", |kind| BUDGETED.contains(&kind.name))
+}
+
+fn found(what: &str, wanted: impl Fn(&Kind) -> bool) -> Result<Found> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for kind in KINDS.iter().filter(|kind| wanted(kind)) {
+        match kind.command() {
+            Some(command) => found.push((kind, command)),
+            None => missing.push(kind.name),
+        }
+    }
     ensure!(
         found.len() >= LEAST,
-        "a mixture of {} pages wants {LEAST} kinds of processes; install some of: {}",
-        half.name(),
+        "a mixture of {what} pages wants {LEAST} kinds of processes; install some of: {}",
         missing.join(", ")
     );
     Ok(found)
@@ -210,7 +228,8 @@ fn node() -> Option<Vec<String>> {
 
 /// The tool that prints classes is itself a program of the Java machine, and needs no source.
 fn java() -> Option<Vec<String>> {
-    let classes = ["String", "Thread", "ClassLoader", "Character", "Math", "StringBuilder", "System", "Class"];
+    let classes =
+        ["String", "Thread", "ClassLoader", "Character", "Math", "StringBuilder", "System", "Class"];
     let classes = classes.map(|name| format!("java.lang.{name}"));
     let more = ["HashMap", "TreeMap", "Collections", "Arrays", "Formatter", "Locale", "Scanner", "Date"];
     let more = more.map(|name| format!("java.util.{name}"));
@@ -316,7 +335,7 @@ fn guile() -> Option<Vec<String>> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{Half, KINDS, LEAST, all, find};
+    use super::{BUDGETED, Half, KINDS, LEAST, all, budgeted, find};
 
     #[test]
     fn kinds_have_names_of_their_own() {
@@ -336,6 +355,7 @@ mod tests {
         assert!(design.is_disjoint(&judged));
         assert_eq!(design.len(), judged.len());
         assert!(judged.len() >= 2 * LEAST);
+        assert!(BUDGETED.iter().all(|name| design.contains(name)));
         // Kinds that were designed on once cannot become judges.
         for old in ["python", "rustc", "perl", "awk", "bash", "sort", "git", "lua", "tcl", "gdb"] {
             assert!(design.contains(old), "{old} was designed on");
@@ -344,6 +364,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_mixtures() {
+        assert!(budgeted().is_ok());
         for half in [Half::Design, Half::Judged] {
             let found = all(half).expect("five kinds");
             assert!(found.iter().all(|(kind, _)| kind.half == half));

@@ -19,6 +19,7 @@ fn codec() -> impl Strategy<Value = Codec> {
         2 => level.clone().prop_map(Codec::Deflate),
         3 => level.prop_map(Codec::Zstd),
         4 => Just(Codec::Page),
+        6 => Just(Codec::Token),
     ]
 }
 
@@ -155,7 +156,7 @@ proptest! {
 #[test]
 fn names_are_found_again() {
     let levels = (1..=9).filter_map(Level::new);
-    for codec in [Codec::Lz4, Codec::Page]
+    for codec in [Codec::Lz4, Codec::Page, Codec::Token]
         .into_iter()
         .chain(levels.clone().map(Codec::Lz4Hc))
         .chain(levels.clone().map(Codec::Deflate))
