@@ -96,6 +96,9 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     {
         runs.push(collect::host()?);
     }
+    if options.serial.is_none() && options.suites.iter().any(|suite| suite == goals::CODECS) {
+        runs.push(collect::codecs(options.kind.as_deref())?);
+    }
     if let Some(path) = &options.json {
         save::write(path, &save::json(&runs))?;
     }
@@ -150,7 +153,12 @@ fn asked(options: &BenchOptions) -> Vec<Asked> {
     let mut cores = options.cores.clone();
     cores.sort_unstable();
     cores.dedup();
-    let suites: Vec<_> = options.suites.iter().filter(|suite| *suite != HOST).cloned().collect();
+    let suites: Vec<_> = options
+        .suites
+        .iter()
+        .filter(|suite| ![HOST, goals::CODECS].contains(&suite.as_str()))
+        .cloned()
+        .collect();
     if suites.is_empty() {
         return Vec::new();
     }

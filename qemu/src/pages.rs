@@ -24,6 +24,8 @@ pub(crate) const PAGE: usize = 4096;
 const WORK: Duration = Duration::from_millis(1500);
 const DEFAULT_SEED: u64 = 1;
 const DEFAULT_PAGES: usize = 4096;
+/// Pages of each kind that codecs are judged by.
+const JUDGED_PAGES: usize = 400;
 
 /// `cargo bale pages`.
 pub(crate) fn run(options: &PagesOptions) -> Result<u8> {
@@ -101,6 +103,36 @@ pub(crate) fn kept() -> Result<PathBuf> {
     fs::rename(&new, &path).with_context(|| format!("cannot write {}", path.display()))?;
     eprintln!("bale: {} pages kept in {}", pages.len() / PAGE, path.display());
     Ok(path)
+}
+
+/// Files of the kinds that codecs are judged by, or of one kind, each captured once and kept in the target folder.
+pub(crate) fn judged(kind: Option<&str>) -> Result<Vec<PathBuf>> {
+    let kinds = match kind {
+        None => kinds::all(Half::Judged)?,
+        Some(name) => {
+            let kind = kinds::find(name).with_context(|| {
+                format!("there is no kind `{name}`; `cargo bale pages --list` shows them")
+            })?;
+            let command =
+                kind.command().with_context(|| format!("this machine has not what `{name}` takes"))?;
+            vec![(kind, command)]
+        }
+    };
+    let folder = workspace::own_folder()?.join(format!("pages-{DEFAULT_SEED}"));
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut files = Vec::with_capacity(kinds.len());
+    for (kind, command) in kinds {
+        let path = folder.join(format!("{}.bin", kind.name));
+        if !path.is_file() {
+            eprintln!("bale: captures {JUDGED_PAGES} pages of {}: {}", kind.name, kind.about);
+            let pages = capture(&command, DEFAULT_SEED, JUDGED_PAGES)?;
+            let new = path.with_extension(format!("{}.new", std::process::id()));
+            fs::write(&new, &pages).with_context(|| format!("cannot write {}", new.display()))?;
+            fs::rename(&new, &path).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        files.push(path);
+    }
+    Ok(files)
 }
 
 /// `wanted` pages of the command's process.

@@ -11,6 +11,7 @@ use super::report::{self, Report};
 use super::{Mode, Run};
 use crate::log::Decoder;
 use crate::machine::Config;
+use crate::pages;
 use crate::script::{Failure, Line, Session};
 use crate::serial::{BAUD, Port};
 use crate::workspace;
@@ -105,6 +106,20 @@ pub(crate) fn host() -> Result<Run> {
         "the host's benchmark failed:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    Ok(Run { mode: Mode::Host, report: Report::parse(text.lines())? })
+}
+
+/// The codecs beside their peers, on pages of the kinds that they are judged by, or of one kind.
+pub(crate) fn codecs(kind: Option<&str>) -> Result<Run> {
+    let files = pages::judged(kind)?;
+    eprintln!("bale: suite codecs, beside libraries of this machine");
+    let mut command = workspace::command("cargo");
+    command.args(["run", "--quiet", "--release", "-p", "bale-swap", "--example", "codecs", "--"]);
+    // The table kind by kind is for whoever watches.
+    let output = command.args(files).stderr(std::process::Stdio::inherit()).output();
+    let output = output.context("cargo does not start")?;
+    ensure!(output.status.success(), "the codecs' benchmark failed");
+    let text = String::from_utf8_lossy(&output.stdout);
     Ok(Run { mode: Mode::Host, report: Report::parse(text.lines())? })
 }
 

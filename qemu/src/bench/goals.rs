@@ -14,10 +14,14 @@ use crate::workspace;
 /// The suite that a default run measures.
 pub(crate) const ALLOCATOR: &str = "allocator";
 
+/// The codecs' suite, which runs on the host.
+pub(crate) const CODECS: &str = "codecs";
+
 /// The suites whose figures have goals, and the files that lay them down.
-pub(crate) const SUITES: [(&str, &str); 5] = [
+pub(crate) const SUITES: [(&str, &str); 6] = [
     (ALLOCATOR, "allocator/goals.toml"),
     ("store", "kernel/swap/goals.toml"),
+    (CODECS, "kernel/swap/codecs-goals.toml"),
     ("rtos", "kernel/goals.toml"),
     ("vm", "kernel/vm-goals.toml"),
     ("thread-metric", "kernel/thread-metric-goals.toml"),

@@ -33,6 +33,9 @@ pub(crate) struct BenchOptions {
     /// Suites to run, as the shell's `bench list` names them
     #[arg(value_name = "SUITE", default_value = "allocator", value_parser = suite)]
     pub(crate) suites: Vec<String>,
+    /// Of the suite `codecs`: pages of one kind of process only, as `cargo bale pages --list` names it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kind: Option<String>,
     /// Write every figure, with all that the target said of it, to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
