@@ -7,8 +7,8 @@
 //! pages: whatever disturbs the machine disturbs them alike. A round goes over all pages before it meets one again, so that no predictor of
 //! jumps has learnt it by heart.
 
-use core::time::Duration;
-use std::{env, fs, hint::black_box, io, path::Path, process, time::Instant};
+use core::{hint::black_box, time::Duration};
+use std::{env, fs, io, path::Path, process, time::Instant};
 
 use bale_swap::{Codec, PAGE_SIZE, Scratch};
 use lz4::block::{compress_to_buffer, decompress_to_buffer};

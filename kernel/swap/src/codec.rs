@@ -59,7 +59,7 @@ pub enum Codec {
     Lz4Hc(Level),
     /// `page`: our own format for pages of memory.
     Page,
-    /// `token`: our own format of tokens, denser than `page`.
+    /// `token`: our own format of tokens, for memory and text.
     Token,
     /// `deflate`: DEFLATE's format (RFC 1951).
     Deflate(Level),

@@ -1,4 +1,4 @@
-//! `token`: a format for pages of memory, denser than `page` and sooner read.
+//! `token`: a format for pages of memory and of text, sooner read than `page`, dearer to write.
 //!
 //! Memory is made of words of eight bytes: zero, small, equal to one nearby, or pointers that share their upper bytes with
 //! one nearby; and an array of structures meets the same neighbour, one structure back, again and again. What is text has
