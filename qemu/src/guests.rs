@@ -47,7 +47,7 @@ fn known(name: &str, description: VmDescription) -> Result<Seen> {
     for codec in [Some(&description.codec), description.second.as_ref()].into_iter().flatten() {
         ensure!(
             Codec::from_name(codec).is_some(),
-            "{name}: there is no codec {codec}; there are lz4, lz4hc:1-9, page, deflate:1-9, zstd:1-9"
+            "{name}: there is no codec {codec}; there are lz4, lz4hc:1-9, page, token, deflate:1-9, zstd:1-9"
         );
     }
     Ok(Seen { name: name.to_owned(), description })

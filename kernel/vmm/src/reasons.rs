@@ -139,7 +139,7 @@ impl fmt::Display for StartError {
             Self::Reserve => {
                 write!(f, "less than {} MiB of memory would be left; `mem` shows it", RESERVE >> 20)
             }
-            Self::NoCodec => f.write_str("no such codec: lz4, lz4hc:1-9, page, deflate:1-9, zstd:1-9"),
+            Self::NoCodec => f.write_str("no such codec: lz4, lz4hc:1-9, page, token, deflate:1-9, zstd:1-9"),
             Self::NoDisk => f.write_str("`backing = on` needs a disk (cargo bale run --backing SIZE)"),
             Self::DiskFull => f.write_str("the disk behind the store has no room for its swap disk"),
             Self::SwapTooLarge => f.write_str("the tables of its swap disk are too large"),

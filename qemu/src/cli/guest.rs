@@ -51,7 +51,7 @@ pub(crate) struct GuestOptions {
     /// Its console
     #[arg(long, requires = "machine", value_enum, default_value_t)]
     pub(crate) console: Console,
-    /// What packs the pages of its swap disk: page, lz4, lz4hc:1-9, deflate:1-9, zstd:1-9
+    /// What packs the pages of its swap disk: page, token, lz4, lz4hc:1-9, deflate:1-9, zstd:1-9
     #[arg(long, requires = "swap", value_name = "CODEC")]
     pub(crate) codec: Option<String>,
     /// What `swap N recompress` at the shell packs them anew with

@@ -162,11 +162,11 @@ mod tests {
             ("--swap 700M --checksum", "linux: with checksums swap is at most 682 MiB"),
             (
                 "--swap 64M --codec lzo",
-                "linux: there is no codec lzo; there are lz4, lz4hc:1-9, page, deflate:1-9, zstd:1-9",
+                "linux: there is no codec lzo; there are lz4, lz4hc:1-9, page, token, deflate:1-9, zstd:1-9",
             ),
             (
                 "--swap 64M --second zstd:10",
-                "linux: there is no codec zstd:10; there are lz4, lz4hc:1-9, page, deflate:1-9, zstd:1-9",
+                "linux: there is no codec zstd:10; there are lz4, lz4hc:1-9, page, token, deflate:1-9, zstd:1-9",
             ),
             ("--guest-cores 1,3-4", "linux: there is no core 4; the machine has 4, from 0 on (--cores)"),
         ] {
