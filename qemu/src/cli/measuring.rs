@@ -14,8 +14,8 @@ use super::SetupOptions;
 #[derive(Args)]
 #[command(after_long_help = "\
 Goals and budgets are in files beside what is measured: allocator/goals.toml, kernel/swap/goals.toml for the store,
-kernel/goals.toml for rtos, kernel/vm-goals.toml, kernel/thread-metric-goals.toml. A goal is what a figure is to reach,
-a budget what it has reached and must keep. `cargo bale test --filter budgets` fails for a figure that is worse than its
+kernel/swap/codecs-goals.toml for codecs (on the host), kernel/goals.toml for rtos, kernel/vm-goals.toml,
+kernel/thread-metric-goals.toml. A goal is what a figure is to reach, a budget what it has reached and must keep. `cargo bale test --filter budgets` fails for a figure that is worse than its
 budget.
 
 Status: 0 all goals are met and all budgets kept; 1 a goal is missed or was not measured, or a budget exceeded, the

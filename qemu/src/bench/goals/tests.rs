@@ -36,7 +36,10 @@ fn the_workspace_has_good_goals() {
     assert_eq!(limit("density-full"), (Better::Higher, 98.5));
     assert_eq!(limit("switch"), (Better::Lower, 150.0));
     assert_eq!(goals.iter().filter(|goal| goal.suite == "allocator").count(), 27);
-    assert_eq!(goals.iter().filter(|goal| goal.host).count(), 4);
+    let host = |suite| goals.iter().filter(|goal| goal.host && goal.suite == suite).count();
+    assert_eq!(host("allocator"), 4);
+    assert_eq!(host("codecs"), 7);
+    assert_eq!(goals.iter().filter(|goal| goal.host).count(), 4 + 7);
 }
 
 #[test]
