@@ -3,7 +3,7 @@
 use bale_arch::mask::Masked;
 use bale_arch::{mmu, simd};
 use bale_core::device_map::Device;
-use bale_core::exception::Syndrome;
+use bale_core::exception::{MemoryAccess, Syndrome};
 use bale_core::guest_ram::GuestRam;
 use bale_core::injection::{Exception, Place};
 use bale_core::load_store::{LoadStore, Piece, Register};
@@ -17,32 +17,37 @@ const PAGE: u64 = 4096;
 impl Vcpu {
     /// A data abort below memory.
     pub(super) fn data_abort(&mut self, syndrome: Syndrome, ipa: u64, address: u64) {
-        let refuse = |cpu: &mut Self| cpu.inject_abort(syndrome, (ipa, address), Exception::DataAbort);
-        if Device::at(ipa).is_none() || syndrome.on_guest_table_walk() {
-            return refuse(self);
+        let Some(device) = Device::at(ipa) else { return self.refuse(syndrome, ipa, address) };
+        if syndrome.on_guest_table_walk() {
+            return self.refuse(syndrome, ipa, address);
         }
         let Some(access) = syndrome.memory_access() else {
             return match self.undescribed(ipa, address) {
                 Some(Ok(())) => self.skip(),
                 Some(Err(Refused)) => self.inject(Exception::DataAbort(address, Place::Access)),
-                None => refuse(self),
+                None => self.refuse(syndrome, ipa, address),
             };
         };
-        let piece = Piece {
-            offset: 0,
-            size: access.size,
-            register: Register::General(access.register),
-            sign_extend: access.sign_extend,
-            wide: access.wide,
-        };
-        match self.access(ipa, piece, access.write) {
-            Ok(()) => self.skip(),
-            Err(Refused) => self.inject(Exception::DataAbort(address, Place::Access)),
+        let given = access.write.then(|| self.operand(access.register));
+        match self.access(device, access.size, given) {
+            Ok(_) if access.write => {}
+            Ok(value) => {
+                let MemoryAccess { size, sign_extend, wide, .. } = access;
+                self.set_operand(access.register, extend(value, size, sign_extend, wide));
+            }
+            Err(Refused) => return self.inject(Exception::DataAbort(address, Place::Access)),
         }
+        self.skip();
+    }
+
+    /// Nothing answers: the guest is given an external abort.
+    fn refuse(&mut self, syndrome: Syndrome, ipa: u64, address: u64) {
+        self.inject_abort(syndrome, (ipa, address), Exception::DataAbort);
     }
 
     /// An access that the syndrome does not describe: the instruction does. `None` for one that no device can be reached by.
     #[cold]
+    #[inline(never)]
     fn undescribed(&mut self, ipa: u64, address: u64) -> Option<Result<(), Refused>> {
         let mut instruction = [0; 4];
         let place = self.translated(self.registers.pc)?;
@@ -60,7 +65,7 @@ impl Vcpu {
             // What is beyond the page may lie anywhere.
             let at =
                 if within < PAGE { ipa + piece.offset } else { self.translated(address + piece.offset)? };
-            if let Err(refused) = self.access(at, *piece, access.write) {
+            if let Err(refused) = self.access_piece(at, *piece, access.write) {
                 return Some(Err(refused));
             }
         }
@@ -90,17 +95,24 @@ impl Vcpu {
         })
     }
 
-    /// One access of at most eight bytes, between a device and a register.
-    fn access(&mut self, ipa: u64, piece: Piece, write: bool) -> Result<(), Refused> {
-        let device = Device::at(ipa).ok_or(Refused)?;
-        if device.concerns_lists(write) {
+    /// One access of at most eight bytes to a device: what is read.
+    #[inline(always)]
+    fn access(&mut self, device: Device, size: u8, write: Option<u64>) -> Result<u64, Refused> {
+        if device.concerns_lists(write.is_some()) {
             self.fold();
         }
-        let mask = u64::MAX >> (64 - 8 * u32::from(piece.size));
-        let given = write.then(|| self.given(piece.register) & mask);
-        let value = self.slot.access(device, piece.size, given, self.memory())?;
+        let mask = u64::MAX >> (64 - 8 * u32::from(size));
+        let value = self.slot.access(device, size, write.map(|value| value & mask), self.memory())?;
+        Ok(value & mask)
+    }
+
+    /// One access between a device and any kind of register.
+    fn access_piece(&mut self, ipa: u64, piece: Piece, write: bool) -> Result<(), Refused> {
+        let device = Device::at(ipa).ok_or(Refused)?;
+        let given = write.then(|| self.given(piece.register));
+        let value = self.access(device, piece.size, given)?;
         if !write {
-            self.take(piece, value & mask);
+            self.take(piece, value);
         }
         Ok(())
     }
@@ -122,7 +134,10 @@ impl Vcpu {
     /// What a load leaves in its register.
     fn take(&mut self, piece: Piece, value: u64) {
         match piece.register {
-            Register::General(number) => self.set_operand(number, extend(value, piece)),
+            Register::General(number) => {
+                let Piece { size, sign_extend, wide, .. } = piece;
+                self.set_operand(number, extend(value, size, sign_extend, wide));
+            }
             Register::Simd { number, upper } => {
                 let masked = Masked::new();
                 self.load(&masked);
@@ -134,9 +149,9 @@ impl Vcpu {
 }
 
 /// What a load of so many bytes leaves in its register.
-fn extend(value: u64, piece: Piece) -> u64 {
-    let bits = 8 * u32::from(piece.size);
-    let negative = piece.sign_extend && bits < 64 && value >> (bits - 1) & 1 == 1;
+fn extend(value: u64, size: u8, sign_extend: bool, wide: bool) -> u64 {
+    let bits = 8 * u32::from(size);
+    let negative = sign_extend && bits < 64 && value >> (bits - 1) & 1 == 1;
     let whole = if negative { value | u64::MAX << bits } else { value };
-    if piece.wide { whole } else { whole & 0xffff_ffff }
+    if wide { whole } else { whole & 0xffff_ffff }
 }
