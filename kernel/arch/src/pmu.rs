@@ -125,6 +125,12 @@ pub struct Controls {
     pub cycles: [u64; 2],
 }
 
+/// Lets EL0's accesses come to EL2 as far as `PMUSERENR_EL0` says, while nothing counts.
+pub fn open(user: u64) {
+    write!("pmuserenr_el0", user);
+    barrier::isb(barrier::SY);
+}
+
 /// Counts on, with so many event counters, which are written; nothing counts yet.
 pub fn start(counters: usize, controls: &Controls) {
     // Bale's own counter is not among them.

@@ -131,9 +131,14 @@ impl Pmu {
         }
     }
 
+    /// Whether something counts.
+    pub const fn counts(&self) -> bool {
+        self.control & ENABLE != 0 && self.enabled != 0
+    }
+
     /// Whether the core's registers have to hold anything for it: something counts, or EL0 may look.
     pub const fn is_used(&self) -> bool {
-        self.control & ENABLE != 0 && self.enabled != 0 || self.user != 0
+        self.counts() || self.user != 0
     }
 
     /// Whether the line of its interrupt is high.
@@ -271,10 +276,14 @@ impl Pmu {
         self.counts[number & CYCLES] = count & 0xffff_ffff;
     }
 
-    /// Whether an access reads what counts by itself.
-    pub fn reads_counts(&self, access: SystemAccess) -> bool {
+    /// Whether an access concerns what the core's registers hold: a write, or a read of what counts by itself.
+    pub fn concerns_core(&self, access: SystemAccess) -> bool {
         let register = self.offered.and_then(|offered| self.register(offered, access.encoding));
-        access.read && matches!(register, Some(Register::Count(_) | Register::Overflow { .. }))
+        match register {
+            None | Some(Register::Select | Register::Nothing | Register::Events(_)) => false,
+            Some(Register::Count(_) | Register::Overflow { .. }) => true,
+            Some(_) => !access.read,
+        }
     }
 }
 

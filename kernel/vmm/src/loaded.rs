@@ -149,12 +149,19 @@ impl State {
     /// Stops this core's performance monitors, and reads what they counted for the guest.
     fn take_back_pmu(&mut self) {
         pmu::stop();
+        if !self.pmu.counts() {
+            // What there is stands in the books.
+            return;
+        }
         pmu::read_events(self.pmu.counters(), |number, count| self.pmu.take_back_event(number, count));
         let (overflowed, cycles) = pmu::read_overflow_and_cycles();
         self.pmu.take_back(overflowed, cycles);
     }
 
     fn load_pmu(&self) {
+        if !self.pmu.counts() {
+            return pmu::open(self.pmu.hardware().user);
+        }
         let counters = self.pmu.counters();
         pmu::write_events(counters, |number| self.pmu.event(number));
         let Hardware { control, enabled, interrupts, overflowed, user, cycles } = self.pmu.hardware();

@@ -227,8 +227,8 @@ impl Vcpu {
         self.load(&masked);
         // SAFETY: the virtual CPU's own place, and nobody else of this core runs.
         let state = unsafe { &mut *self.state };
-        let counts = !access.read || state.pmu.reads_counts(access);
-        if counts {
+        let concerns_core = state.pmu.concerns_core(access);
+        if concerns_core {
             state.look_at_pmu();
         }
         let done = if access.read {
@@ -242,7 +242,7 @@ impl Vcpu {
             }
             done
         };
-        if counts {
+        if concerns_core {
             state.follow_pmu();
         }
         drop(masked);
