@@ -418,15 +418,7 @@ pub fn wake(task: TaskId, masked: &Masked) {
     }
 }
 
-/// As [`unpark`], for a task that cannot have ended: it was seen to wait.
-fn unpark_index(index: usize) {
-    let masked = Masked::new();
-    wake_index(index, &masked);
-    drop(masked);
-    switch_if_asked();
-}
-
-/// As [`unpark_index`], and the caller looks whether to switch once it unmasks.
+/// As [`wake`], for a task that cannot have ended: it was seen to wait. The caller looks whether to switch once it unmasks.
 pub(crate) fn wake_index(index: usize, masked: &Masked) {
     notify(index as u16, &mut SLOTS[index].status.lock_masked(masked), masked);
 }

@@ -8,7 +8,7 @@ use bale_arch::timer;
 use bale_core::trace::Kind;
 
 use super::timed::note;
-use super::{IDLE, MAX_TASKS, SLOTS, Slice, Slot, State, Status, TIMERS, idle_index, unpark_index};
+use super::{IDLE, MAX_TASKS, SLOTS, Slice, Slot, State, Status, TIMERS, idle_index, wake_index};
 use crate::cores::{self, Core};
 use crate::{clock, interrupts, trace};
 
@@ -62,32 +62,39 @@ pub fn yield_now() {
 /// The timer's interrupt: wakes who is due and sets the next deadline.
 pub fn on_timer() {
     timer::disarm();
-    let core = cores::this_unpinned();
+    let masked = Masked::new();
+    let core = cores::this(&masked);
     let now = clock::now();
-    let late = now.saturating_sub(core.armed.swap(u64::MAX, Ordering::Relaxed));
+    // This core alone writes it, with interrupts masked.
+    let late = now.saturating_sub(core.armed.load(Ordering::Relaxed));
+    core.armed.store(u64::MAX, Ordering::Relaxed);
     if late > core.latest_timer.load(Ordering::Relaxed) {
         core.latest_timer.store(late, Ordering::Relaxed);
     }
     if core.lazy_deadline.load(Ordering::Relaxed) <= now {
         core.set_lazy_deadline(u64::MAX);
-        unpark_index(usize::from(core.lazy_task.load(Ordering::Relaxed)));
+        wake_index(usize::from(core.lazy_task.load(Ordering::Relaxed)), &masked);
     }
     let mut woken = 0;
     while core.next_deadline.load(Ordering::Relaxed) <= now && woken != WOKEN_AT_ONCE {
         let due = {
-            let mut timers = TIMERS[core.index()].lock();
+            let mut timers = TIMERS[core.index()].lock_masked(&masked);
             let due = timers.pop_due(now);
             note(core, timers.next_deadline());
             due
         };
         let Some(index) = due else { break };
-        unpark_index(usize::from(index));
+        wake_index(usize::from(index), &masked);
         // The timer, which is set anew below or by the switch, fires again at once for the others:
         // interrupts are taken in between.
         woken += 1;
     }
+    // Who was woken and outranks the running task has asked for the switch, which sets the timer.
+    if core.reschedule.load(Ordering::Relaxed) {
+        return;
+    }
     let running = core.current_priority.load(Ordering::Relaxed);
-    let highest = core.ready.lock().highest();
+    let highest = core.ready.lock_masked(&masked).highest();
     let slice_over = || self::running(core).slice().is_over(now);
     if highest.is_some_and(|highest| highest > running || (highest == running && slice_over())) {
         core.reschedule.store(true, Ordering::Relaxed);
