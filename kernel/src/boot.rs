@@ -81,13 +81,9 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
         }
         Err(_) => early::speak_on_own(board),
     }
-    let machine = match Machine::from_dtb(bytes) {
-        Ok(machine) => machine,
-        Err(error) => early::stop_for(board, format_args!("{error}")),
-    };
+    let machine = read_machine(board, bytes);
     power::set_conduit(machine.psci);
     platform::set_image(Image { board: board.name, build: crate::BUILD, version: env!("CARGO_PKG_VERSION") });
-    let machine = platform::set_machine(machine);
     hooks::register(&HOOKS);
 
     let total: u64 = machine.memory.iter().map(|range| range.size).sum();
@@ -149,6 +145,15 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     shell::add_commands(extras.commands);
     start_task("shell", task::SHELL, shell::task);
     idle::run()
+}
+
+/// Reads the tables, in a frame of its own: what they tell is large, and goes over the stack more than once.
+#[inline(never)]
+fn read_machine(board: &'static Board, tree: &[u8]) -> &'static Machine {
+    match Machine::from_dtb(tree) {
+        Ok(machine) => platform::set_machine(machine),
+        Err(error) => stop(board, format_args!("{error}")),
+    }
 }
 
 /// A further core, on its idle task's stack with the final map on.
