@@ -13,9 +13,6 @@
 
 use core::num::{NonZeroU8, NonZeroU64};
 
-#[cfg(not(zs_loom))]
-use crate::size_class::HUGE_CLASS;
-
 /// Bits of the number of a frame of cells.
 pub(crate) const LEAF_BITS: u32 = 15;
 /// Bits of a slot in it.
@@ -35,6 +32,10 @@ const TAG_SHIFT: u32 = CLASS_SHIFT + 8;
 pub const HANDLE_BITS: u32 = TAG_SHIFT + 5;
 /// Tags of pools are 1 to this.
 pub(crate) const MAX_TAG: u8 = (1 << (HANDLE_BITS - TAG_SHIFT)) - 1;
+
+/// The class whose objects have a frame to themselves, and no zspage: the last of the size classes.
+#[cfg_attr(zs_loom, expect(dead_code, reason = "no model has any"))]
+pub(crate) const HUGE_CLASS: usize = 254;
 
 /// The right to one object. It cannot be copied; freeing uses it up.
 ///

@@ -9,6 +9,7 @@ mod deferred;
 mod growth;
 mod object;
 mod release;
+mod retrying;
 mod teardown;
 
 use core::{mem::offset_of, ptr::NonNull};

@@ -5,15 +5,13 @@
 //! the object. The drain comes back to what is kept here, and so does whoever flushes, or is in need.
 
 use crate::{
-    error::Error,
     handle::Key,
-    platform::{PinnedCore, Platform},
-    pool::Pool,
+    platform::PinnedCore,
     sync::{AtomicUsize, Lock, Ordering},
 };
 
 /// Handles that are kept.
-const MOST: usize = 32;
+pub(crate) const MOST: usize = 32;
 
 /// Handles to be tried again.
 pub(crate) struct Postponed {
@@ -40,7 +38,7 @@ impl Postponed {
     }
 
     /// Takes the last one out.
-    fn pop(&self, pinned: &impl PinnedCore) -> Option<Key> {
+    pub(crate) fn pop(&self, pinned: &impl PinnedCore) -> Option<Key> {
         let mut guard = self.keys.lock(pinned);
         let (keys, count) = &mut *guard;
         *count = count.checked_sub(1)?;
@@ -54,44 +52,5 @@ impl Postponed {
     pub(crate) fn count(&self) -> usize {
         // Relaxed: as in `push`.
         self.count.load(Ordering::Relaxed)
-    }
-}
-
-impl<P: Platform> Pool<P> {
-    /// Frees what had to be postponed, as far as it is not in use any more; how many handles that were.
-    #[inline]
-    pub(crate) fn retry_postponed(&self) -> usize {
-        match self.store.postponed.count() {
-            0 => 0,
-            count => self.retry(count),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn retry(&self, count: usize) -> usize {
-        let (mut freed, mut kept) = (0, ([0; MOST], 0));
-        for _ in 0..count {
-            let Some(key) = self.store.postponed.pop(&self.store.platform.pin()) else { break };
-            match self.free_key(key) {
-                Ok(()) => freed += 1,
-                Err(Error::Busy) if kept.1 < MOST => {
-                    kept.0[kept.1] = key.0;
-                    kept.1 += 1;
-                }
-                Err(_) => self.count_refused(),
-            }
-        }
-        for &key in &kept.0[..kept.1] {
-            self.postpone_or_refuse(Key(key));
-        }
-        freed
-    }
-
-    /// Keeps a handle whose object is in use for later. Where too many are kept already, it counts as refused.
-    pub(crate) fn postpone_or_refuse(&self, key: Key) {
-        if !self.store.postponed.push(&self.store.platform.pin(), key) {
-            self.count_refused();
-        }
     }
 }

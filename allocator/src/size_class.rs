@@ -2,6 +2,7 @@
 //!
 //! There is no header in an object, so one of 4096 bytes takes a frame and nothing else.
 
+pub(crate) use crate::handle::HUGE_CLASS;
 use crate::{
     platform::PAGE_SIZE,
     zspage::{Footprint, MAX_OBJECTS, footprint},
@@ -9,12 +10,11 @@ use crate::{
 
 /// Number of size classes.
 pub const CLASSES: usize = 255;
+const _: () = assert!(HUGE_CLASS == CLASSES - 1);
 const STEP: usize = 16;
 const SMALLEST: usize = 32;
 /// Longest chain of pages in a zspage.
 pub const MAX_CHAIN: usize = 16;
-/// The class whose objects have a frame to themselves, and no zspage.
-pub(crate) const HUGE_CLASS: usize = CLASSES - 1;
 
 /// Size in bytes of the objects of class `index`.
 pub const fn class_size(index: usize) -> usize {

@@ -152,7 +152,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
 fn read_machine(board: &'static Board, tree: &[u8]) -> &'static Machine {
     match Machine::from_dtb(tree) {
         Ok(machine) => platform::set_machine(machine),
-        Err(error) => stop(board, format_args!("{error}")),
+        Err(error) => early::stop_for(board, format_args!("{error}")),
     }
 }
 

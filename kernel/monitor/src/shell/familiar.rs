@@ -125,15 +125,7 @@ pub(super) fn free(arguments: &Arguments<'_>) -> Outcome {
 
 pub(super) fn log(arguments: &Arguments<'_>) -> Outcome {
     arguments.none()?;
-    dmesg()
-}
-
-/// Sends every frame that waits, once: the strings that they stand for are in the ELF alone, which
-/// the host has.
-pub(super) fn dmesg() -> Outcome {
-    let sent = log::send_once();
-    println!("{sent} frames were sent; `cargo bale run` and `cargo bale console` make lines of them");
-    Ok(())
+    machine::dmesg()
 }
 
 /// How long the cores had been idle at the last look.

@@ -8,7 +8,7 @@ use bale_core::log::Hex;
 use bale_core::shell::number;
 use bale_core::shell::sheet::{Column, Value, column};
 
-use super::{Arguments, Outcome, fail, familiar, show};
+use super::{Arguments, Outcome, fail, show};
 use crate::report;
 use bale_io::log::Counts;
 use bale_io::{console, last_words, log, println};
@@ -272,7 +272,7 @@ pub(super) fn log(arguments: &Arguments<'_>) -> Outcome {
             log::set_streaming(false);
             Ok(())
         }
-        ["show"] => familiar::dmesg(),
+        ["show"] => dmesg(),
         ["dump"] => {
             dump();
             Ok(())
@@ -297,4 +297,12 @@ fn dump() {
             println!("{}", Hex(&frame[..length]));
         }
     }
+}
+
+/// Sends every frame that waits, once: the strings that they stand for are in the ELF alone, which
+/// the host has.
+pub(super) fn dmesg() -> Outcome {
+    let sent = log::send_once();
+    println!("{sent} frames were sent; `cargo bale run` and `cargo bale console` make lines of them");
+    Ok(())
 }
