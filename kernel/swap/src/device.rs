@@ -101,6 +101,8 @@ pub struct Device<'p, P: Platform> {
     charged: AtomicU64,
     /// The most that was ever charged, or since it was forgotten.
     peak: AtomicU64,
+    /// The smallest object that takes as much as a page: see [`Pool::huge_threshold`].
+    whole_from: usize,
     claim: Claim,
     counters: Counters,
 }
@@ -122,6 +124,7 @@ impl<'p, P: Platform> Device<'p, P> {
             quota: AtomicU64::new(bytes_of(setup.quota_pages)),
             charged: AtomicU64::new(0),
             peak: AtomicU64::new(0),
+            whole_from: pool.huge_threshold(),
             claim: Claim::new(),
             counters: Counters::new(),
         }
@@ -388,7 +391,7 @@ impl<'p, P: Platform> Device<'p, P> {
 
     /// Whether a compressed page takes less of the pool than the page as it is.
     pub(crate) fn is_worth_it(&self, length: usize) -> bool {
-        length < self.pool.huge_threshold()
+        length < self.whole_from
     }
 
     #[inline]
