@@ -1,8 +1,10 @@
-//! Frees on the host: threads as cores, and a model of twelve unlike cores. `cargo bale bench host` runs it.
+//! Frees on the host: threads as cores, and a model of twelve unlike cores. `cargo bale bench host`
+//! runs it.
 //!
-//! Times are wall-clock nanoseconds of this machine, the least of some runs. Figures that begin with `model-` are a discrete-event model and say nothing of
-//! any machine: instructions as counted on the target, at one a cycle and 2.6 GHz, on eight fast cores and four that are 2.2 times slower, with 60 ns for a lock or a
-//! cache line to change hands.
+//! Times are wall-clock nanoseconds of this machine, the least of some runs. Figures that begin
+//! with `model-` are a discrete-event model and say nothing of any machine: instructions as counted
+//! on the target, at one a cycle and 2.6 GHz, on eight fast cores and four that are 2.2 times
+//! slower, with 60 ns for a lock or a cache line to change hands.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -54,7 +56,8 @@ fn per_operation(wall: Duration, operations: usize) -> f64 {
     wall.as_secs_f64() * 1e9 / operations as f64
 }
 
-/// Runs `work` on threads that start together, each with objects of its own; wall nanoseconds for an operation of any of them.
+/// Runs `work` on threads that start together, each with objects of its own; wall nanoseconds for
+/// an operation of any of them.
 fn together(
     threads: usize,
     sizes: impl Fn() -> usize + Sync,
@@ -143,7 +146,8 @@ const OPERATIONS: usize = 20_000;
 /// How many times slower each core is than the fastest.
 const CORES: [f64; 12] = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.2, 2.2, 2.2, 2.2];
 
-/// Wall nanoseconds for an operation of each of twelve cores: synchronous frees, pushes alone, and pushes with their drains until all is back.
+/// Wall nanoseconds for an operation of each of twelve cores: synchronous frees, pushes alone, and
+/// pushes with their drains until all is back.
 fn model() -> (f64, f64, f64) {
     let slowest = CORES.iter().fold(0.0_f64, |most, &core| most.max(core));
     let free = simulate(FREE.0, FREE.1, 1);
@@ -152,14 +156,17 @@ fn model() -> (f64, f64, f64) {
     (free, push, push + drain)
 }
 
-/// Each core works `outside` its lock and `inside` it for each of `held` operations, on classes at random.
+/// Each core works `outside` its lock and `inside` it for each of `held` operations, on classes at
+/// random.
 fn simulate(outside: f64, inside: f64, held: usize) -> f64 {
     let mut random = Random::new(1);
     let mut ready = CORES.map(|_| 0.0);
     let mut left = CORES.map(|_| OPERATIONS / held);
     let mut locks = vec![(0.0_f64, usize::MAX); CLASSES];
     let next = |ready: &[f64; 12], left: &[usize; 12]| {
-        (0..CORES.len()).filter(|&core| left[core] != 0).min_by(|&a, &b| ready[a].total_cmp(&ready[b]))
+        (0..CORES.len())
+            .filter(|&core| left[core] != 0)
+            .min_by(|&a, &b| ready[a].total_cmp(&ready[b]))
     };
     while let Some(core) = next(&ready, &left) {
         let unit = NS_PER_INSTRUCTION * CORES[core] * held as f64;

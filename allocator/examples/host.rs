@@ -3,7 +3,9 @@
 use core::{alloc::Layout, cell::RefCell, marker::PhantomData};
 use std::alloc::{alloc_zeroed, dealloc};
 
-use zsmalloc::{Config, Error, Frame, Frames, PAGE_SIZE, PinnedCore, PinnedInSteps, Platform, Pool};
+use zsmalloc::{
+    Config, Error, Frame, Frames, PAGE_SIZE, PinnedCore, PinnedInSteps, Platform, Pool,
+};
 
 const FRAMES: u32 = 4096;
 
@@ -83,7 +85,8 @@ fn main() -> Result<(), Error> {
     // SAFETY: the layout is not empty.
     let arena = unsafe { alloc_zeroed(layout()) };
     let machine = Machine { arena, free: RefCell::new((0..FRAMES).collect()) };
-    let pool = Pool::new(machine, Config { ring_capacity: 1024, watermark: 256, ..Config::default() })?;
+    let pool =
+        Pool::new(machine, Config { ring_capacity: 1024, watermark: 256, ..Config::default() })?;
 
     let mut handles = Vec::new();
     for size in zsmalloc::bench::Sizes::new(1).take(2_000) {
@@ -94,7 +97,12 @@ fn main() -> Result<(), Error> {
     {
         let view = pool.read(&handles[0])?;
         let (head, tail) = view.parts();
-        println!("the first object has {} + {} bytes and begins with {:#x}", head.len(), tail.len(), head[0]);
+        println!(
+            "the first object has {} + {} bytes and begins with {:#x}",
+            head.len(),
+            tail.len(),
+            head[0]
+        );
     }
 
     println!("released: {} objects", handles.len() / 2);

@@ -1,12 +1,13 @@
 //! The sizes that measurements are made with, the same on the host and on the target.
 
-/// Sizes to which LZ4 takes 4 KiB pages, 65 quantiles: the shape of 24,000 anonymous pages of a compiler, an interpreter and two more, stretched to the
-/// mean of 1,870 bytes (with the incompressible ones) that other measurements of compressed memory use.
+/// Sizes to which LZ4 takes 4 KiB pages, 65 quantiles: the shape of 24,000 anonymous pages of a
+/// compiler, an interpreter and two more, stretched to the mean of 1,870 bytes (with the
+/// incompressible ones) that other measurements of compressed memory use.
 const QUANTILES: [u16; 65] = [
-    37, 319, 525, 703, 782, 873, 897, 907, 931, 942, 953, 988, 1053, 1107, 1157, 1194, 1239, 1282, 1324,
-    1362, 1397, 1431, 1472, 1512, 1554, 1599, 1647, 1692, 1735, 1774, 1809, 1836, 1861, 1887, 1907, 1914,
-    1934, 1954, 1975, 1994, 2007, 2026, 2049, 2075, 2099, 2126, 2153, 2182, 2212, 2246, 2281, 2307, 2331,
-    2357, 2379, 2411, 2471, 2555, 2666, 2808, 2865, 2971, 3052, 3213, 3994,
+    37, 319, 525, 703, 782, 873, 897, 907, 931, 942, 953, 988, 1053, 1107, 1157, 1194, 1239, 1282,
+    1324, 1362, 1397, 1431, 1472, 1512, 1554, 1599, 1647, 1692, 1735, 1774, 1809, 1836, 1861, 1887,
+    1907, 1914, 1934, 1954, 1975, 1994, 2007, 2026, 2049, 2075, 2099, 2126, 2153, 2182, 2212, 2246,
+    2281, 2307, 2331, 2357, 2379, 2411, 2471, 2555, 2666, 2808, 2865, 2971, 3052, 3213, 3994,
 ];
 
 /// Pages in a thousand that do not compress and are stored as they are.

@@ -1,13 +1,16 @@
-//! One word and one byte for each object: where it lies, whether somebody uses it, and which use of the cell it is.
+//! One word and one byte for each object: where it lies, whether somebody uses it, and which use of
+//! the cell it is.
 //!
-//! The top bit of the word says that the object is open to be used: who clears it has the object alone. A reader keeps it clear for as
-//! long as its view lives, who moves the object while that takes, a free for good. So no operation on an object takes a lock that another
-//! object could want, a handle that was duplicated can never reach freed memory, and readers never meet the class lock. The word of a
-//! free cell is closed and holds the next free cell of its class; a cell that was never handed out is zero, which is closed too. Both are less
-//! than any location.
+//! The top bit of the word says that the object is open to be used: who clears it has the object
+//! alone. A reader keeps it clear for as long as its view lives, who moves the object while that
+//! takes, a free for good. So no operation on an object takes a lock that another object could
+//! want, a handle that was duplicated can never reach freed memory, and readers never meet the
+//! class lock. The word of a free cell is closed and holds the next free cell of its class; a cell
+//! that was never handed out is zero, which is closed too. Both are less than any location.
 //!
-//! A view may stay open for ever, so it is waited for with patience only. A move ends: who makes it is not interrupted and waits for
-//! nobody. So its word says that it is one, and it is waited for however long it takes: a free that gave up would lose its object.
+//! A view may stay open for ever, so it is waited for with patience only. A move ends: who makes it
+//! is not interrupted and waits for nobody. So its word says that it is one, and it is waited for
+//! however long it takes: a free that gave up would lose its object.
 
 use core::hint::spin_loop;
 
@@ -63,19 +66,22 @@ pub(crate) fn reopen(word: &AtomicU32, location: u32) {
     word.store(location | OPEN, Ordering::Release);
 }
 
-/// Takes the object behind `word` to move it, if the word still is the open one that was seen. Whoever does is not to be interrupted until it is
-/// reopened, nor to wait for anybody.
+/// Takes the object behind `word` to move it, if the word still is the open one that was seen.
+/// Whoever does is not to be interrupted until it is reopened, nor to wait for anybody.
 #[inline]
 pub(crate) fn begin_move(word: &AtomicU32, seen: u32) -> bool {
-    // Acquire: pairs with the releases in `reopen`; behind it lie the object's bytes. Relaxed on failure: nothing was taken.
+    // Acquire: pairs with the releases in `reopen`; behind it lie the object's bytes. Relaxed on
+    // failure: nothing was taken.
     word.compare_exchange(seen, MOVING, Ordering::Acquire, Ordering::Relaxed).is_ok()
 }
 
 impl Cell<'_> {
-    /// Takes the object for its user and gives its location, if nobody uses it and the generation is right.
+    /// Takes the object for its user and gives its location, if nobody uses it and the generation
+    /// is right.
     #[inline]
     pub(crate) fn lock_at_once(self, generation: u8) -> Option<u32> {
-        // Acquire: pairs with the releases in `reopen`; behind it lie the object's bytes, its location and its generation.
+        // Acquire: pairs with the releases in `reopen`; behind it lie the object's bytes, its
+        // location and its generation.
         let word = take_bit(self.word, OPEN);
         if word & OPEN == 0 {
             return None;
@@ -97,8 +103,10 @@ impl Cell<'_> {
             if let Some(location) = self.lock_at_once(generation) {
                 return Ok(location);
             }
-            // Relaxed, twice: a wrong answer is only a matter of time here, since a free changes the generation before anybody can reuse the cell; and who was
-            // given a handle sees the word of its object or a later one. A free cell may have the generation of a handle that was made up.
+            // Relaxed, twice: a wrong answer is only a matter of time here, since a free changes
+            // the generation before anybody can reuse the cell; and who was given a handle sees the
+            // word of its object or a later one. A free cell may have the generation of a handle
+            // that was made up.
             let word = self.word.load(Ordering::Relaxed);
             if self.generation.load(Ordering::Relaxed) != generation || word < LEAST_LOCATION {
                 return Err(Refused::Stale);
@@ -132,7 +140,8 @@ impl Cell<'_> {
     /// Makes a locked cell free, with a link to the next free one. The caller holds the class lock.
     #[inline]
     pub(crate) fn retire(self, generation: u8, next: u32) {
-        // Relaxed, twice: the word stays closed, so nobody acts on either before `publish` releases both.
+        // Relaxed, twice: the word stays closed, so nobody acts on either before `publish` releases
+        // both.
         self.generation.store(generation.wrapping_add(1), Ordering::Relaxed);
         self.word.store(next, Ordering::Relaxed);
     }
@@ -140,7 +149,8 @@ impl Cell<'_> {
     /// The next free cell after this free one. The caller holds the class lock.
     #[inline]
     pub(crate) fn next_free(self) -> u32 {
-        // Relaxed: written under the class lock; the bit may have been cleared once more by who holds a stale handle, which changes nothing.
+        // Relaxed: written under the class lock; the bit may have been cleared once more by who
+        // holds a stale handle, which changes nothing.
         self.word.load(Ordering::Relaxed) & !OPEN
     }
 }

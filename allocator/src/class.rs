@@ -1,7 +1,9 @@
-//! A size class: its zspages by fullness, its free cells, and what it counts. All of it is guarded by the class's lock.
+//! A size class: its zspages by fullness, its free cells, and what it counts. All of it is guarded
+//! by the class's lock.
 //!
-//! Objects are taken from one zspage, the `source`: the first of the fullest that has room, or else the one that grows. It is chosen
-//! anew only where a list changes, so an ordinary take asks no list.
+//! Objects are taken from one zspage, the `source`: the first of the fullest that has room, or else
+//! the one that grows. It is chosen anew only where a list changes, so an ordinary take asks no
+//! list.
 
 mod batch;
 mod free;
@@ -146,8 +148,9 @@ impl Class {
         self.chunks != self.last_chunk
     }
 
-    /// Gives up the cells of a class without objects: the first and the last of its chunks. A single chunk is kept, for
-    /// a class that has a few objects every now and then. Nobody may be in the middle of a sweep over the cells.
+    /// Gives up the cells of a class without objects: the first and the last of its chunks. A
+    /// single chunk is kept, for a class that has a few objects every now and then. Nobody may be
+    /// in the middle of a sweep over the cells.
     pub(crate) fn leave_chunks(&mut self) -> Option<(u32, u32)> {
         if self.objects != 0 || !self.has_chunks_to_leave() {
             return None;
@@ -189,8 +192,13 @@ impl Class {
         leaving.zspage = unit;
     }
 
-    /// Shows where each object lies, whether it is open or not, which it stays if its view was forgotten: for teardown.
-    fn each_location<P: Platform>(&mut self, store: &Store<P>, mut visit: impl FnMut(&mut Self, u32)) {
+    /// Shows where each object lies, whether it is open or not, which it stays if its view was
+    /// forgotten: for teardown.
+    fn each_location<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        mut visit: impl FnMut(&mut Self, u32),
+    ) {
         let mut chunk = self.chunks;
         while chunk != NO_CHUNK {
             let (words, next) = store.chunk_words(chunk);

@@ -1,9 +1,11 @@
-//! Compaction: the emptiest zspages of a class are emptied into the others, beside everything else that goes on.
+//! Compaction: the emptiest zspages of a class are emptied into the others, beside everything else
+//! that goes on.
 //!
-//! There is no way back from an object to its handle, since a header in each object would cost more memory than it saves. Instead the victims are
-//! chosen first, and one sweep over the class's cells moves what lies on them: no new object comes to lie on a victim, so one
-//! sweep is enough. A move locks the object's cell, so readers of other objects never notice; an object that is being read stays, and
-//! its zspage is put back. The class lock is not held while bytes are copied.
+//! There is no way back from an object to its handle, since a header in each object would cost more
+//! memory than it saves. Instead the victims are chosen first, and one sweep over the class's cells
+//! moves what lies on them: no new object comes to lie on a victim, so one sweep is enough. A move
+//! locks the object's cell, so readers of other objects never notice; an object that is being read
+//! stays, and its zspage is put back. The class lock is not held while bytes are copied.
 
 use crate::{
     cell::{OPEN, begin_move, reopen},
@@ -18,7 +20,8 @@ use crate::{
 
 /// Most objects that are moved in one go, interrupts or not.
 const MOVES: usize = 5;
-/// What they may cost in all: their bytes, and [`MOVE`] for each. A hold takes some 1,700 instructions at most on AArch64, as far as was seen.
+/// What they may cost in all: their bytes, and [`MOVE`] for each. A hold takes some 1,700
+/// instructions at most on AArch64, as far as was seen.
 const BATCH: usize = 24 * 1024;
 /// What a move costs beside the bytes, in bytes that are copied in that time.
 const MOVE: usize = 4096;
@@ -41,7 +44,8 @@ pub struct CompactReport {
     pub moved: usize,
     /// Pages given back.
     pub pages: usize,
-    /// Every class was gone through since compaction last began. `false`: there is more to do, or somebody else is doing it.
+    /// Every class was gone through since compaction last began. `false`: there is more to do, or
+    /// somebody else is doing it.
     pub complete: bool,
 }
 
@@ -93,13 +97,16 @@ enum Verdict {
 }
 
 impl<P: Platform> Pool<P> {
-    /// Goes on with compaction until about `budget` cells were looked at. A second caller at the same time returns at once.
+    /// Goes on with compaction until about `budget` cells were looked at. A second caller at the
+    /// same time returns at once.
     pub fn compact(&self, budget: usize) -> CompactReport {
         let mut report = CompactReport::default();
         let Some(mut cursor) = self.compaction.try_lock() else { return report };
         let mut left = budget;
         while left > 0 {
-            let Some(class) = u8::try_from(*cursor).ok().filter(|&class| usize::from(class) < CLASSES) else {
+            let Some(class) =
+                u8::try_from(*cursor).ok().filter(|&class| usize::from(class) < CLASSES)
+            else {
                 *cursor = 0;
                 report.complete = true;
                 break;
@@ -170,8 +177,8 @@ impl<P: Platform> Pool<P> {
         false
     }
 
-    /// Puts the victims that are left back among the others, and a zspage that could not be packed as it was: some of
-    /// their objects were in use.
+    /// Puts the victims that are left back among the others, and a zspage that could not be packed
+    /// as it was: some of their objects were in use.
     fn reprieve(&self, index: u8) {
         let mut some_left = true;
         while some_left {
@@ -213,7 +220,12 @@ impl<P: Platform> Pool<P> {
     }
 
     /// `true` if there may be more to choose.
-    fn choose_some(&self, pinned: &P::PinnedInSteps<'_>, class: &mut Class, plan: &mut Plan) -> bool {
+    fn choose_some(
+        &self,
+        pinned: &P::PinnedInSteps<'_>,
+        class: &mut Class,
+        plan: &mut Plan,
+    ) -> bool {
         let (mut looked_at, mut spared) = (0, 0);
         for list in (FIRST_PARTIAL..=LAST_PARTIAL).rev() {
             let mut unit = class.first(list);
@@ -253,7 +265,8 @@ impl<P: Platform> Pool<P> {
             class.condemn(&self.store, unit);
             return Verdict::Condemned;
         }
-        // It cannot go as a whole: keep as many objects as have no room elsewhere at its front, and cut off the pages behind.
+        // It cannot go as a whole: keep as many objects as have no room elsewhere at its front, and
+        // cut off the pages behind.
         let keep = objects - room;
         if (keep as usize * class.size()).div_ceil(PAGE_SIZE) < state.pages() {
             class.begin_shrink(&self.store, unit, keep);
@@ -262,7 +275,8 @@ impl<P: Platform> Pool<P> {
         Verdict::Spared
     }
 
-    /// Begins moves of objects that lie on victims, as many as `moves` takes, and finds room for them. `true` when the sweep has ended.
+    /// Begins moves of objects that lie on victims, as many as `moves` takes, and finds room for
+    /// them. `true` when the sweep has ended.
     fn gather<'a>(
         &'a self,
         pinned: &P::PinnedInSteps<'_>,
@@ -271,7 +285,9 @@ impl<P: Platform> Pool<P> {
         left: &mut usize,
     ) -> bool {
         let end = left.saturating_sub(CHUNKS * CHUNK_CELLS);
-        while class.sweep != NO_CHUNK && (class.first(VICTIMS) != NO_ZSPAGE || class.shrinking != NO_ZSPAGE) {
+        while class.sweep != NO_CHUNK
+            && (class.first(VICTIMS) != NO_ZSPAGE || class.shrinking != NO_ZSPAGE)
+        {
             let (words, next) = self.store.chunk_words(class.sweep);
             for some in words.get(class.swept.into()..).unwrap_or(&[]).chunks(STEP) {
                 let mut cells = some.iter();
@@ -331,14 +347,17 @@ impl<P: Platform> Pool<P> {
             off
         };
         // SAFETY: the zspage gave the frames up under the class lock, when nothing lay on them.
-        self.store.platform.release_frames(unsafe { Frames::from_numbers(&off.frames[..off.count]) });
+        self.store
+            .platform
+            .release_frames(unsafe { Frames::from_numbers(&off.frames[..off.count]) });
         self.discharge(off.count);
         off.count
     }
 
     fn copy(&self, class: u8, from: u32, to: u32) {
         // SAFETY: the object's cell is locked by the caller, at this location.
-        let from = unsafe { Place::new(&self.store, from).bytes(&self.store.platform, class.into()) };
+        let from =
+            unsafe { Place::new(&self.store, from).bytes(&self.store.platform, class.into()) };
         // SAFETY: the room was taken by the caller and nobody knows of it.
         let to = unsafe { Place::new(&self.store, to).bytes(&self.store.platform, class.into()) };
         copy_parts((from.0, from.1), to);

@@ -9,7 +9,8 @@
 //! | 42..47 | tag of the pool, never zero |
 //! | 47..64 | zero: the holder may keep a length and flags there |
 //!
-//! The location is not in the handle, since objects move; the class is, so that a free finds its lock without a lookup.
+//! The location is not in the handle, since objects move; the class is, so that a free finds its
+//! lock without a lookup.
 
 use core::num::{NonZeroU8, NonZeroU64};
 
@@ -39,8 +40,9 @@ pub(crate) const HUGE_CLASS: usize = 254;
 
 /// The right to one object. It cannot be copied; freeing uses it up.
 ///
-/// A handle that is dropped leaks its object until the pool is closed. One that was duplicated through [`Handle::into_raw`] is never a
-/// danger to memory: the second use is answered with an error for as long as the cell's generation (8 bits) has not come round.
+/// A handle that is dropped leaks its object until the pool is closed. One that was duplicated
+/// through [`Handle::into_raw`] is never a danger to memory: the second use is answered with an
+/// error for as long as the cell's generation (8 bits) has not come round.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a dropped handle leaks its object until the pool is closed"]
 pub struct Handle(NonZeroU64);
@@ -58,7 +60,8 @@ impl Handle {
         self.0.get()
     }
 
-    /// The handle of a kept word; `None` if it cannot be one. Any word is safe: a wrong one is refused where it is used.
+    /// The handle of a kept word; `None` if it cannot be one. Any word is safe: a wrong one is
+    /// refused where it is used.
     #[inline]
     pub const fn from_raw(raw: u64) -> Option<Self> {
         if raw >> HANDLE_BITS != 0 {

@@ -1,16 +1,23 @@
-//! A zsmalloc for kernels: a dense pool for compressed pages, whose frees can be put off through per-core rings.
+//! A zsmalloc for kernels: a dense pool for compressed pages, whose frees can be put off through
+//! per-core rings.
 //!
-//! Ranked principles: nothing is lost or freed twice; memory comes back within a bound; the releasing path does next to nothing; the pool is
-//! dense, also when small; no heap and no target-specific code.
+//! Ranked principles: nothing is lost or freed twice; memory comes back within a bound; the
+//! releasing path does next to nothing; the pool is dense, also when small; no heap and no
+//! target-specific code.
 //!
-//! Vocabulary: an *object* lies in a *zspage*, up to sixteen frames in a row; zspages of one *size class* hold objects of one size. A *handle* names a *cell*,
-//! which says where the object lies now. A *ring* holds handles to be freed; the *drain* frees them.
+//! Vocabulary: an *object* lies in a *zspage*, up to sixteen frames in a row; zspages of one *size
+//! class* hold objects of one size. A *handle* names a *cell*, which says where the object lies
+//! now. A *ring* holds handles to be freed; the *drain* frees them.
 //!
-//! Layers, bottom up: [`platform`](Platform) (frames, cores, interrupt, clock), `memory` (frames as tables), `cell` and `store` (metadata), `zspage` (descriptors and raw bytes),
-//! `class` (lists and counts of a size class), `pool` (malloc, free, views), `deferred` (rings and drain), `compact`, `migrate`, `stats`.
+//! Layers, bottom up: [`platform`](Platform) (frames, cores, interrupt, clock), `memory` (frames as
+//! tables), `cell` and `store` (metadata), `zspage` (descriptors and raw bytes), `class` (lists and
+//! counts of a size class), `pool` (malloc, free, views), `deferred` (rings and drain), `compact`,
+//! `migrate`, `stats`.
 //!
-//! Locks: ring token (only tried), then a class lock, then the arena's; see `pool`. An object's own lock is a bit of its cell; it is held without any other by readers and by
-//! compaction's copies. Unsafe code: `platform` and `memory` (frames), `zspage` (bytes), `deferred::frames` (rings), and where others give frames back or ask for bytes.
+//! Locks: ring token (only tried), then a class lock, then the arena's; see `pool`. An object's own
+//! lock is a bit of its cell; it is held without any other by readers and by compaction's copies.
+//! Unsafe code: `platform` and `memory` (frames), `zspage` (bytes), `deferred::frames` (rings), and
+//! where others give frames back or ask for bytes.
 //!
 //! Limits admitted: one view of an object at a time; metadata frames stay until the pool is closed.
 #![no_std]

@@ -1,7 +1,7 @@
 //! Frames seen as tables: the place where a frame's number becomes a reference.
 //!
-//! Metadata frames are taken once and kept until the pool is closed, so that a lookup needs no lock: a reader follows
-//! published pointers and never meets a frame that went away.
+//! Metadata frames are taken once and kept until the pool is closed, so that a lookup needs no
+//! lock: a reader follows published pointers and never meets a frame that went away.
 
 use core::ptr::{self, NonNull};
 
@@ -14,7 +14,8 @@ use crate::{
 /// A type that may be laid over a metadata frame.
 ///
 /// # Safety
-/// It is at most a page in size, at most page-aligned, valid when all bytes are zero, needs no drop, and is shared by `&` only.
+/// It is at most a page in size, at most page-aligned, valid when all bytes are zero, needs no
+/// drop, and is shared by `&` only.
 pub(crate) unsafe trait Overlay: Sync {}
 
 /// Fills a frame with zeros and keeps it as metadata.
@@ -39,10 +40,12 @@ struct Middle<T>([AtomicPtr<T>; FANOUT]);
 // SAFETY: 4096 bytes of atomic pointers, null when zero.
 unsafe impl<T: Overlay> Overlay for Middle<T> {}
 
-/// A growing array of frames that is read without a lock: 64 roots of 512 leaves. A lookup is two loads.
+/// A growing array of frames that is read without a lock: 64 roots of 512 leaves. A lookup is two
+/// loads.
 ///
 /// # Invariants
-/// Entries go from null to a frame once. Every frame was adopted, as a [`Middle`] or as a `T`, and stays until `dismantle`.
+/// Entries go from null to a frame once. Every frame was adopted, as a [`Middle`] or as a `T`, and
+/// stays until `dismantle`.
 pub(crate) struct Directory<T> {
     roots: [AtomicPtr<Middle<T>>; ROOTS],
 }
@@ -58,7 +61,8 @@ impl<T: Overlay> Directory<T> {
     /// Leaf `index`, if there is one.
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
-        // Acquire: pairs with the release in `push`, so that the zeroed frame is seen behind its pointer.
+        // Acquire: pairs with the release in `push`, so that the zeroed frame is seen behind its
+        // pointer.
         let middle = self.roots.get(index / FANOUT)?.load(Ordering::Acquire);
         // SAFETY: by the invariant, null or a frame that stays.
         let middle = unsafe { middle.as_ref() }?;
@@ -71,7 +75,8 @@ impl<T: Overlay> Directory<T> {
     /// Leaf `index`, of which the caller knows.
     ///
     /// # Safety
-    /// The leaf was pushed, and the caller learned of it through a lock or an acquire that orders it behind the push.
+    /// The leaf was pushed, and the caller learned of it through a lock or an acquire that orders
+    /// it behind the push.
     #[inline]
     pub(crate) unsafe fn get_known(&self, index: usize) -> &T {
         // SAFETY: the caller's promise.
@@ -93,7 +98,8 @@ impl<T: Overlay> Directory<T> {
         unsafe { &*leaf }
     }
 
-    /// Appends leaf `index`, with a frame for the directory itself where one is wanted. Callers hold the arena's lock.
+    /// Appends leaf `index`, with a frame for the directory itself where one is wanted. Callers
+    /// hold the arena's lock.
     pub(crate) fn push<P: Platform>(
         &self,
         platform: &P,

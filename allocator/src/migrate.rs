@@ -1,8 +1,10 @@
 //! Movable pages: the owner of the frames asks for one back, and what lies on it moves to another.
 //!
-//! As in compaction there is no way back from a page to its objects, so finding a frame, and the cells of the objects on it, is a sweep over cells,
-//! chunk by chunk with the class lock taken for each. Asking for a frame back is rare; what a way back would cost is paid by every object.
-//! A page's objects are all locked while the page is copied. One that is being read keeps the page where it is.
+//! As in compaction there is no way back from a page to its objects, so finding a frame, and the
+//! cells of the objects on it, is a sweep over cells, chunk by chunk with the class lock taken for
+//! each. Asking for a frame back is rare; what a way back would cost is paid by every object. A
+//! page's objects are all locked while the page is copied. One that is being read keeps the page
+//! where it is.
 
 use core::ops::Range;
 
@@ -26,7 +28,8 @@ enum Place<'a> {
     Huge(&'a AtomicU32),
 }
 
-/// A page that stays where it is until [`IsolatedPage::migrate`] has moved it; dropping it puts it back. Compaction waits meanwhile.
+/// A page that stays where it is until [`IsolatedPage::migrate`] has moved it; dropping it puts it
+/// back. Compaction waits meanwhile.
 pub struct IsolatedPage<'a, P: Platform> {
     pool: &'a Pool<P>,
     number: u32,
@@ -36,32 +39,44 @@ pub struct IsolatedPage<'a, P: Platform> {
 }
 
 impl<P: Platform> Pool<P> {
-    /// Finds the page of objects in the frame of this number, and lets no new objects come to lie on its zspage.
+    /// Finds the page of objects in the frame of this number, and lets no new objects come to lie
+    /// on its zspage.
     ///
     /// # Errors
-    /// [`Error::NotMovable`] if no object that nobody uses lies in a zspage with this frame: metadata and rings do not move. [`Error::Busy`] beside
-    /// compaction, or another page of the same zspage.
+    /// [`Error::NotMovable`] if no object that nobody uses lies in a zspage with this frame:
+    /// metadata and rings do not move. [`Error::Busy`] beside compaction, or another page of the
+    /// same zspage.
     pub fn isolate(&self, number: u32) -> Result<IsolatedPage<'_, P>, Error> {
         let compaction = self.compaction.try_lock().ok_or(Error::Busy)?;
         for class in (0..u8::MAX).take(CLASSES) {
             let mut found = None;
             self.each_chunk(class, |class, words| {
                 found = self.find(words, number);
-                // Isolated under the hold under which it was found, so that it cannot go in between.
+                // Isolated under the hold under which it was found, so that it cannot go in
+                // between.
                 match found {
-                    Some(Place::Page { unit, .. }) if !class.isolate(&self.store, unit) => Err(Error::Busy),
+                    Some(Place::Page { unit, .. }) if !class.isolate(&self.store, unit) => {
+                        Err(Error::Busy)
+                    }
                     Some(_) => Ok(false),
                     None => Ok(true),
                 }
             })?;
             if let Some(place) = found {
-                return Ok(IsolatedPage { pool: self, number, class, place, _compaction: compaction });
+                return Ok(IsolatedPage {
+                    pool: self,
+                    number,
+                    class,
+                    place,
+                    _compaction: compaction,
+                });
             }
         }
         Err(Error::NotMovable)
     }
 
-    /// Shows the cells of a class, a chunk at a time with the class lock held, for as long as `visit` says so.
+    /// Shows the cells of a class, a chunk at a time with the class lock held, for as long as
+    /// `visit` says so.
     fn each_chunk<'a>(
         &'a self,
         class: u8,
@@ -100,7 +115,8 @@ impl<P: Platform> Pool<P> {
             }
             seen = unit;
             let descriptor = self.store.descriptor(unit);
-            let page = (0..descriptor.state().pages()).find(|&page| descriptor.frame(page) == number);
+            let page =
+                (0..descriptor.state().pages()).find(|&page| descriptor.frame(page) == number);
             if let Some(page) = page {
                 return Some(Place::Page { unit, page });
             }
@@ -113,7 +129,8 @@ impl<P: Platform> IsolatedPage<'_, P> {
     /// Moves the page to `to` and gives back the frame that it was in.
     ///
     /// # Errors
-    /// Itself and the new frame, to try again or to give up: an object on the page is in use, or, for a page that is one object, that has gone; or the frame's number is too large.
+    /// Itself and the new frame, to try again or to give up: an object on the page is in use, or,
+    /// for a page that is one object, that has gone; or the frame's number is too large.
     pub fn migrate(self, to: Frame) -> Result<Frame, (Self, Frame)> {
         let moved = match self.place {
             Place::Page { unit, page } => self.move_page(unit, page, to.number()),
@@ -162,8 +179,8 @@ impl<P: Platform> IsolatedPage<'_, P> {
         all
     }
 
-    /// Notes the cells of the objects on the page, each in its object's place. No object comes to the zspage any more, so one sweep sees all that
-    /// nobody uses.
+    /// Notes the cells of the objects on the page, each in its object's place. No object comes to
+    /// the zspage any more, so one sweep sees all that nobody uses.
     fn collect<'s>(&'s self, unit: u32, page: usize, words: &mut [Option<&'s AtomicU32>]) {
         let swept = self.pool.each_chunk(self.class, |class, chunk| {
             let (first, end) = class.objects_on(&self.pool.store, unit, page);
@@ -180,7 +197,8 @@ impl<P: Platform> IsolatedPage<'_, P> {
         debug_assert!(swept.is_ok());
     }
 
-    /// Locks those cells whose objects are still there, and forgets the others. Whether these are all objects of the page.
+    /// Locks those cells whose objects are still there, and forgets the others. Whether these are
+    /// all objects of the page.
     fn lock_all(
         &self,
         pinned: &impl PinnedCore,
@@ -204,7 +222,8 @@ impl<P: Platform> IsolatedPage<'_, P> {
 /// The object of this zspage and range that an open cell's word names.
 fn object_on(word: u32, unit: u32, objects: Range<u32>) -> Option<u32> {
     let (at, object) = parts(word & !OPEN);
-    (word & OPEN != 0 && word & HUGE == 0 && at == unit && objects.contains(&object)).then_some(object)
+    (word & OPEN != 0 && word & HUGE == 0 && at == unit && objects.contains(&object))
+        .then_some(object)
 }
 
 impl<P: Platform> Drop for IsolatedPage<'_, P> {

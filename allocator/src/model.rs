@@ -1,7 +1,8 @@
-//! Interleavings, checked by loom: `RUSTFLAGS="--cfg zs_loom" cargo test --release -p zsmalloc --lib model`.
+//! Interleavings, checked by loom: `RUSTFLAGS="--cfg zs_loom" cargo test --release -p zsmalloc
+//! --lib model`.
 //!
-//! With `--cfg zs_break_wake_fence` as well the fences of the wake-up are gone, and `no_wake_up_is_lost` must fail: it is then marked
-//! as one that panics.
+//! With `--cfg zs_break_wake_fence` as well the fences of the wake-up are gone, and
+//! `no_wake_up_is_lost` must fail: it is then marked as one that panics.
 
 use std::vec::Vec;
 
@@ -53,8 +54,9 @@ fn push(ring: &Model, word: u64) -> Pushed {
 fn take(ring: &Model, by: By) -> Vec<u64> {
     let Some(_token) = ring.token() else { return Vec::new() };
     let (head, pending) = ring.pending();
-    let words =
-        (head..head + pending).map(|index| ring.slots().slot(index).load(Ordering::Relaxed)).collect();
+    let words = (head..head + pending)
+        .map(|index| ring.slots().slot(index).load(Ordering::Relaxed))
+        .collect();
     ring.finish(pending, 0, by);
     words
 }
@@ -142,7 +144,8 @@ fn no_wake_up_is_lost() {
     });
 }
 
-/// An object that moves between two places, with a cell; a place is only touched by who has the cell locked.
+/// An object that moves between two places, with a cell; a place is only touched by who has the
+/// cell locked.
 struct Object {
     word: AtomicU32,
     generation: AtomicU8,
@@ -212,8 +215,9 @@ fn a_free_beside_a_move_and_a_stale_reader() {
     });
 }
 
-/// A class of two zspages of two objects each, with its lock: places 0 and 1 are the first zspage's, 2 and 3 the second's. What is taken is said here, under the lock;
-/// bytes are only touched by who has the cell locked, which loom checks.
+/// A class of two zspages of two objects each, with its lock: places 0 and 1 are the first
+/// zspage's, 2 and 3 the second's. What is taken is said here, under the lock; bytes are only
+/// touched by who has the cell locked, which loom checks.
 struct Class {
     taken: Mutex<[bool; 4]>,
     bytes: [UnsafeCell<u32>; 4],
@@ -285,7 +289,8 @@ impl Class {
         }
     }
 
-    /// One step of compaction: as `Pool::compact_class`, with what lies on the first zspage to be moved to the second.
+    /// One step of compaction: as `Pool::compact_class`, with what lies on the first zspage to be
+    /// moved to the second.
     fn compact(&self, broken: Broken) {
         let mut moves = Vec::new();
         {
@@ -298,7 +303,8 @@ impl Class {
                     continue;
                 }
                 if Self::begin_move(word, seen, broken) {
-                    let to = (2..4).find(|&place| !taken[place]).expect("room was seen under this hold");
+                    let to =
+                        (2..4).find(|&place| !taken[place]).expect("room was seen under this hold");
                     taken[to] = true;
                     moves.push((word, from, u32::try_from(to).expect("small")));
                 }
@@ -317,8 +323,8 @@ impl Class {
         }
     }
 
-    /// Replaces the page that is the second zspage, both of whose places go by one copy: as `IsolatedPage::move_page`. The new page is the first zspage's, which
-    /// is empty then.
+    /// Replaces the page that is the second zspage, both of whose places go by one copy: as
+    /// `IsolatedPage::move_page`. The new page is the first zspage's, which is empty then.
     fn migrate(&self, broken: Broken) -> bool {
         let mut locked = Vec::new();
         let wanted = {
@@ -461,7 +467,8 @@ fn a_core_that_goes_leaves_nothing_in_its_ring() {
             let ring = ring.clone();
             thread::spawn(move || take(&ring, By::Task).len())
         };
-        // As `Pool::retire_core`: if nothing is pending then all is freed, also by a drain that was at it; otherwise it is refused.
+        // As `Pool::retire_core`: if nothing is pending then all is freed, also by a drain that was
+        // at it; otherwise it is refused.
         let flushed = take(&ring, By::Flush).len();
         let retired = ring.pending().1 == 0;
         let counts = ring.counts();

@@ -81,11 +81,14 @@ pub(crate) fn give_back<P: Platform>(platform: &P, frame: Frame) {
 ///
 /// # Safety
 /// An implementor promises, of all values of the type together:
-/// - while a [`Platform::Pinned`] or a [`Platform::PinnedInSteps`] lives, the code that took it is neither interrupted nor moved to another core; so those types are neither `Send` nor `Sync`;
+/// - while a [`Platform::Pinned`] or a [`Platform::PinnedInSteps`] lives, the code that took it is
+///   neither interrupted nor moved to another core; so those types are neither `Send` nor `Sync`;
 /// - [`Platform::cores`] is always the same number, and the number of every pinned core is less;
-/// - [`Platform::address`] gives one fixed, page-aligned address, which is not null, for a frame's number, `number * 4096` from that of frame 0, at which 4096 initialised bytes can be read and written
-///   from every core as long as the frame's token has not been given back;
-/// - [`Platform::allocate_frame`] gives only frames that nobody else uses, with numbers less than `u32::MAX`.
+/// - [`Platform::address`] gives one fixed, page-aligned address, which is not null, for a frame's
+///   number, `number * 4096` from that of frame 0, at which 4096 initialised bytes can be read and
+///   written from every core as long as the frame's token has not been given back;
+/// - [`Platform::allocate_frame`] gives only frames that nobody else uses, with numbers less than
+///   `u32::MAX`.
 pub unsafe trait Platform: Sync {
     /// Proof that the running code cannot be interrupted or moved.
     type Pinned<'a>: PinnedCore
@@ -97,18 +100,21 @@ pub unsafe trait Platform: Sync {
     where
         Self: 'a;
 
-    /// Masks interrupts of this core until the value is dropped, for some hundred instructions. May nest.
+    /// Masks interrupts of this core until the value is dropped, for some hundred instructions. May
+    /// nest.
     fn pin(&self) -> Self::Pinned<'_>;
 
-    /// Masks interrupts of this core until the value is dropped, for as long as none waits and a step longer. May nest.
+    /// Masks interrupts of this core until the value is dropped, for as long as none waits and a
+    /// step longer. May nest.
     fn pin_in_steps(&self) -> Self::PinnedInSteps<'_>;
 
     /// Number of cores that may use the pool; a core's number is less than it.
     fn cores(&self) -> usize;
 
-    /// Raises the drain interrupt for the ring of `core`; its handler wakes the drain task. Whoever it wakes sees what was
-    /// stored before the call: where raising an interrupt does not order it behind earlier stores, this takes a barrier
-    /// (on AArch64 `DSB ISHST`). Otherwise the task could find the ring as it was, and sleep on.
+    /// Raises the drain interrupt for the ring of `core`; its handler wakes the drain task. Whoever
+    /// it wakes sees what was stored before the call: where raising an interrupt does not order it
+    /// behind earlier stores, this takes a barrier (on AArch64 `DSB ISHST`). Otherwise the task
+    /// could find the ring as it was, and sleep on.
     fn wake_drain(&self, core: usize);
 
     /// A clock that never goes back, in ticks of the platform's choice.
@@ -117,10 +123,12 @@ pub unsafe trait Platform: Sync {
     /// A free frame with any content, or `None` if there is none. Called without a lock held.
     fn allocate_frame(&self) -> Option<Frame>;
 
-    /// Takes frames back in bulk, every one of them. Called without a lock held (but on the first rung of [`crate::Rung`]).
+    /// Takes frames back in bulk, every one of them. Called without a lock held (but on the first
+    /// rung of [`crate::Rung`]).
     fn release_frames(&self, frames: Frames<'_>);
 
-    /// Where a frame lies; by default memory is mapped to itself from address 0 on, so that frame 0 must never be given to the pool.
+    /// Where a frame lies; by default memory is mapped to itself from address 0 on, so that frame 0
+    /// must never be given to the pool.
     #[inline]
     fn address(&self, number: u32) -> *mut u8 {
         core::ptr::with_exposed_provenance_mut(number as usize * PAGE_SIZE)
@@ -136,7 +144,8 @@ pub unsafe trait Platform: Sync {
 /// A core from which the running code cannot be taken.
 ///
 /// # Safety
-/// While the value lives, no other code runs on [`PinnedCore::core`] and this code runs nowhere else.
+/// While the value lives, no other code runs on [`PinnedCore::core`] and this code runs nowhere
+/// else.
 pub unsafe trait PinnedCore {
     /// Number of the core, less than [`Platform::cores`].
     fn core(&self) -> usize;

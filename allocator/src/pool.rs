@@ -1,8 +1,11 @@
 //! The pool: making one, allocation, free, and the end.
 //!
 //! # Lock order
-//! ring token (only tried) -> class lock -> arena lock; compaction's (only tried) before the class lock as well. The locks of the size map and of what is parked are held alone. Class and arena locks are held with interrupts masked, for a bounded number of steps, and never across a
-//! copy or a call of the platform (but on the first rung, whose point that is). Two class locks are never held together.
+//! ring token (only tried) -> class lock -> arena lock; compaction's (only tried) before the class
+//! lock as well. The locks of the size map and of what is parked are held alone. Class and arena
+//! locks are held with interrupts masked, for a bounded number of steps, and never across a copy or
+//! a call of the platform (but on the first rung, whose point that is). Two class locks are never
+//! held together.
 
 mod activation;
 mod deferred;
@@ -45,7 +48,8 @@ struct ClassSlot(Lock<Class>);
 #[repr(transparent)]
 struct ClassFrame([ClassSlot; CLASSES_IN_FRAME]);
 
-const _: () = assert!(size_of::<ClassFrame>() == PAGE_SIZE && align_of::<ClassFrame>() <= PAGE_SIZE);
+const _: () =
+    assert!(size_of::<ClassFrame>() == PAGE_SIZE && align_of::<ClassFrame>() <= PAGE_SIZE);
 
 /// Entries of the table of rings: the most cores that a pool can serve.
 pub const MAX_CORES: usize = PAGE_SIZE / size_of::<usize>();
@@ -58,7 +62,8 @@ type RingTable = [NonNull<CoreRing>; MAX_CORES];
 /// It is small enough for a static; everything that grows lies in frames.
 ///
 /// # Invariants
-/// Once `new` has returned, `classes` and `rings` point at filled frames of this pool, which stay until it is closed.
+/// Once `new` has returned, `classes` and `rings` point at filled frames of this pool, which stay
+/// until it is closed.
 #[repr(C)]
 pub struct Pool<P: Platform> {
     pub(crate) store: Store<P>,
@@ -68,7 +73,8 @@ pub struct Pool<P: Platform> {
     rings: NonNull<RingTable>,
     /// For each size class the one that takes its objects at present.
     pub(crate) map: [AtomicU8; SLOTS],
-    /// Written with each page that comes or goes, while every operation reads what is before and behind it.
+    /// Written with each page that comes or goes, while every operation reads what is before and
+    /// behind it.
     pages: Apart<AtomicUsize>,
     /// Guards changes of `map`.
     mapping: Lock<()>,
@@ -83,7 +89,8 @@ pub struct Pool<P: Platform> {
     made_rings: usize,
 }
 
-// SAFETY: the pointers lead to frames that the pool owns, filled with locks and atomics; the platform may be used from every core.
+// SAFETY: the pointers lead to frames that the pool owns, filled with locks and atomics; the
+// platform may be used from every core.
 unsafe impl<P: Platform + Send> Send for Pool<P> {}
 // SAFETY: as above; everything behind the pointers is synchronised by itself.
 unsafe impl<P: Platform> Sync for Pool<P> {}
@@ -92,12 +99,15 @@ impl<P: Platform> Pool<P> {
     /// Makes a pool: its class table and rings at once, everything else as it grows.
     ///
     /// # Errors
-    /// [`Error::BadConfig`] for a shape that cannot be, or beside 31 other pools; [`Error::OutOfMemory`] if the frames ran out, after all went back.
+    /// [`Error::BadConfig`] for a shape that cannot be, or beside 31 other pools;
+    /// [`Error::OutOfMemory`] if the frames ran out, after all went back.
     pub fn new(platform: P, config: Config) -> Result<Self, Error> {
         const {
-            // A release or a malloc of one core does not take these lines from another that only pushes or reads.
+            // A release or a malloc of one core does not take these lines from another that only
+            // pushes or reads.
             let (pages, pair) = (offset_of!(Self, pages), align_of::<Apart<()>>());
-            let read = [offset_of!(Self, rings), offset_of!(Self, classes), offset_of!(Self, config)];
+            let read =
+                [offset_of!(Self, rings), offset_of!(Self, classes), offset_of!(Self, config)];
             assert!(pages % pair == 0 && pages / pair > offset_of!(Self, map) / pair);
             assert!(
                 read[0] / pair < pages / pair
@@ -160,8 +170,11 @@ impl<P: Platform> Pool<P> {
         let table = NonNull::new(table).ok_or(Error::BadConfig)?;
         self.rings = table;
         let capacity = if self.defers() { self.config.ring_capacity as u64 } else { 0 };
-        let shape =
-            Shape { capacity, reserve: 64.min(capacity / 4), watermark: self.config.watermark.max(1) as u64 };
+        let shape = Shape {
+            capacity,
+            reserve: 64.min(capacity / 4),
+            watermark: self.config.watermark.max(1) as u64,
+        };
         let first = frames::create(&self.store.platform, shape)?;
         for core in 0..MAX_CORES {
             // SAFETY: the table's frame holds that many entries.
@@ -180,7 +193,8 @@ impl<P: Platform> Pool<P> {
         Ok(())
     }
 
-    /// Rings that the shape asks for: one that is never used where nothing is queued, so that a push needs no test.
+    /// Rings that the shape asks for: one that is never used where nothing is queued, so that a
+    /// push needs no test.
     fn queues(&self) -> usize {
         if self.defers() { self.store.platform.cores() } else { 1 }
     }
@@ -221,7 +235,8 @@ impl<P: Platform> Pool<P> {
     pub(crate) fn own_ring(&self, pinned: &P::Pinned<'_>) -> &CoreRing {
         // SAFETY: by the invariant.
         let table = unsafe { self.rings.as_ref() };
-        // SAFETY: a pinned core is less than the platform's number of cores, which `new` checked to be at most the table's entries.
+        // SAFETY: a pinned core is less than the platform's number of cores, which `new` checked to
+        // be at most the table's entries.
         let ring = unsafe { table.get_unchecked(pinned.core()) };
         // SAFETY: every entry points at a ring of this pool.
         unsafe { ring.as_ref() }
@@ -247,8 +262,9 @@ impl<P: Platform> Pool<P> {
         &self.config
     }
 
-    /// The smallest size of an object that costs as much as a whole page. Who compresses pages keeps what comes to this,
-    /// or more, as it was: it takes no more room, and nobody has to decompress it.
+    /// The smallest size of an object that costs as much as a whole page. Who compresses pages
+    /// keeps what comes to this, or more, as it was: it takes no more room, and nobody has to
+    /// decompress it.
     pub fn huge_threshold(&self) -> usize {
         huge_from(self.config.chain)
     }
@@ -278,8 +294,8 @@ impl<P: Platform> Pool<P> {
     /// Frees an object at once.
     ///
     /// # Errors
-    /// [`Error::StaleHandle`] if it was freed before, [`Error::ForeignHandle`] if it was never this pool's, [`Error::Busy`] if a view of it is open
-    /// through another copy of the handle.
+    /// [`Error::StaleHandle`] if it was freed before, [`Error::ForeignHandle`] if it was never this
+    /// pool's, [`Error::Busy`] if a view of it is open through another copy of the handle.
     #[inline]
     pub fn free(&self, handle: Handle) -> Result<(), Error> {
         self.free_key(handle.key())

@@ -1,8 +1,10 @@
-//! Deferred frees whose object is in use at the moment: nobody is there to be told, so they are tried again.
+//! Deferred frees whose object is in use at the moment: nobody is there to be told, so they are
+//! tried again.
 //!
-//! That a handle is freed while a view of its object is open takes a second copy of the handle; or somebody tries a
-//! stale handle of the same cell, and is taken off its core in the few steps before it is refused. Neither is to lose
-//! the object. The drain comes back to what is kept here, and so does whoever flushes, or is in need.
+//! That a handle is freed while a view of its object is open takes a second copy of the handle; or
+//! somebody tries a stale handle of the same cell, and is taken off its core in the few steps
+//! before it is refused. Neither is to lose the object. The drain comes back to what is kept here,
+//! and so does whoever flushes, or is in need.
 
 use crate::{
     handle::Key,

@@ -73,9 +73,12 @@ const fn chain_of(index: usize, most: usize) -> usize {
         if objects > MAX_OBJECTS {
             break;
         }
-        // Bytes lost for each object, compared without division: what is left over at the end, and the descriptor. But a class of one object
-        // to a page stays at one page, which goes back with its object.
-        if lost(index, pages) * objects_in(index, best) <= lost(index, best) * objects && objects > pages {
+        // Bytes lost for each object, compared without division: what is left over at the end, and
+        // the descriptor. But a class of one object to a page stays at one page, which goes back
+        // with its object.
+        if lost(index, pages) * objects_in(index, best) <= lost(index, best) * objects
+            && objects > pages
+        {
             best = pages;
         }
         pages += 1;
@@ -117,7 +120,10 @@ pub fn chain(index: usize, most: usize) -> usize {
 #[inline]
 pub(crate) fn footprint_of(index: usize, most: usize) -> Footprint {
     let entry = CHAINS[most.clamp(1, MAX_CHAIN) - 1][index];
-    footprint(usize::from(entry & !TWO_WORDS), if entry & TWO_WORDS == 0 { 64 } else { MAX_OBJECTS })
+    footprint(
+        usize::from(entry & !TWO_WORDS),
+        if entry & TWO_WORDS == 0 { 64 } else { MAX_OBJECTS },
+    )
 }
 
 /// For each bound on a chain's length the smallest size of which a page holds one object.
@@ -126,7 +132,9 @@ static HUGE_FROM: [u16; MAX_CHAIN] = {
     let mut most = 1;
     while most <= MAX_CHAIN {
         let mut index = CLASSES;
-        while index > 0 && objects_in(index - 1, chain_of(index - 1, most)) <= chain_of(index - 1, most) {
+        while index > 0
+            && objects_in(index - 1, chain_of(index - 1, most)) <= chain_of(index - 1, most)
+        {
             index -= 1;
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most a page")]
@@ -167,7 +175,10 @@ mod tests {
             for index in 0..CLASSES {
                 let (pages, looked_up) = (chain(index, most), footprint_of(index, most));
                 let worked_out = footprint(pages, objects_in(index, pages));
-                assert_eq!((looked_up.units, looked_up.below), (worked_out.units, worked_out.below));
+                assert_eq!(
+                    (looked_up.units, looked_up.below),
+                    (worked_out.units, worked_out.below)
+                );
             }
         }
     }

@@ -1,8 +1,8 @@
 //! What the pool can tell about itself.
 //!
-//! Every counter has one writer, or is guarded by a class's lock. A snapshot reads the counters of taken-out handles before the
-//! ring's indexes, so it never shows more drained than enqueued; when the pool is quiet,
-//! `enqueued = drained + helped + flushed + pending` exactly.
+//! Every counter has one writer, or is guarded by a class's lock. A snapshot reads the counters of
+//! taken-out handles before the ring's indexes, so it never shows more drained than enqueued; when
+//! the pool is quiet, `enqueued = drained + helped + flushed + pending` exactly.
 
 use crate::{
     platform::{PAGE_SIZE, Platform},
@@ -37,13 +37,15 @@ pub struct Stats {
     pub flushed: u64,
     /// Handles in the rings.
     pub pending: u64,
-    /// Bytes of the objects in the rings; `None` if a ring did not stand still for long enough to add them up.
+    /// Bytes of the objects in the rings; `None` if a ring did not stand still for long enough to
+    /// add them up.
     pub pending_bytes: Option<u64>,
     /// Most handles that were seen in one ring.
     pub most_pending: u64,
     /// Handles that were freed at once since the ring was full and nothing else served.
     pub synchronous: u64,
-    /// Handles that turned out to be stale or foreign when their turn came, or whose object somebody would not let go of: not freed.
+    /// Handles that turned out to be stale or foreign when their turn came, or whose object
+    /// somebody would not let go of: not freed.
     pub refused: u64,
     /// Drain interrupts raised.
     pub interrupts: u64,
@@ -86,7 +88,8 @@ impl<P: Platform> Pool<P> {
             stats.compacted_pages += class.compacted;
         }
         stats.pages = self.pages() as u64;
-        stats.metadata_pages = (self.class_frames() + self.store.frames(&self.store.platform.pin())) as u64;
+        stats.metadata_pages =
+            (self.class_frames() + self.store.frames(&self.store.platform.pin())) as u64;
         stats.ring_pages = self.ring_frames() as u64;
         stats.pending_bytes = Some(0);
         stats.refused = self.refused_synchronously();

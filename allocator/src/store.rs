@@ -1,7 +1,8 @@
-//! Metadata: cells in chunks of fifty that belong to one class for as long as it has objects, and zspage descriptors of 32 to 96 bytes.
+//! Metadata: cells in chunks of fifty that belong to one class for as long as it has objects, and
+//! zspage descriptors of 32 to 96 bytes.
 //!
-//! Both grow by a frame at a time and are shared by all classes, so that a class with three objects costs a quarter
-//! of a kilobyte and no more.
+//! Both grow by a frame at a time and are shared by all classes, so that a class with three objects
+//! costs a quarter of a kilobyte and no more.
 
 use crate::{
     cell::{Cell, LEAST_LOCATION},
@@ -49,7 +50,8 @@ unsafe impl Overlay for Units {}
 /// Frames of descriptors: the last one's numbers mean "none" elsewhere.
 const MOST_UNIT_LEAVES: u32 = (1 << UNIT_BITS) / UNITS - 1;
 const _: () = assert!((MOST_UNIT_LEAVES as usize) < MOST_LEAVES);
-/// The first frame of descriptors: with those before it, locations could be taken for words of free cells.
+/// The first frame of descriptors: with those before it, locations could be taken for words of free
+/// cells.
 const FIRST_UNIT_LEAF: u32 = (LEAST_LOCATION >> OBJECT_BITS) / UNITS;
 const _: () = assert!((FIRST_UNIT_LEAF * UNITS) << OBJECT_BITS == LEAST_LOCATION);
 
@@ -65,7 +67,8 @@ pub(crate) struct Arena {
     free_units: [u32; MOST_UNITS + 1],
 }
 
-/// The metadata of a pool and the platform that its frames come from. What every operation reads comes first.
+/// The metadata of a pool and the platform that its frames come from. What every operation reads
+/// comes first.
 #[repr(C)]
 pub(crate) struct Store<P> {
     cells: Directory<Cells>,
@@ -83,7 +86,8 @@ pub(crate) const WANTS_PAGE: u8 = 1;
 /// A zspage must be begun.
 pub(crate) const WANTS_ZSPAGE: u8 = 2;
 
-/// What is said about classes to those who do not hold their locks. Written where it changes; who follows a hint takes the lock.
+/// What is said about classes to those who do not hold their locks. Written where it changes; who
+/// follows a hint takes the lock.
 pub(crate) struct Hints {
     /// A bit for each class that has free objects to spare.
     rooms: [AtomicU64; 4],
@@ -134,15 +138,17 @@ impl Hints {
             // Relaxed: a hint.
             let bits = self.rooms[place].load(Ordering::Relaxed) & mask;
             if bits != 0 {
-                return Some(place * 64 + bits.trailing_zeros() as usize).filter(|&found| found <= to);
+                return Some(place * 64 + bits.trailing_zeros() as usize)
+                    .filter(|&found| found <= to);
             }
             (place, mask) = (place + 1, u64::MAX);
         }
         None
     }
 
-    /// Says in which class compaction begins. Classes are gone through one after the other, and a class is done before
-    /// the next one is begun: so this is the only one in which a compaction may have been left off.
+    /// Says in which class compaction begins. Classes are gone through one after the other, and a
+    /// class is done before the next one is begun: so this is the only one in which a compaction
+    /// may have been left off.
     pub(crate) fn set_compacted(&self, index: u8) {
         // Relaxed: a hint.
         self.compacted.store(index, Ordering::Relaxed);
@@ -214,19 +220,25 @@ impl<P: Platform> Store<P> {
     pub(crate) fn chunk_words(&self, index: u32) -> (&[AtomicU32], u32) {
         let (leaf, first) = self.chunk(index);
         let words = leaf.words.get(first..first + CHUNK_CELLS).unwrap_or(&[]);
-        // Relaxed: the link is written under the class lock, which the caller holds or held after the chunk joined.
+        // Relaxed: the link is written under the class lock, which the caller holds or held after
+        // the chunk joined.
         (words, leaf.next[index as usize % CHUNKS].load(Ordering::Relaxed))
     }
 
     /// The frame of a chunk of a class's list, and the chunk's first slot in it.
     fn chunk(&self, index: u32) -> (&Cells, usize) {
-        // SAFETY: chunks are only named after their frame was pushed, and by lists that a lock guards.
+        // SAFETY: chunks are only named after their frame was pushed, and by lists that a lock
+        // guards.
         let leaf = unsafe { self.cells.get_known(index as usize / CHUNKS) };
         (leaf, index as usize % CHUNKS * CHUNK_CELLS)
     }
 
     /// A chunk whose cells are free, one that was used before if there is one. Returns the chunk.
-    pub(crate) fn new_chunk(&self, pinned: &P::Pinned<'_>, supply: &mut Supply) -> Result<u32, Wanting> {
+    pub(crate) fn new_chunk(
+        &self,
+        pinned: &P::Pinned<'_>,
+        supply: &mut Supply,
+    ) -> Result<u32, Wanting> {
         let mut arena = self.arena.0.lock(pinned);
         if arena.free_chunk != NO_CHUNK {
             let chunk = arena.free_chunk;
@@ -234,15 +246,18 @@ impl<P: Platform> Store<P> {
             return Ok(chunk);
         }
         if arena.next_chunk as usize == arena.cell_leaves as usize * CHUNKS {
-            self.cells.push(&self.platform, arena.cell_leaves as usize, supply).map_err(|_| Wanting)?;
+            self.cells
+                .push(&self.platform, arena.cell_leaves as usize, supply)
+                .map_err(|_| Wanting)?;
             arena.cell_leaves += 1;
         }
         arena.next_chunk += 1;
         Ok(arena.next_chunk - 1)
     }
 
-    /// Takes back chunks of a class without objects, from the first to the last as they are linked. The cells keep their
-    /// generations, so handles of the class stay stale whichever class has the cells next.
+    /// Takes back chunks of a class without objects, from the first to the last as they are linked.
+    /// The cells keep their generations, so handles of the class stay stale whichever class has the
+    /// cells next.
     pub(crate) fn free_chunks(&self, pinned: &P::Pinned<'_>, first: u32, last: u32) {
         let mut arena = self.arena.0.lock(pinned);
         self.next_chunk(last).store(arena.free_chunk, Ordering::Relaxed);
@@ -250,13 +265,15 @@ impl<P: Platform> Store<P> {
     }
 
     /// The chunk behind a chunk.
-    // Relaxed wherever it is used: guarded by the lock of the class that has the chunk, or by the arena's.
+    // Relaxed wherever it is used: guarded by the lock of the class that has the chunk, or by the
+    // arena's.
     fn next_chunk(&self, chunk: u32) -> &AtomicU32 {
         let (leaf, _) = self.chunk(chunk);
         &leaf.next[chunk as usize % CHUNKS]
     }
 
-    /// Puts a fresh chunk in front of its class's chunks and free cells, under the class lock. Returns its first cell.
+    /// Puts a fresh chunk in front of its class's chunks and free cells, under the class lock.
+    /// Returns its first cell.
     pub(crate) fn join_chunk(&self, index: u32, next_chunk: u32, next_cell: u32) -> u32 {
         let (leaf, first) = self.chunk(index);
         // Relaxed throughout: guarded by the class lock.
@@ -277,7 +294,8 @@ impl<P: Platform> Store<P> {
     /// Descriptor `unit`.
     #[inline]
     pub(crate) fn descriptor(&self, unit: u32) -> Descriptor<'_> {
-        // SAFETY: units are only named by cells and lists, which learned of them after they were pushed.
+        // SAFETY: units are only named by cells and lists, which learned of them after they were
+        // pushed.
         let units = unsafe { self.units.get_known((unit / UNITS) as usize) };
         Descriptor::at(units, unit % UNITS)
     }
@@ -332,7 +350,9 @@ impl<P: Platform> Store<P> {
             if arena.unit_leaves == MOST_UNIT_LEAVES {
                 return Err(Wanting);
             }
-            self.units.push(&self.platform, arena.unit_leaves as usize, supply).map_err(|_| Wanting)?;
+            self.units
+                .push(&self.platform, arena.unit_leaves as usize, supply)
+                .map_err(|_| Wanting)?;
             arena.unit_leaves += 1;
             if left > 0 {
                 let run = arena.next_unit;
@@ -378,7 +398,8 @@ fn frames_for(first: usize, end: usize) -> usize {
     end - first + directories
 }
 
-/// The pool's own lists name something that does not exist: going on would hand out memory that is in use.
+/// The pool's own lists name something that does not exist: going on would hand out memory that is
+/// in use.
 #[cold]
 #[inline(never)]
 fn corrupt() -> ! {

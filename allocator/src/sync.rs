@@ -25,8 +25,9 @@ pub(crate) fn relax() {
 pub(crate) fn take_bit(word: &AtomicU32, bit: u32) -> u32 {
     #[cfg(not(zs_loom))]
     return word.fetch_and(!bit, Ordering::Acquire);
-    // Where the bit is clear the operation above writes what it read. The model checker may order such a write behind a store that sets the bit, which the memory
-    // model forbids; so here it is left out.
+    // Where the bit is clear the operation above writes what it read. The model checker may order
+    // such a write behind a store that sets the bit, which the memory model forbids; so here it is
+    // left out.
     #[cfg(zs_loom)]
     {
         let mut seen = word.load(Ordering::Relaxed);
@@ -40,16 +41,16 @@ pub(crate) fn take_bit(word: &AtomicU32, bit: u32) -> u32 {
     }
 }
 
-/// A pair of cache lines of its own: what is written often, kept apart from what is read always. Cores fetch lines in
-/// pairs.
+/// A pair of cache lines of its own: what is written often, kept apart from what is read always.
+/// Cores fetch lines in pairs.
 #[repr(C, align(128))]
 pub(crate) struct Apart<T>(pub(crate) T);
 
 #[cfg(not(zs_loom))]
 use crate::platform::PinnedCore;
 
-/// A spin lock that is only waited for with interrupts masked. It is not fair on purpose: behind a first-in-first-out lock the slow cores of
-/// an unlike cluster hold up the fast ones.
+/// A spin lock that is only waited for with interrupts masked. It is not fair on purpose: behind a
+/// first-in-first-out lock the slow cores of an unlike cluster hold up the fast ones.
 #[cfg(not(zs_loom))]
 pub(crate) struct Lock<T>(spin::mutex::SpinMutex<T>);
 /// The model checker's lock in place of the spin lock.
@@ -62,7 +63,8 @@ pub(crate) type Guard<'a, T> = spin::mutex::SpinMutexGuard<'a, T>;
 #[cfg(zs_loom)]
 pub(crate) type Guard<'a, T> = loom::sync::MutexGuard<'a, T>;
 
-/// Access to what a [`Lock`] guards, together with the pinned core: first the lock goes, then the pin.
+/// Access to what a [`Lock`] guards, together with the pinned core: first the lock goes, then the
+/// pin.
 #[cfg(not(zs_loom))]
 pub(crate) struct Held<'a, T, Q> {
     guard: Guard<'a, T>,
@@ -98,7 +100,8 @@ impl<T> Lock<T> {
         Self(loom::sync::Mutex::new(value))
     }
 
-    /// Waits for the lock. The borrow of the pinned core keeps interrupts masked for as long as the guard lives.
+    /// Waits for the lock. The borrow of the pinned core keeps interrupts masked for as long as the
+    /// guard lives.
     #[cfg(not(zs_loom))]
     #[inline]
     pub(crate) fn lock<'a>(&'a self, _pinned: &'a impl PinnedCore) -> Guard<'a, T> {
@@ -112,7 +115,8 @@ impl<T> Lock<T> {
         Held { guard: self.0.lock(), _pinned: pinned }
     }
 
-    /// Takes the lock if it is free. Needs no masking, since nobody waits for a lock that is only tried.
+    /// Takes the lock if it is free. Needs no masking, since nobody waits for a lock that is only
+    /// tried.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
         #[cfg(not(zs_loom))]
@@ -137,7 +141,8 @@ static TAGS: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(not(zs_loom))]
 impl Tag {
-    /// Takes a tag of 1 to `most`, which is less than 64; `None` if all are taken. They are given out in turn, so that handles of a closed pool stay foreign for long.
+    /// Takes a tag of 1 to `most`, which is less than 64; `None` if all are taken. They are given
+    /// out in turn, so that handles of a closed pool stay foreign for long.
     pub(crate) fn claim(most: u8) -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         (0..most).find_map(|_| {
@@ -145,7 +150,8 @@ impl Tag {
             let turn = NEXT.fetch_add(1, Ordering::Relaxed) % u32::from(most);
             let tag = core::num::NonZeroU8::MIN.saturating_add(u8::try_from(turn).ok()?);
             // Only made where it was free: a value gives its tag back when it is dropped.
-            (TAGS.fetch_or(1 << tag.get(), Ordering::Relaxed) & 1 << tag.get() == 0).then(|| Self(tag))
+            (TAGS.fetch_or(1 << tag.get(), Ordering::Relaxed) & 1 << tag.get() == 0)
+                .then(|| Self(tag))
         })
     }
 

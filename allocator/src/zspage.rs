@@ -1,6 +1,7 @@
 //! Descriptors of zspages: which objects are free, which frames they lie in.
 //!
-//! A zspage is up to 16 frames, thought of as one run of bytes, in which object `i` lies at `i * size`. Its descriptor:
+//! A zspage is up to 16 frames, thought of as one run of bytes, in which object `i` lies at `i *
+//! size`. Its descriptor:
 //!
 //! | bytes, from the header | content |
 //! |---|---|
@@ -9,12 +10,14 @@
 //! | 8..12, 12..16 | next and previous zspage of its list |
 //! | 16.. | a bit for each free object, in one or two words |
 //!
-//! Frames come one at a time, as objects are taken: the capacity is that of the frames so far. So a class pays for half a page that it does
-//! not use, not for half a chain, and chains can be long, which leaves little over at their ends. What is free is said here and not in the
-//! objects: a free touches no page, and an object's bytes are its user's alone.
+//! Frames come one at a time, as objects are taken: the capacity is that of the frames so far. So a
+//! class pays for half a page that it does not use, not for half a chain, and chains can be long,
+//! which leaves little over at their ends. What is free is said here and not in the objects: a free
+//! touches no page, and an object's bytes are its user's alone.
 //!
-//! Everything but the frames' numbers belongs to the class lock; a frame's number also stands still while any object that touches the frame is
-//! locked, and the owner in the state while any object of the zspage is.
+//! Everything but the frames' numbers belongs to the class lock; a frame's number also stands still
+//! while any object that touches the frame is locked, and the owner in the state while any object
+//! of the zspage is.
 
 pub(crate) mod bytes;
 mod state;
@@ -41,7 +44,8 @@ pub(crate) const OBJECT_BITS: u32 = 7;
 /// Most objects in a zspage.
 pub(crate) const MAX_OBJECTS: usize = 1 << OBJECT_BITS;
 const HEADER: usize = 16;
-/// Set in the location of an object that has a frame to itself, whose number is the rest; it needs no descriptor.
+/// Set in the location of an object that has a frame to itself, whose number is the rest; it needs
+/// no descriptor.
 pub(crate) const HUGE: u32 = 1 << (UNIT_BITS + OBJECT_BITS);
 /// Numbers of frames for such objects are less than this.
 pub(crate) const MOST_FRAMES: u32 = HUGE;
@@ -77,7 +81,8 @@ pub(crate) const fn footprint(pages: usize, objects: usize) -> Footprint {
 /// A zspage's descriptor.
 ///
 /// # Invariants
-/// `header` points at a descriptor's header; its words lie in one metadata frame that outlives `'a`.
+/// `header` points at a descriptor's header; its words lie in one metadata frame that outlives
+/// `'a`.
 #[derive(Clone, Copy)]
 pub(crate) struct Descriptor<'a> {
     header: NonNull<AtomicU64>,
@@ -107,7 +112,8 @@ impl<'a> Descriptor<'a> {
     fn short(self, index: isize) -> &'a AtomicU32 {
         // SAFETY: by the invariant, for the two links of the header, and for each frame below it.
         let word = unsafe { self.header.cast::<AtomicU32>().offset(index) };
-        // SAFETY: an atomic in a metadata frame, which is only shared; these halves are never used as a whole word.
+        // SAFETY: an atomic in a metadata frame, which is only shared; these halves are never used
+        // as a whole word.
         unsafe { word.as_ref() }
     }
 
@@ -151,7 +157,8 @@ impl<'a> Descriptor<'a> {
     /// Numbers of all its frames, the last page's first.
     ///
     /// # Safety
-    /// The zspage is the caller's alone: no list, no object and nobody else knows of it as long as the slice is used.
+    /// The zspage is the caller's alone: no list, no object and nobody else knows of it as long as
+    /// the slice is used.
     pub(crate) unsafe fn numbers(self) -> &'a [u32] {
         let pages = self.state().pages();
         // SAFETY: by the invariant, the numbers lie below the header.
@@ -178,7 +185,8 @@ impl<'a> Descriptor<'a> {
         }
     }
 
-    /// Marks the lowest free object as taken. The state, which says that there is one, is the caller's to change.
+    /// Marks the lowest free object as taken. The state, which says that there is one, is the
+    /// caller's to change.
     #[inline]
     pub(crate) fn take(self) -> u32 {
         let mut first = 0;
@@ -214,8 +222,9 @@ impl<'a> Descriptor<'a> {
         }
     }
 
-    /// Has a zspage that was [cut](Descriptor::cut), and holds nothing behind it, keep `pages` pages; objects from the
-    /// cut to their end are free. Returns the state, which is the caller's to set.
+    /// Has a zspage that was [cut](Descriptor::cut), and holds nothing behind it, keep `pages`
+    /// pages; objects from the cut to their end are free. Returns the state, which is the caller's
+    /// to set.
     pub(crate) fn keep_pages(self, pages: usize, size: usize) -> State {
         #[expect(clippy::cast_possible_truncation, reason = "at most 128 objects")]
         let objects = |pages| (pages * PAGE_SIZE / size) as u32;
@@ -225,8 +234,9 @@ impl<'a> Descriptor<'a> {
         state.with_counts(free, capacity).with_pages(pages)
     }
 
-    /// Leaves the free objects from `cut` on out of the counts. They stay marked: since the lowest is taken first,
-    /// and only as many as are counted, they are not taken. Returns how many objects from there on are in use.
+    /// Leaves the free objects from `cut` on out of the counts. They stay marked: since the lowest
+    /// is taken first, and only as many as are counted, they are not taken. Returns how many
+    /// objects from there on are in use.
     pub(crate) fn cut(self, cut: u32) -> u32 {
         let state = self.state();
         let (mut lost, mut object) = (0, cut);
@@ -241,7 +251,8 @@ impl<'a> Descriptor<'a> {
         state.capacity() - cut - lost
     }
 
-    /// Ends [`Descriptor::cut`]: all that is marked counts again. Returns the state, which is the caller's to set.
+    /// Ends [`Descriptor::cut`]: all that is marked counts again. Returns the state, which is the
+    /// caller's to set.
     pub(crate) fn uncut(self, size: usize) -> State {
         let state = self.state();
         #[expect(clippy::cast_possible_truncation, reason = "at most 128 objects")]
@@ -250,13 +261,17 @@ impl<'a> Descriptor<'a> {
         state.with_counts(words.map(u64::count_ones).sum(), capacity)
     }
 
-    /// Takes the marks of free objects `from` to `to`, not including it, away; behind it there are none.
+    /// Takes the marks of free objects `from` to `to`, not including it, away; behind it there are
+    /// none.
     fn unmark(self, from: u32, to: u32) {
         let mut object = from;
         while object < to {
             let word = self.bits(object);
             // Relaxed, twice: the class lock's.
-            word.store(word.load(Ordering::Relaxed) & !(u64::MAX << (object % 64)), Ordering::Relaxed);
+            word.store(
+                word.load(Ordering::Relaxed) & !(u64::MAX << (object % 64)),
+                Ordering::Relaxed,
+            );
             object = (object | 63) + 1;
         }
     }

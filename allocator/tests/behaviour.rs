@@ -106,7 +106,8 @@ fn every_rung_gives_everything_back() {
         let host = Host::new(8192, 2);
         let pool = Pool::new(&host, Config { rung, ..config() }).expect("memory");
         let count = 5000;
-        let handles: Vec<_> = (0..count).map(|n| pool.malloc(n * 37 % 4096 + 1).expect("memory")).collect();
+        let handles: Vec<_> =
+            (0..count).map(|n| pool.malloc(n * 37 % 4096 + 1).expect("memory")).collect();
         {
             let pinned = pool.platform().pin();
             let mut handles = handles.into_iter();
@@ -123,7 +124,10 @@ fn every_rung_gives_everything_back() {
             if rung >= Rung::DeferredRuns { 5000 } else { 0 },
             "{rung:?}"
         );
-        assert_eq!(stats.synchronous != 0, rung == Rung::DeferredRuns || rung == Rung::DeferredBuckets);
+        assert_eq!(
+            stats.synchronous != 0,
+            rung == Rung::DeferredRuns || rung == Rung::DeferredBuckets
+        );
         assert_eq!(stats.helped != 0, rung == Rung::DeferredHelp);
         pool.close();
         assert_eq!(host.used(), 0);
@@ -194,7 +198,8 @@ fn a_drain_lets_go_of_the_lock_where_an_interrupt_waits() {
         assert_eq!((stats.objects, stats.pages, stats.refused), (0, 0, 0));
         (stats.batch_locks, FREED as u64 + 2 * zspages)
     });
-    // The first object of each zspage counts as three. Two classes: the range of sizes was split as it filled.
+    // The first object of each zspage counts as three. Two classes: the range of sizes was split as
+    // it filled.
     let [(patient, effort), (impatient, _)] = holds;
     assert!(patient <= effort / 32 + 2 && impatient >= effort / 16, "{holds:?}");
 }
@@ -232,7 +237,8 @@ fn a_bit_more_makes_a_handle_foreign() {
     for raw in &raws {
         for bit in (0..zsmalloc::HANDLE_BITS).filter(|bit| raw & 1 << bit == 0) {
             let forged = Handle::from_raw(raw | 1 << bit).expect("not zero");
-            // It may be another live one by chance: those differ in the cell, which has bits 8 to 32.
+            // It may be another live one by chance: those differ in the cell, which has bits 8 to
+            // 32.
             if !(8..33).contains(&bit) {
                 assert!(pool.free(forged).is_err(), "bit {bit} of {raw:#x}");
             }
@@ -336,7 +342,8 @@ fn a_page_in_use_stays_and_an_emptied_one_goes() {
     let number = (0..512).find(|&number| pool.isolate(number).is_ok()).expect("a page of objects");
     pool.write(&handles[0], &fill(5, 2000)).expect("live");
     let view = pool.read(&handles[0]).expect("live");
-    let others: Vec<_> = handles[1..].iter().map(|handle| pool.read(handle).expect("live")).collect();
+    let others: Vec<_> =
+        handles[1..].iter().map(|handle| pool.read(handle).expect("live")).collect();
     assert_eq!(pool.isolate(number).err(), Some(zsmalloc::Error::NotMovable));
     drop(others);
     let page = pool.isolate(number).expect("seven are free to move");

@@ -64,7 +64,8 @@ fn more_than_are_kept_count_as_refused() {
     let host = Host::new(512, 1);
     let pool = Pool::new(&host, config()).expect("memory");
     let handles: Vec<_> = (0..50).map(|_| pool.malloc(100).expect("memory").into_raw()).collect();
-    let copies: Vec<_> = handles.iter().map(|&raw| Handle::from_raw(raw).expect("a handle")).collect();
+    let copies: Vec<_> =
+        handles.iter().map(|&raw| Handle::from_raw(raw).expect("a handle")).collect();
     let views: Vec<_> = copies.iter().map(|handle| pool.read(handle).expect("live")).collect();
     pool.free_deferred_words(&pool.platform().pin(), &handles);
     pool.flush();

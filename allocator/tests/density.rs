@@ -1,4 +1,5 @@
-//! How much of the pool's memory is objects, metadata included and rings not, with the sizes of LZ4 pages.
+//! How much of the pool's memory is objects, metadata included and rings not, with the sizes of LZ4
+//! pages.
 
 mod common;
 

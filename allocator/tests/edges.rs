@@ -1,4 +1,5 @@
-//! What the pool keeps to where it is used against the grain: made-up handles, views that are forgotten, many pools, the last frame, budgets of next to nothing.
+//! What the pool keeps to where it is used against the grain: made-up handles, views that are
+//! forgotten, many pools, the last frame, budgets of next to nothing.
 
 mod common;
 
@@ -39,8 +40,10 @@ fn the_least_budget_gets_compaction_to_its_end() {
 fn the_greatest_budget_lets_go_of_the_lock_in_between() {
     let host = Host::new(8192, 1);
     let pool = Pool::new(&host, config()).expect("memory");
-    let mut handles: Vec<_> = (0..400_000).map(|_| Some(pool.malloc(32).expect("memory"))).collect();
-    // What is to be moved was among the first, so the sweep, which begins with the last, looks at every cell.
+    let mut handles: Vec<_> =
+        (0..400_000).map(|_| Some(pool.malloc(32).expect("memory"))).collect();
+    // What is to be moved was among the first, so the sweep, which begins with the last, looks at
+    // every cell.
     for handle in handles[1000..3000].chunks_mut(200).flat_map(|some| &mut some[1..]) {
         pool.free(handle.take().expect("live")).expect("live");
     }
@@ -82,7 +85,8 @@ fn a_free_cell_is_not_waited_for() {
     let pool = Pool::new(&host, config()).expect("memory");
     for size in [100, 1000, PAGE_SIZE] {
         let raw = pool.malloc(size).expect("memory").into_raw();
-        // Cells of the same chunk that were never an object's: their generation is the first one, as this handle's.
+        // Cells of the same chunk that were never an object's: their generation is the first one,
+        // as this handle's.
         let refused: Vec<_> = (1..49).map(|cell| pool.free(handle(raw + cell))).collect();
         assert_eq!(refused, vec![Err(Error::StaleHandle); 48]);
         // And one that was: the generation after.
@@ -141,7 +145,8 @@ fn an_allocation_in_need_waits_for_a_batch_that_is_under_way() {
     let pool = Pool::new(&host, Config { page_limit: 64, ..config() }).expect("memory");
     // The time of a batch is the machine's affair, so not every round need succeed.
     let served = (0..20).filter(|_| {
-        let mut handles: Vec<_> = (0..64).map(|_| pool.malloc(PAGE_SIZE).expect("memory")).collect();
+        let mut handles: Vec<_> =
+            (0..64).map(|_| pool.malloc(PAGE_SIZE).expect("memory")).collect();
         pool.free_deferred_many(&pool.platform().pin(), handles.drain(..10));
         host.releasing.store(0, Ordering::Relaxed);
         host.slowness.store(500, Ordering::Relaxed);

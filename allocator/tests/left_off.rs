@@ -8,8 +8,8 @@ use zsmalloc::{
     bench::{Random, Sizes},
 };
 
-/// Fills a pool of 500 pages, frees three of four objects, and compacts `steps` steps of the least budget. Returns
-/// how many objects were kept, and how many fitted beside them then.
+/// Fills a pool of 500 pages, frees three of four objects, and compacts `steps` steps of the least
+/// budget. Returns how many objects were kept, and how many fitted beside them then.
 fn fills_again(steps: usize) -> (usize, usize) {
     let host = Host::new(8192, 1);
     let pool = Pool::new(&host, Config { page_limit: 500, ..Config::default() }).expect("memory");
@@ -34,7 +34,10 @@ fn all_room_is_there_wherever_compaction_stopped() {
     let (kept, without) = fills_again(0);
     for steps in (1..60).chain([80, 150, 400, 1000]) {
         let fitted = fills_again(steps);
-        assert!(fitted.0 == kept && fitted.1 >= without, "{fitted:?} of {without} after {steps} steps");
+        assert!(
+            fitted.0 == kept && fitted.1 >= without,
+            "{fitted:?} of {without} after {steps} steps"
+        );
     }
 }
 
@@ -101,7 +104,10 @@ fn a_shrinker_is_told_what_comes_back() {
     for count in [60, 500, 2_000, 20_000] {
         for size in [None, Some(1000)] {
             let (told, back, left) = half_freed(count, size);
-            assert!(told >= back && told <= back + back / 8 + 2, "{count} objects: {told} told, {back} came");
+            assert!(
+                told >= back && told <= back + back / 8 + 2,
+                "{count} objects: {told} told, {back} came"
+            );
             assert!(left <= back / 8 + 2, "{count} objects: {left} told, and nothing came");
         }
     }

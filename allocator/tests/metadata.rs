@@ -43,12 +43,17 @@ fn every_class_in_turn() {
     let mut most = 0;
     for index in 0..CLASSES {
         let size = class_size(index);
-        let handles: Vec<_> = (0..200 + 320_000 / size).map(|_| pool.malloc(size).expect("memory")).collect();
+        let handles: Vec<_> =
+            (0..200 + 320_000 / size).map(|_| pool.malloc(size).expect("memory")).collect();
         most = most.max(handles.len());
         handles.into_iter().for_each(|handle| pool.free(handle).expect("live"));
         assert_eq!(pool.pages(), 0);
     }
     let metadata = metadata(&pool);
-    // Classes and directories take 10 pages, a chunk for each class 16; what is left is for the most objects.
-    assert!(metadata <= 26 + most * 11 / PAGE_SIZE + 1, "{metadata} pages, of {most} objects at most");
+    // Classes and directories take 10 pages, a chunk for each class 16; what is left is for the
+    // most objects.
+    assert!(
+        metadata <= 26 + most * 11 / PAGE_SIZE + 1,
+        "{metadata} pages, of {most} objects at most"
+    );
 }

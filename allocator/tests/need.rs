@@ -12,7 +12,8 @@ use zsmalloc::{Config, Frame, Frames, Handle, PAGE_SIZE, PinnedCore, Platform, P
 #[test]
 fn an_allocation_in_need_frees_no_more_than_it_needs() {
     let host = Host::new(8192, 1);
-    let config = Config { ring_capacity: 65_536, watermark: 32_768, page_limit: 2000, ..Config::default() };
+    let config =
+        Config { ring_capacity: 65_536, watermark: 32_768, page_limit: 2000, ..Config::default() };
     let pool = Pool::new(&host, config).expect("memory");
     let mut handles: Vec<_> = core::iter::from_fn(|| pool.malloc(112).ok()).collect();
     let all = handles.len();
@@ -34,7 +35,8 @@ fn a_size_from_which_an_object_costs_a_page() {
         assert!((2..=PAGE_SIZE).contains(&least));
         let pages = |size: usize| {
             let before = pool.pages();
-            let handles: Vec<Handle> = (0..64).map(|_| pool.malloc(size).expect("memory")).collect();
+            let handles: Vec<Handle> =
+                (0..64).map(|_| pool.malloc(size).expect("memory")).collect();
             let pages = pool.pages() - before;
             handles.into_iter().for_each(|handle| pool.free(handle).expect("live"));
             pages
@@ -135,7 +137,8 @@ unsafe impl Platform for &High {
     }
 
     fn number(&self, address: *mut u8) -> u32 {
-        BASE + u32::try_from((address.addr() - self.arena.addr()) / PAGE_SIZE).expect("in the arena")
+        BASE + u32::try_from((address.addr() - self.arena.addr()) / PAGE_SIZE)
+            .expect("in the arena")
     }
 }
 

@@ -30,7 +30,10 @@ fn ten_fillings_are_as_dense_as_the_first() {
                 first = reached;
             }
             // A tenth of a percent is where the metadata that the first one left may lie.
-            assert!(reached + 10 >= first, "{count} objects, filling {round}: {reached}, {first} at first");
+            assert!(
+                reached + 10 >= first,
+                "{count} objects, filling {round}: {reached}, {first} at first"
+            );
             objects.into_iter().for_each(|(_, handle)| pool.free(handle).expect("live"));
             assert_eq!(pool.pages(), 0);
         }

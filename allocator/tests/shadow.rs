@@ -1,7 +1,8 @@
 //! Random operations against a shadow of what the pool must hold.
 //!
-//! The long sequence has 10^7 operations in a release build; `ZSMALLOC_OPERATIONS` sets another number:
-//! `ZSMALLOC_OPERATIONS=100000000 cargo test --release -p zsmalloc --test shadow -- --nocapture long_sequence`.
+//! The long sequence has 10^7 operations in a release build; `ZSMALLOC_OPERATIONS` sets another
+//! number: `ZSMALLOC_OPERATIONS=100000000 cargo test --release -p zsmalloc --test shadow --
+//! --nocapture long_sequence`.
 
 mod common;
 
@@ -58,7 +59,8 @@ proptest! {
 #[test]
 fn long_sequence() {
     let wanted = std::env::var("ZSMALLOC_OPERATIONS").ok().and_then(|text| text.parse().ok());
-    let operations: u64 = wanted.unwrap_or(if cfg!(debug_assertions) { 100_000 } else { 10_000_000 });
+    let operations: u64 =
+        wanted.unwrap_or(if cfg!(debug_assertions) { 100_000 } else { 10_000_000 });
     for (seed, rung) in [(1, Rung::DeferredHelp), (2, Rung::DeferredRuns)] {
         let host = Host::new(1000, 1);
         let mut shadow = Shadow::new(&host, config(rung));

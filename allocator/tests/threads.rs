@@ -104,7 +104,8 @@ fn everything_at_once() {
     assert_eq!(host.used(), 0);
 }
 
-/// A thread that moves objects does not run for a while, just then; the others read half of the objects and free the other half.
+/// A thread that moves objects does not run for a while, just then; the others read half of the
+/// objects and free the other half.
 fn beside_a_move_that_takes_long(moves: impl Fn(&Pool<&Host>) + Sync) {
     let host = Host::new(256, 1);
     let pool = Pool::new(&host, Config::default()).expect("memory");
@@ -140,7 +141,8 @@ fn beside_a_move_that_takes_long(moves: impl Fn(&Pool<&Host>) + Sync) {
     assert_eq!(host.used(), 0);
 }
 
-/// The handles of every other one of 64 objects, the rest being freed: compaction has something to do.
+/// The handles of every other one of 64 objects, the rest being freed: compaction has something to
+/// do.
 fn sparse(pool: &Pool<&Host>) -> Vec<u64> {
     let handles: Vec<_> = (0..64).map(|_| pool.malloc(512).expect("memory")).collect();
     let mut kept = Vec::new();
@@ -172,7 +174,8 @@ fn a_page_that_moves_is_waited_for_however_long_it_takes() {
     });
 }
 
-/// Compaction has taken a zspage out of its class and its task does not run for a while: nothing is live, nothing is pending, and yet frames are to come.
+/// Compaction has taken a zspage out of its class and its task does not run for a while: nothing is
+/// live, nothing is pending, and yet frames are to come.
 #[test]
 fn what_compaction_gives_back_is_waited_for() {
     let host = Host::new(256, 1);

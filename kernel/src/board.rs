@@ -1,4 +1,5 @@
-//! A board's page of facts: what must be known before, or instead of, what the firmware's tables say.
+//! A board's page of facts: what must be known before, or instead of, what the firmware's tables
+//! say.
 
 use bale_monitor::shell::Command;
 use bale_rt::task::SpawnError;
@@ -19,8 +20,8 @@ pub struct Board {
 pub struct App {
     /// As printed where it cannot start.
     pub name: &'static str,
-    /// Interrupts of devices that it drives: each one's number, what `irq` calls it, and its handler,
-    /// which runs masked on the boot core and hands over to a task. Level-triggered.
+    /// Interrupts of devices that it drives: each one's number, what `irq` calls it, and its
+    /// handler, which runs masked on the boot core and hands over to a task. Level-triggered.
     pub interrupts: &'static [(u32, &'static str, fn())],
     /// Spawns its tasks. Called once, on the boot core, when the kernel is up and before the shell
     /// begins; it must not wait.

@@ -16,7 +16,9 @@ use bale_rt::cores::{Core, MAX_CORES};
 use bale_rt::hooks::Hooks;
 use bale_rt::interrupts::Controller;
 use bale_rt::platform::{self, Image};
-use bale_rt::{clock, cores, hooks, hotplug, idle, interrupts, power, task, test_interrupt, watchdog};
+use bale_rt::{
+    clock, cores, hooks, hotplug, idle, interrupts, power, task, test_interrupt, watchdog,
+};
 use bale_vmm as vm;
 
 /// What the layers above the executive do at its turning points.
@@ -62,7 +64,8 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     let counts = mmu::initialise_controls();
     let device_tree = check_device_tree(board, device_tree);
     let image = (image_base(), image_sections()[4].end - image_base());
-    // SAFETY: first and only use, on the boot core; the magic number says that there is memory at the device tree.
+    // SAFETY: first and only use, on the boot core; the magic number says that there is memory at
+    // the device tree.
     if let Err(error) = unsafe { early::map(image, (device_tree.0, device_tree.1 as u64)) } {
         early::stop_for(
             board,
@@ -71,11 +74,13 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     }
     // SAFETY: the early map covers the device tree, and its size was checked.
     let bytes = unsafe { core::slice::from_raw_parts(device_tree.0 as *const u8, device_tree.1) };
-    // Before the rest of the tree is read: what is wrong with it is to be said on a UART that is there.
+    // Before the rest of the tree is read: what is wrong with it is to be said on a UART that is
+    // there.
     match device_tree::console(bytes) {
         Ok(uart) => {
             if let Some(uart) = early::speak_on(uart) {
-                // SAFETY: the tree names a PL011 here, mapped as device memory now; a panic before the real map is told on it.
+                // SAFETY: the tree names a PL011 here, mapped as device memory now; a panic before
+                // the real map is told on it.
                 unsafe { console::initialise(uart) };
             }
         }
@@ -83,7 +88,11 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     }
     let machine = read_machine(board, bytes);
     power::set_conduit(machine.psci);
-    platform::set_image(Image { board: board.name, build: crate::BUILD, version: env!("CARGO_PKG_VERSION") });
+    platform::set_image(Image {
+        board: board.name,
+        build: crate::BUILD,
+        version: env!("CARGO_PKG_VERSION"),
+    });
     hooks::register(&HOOKS);
 
     let total: u64 = machine.memory.iter().map(|range| range.size).sum();
@@ -147,7 +156,8 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     idle::run()
 }
 
-/// Reads the tables, in a frame of its own: what they tell is large, and goes over the stack more than once.
+/// Reads the tables, in a frame of its own: what they tell is large, and goes over the stack more
+/// than once.
 #[inline(never)]
 fn read_machine(board: &'static Board, tree: &[u8]) -> &'static Machine {
     match Machine::from_dtb(tree) {
@@ -177,10 +187,12 @@ pub fn further_core(index: u64) -> ! {
     idle::run()
 }
 
-/// Takes the time of the day from the machine's PL031: its data register, seconds since 1970 (DDI 0224, 3.3.1).
+/// Takes the time of the day from the machine's PL031: its data register, seconds since 1970 (DDI
+/// 0224, 3.3.1).
 fn read_clock(machine: &Machine) {
     if let Some(clock) = &machine.clock {
-        // SAFETY: the tables name a PL031 here, mapped as device memory by `enable_map`; reading has no effect.
+        // SAFETY: the tables name a PL031 here, mapped as device memory by `enable_map`; reading
+        // has no effect.
         clock::set_of_day(u64::from(unsafe { (clock.base as *const u32).read_volatile() }));
     } else if let Some(seconds) = machine.started {
         clock::set_of_day(seconds);
@@ -191,7 +203,10 @@ fn read_clock(machine: &Machine) {
 fn rehearse_kinds(machine: &Machine) {
     match core_kind::called_small(&machine.bootargs) {
         Ok(small) => {
-            small.iter().filter_map(|index| cores::all().get(usize::from(*index))).for_each(Core::call_small);
+            small
+                .iter()
+                .filter_map(|index| cores::all().get(usize::from(*index)))
+                .for_each(Core::call_small);
         }
         Err(wrong) => println!("bale: boot argument small=: {wrong}"),
     }
@@ -204,7 +219,9 @@ fn watchdog_seconds() -> u64 {
         Some(Ok(seconds)) if seconds <= watchdog::LONGEST => seconds,
         Some(_) => {
             let (most, limit) = (watchdog::LONGEST, watchdog::LIMIT);
-            println!("bale: boot argument watchdog= takes 0 to {most} seconds; it stays at {limit}");
+            println!(
+                "bale: boot argument watchdog= takes 0 to {most} seconds; it stays at {limit}"
+            );
             limit
         }
     }
@@ -235,7 +252,10 @@ fn check_device_tree(board: &Board, address: u64) -> (u64, usize) {
 fn say_what_is_left_out(machine: &Machine, cores: usize) {
     let named = machine.cpus.len() + machine.left_out.cores as usize;
     if named > cores {
-        println!("bale: {} of {named} cores stay off: there is room for {MAX_CORES}", named - cores);
+        println!(
+            "bale: {} of {named} cores stay off: there is room for {MAX_CORES}",
+            named - cores
+        );
     }
     let others = LeftOut { cores: 0, ..machine.left_out };
     if others.is_any() {
@@ -276,7 +296,10 @@ fn start_interrupts(board: &Board, machine: &Machine, app: Option<&App>) {
     let uart = machine.uart.interrupt;
     let mut sources: Vec<(u32, &'static str, fn()), 16> = Vec::new();
     let mut handles = |id: u32, name: &'static str, handler: fn()| {
-        assert!(sources.push((id, name, handler)).is_ok(), "more interrupt sources than the table holds");
+        assert!(
+            sources.push((id, name, handler)).is_ok(),
+            "more interrupt sources than the table holds"
+        );
     };
     handles(interrupts::RESCHEDULE, "reschedule", task::on_reschedule);
     handles(interrupts::DRAIN, "drain", drain::on_interrupt);
@@ -298,12 +321,19 @@ fn start_interrupts(board: &Board, machine: &Machine, app: Option<&App>) {
     interrupts::initialise(controller, &sources);
     let ready = interrupts::initialise_core(&private_interrupts(machine))
         .and_then(|()| interrupts::enable_shared(uart, mask::affinity()))
-        .and_then(|()| disk.map_or(Ok(()), |disk| interrupts::enable_shared(disk, mask::affinity())))
-        .and_then(|()| own.iter().try_for_each(|(id, ..)| interrupts::enable_shared(*id, mask::affinity())));
+        .and_then(|()| {
+            disk.map_or(Ok(()), |disk| interrupts::enable_shared(disk, mask::affinity()))
+        })
+        .and_then(|()| {
+            own.iter().try_for_each(|(id, ..)| interrupts::enable_shared(*id, mask::affinity()))
+        });
     if let Err(error) = ready {
         early::stop_for(
             board,
-            format_args!("the GIC at {:#x} cannot be used: {error:?}", machine.gic.distributor.base),
+            format_args!(
+                "the GIC at {:#x} cannot be used: {error:?}",
+                machine.gic.distributor.base
+            ),
         );
     }
 }

@@ -1,7 +1,8 @@
 //! A voice and a map before memory management is up.
 //!
-//! [`say`] and [`stop`] run with the MMU off as well: byte and aligned word accesses only. [`map`] gives the boot core caches and
-//! unaligned accesses while it reads the tables and builds the real map.
+//! [`say`] and [`stop`] run with the MMU off as well: byte and aligned word accesses only. [`map`]
+//! gives the boot core caches and unaligned accesses while it reads the tables and builds the real
+//! map.
 
 use core::cell::UnsafeCell;
 use core::ptr;
@@ -23,8 +24,9 @@ const NONE: u64 = u64::MAX;
 /// The UART that the tables name, [`UNSOUGHT`] or [`NONE`].
 static VOICE: AtomicU64 = AtomicU64::new(UNSOUGHT);
 
-/// From here on [`say`] uses the PL011 that the tables name. It is added to the early map, which is on: an entry that was not valid needs
-/// no break before make. The same, if there is one and it can be reached.
+/// From here on [`say`] uses the PL011 that the tables name. It is added to the early map, which is
+/// on: an entry that was not valid needs no break before make. The same, if there is one and it can
+/// be reached.
 pub fn speak_on(uart: Option<u64>) -> Option<u64> {
     let reached = uart.filter(|uart| add(*uart, UART, DEVICE).is_ok());
     mmu::publish_tables();
@@ -32,7 +34,8 @@ pub fn speak_on(uart: Option<u64>) -> Option<u64> {
     reached
 }
 
-/// There are no tables to be read: the UART that the board is known to have is all there is, and [`say`] uses it with the early map on.
+/// There are no tables to be read: the UART that the board is known to have is all there is, and
+/// [`say`] uses it with the early map on.
 pub fn speak_on_own(board: &Board) {
     // Its gigabyte holds the image where the board's page is wrong: then nothing is changed.
     if add(board.early_uart, UART, DEVICE).is_err() {
@@ -41,8 +44,9 @@ pub fn speak_on_own(board: &Board) {
     mmu::publish_tables();
 }
 
-/// Writes text to the UART by polling. Before the tables are found it is the one that the board is known to have; once they are, one that
-/// they do not name is not touched, since on another machine nothing, or something else, may be there.
+/// Writes text to the UART by polling. Before the tables are found it is the one that the board is
+/// known to have; once they are, one that they do not name is not touched, since on another machine
+/// nothing, or something else, may be there.
 pub fn say(board: &Board, text: &str) {
     let uart = match VOICE.load(Ordering::Relaxed) {
         UNSOUGHT => board.early_uart,
@@ -65,8 +69,9 @@ pub fn say(board: &Board, text: &str) {
     }
 }
 
-/// Says why Bale cannot start, then turns the machine off, or halts where PSCI does not answer. Where no UART is known the words are left
-/// for the next boot, and the machine is started anew: that keeps memory, and brings back the firmware, which somebody can see.
+/// Says why Bale cannot start, then turns the machine off, or halts where PSCI does not answer.
+/// Where no UART is known the words are left for the next boot, and the machine is started anew:
+/// that keeps memory, and brings back the firmware, which somebody can see.
 pub fn stop(board: &Board, reason: &[&str], psci_by_hvc: bool) -> ! {
     say(board, "\x1e");
     say(board, STOPPED);
@@ -98,8 +103,8 @@ pub(crate) fn stop_for(board: &Board, reason: core::fmt::Arguments<'_>) -> ! {
     stop(board, &[&text], power::by_hvc())
 }
 
-/// Level 0, and a table of level 1 for each part of 512 GiB that the image, the device tree, a UART and tables of the real map can lie in:
-/// each may cross into another.
+/// Level 0, and a table of level 1 for each part of 512 GiB that the image, the device tree, a UART
+/// and tables of the real map can lie in: each may cross into another.
 const TABLES: usize = 1 + 4 * 2;
 
 struct Tables(UnsafeCell<[Table; TABLES]>);
@@ -131,18 +136,20 @@ pub fn reach(start: u64, length: u64) -> Result<(), MapError> {
     Ok(())
 }
 
-/// Turns on the MMU and caches with a coarse identity map: the gigabytes that hold the image and the device tree, wherever they lie in 48
-/// bits of address. It lives for a few milliseconds.
+/// Turns on the MMU and caches with a coarse identity map: the gigabytes that hold the image and
+/// the device tree, wherever they lie in 48 bits of address. It lives for a few milliseconds.
 ///
 /// # Errors
 /// One of them cannot be mapped; nothing is turned on.
 ///
 /// # Safety
-/// Once, on the boot core, before anything else uses the MMU. The ranges, of start and length, are memory.
+/// Once, on the boot core, before anything else uses the MMU. The ranges, of start and length, are
+/// memory.
 pub unsafe fn map(image: (u64, u64), device_tree: (u64, u64)) -> Result<(), MapError> {
     add(image.0, image.1, NORMAL)?;
     add(device_tree.0, device_tree.1, NORMAL)?;
-    // SAFETY: image, stack and tables lie in the image's gigabytes, which are mapped at the addresses they have.
+    // SAFETY: image, stack and tables lie in the image's gigabytes, which are mapped at the
+    // addresses they have.
     unsafe { mmu::switch_tables(MAP.0.get() as u64) };
     Ok(())
 }

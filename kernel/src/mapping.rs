@@ -11,20 +11,24 @@ use heapless::Vec;
 use crate::board::Board;
 use crate::early;
 
-/// Ranges that memory is not given out in: what is reserved; the image, the device tree, the bundle, the firmware's text, the map's tables.
+/// Ranges that memory is not given out in: what is reserved; the image, the device tree, the
+/// bundle, the firmware's text, the map's tables.
 const TAKEN: usize = MAX_RESERVED + 5;
 /// Each range that is taken cuts one in two at most.
 const _: () = assert!(MAX_MEMORY + TAKEN <= RANGES, "there is room for what is left of memory");
-/// How many tables the map of these ranges needs beyond its own pool; the ranges are in the order of their addresses.
+/// How many tables the map of these ranges needs beyond its own pool; the ranges are in the order
+/// of their addresses.
 fn further_tables(memory: &[map::Range], devices: &[map::Range]) -> usize {
     /// What a table of the last level maps.
     const PIECE: u64 = 2 << 20;
-    let wanted =
-        |ranges: &[map::Range]| map_tables::wanted(ranges.iter().map(|range| (range.start, range.end)));
+    let wanted = |ranges: &[map::Range]| {
+        map_tables::wanted(ranges.iter().map(|range| (range.start, range.end)))
+    };
     // The image's sections and the holes below its stacks are mapped page by page.
     let (start, end) = (image_base(), image_sections()[4].end);
     let pieces = (end - start).div_ceil(PIECE) as usize;
-    // The root, the image's tables of the last level and the two above, each of which may cross into one more.
+    // The root, the image's tables of the last level and the two above, each of which may cross
+    // into one more.
     let others = 1 + pieces + 1 + 2 * 2;
     (others + wanted(memory) + wanted(devices)).saturating_sub(map::TABLES)
 }
@@ -33,12 +37,15 @@ fn further_tables(memory: &[map::Range], devices: &[map::Range]) -> usize {
 pub(crate) fn enable(board: &Board, machine: &Machine, device_tree: (u64, usize)) -> map::Range {
     let mut memory: Vec<map::Range, RANGES> = Vec::new();
     // What is reserved is not mapped at all: even a speculative access there may be an error.
-    let reserved = machine.reserved.iter().map(|range| (range.base, range.base + range.size)).collect();
+    let reserved =
+        machine.reserved.iter().map(|range| (range.base, range.base + range.size)).collect();
     for_each_free(machine, reserved, |start, end| {
         if memory.push(map::Range { start, end }).is_err() {
             early::stop_for(
                 board,
-                format_args!("the device tree names more than the {RANGES} memory ranges that the map holds"),
+                format_args!(
+                    "the device tree names more than the {RANGES} memory ranges that the map holds"
+                ),
             );
         }
     });
@@ -67,15 +74,24 @@ pub(crate) fn enable(board: &Board, machine: &Machine, device_tree: (u64, usize)
     }
     devices.sort_unstable_by_key(|range| range.start);
     let tables = find_tables(board, machine, device_tree, further_tables(&memory, &devices));
-    // SAFETY: on the boot core, once; the ranges are what the tables say, and the pages were found for this.
+    // SAFETY: on the boot core, once; the ranges are what the tables say, and the pages were found
+    // for this.
     if let Err(error) = unsafe { map::enable(&memory, &devices, tables) } {
-        early::stop_for(board, format_args!("the memory map of the device tree cannot be mapped: {error}"));
+        early::stop_for(
+            board,
+            format_args!("the memory map of the device tree cannot be mapped: {error}"),
+        );
     }
     tables
 }
 
 /// Zeroed pages for so many tables, in memory that is free, reachable by the early map.
-fn find_tables(board: &Board, machine: &Machine, device_tree: (u64, usize), count: usize) -> map::Range {
+fn find_tables(
+    board: &Board,
+    machine: &Machine,
+    device_tree: (u64, usize),
+    count: usize,
+) -> map::Range {
     let bytes = (count * PAGE_SIZE) as u64;
     let mut found = map::Range { start: 0, end: 0 };
     if count == 0 {
@@ -90,7 +106,9 @@ fn find_tables(board: &Board, machine: &Machine, device_tree: (u64, usize), coun
     if found.end == 0 {
         early::stop_for(
             board,
-            format_args!("no range of free memory has room for the {count} tables that its map needs"),
+            format_args!(
+                "no range of free memory has room for the {count} tables that its map needs"
+            ),
         );
     }
     if let Err(error) = early::reach(found.start, bytes) {
@@ -117,8 +135,13 @@ fn virtio_pages(machine: &Machine) -> Vec<u64, MAX_VIRTIO> {
     pages
 }
 
-/// What of memory is not free: image, device tree, bundle, the firmware's text, these tables of the map, and what is reserved.
-fn taken(machine: &Machine, device_tree: (u64, usize), tables: map::Range) -> Vec<(u64, u64), TAKEN> {
+/// What of memory is not free: image, device tree, bundle, the firmware's text, these tables of the
+/// map, and what is reserved.
+fn taken(
+    machine: &Machine,
+    device_tree: (u64, usize),
+    tables: map::Range,
+) -> Vec<(u64, u64), TAKEN> {
     let image_end = image_sections()[4].end;
     let mut taken: Vec<(u64, u64), TAKEN> = Vec::new();
     let mut take = |start: u64, end: u64| {
@@ -162,7 +185,11 @@ pub(crate) fn add_memory(machine: &Machine, device_tree: (u64, usize), tables: m
 }
 
 /// Calls `visit` with each range of memory that lies in none of `taken`.
-fn for_each_free(machine: &Machine, mut taken: Vec<(u64, u64), TAKEN>, mut visit: impl FnMut(u64, u64)) {
+fn for_each_free(
+    machine: &Machine,
+    mut taken: Vec<(u64, u64), TAKEN>,
+    mut visit: impl FnMut(u64, u64),
+) {
     taken.sort_unstable();
     for memory in &machine.memory {
         let mut at = memory.base;

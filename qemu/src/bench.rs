@@ -1,4 +1,5 @@
-//! `cargo bale bench`: runs the suites on the target, prints their figures beside goals and budgets, keeps them.
+//! `cargo bale bench`: runs the suites on the target, prints their figures beside goals and
+//! budgets, keeps them.
 
 pub(crate) mod budgets;
 pub(crate) mod collect;
@@ -85,7 +86,10 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     // What the user gave wrong is an error at once, not after the runs.
     let mut goals = goals::load()?;
     let before = options.compare.as_deref().map(save::read).transpose()?;
-    ensure!(!options.write_budgets || options.cores.contains(&1), "--write-budgets needs a run on one core");
+    ensure!(
+        !options.write_budgets || options.cores.contains(&1),
+        "--write-budgets needs a run on one core"
+    );
     let mut runs = match &options.serial {
         Some(path) => collect::serial(path, &asked(options))?,
         None if asked(options).is_empty() => Vec::new(),
@@ -179,8 +183,10 @@ mod sample {
 
     /// What machines with one core and with four said.
     pub(super) fn runs() -> Vec<Run> {
-        let run =
-            |mode, text: &str| Run { mode, report: Report::parse(text.lines()).expect("a good sample") };
+        let run = |mode, text: &str| Run {
+            mode,
+            report: Report::parse(text.lines()).expect("a good sample"),
+        };
         vec![
             run(Mode::Counted, include_str!("../tests/bench/allocator-1.txt")),
             run(Mode::Emulated, include_str!("../tests/bench/allocator-4.txt")),

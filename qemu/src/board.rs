@@ -1,4 +1,5 @@
-//! What a board starts from: the loader, the kernel, the bundle, and what the user says about the boot.
+//! What a board starts from: the loader, the kernel, the bundle, and what the user says about the
+//! boot.
 
 use std::fs;
 use std::path::Path;
@@ -24,14 +25,16 @@ const EXPLANATION: &str = "\
 # Boot arguments: `log=defmt` sends the log as frames for `cargo bale console`.
 ";
 
-/// The files of the partition. They are the same for every board: what a board has, its firmware says.
+/// The files of the partition. They are the same for every board: what a board has, its firmware
+/// says.
 pub(crate) fn files(
     built: &Built,
     loader: &Path,
     bundle: Option<&Path>,
     config: String,
 ) -> Result<Vec<File>> {
-    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let read =
+        |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let mut files = vec![
         File { path: LOADER.into(), bytes: read(loader)? },
         File { path: "bale/kernel.elf".into(), bytes: read(&built.elf)? },
@@ -63,7 +66,8 @@ fn made(options: &ContentOptions) -> Result<Vec<File>> {
     let config = match &options.config {
         None => config(&options.arguments, "")?,
         Some(path) => {
-            let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
             check(&text).with_context(|| format!("{} cannot be used", path.display()))?;
             text
         }

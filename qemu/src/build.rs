@@ -69,8 +69,8 @@ pub(crate) fn product(options: &SetupOptions) -> Result<PathBuf> {
     Ok(image)
 }
 
-/// Builds everything for the target, with an application in the kernel's place: the crate in `folder`,
-/// a program that hands its `App` to the macro `bale_qemu_virt::image!`.
+/// Builds everything for the target, with an application in the kernel's place: the crate in
+/// `folder`, a program that hands its `App` to the macro `bale_qemu_virt::image!`.
 pub(crate) fn build_app(options: &SetupOptions, folder: &Path) -> Result<Built> {
     let built = build(options)?;
     let manifest = folder.join("Cargo.toml");
@@ -96,7 +96,10 @@ fn package_name(manifest: &Path) -> Result<String> {
     })?;
     let document: toml_edit::DocumentMut =
         text.parse().with_context(|| format!("{} is no manifest", manifest.display()))?;
-    let name = document.get("package").and_then(|package| package.get("name")).and_then(|name| name.as_str());
+    let name = document
+        .get("package")
+        .and_then(|package| package.get("name"))
+        .and_then(|name| name.as_str());
     name.map(str::to_owned).with_context(|| format!("{} names no package", manifest.display()))
 }
 
@@ -117,8 +120,8 @@ pub(crate) fn loader(toolchain: Toolchain) -> Result<PathBuf> {
     Ok(workspace::uefi_program(LOADER))
 }
 
-/// Runs cargo and passes on what it says, but for one warning at each crate: rustc does not know LLVM's `strict-align`
-/// by name, which `.cargo/config.toml` turns off on purpose and says why.
+/// Runs cargo and passes on what it says, but for one warning at each crate: rustc does not know
+/// LLVM's `strict-align` by name, which `.cargo/config.toml` turns off on purpose and says why.
 fn succeeds(cargo: &mut Command) -> Result<bool> {
     if std::io::stderr().is_terminal() {
         cargo.args(["--color", "always"]);

@@ -1,4 +1,5 @@
-//! The boot bundle: a tar archive with the guests' images and the pages they swap, handed over as the initrd.
+//! The boot bundle: a tar archive with the guests' images and the pages they swap, handed over as
+//! the initrd.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,7 +13,10 @@ use crate::pages::PAGE;
 pub(crate) fn read_pages(path: &Path) -> Result<Vec<u8>> {
     let name = path.display();
     let pages = fs::read(path).with_context(|| format!("cannot read the pages file {name}"))?;
-    ensure!(!pages.is_empty(), "the pages file {name} is empty; `cargo bale pages --out FILE` captures one");
+    ensure!(
+        !pages.is_empty(),
+        "the pages file {name} is empty; `cargo bale pages --out FILE` captures one"
+    );
     ensure!(
         pages.len().is_multiple_of(PAGE),
         "the pages file {name} holds {} bytes, which is no whole number of {PAGE}-byte pages",
@@ -21,7 +25,8 @@ pub(crate) fn read_pages(path: &Path) -> Result<Vec<u8>> {
     Ok(pages)
 }
 
-/// Writes a bundle of guests, by name and image, of pages if they have any, and of further files by their names.
+/// Writes a bundle of guests, by name and image, of pages if they have any, and of further files by
+/// their names.
 pub(crate) fn write(
     out: &Path,
     guests: &[(&str, &Path)],

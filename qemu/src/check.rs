@@ -61,7 +61,8 @@ pub(crate) fn run(options: &CheckOptions) -> Result<u8> {
     Ok(u8::from(failed > 0))
 }
 
-/// Clippy of the toolchain that builds for the target, in a folder of its own: its flags would build everything anew.
+/// Clippy of the toolchain that builds for the target, in a folder of its own: its flags would
+/// build everything anew.
 fn target_check(toolchain: Toolchain, target: &str, packages: &[&str]) -> Command {
     let mut command = toolchain.cargo_for("clippy", target);
     command.arg("--quiet").env("CARGO_TARGET_DIR", workspace::target_folder().join("check"));

@@ -1,4 +1,5 @@
-//! A person at the kernel's shell, QEMU's or a board's: the terminal passed through, log frames shown between the lines.
+//! A person at the kernel's shell, QEMU's or a board's: the terminal passed through, log frames
+//! shown between the lines.
 
 mod display;
 
@@ -47,7 +48,9 @@ pub(crate) fn run(config: &Config, decoder: &Decoder, limit: Option<Duration>) -
         End::Left => return Ok(0),
         End::Closed => {}
         End::Silent => bail!("the input has ended and the machine is silent; QEMU was ended"),
-        End::TimedOut(limit) => bail!("time limit of {} s reached; QEMU was ended", limit.as_secs()),
+        End::TimedOut(limit) => {
+            bail!("time limit of {} s reached; QEMU was ended", limit.as_secs())
+        }
     }
     let (status, complaints) = machine.finish(Duration::from_secs(3))?;
     if let Some(reason) = display.stopped {
@@ -59,7 +62,8 @@ pub(crate) fn run(config: &Config, decoder: &Decoder, limit: Option<Duration>) -
     Ok(0)
 }
 
-/// `cargo bale console`: the board at a serial line, until the user leaves, the time is over, or the line is gone.
+/// `cargo bale console`: the board at a serial line, until the user leaves, the time is over, or
+/// the line is gone.
 pub(crate) fn serial(options: &ConsoleOptions) -> Result<u8> {
     let decoder = match &options.elf {
         Some(elf) => Some(Decoder::from_elf(elf)?),
@@ -176,7 +180,8 @@ static FOUND: OnceLock<libc::termios> = OnceLock::new();
 
 /// Signals that end this process without anything being dropped, a panic's abort among them; in raw
 /// mode Ctrl-C is a key and sends none.
-const ENDING: [libc::c_int; 5] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGABRT];
+const ENDING: [libc::c_int; 5] =
+    [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGABRT];
 
 /// Gives the terminal back and ends as the signal would have.
 extern "C" fn on_ending(signal: libc::c_int) {
@@ -186,7 +191,8 @@ extern "C" fn on_ending(signal: libc::c_int) {
     }
     // SAFETY: async-signal-safe; from here on the signal does what it does without a handler.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
-    // SAFETY: async-signal-safe. The signal is blocked in its handler, and ends the process behind it.
+    // SAFETY: async-signal-safe. The signal is blocked in its handler, and ends the process behind
+    // it.
     unsafe { libc::raise(signal) };
 }
 
@@ -210,7 +216,10 @@ impl RawTerminal {
                 // SAFETY: the handler does what handlers may, and is there as long as the process
                 // is.
                 unsafe {
-                    libc::signal(signal, on_ending as extern "C" fn(libc::c_int) as libc::sighandler_t)
+                    libc::signal(
+                        signal,
+                        on_ending as extern "C" fn(libc::c_int) as libc::sighandler_t,
+                    )
                 };
             }
         }

@@ -1,4 +1,5 @@
-//! A disk image that UEFI boots from: a GUID partition table (UEFI 2.10, chapter 5) with one EFI system partition in FAT32.
+//! A disk image that UEFI boots from: a GUID partition table (UEFI 2.10, chapter 5) with one EFI
+//! system partition in FAT32.
 //!
 //! The same files give the same bytes: identifiers and times are fixed.
 
@@ -39,7 +40,9 @@ pub(crate) fn image(files: &[File]) -> Result<Vec<u8>> {
     let size = EDGE + volume.len() as u64 + EDGE;
     let mut image = Cursor::new(vec![0; usize::try_from(size)?]);
     let sectors = u32::try_from(size / SECTOR - 1).unwrap_or(u32::MAX);
-    ProtectiveMBR::with_lb_size(sectors).overwrite_lba0(&mut image).context("no protective record")?;
+    ProtectiveMBR::with_lb_size(sectors)
+        .overwrite_lba0(&mut image)
+        .context("no protective record")?;
     let mut table = GptConfig::new()
         .writable(true)
         .logical_block_size(LogicalBlockSize::Lb512)
@@ -79,9 +82,11 @@ fn volume(files: &[File]) -> Result<Vec<u8>> {
         let mut folder = system.root_dir();
         let (folders, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
         for part in folders.split('/').filter(|part| !part.is_empty()) {
-            folder = folder.create_dir(part).with_context(|| format!("no folder for {}", file.path))?;
+            folder =
+                folder.create_dir(part).with_context(|| format!("no folder for {}", file.path))?;
         }
-        let mut entry = folder.create_file(name).with_context(|| format!("no file {}", file.path))?;
+        let mut entry =
+            folder.create_file(name).with_context(|| format!("no file {}", file.path))?;
         entry.write_all(&file.bytes).with_context(|| format!("{} does not fit", file.path))?;
         entry.flush().with_context(|| format!("{} does not fit", file.path))?;
     }
@@ -107,15 +112,17 @@ mod tests {
     #[test]
     fn other_readers_find_the_files() {
         let bytes = image(&files()).expect("an image");
-        let table = gpt::GptConfig::new().open_from_device(Cursor::new(bytes.clone())).expect("a table");
+        let table =
+            gpt::GptConfig::new().open_from_device(Cursor::new(bytes.clone())).expect("a table");
         let partition = table.partitions().get(&1).expect("a partition");
         assert_eq!(partition.part_type_guid, gpt::partition_types::EFI);
         assert_eq!(partition.first_lba * 512, EDGE);
         let end = (partition.last_lba + 1) * 512;
-        let volume =
-            bytes[usize::try_from(EDGE).expect("small")..usize::try_from(end).expect("small")].to_vec();
-        let system =
-            fatfs::FileSystem::new(Cursor::new(volume), fatfs::FsOptions::new()).expect("a file system");
+        let volume = bytes
+            [usize::try_from(EDGE).expect("small")..usize::try_from(end).expect("small")]
+            .to_vec();
+        let system = fatfs::FileSystem::new(Cursor::new(volume), fatfs::FsOptions::new())
+            .expect("a file system");
         assert_eq!(system.fat_type(), fatfs::FatType::Fat32);
         for file in files() {
             let mut found = Vec::new();

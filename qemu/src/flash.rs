@@ -1,4 +1,5 @@
-//! `cargo bale flash`: an image onto a stick, a card or a disk; or its files into a folder of a stick that is FAT already.
+//! `cargo bale flash`: an image onto a stick, a card or a disk; or its files into a folder of a
+//! stick that is FAT already.
 
 mod device;
 mod folder;
@@ -46,7 +47,8 @@ pub(crate) fn to_device(files: &[File], choice: &Choice<'_>) -> Result<()> {
     }
     let mut medium = Opened::new(choice.device)?;
     let mut progress = Progress::new(image.len() as u64);
-    let written = write::write(&mut medium, device.bytes, &image, |phase, at| progress.show(phase, at));
+    let written =
+        write::write(&mut medium, device.bytes, &image, |phase, at| progress.show(phase, at));
     progress.end();
     written.with_context(|| format!("{name} does not hold the image"))?;
     println!("{name} holds the image, {} bytes, read back and compared", image.len());

@@ -1,6 +1,8 @@
-//! `cargo bale fuzz`: what reads bytes of strangers, under bytes that a fuzzer makes up, guided by coverage.
+//! `cargo bale fuzz`: what reads bytes of strangers, under bytes that a fuzzer makes up, guided by
+//! coverage.
 //!
-//! The engine is libFuzzer, which wants code that counts the edges it takes: an option of LLVM that every compiler can pass.
+//! The engine is libFuzzer, which wants code that counts the edges it takes: an option of LLVM that
+//! every compiler can pass.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +36,8 @@ const KERNEL: Fuzzer =
 /// Builds what is asked for and runs it; the status is 1 if an input failed.
 pub(crate) fn run(options: &FuzzOptions) -> Result<u8> {
     setup::compiler_of_cpp(&options.setup)?;
-    let wanted = options.target.map_or(FuzzTarget::value_variants().to_vec(), |target| vec![target]);
+    let wanted =
+        options.target.map_or(FuzzTarget::value_variants().to_vec(), |target| vec![target]);
     let mut programs: Vec<(&str, PathBuf)> = Vec::new();
     let mut failed = Vec::new();
     for target in wanted {
@@ -56,7 +59,10 @@ pub(crate) fn run(options: &FuzzOptions) -> Result<u8> {
     if failed.is_empty() {
         return Ok(0);
     }
-    eprintln!("bale: an input failed: {}; the line `Test unit written to` names it", failed.join(", "));
+    eprintln!(
+        "bale: an input failed: {}; the line `Test unit written to` names it",
+        failed.join(", ")
+    );
     Ok(1)
 }
 
@@ -69,10 +75,16 @@ fn build(fuzzer: &Fuzzer) -> Result<PathBuf> {
     let host = host_triple()?;
     let mut build = workspace::command("cargo");
     // With a triple the flags are for the target's code alone, not for build scripts.
-    build.args(["build", "--release", "-p", fuzzer.package, "--target", &host]).args(fuzzer.features);
+    build
+        .args(["build", "--release", "-p", fuzzer.package, "--target", &host])
+        .args(fuzzer.features);
     build.env("RUSTFLAGS", COVERAGE).env("CARGO_TARGET_DIR", &folder);
     eprintln!("bale: builds {}", fuzzer.package);
-    ensure!(build.status().context("cargo does not start")?.success(), "{} does not build", fuzzer.package);
+    ensure!(
+        build.status().context("cargo does not start")?.success(),
+        "{} does not build",
+        fuzzer.package
+    );
     Ok(folder.join(&host).join("release").join(fuzzer.program))
 }
 
@@ -86,7 +98,8 @@ fn feed(program: &Path, name: &str, options: &FuzzOptions) -> Result<bool> {
         let corpus = workspace::own_folder()?.join("corpus").join(name);
         let failures = workspace::own_folder()?.join("failures");
         for folder in [&corpus, &failures] {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
         }
         fuzz.arg(&corpus);
         fuzz.arg(format!("-max_total_time={}", options.seconds));
@@ -132,7 +145,8 @@ mod tests {
             .lines()
             .filter_map(|line| line.trim().strip_prefix("(\"")?.split_once("\", ")?.0.into())
             .collect();
-        let offered: Vec<String> = FuzzTarget::value_variants().iter().map(|target| name(*target)).collect();
+        let offered: Vec<String> =
+            FuzzTarget::value_variants().iter().map(|target| name(*target)).collect();
         assert_eq!(offered[0], "pool");
         assert_eq!(offered[1..], has);
     }

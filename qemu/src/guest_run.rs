@@ -1,7 +1,9 @@
-//! `cargo bale guest run`: one guest of any make, its console on this process's, its status this process's.
+//! `cargo bale guest run`: one guest of any make, its console on this process's, its status this
+//! process's.
 //!
-//! The kernel is started with `guest=NAME`: it runs that machine in place of the shell and gives the guest's bytes out in frames
-//! ([`bale_core::relay`]), so that nothing of its own is among them. Two lines frame the guest's life: `\x1eGUEST` and `\x1eSTATUS n`.
+//! The kernel is started with `guest=NAME`: it runs that machine in place of the shell and gives
+//! the guest's bytes out in frames ([`bale_core::relay`]), so that nothing of its own is among
+//! them. Two lines frame the guest's life: `\x1eGUEST` and `\x1eSTATUS n`.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -157,12 +159,16 @@ impl<'a> Talk<'a> {
             match events.recv_timeout(left) {
                 Ok(Event::Serial(bytes)) => self.serial(&bytes)?,
                 Ok(Event::Input(bytes)) if terminal => {
-                    let Some(bytes) = console::keys(&bytes, &mut escape) else { return Ok(End::Left) };
+                    let Some(bytes) = console::keys(&bytes, &mut escape) else {
+                        return Ok(End::Left);
+                    };
                     link.send(&bytes)?;
                 }
                 // The end of the input is none for the guest: a wire has no such thing.
                 Ok(Event::Input(bytes)) => link.send(&bytes)?,
-                Ok(Event::SerialEnd) | Err(RecvTimeoutError::Disconnected) => return Ok(End::Closed),
+                Ok(Event::SerialEnd) | Err(RecvTimeoutError::Disconnected) => {
+                    return Ok(End::Closed);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -174,7 +180,9 @@ impl<'a> Talk<'a> {
                 Part::Guest(bytes) => {
                     let mut out = io::stdout().lock();
                     let written = out.write_all(&bytes).and_then(|()| out.flush());
-                    written.map_err(|error| anyhow!("the guest's output goes nowhere any more: {error}"))?;
+                    written.map_err(|error| {
+                        anyhow!("the guest's output goes nowhere any more: {error}")
+                    })?;
                 }
                 Part::Frame(frame) => self.say(self.decoder.frame(&frame)),
                 Part::Text(text) => {

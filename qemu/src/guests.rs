@@ -1,7 +1,9 @@
-//! Guests of the user's own in the bundle: a kernel with what belongs to it, or descriptions as files.
+//! Guests of the user's own in the bundle: a kernel with what belongs to it, or descriptions as
+//! files.
 //!
-//! What no machine can be made from is an error here, before anything is booted: descriptions are read by the parser of the kernel,
-//! codecs are named by the store, and kernel and initial RAM disk are laid out as the kernel lays them out.
+//! What no machine can be made from is an error here, before anything is booted: descriptions are
+//! read by the parser of the kernel, codecs are named by the store, and kernel and initial RAM disk
+//! are laid out as the kernel lays them out.
 
 mod asked;
 mod image;
@@ -59,12 +61,15 @@ impl Seen {
         let memory = self.description.memory;
         let length = initrd.map(|initrd| initrd.len() as u64);
         let laid_out = GuestLayout::new(memory, kernel, self.description.raw, length);
-        laid_out.map(drop).map_err(|error| anyhow!("{}: of {} MiB: {error}", self.name, memory >> 20))
+        laid_out
+            .map(drop)
+            .map_err(|error| anyhow!("{}: of {} MiB: {error}", self.name, memory >> 20))
     }
 }
 
-/// Files of the one guest that a machine serves alone, and bytes of its memory: an image of any kind, placed as said if it has no
-/// header, or whatever it has with `true`; with calls of semihosting made those of the hypervisor if that is wanted.
+/// Files of the one guest that a machine serves alone, and bytes of its memory: an image of any
+/// kind, placed as said if it has no header, or whatever it has with `true`; with calls of
+/// semihosting made those of the hypervisor if that is wanted.
 pub(crate) fn alone(
     image: &Path,
     initrd: Option<&Path>,
@@ -73,9 +78,10 @@ pub(crate) fn alone(
     settings: &[(&str, String)],
 ) -> Result<(Files, u64)> {
     let file = read(image)?;
-    let prepared = if raw { Prepared::new(file, Some(place)) } else { Prepared::guess(file, place) };
-    let mut prepared =
-        prepared.map_err(|error| anyhow!("{} cannot be run as a guest: {error:#}", image.display()))?;
+    let prepared =
+        if raw { Prepared::new(file, Some(place)) } else { Prepared::guess(file, place) };
+    let mut prepared = prepared
+        .map_err(|error| anyhow!("{} cannot be run as a guest: {error:#}", image.display()))?;
     let mut lines = settings.to_vec();
     if semihosting {
         let calls = prepared.call_for_semihosting();
@@ -90,8 +96,13 @@ pub(crate) fn alone(
     Ok((files, seen.description.memory))
 }
 
-/// A guest's kernel and initial RAM disk, and the lines of its description but for those that name the two.
-pub(crate) fn own(kernel: &Path, initrd: Option<&Path>, settings: &[(&str, String)]) -> Result<Files> {
+/// A guest's kernel and initial RAM disk, and the lines of its description but for those that name
+/// the two.
+pub(crate) fn own(
+    kernel: &Path,
+    initrd: Option<&Path>,
+    settings: &[(&str, String)],
+) -> Result<Files> {
     let prepared = prepared(kernel, read(kernel)?, None)?;
     lay_out(kernel, prepared, initrd, settings).map(|(files, _)| files)
 }
@@ -125,16 +136,24 @@ pub(crate) fn described(path: &Path) -> Result<Files> {
     let name = path.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".vm"));
     let name = name.with_context(|| format!("{shown}: a description's name ends with .vm"))?;
     let letters = name.len() - ".vm".len();
-    ensure!(letters <= LONGEST_NAME, "{shown}: the name of a guest has {LONGEST_NAME} letters at most");
+    ensure!(
+        letters <= LONGEST_NAME,
+        "{shown}: the name of a guest has {LONGEST_NAME} letters at most"
+    );
     let text = read(path)?;
     let seen = description(&shown.to_string(), &text)?;
     let description = &seen.description;
     let beside = |file: &str| {
-        ensure!(!file.contains('/'), "{shown}: {file} must lie beside it, and be named without a folder");
-        read(&path.with_file_name(file)).with_context(|| format!("{shown} names a file that is not there"))
+        ensure!(
+            !file.contains('/'),
+            "{shown}: {file} must lie beside it, and be named without a folder"
+        );
+        read(&path.with_file_name(file))
+            .with_context(|| format!("{shown} names a file that is not there"))
     };
     let file = beside(&description.kernel)?;
-    let kernel = prepared(&path.with_file_name(description.kernel.as_str()), file, description.raw)?;
+    let kernel =
+        prepared(&path.with_file_name(description.kernel.as_str()), file, description.raw)?;
     let mut text = text;
     if description.raw.is_none() && kernel.raw.is_some() {
         // An ELF file is raw from here on, at addresses of its own.
@@ -167,7 +186,8 @@ pub(crate) fn add(all: &mut Files, files: Files) -> Result<()> {
 /// An image as the kernel takes it.
 fn prepared(path: &Path, file: Vec<u8>, raw: Option<Raw>) -> Result<Prepared> {
     let name = path.display();
-    Prepared::new(file, raw).map_err(|error| anyhow!("{name} cannot be started as a kernel: {error:#}"))
+    Prepared::new(file, raw)
+        .map_err(|error| anyhow!("{name} cannot be started as a kernel: {error:#}"))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -180,7 +200,8 @@ pub(super) mod tests {
 
     /// A folder with a kernel, `Image`, that has nothing but its header.
     pub(in crate::guests) fn folder(name: &str) -> std::path::PathBuf {
-        let folder = std::env::temp_dir().join(format!("bale-guests-{name}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("bale-guests-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a temporary folder");
         let mut image = vec![0; 64];
         image[0x10..0x18].copy_from_slice(&64u64.to_le_bytes());
@@ -197,7 +218,8 @@ pub(super) mod tests {
     #[test]
     fn a_kernel_of_the_users_own() {
         let folder = folder("own");
-        let settings = [("memory", "64M".to_owned()), ("cmdline", "console=ttyAMA0 x=1".to_owned())];
+        let settings =
+            [("memory", "64M".to_owned()), ("cmdline", "console=ttyAMA0 x=1".to_owned())];
         let kernel = folder.join("Image");
         let files = own(&kernel, Some(&folder.join("disk")), &settings).expect("good");
         assert_eq!(names(&files), ["own.image", "own.initrd", "own.vm"]);
@@ -228,7 +250,10 @@ pub(super) mod tests {
             add(&mut all, described(&folder.join(name)).expect("good")).expect("no clash");
         }
         assert_eq!(names(&all), ["a.vm", "Image", "disk", "b.vm"]);
-        assert!(add(&mut all, vec![("disk".into(), vec![1])]).is_err(), "another file of that name");
+        assert!(
+            add(&mut all, vec![("disk".into(), vec![1])]).is_err(),
+            "another file of that name"
+        );
         assert!(add(&mut all, vec![("pages".into(), vec![1])]).is_err(), "the pages are Bale's");
         write("c.vm", "memory = 64M\nkernel = nothing\n");
         write("d.vm", "memory = 64M\nkernel = ../Image\n");

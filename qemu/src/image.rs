@@ -1,7 +1,8 @@
 //! An ELF made flat: its loadable segments laid out by physical address, from the lowest.
 //!
-//! The arm64 Image header (Linux, Documentation/arch/arm64/booting.rst) is the first 64 bytes of the program itself;
-//! what is checked here is that it is there, since QEMU and the kernel start an image without it in another way.
+//! The arm64 Image header (Linux, Documentation/arch/arm64/booting.rst) is the first 64 bytes of
+//! the program itself; what is checked here is that it is there, since QEMU and the kernel start an
+//! image without it in another way.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +20,8 @@ const LARGEST: u64 = 256 << 20;
 /// Writes the flat image of the ELF.
 pub(crate) fn flatten_file(elf: &Path, out: &Path) -> Result<()> {
     let bytes = fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
-    let flat = flatten(&bytes).with_context(|| format!("{} cannot be made an Image", elf.display()))?;
+    let flat =
+        flatten(&bytes).with_context(|| format!("{} cannot be made an Image", elf.display()))?;
     fs::write(out, flat).with_context(|| format!("cannot write {}", out.display()))
 }
 
@@ -41,7 +43,9 @@ pub(crate) fn flatten(elf: &[u8]) -> Result<Vec<u8>> {
         let at = segment.p_paddr(endian) - lowest;
         ensure!(at < LARGEST, "a segment lies {at:#x} bytes above the lowest one");
         let at = usize::try_from(at)?;
-        let Ok(data) = segment.data(endian, elf) else { bail!("a segment reaches beyond the file") };
+        let Ok(data) = segment.data(endian, elf) else {
+            bail!("a segment reaches beyond the file")
+        };
         if flat.len() < at + data.len() {
             flat.resize(at + data.len(), 0);
         }

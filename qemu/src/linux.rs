@@ -1,4 +1,5 @@
-//! Linux guests: Debian's kernel, an initial RAM disk with our init, the description of the virtual machine.
+//! Linux guests: Debian's kernel, an initial RAM disk with our init, the description of the virtual
+//! machine.
 //!
 //! | module | subject |
 //! |---|---|
@@ -84,7 +85,8 @@ impl Kit {
     ) -> Result<Self> {
         let archive = initramfs::build(&kernel, init, work, console, pages)?;
         let initrd = own_file("initrd")?;
-        fs::write(&initrd, archive).with_context(|| format!("cannot write {}", initrd.display()))?;
+        fs::write(&initrd, archive)
+            .with_context(|| format!("cannot write {}", initrd.display()))?;
         Ok(Self { kernel, initrd })
     }
 }
@@ -131,7 +133,8 @@ impl Alone {
     /// A swap disk of this size, in a sparse file that goes with the machine.
     pub(crate) fn swap(&mut self, bytes: u64) -> Result<()> {
         let path = own_file("swap")?;
-        let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let file =
+            File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         file.set_len(bytes).with_context(|| format!("cannot give {} its size", path.display()))?;
         let drive = format!("if=none,id=swap,format=raw,discard=unmap,file={}", path.display());
         self.disk = Some(path);

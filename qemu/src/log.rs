@@ -21,11 +21,13 @@ pub(crate) struct Decoder {
 impl Decoder {
     /// Reads the ELF of the kernel that writes the stream.
     pub(crate) fn from_elf(path: &Path) -> Result<Self> {
-        let elf =
-            fs::read(path).with_context(|| format!("cannot read the kernel's ELF {}", path.display()))?;
+        let elf = fs::read(path)
+            .with_context(|| format!("cannot read the kernel's ELF {}", path.display()))?;
         // One ELF for the whole run of the tool: read once, never given back.
         let elf: &'static [u8] = elf.leak();
-        let Some(table) = Table::parse(elf)? else { bail!("{} has no defmt section", path.display()) };
+        let Some(table) = Table::parse(elf)? else {
+            bail!("{} has no defmt section", path.display())
+        };
         Ok(Self { table, symbols: Symbols::from_elf(elf)? })
     }
 
@@ -36,12 +38,16 @@ impl Decoder {
         decoder.received(&[0]);
         match decoder.decode() {
             Ok(frame) => {
-                let time = frame.display_timestamp().map_or_else(String::new, |time| format!("{time} "));
+                let time =
+                    frame.display_timestamp().map_or_else(String::new, |time| format!("{time} "));
                 let level = frame.level().map_or("log", |level| level.as_str());
                 format!("[{time}{level}] {}", frame.display_message())
             }
             Err(DecodeError::Malformed | DecodeError::UnexpectedEof) => {
-                format!("[a log frame of {} bytes that this kernel's ELF does not explain]", frame.len())
+                format!(
+                    "[a log frame of {} bytes that this kernel's ELF does not explain]",
+                    frame.len()
+                )
             }
         }
     }
@@ -61,7 +67,9 @@ fn bytes(line: &str) -> Option<Vec<u8>> {
     let pairs = digits.chunks(2).map(|pair| Some((pair.first()?, pair.get(1)?)));
     let digit = |digit: u8| char::from(digit).to_digit(16);
     pairs
-        .map(|pair| pair.and_then(|(high, low)| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()))
+        .map(|pair| {
+            pair.and_then(|(high, low)| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok())
+        })
         .collect()
 }
 
@@ -69,8 +77,8 @@ fn bytes(line: &str) -> Option<Vec<u8>> {
 pub(crate) fn run(options: &LogOptions) -> Result<u8> {
     let elf = options.elf.clone().unwrap_or_else(build::kernel_elf);
     let decoder = Decoder::from_elf(&elf)?;
-    let stream =
-        fs::read(&options.decode).with_context(|| format!("cannot read {}", options.decode.display()))?;
+    let stream = fs::read(&options.decode)
+        .with_context(|| format!("cannot read {}", options.decode.display()))?;
     decode(&decoder, &stream, &mut io::stdout().lock())?;
     Ok(0)
 }
@@ -116,7 +124,8 @@ mod tests {
     fn frames_come_out_of_lines() {
         assert_eq!(bytes("defmt:00ff5A\r"), Some(vec![0, 255, 0x5a]));
         assert_eq!(bytes("defmt:"), Some(vec![]));
-        for line in ["", "defmt", "defmt:0", "defmt:0g", "defmt:+1", "defmt:ää", " defmt:00", "defmt:00 0"]
+        for line in
+            ["", "defmt", "defmt:0", "defmt:0g", "defmt:+1", "defmt:ää", " defmt:00", "defmt:00 0"]
         {
             assert_eq!(bytes(line), None, "{line}");
         }

@@ -19,7 +19,8 @@ use crate::toolchain::QEMU;
 pub(crate) enum Start {
     /// By QEMU's boot protocol: device tree in x0, initrd, boot arguments.
     Kernel(PathBuf),
-    /// Files put at these addresses, nothing else: the boot core begins at the first with no device tree in x0.
+    /// Files put at these addresses, nothing else: the boot core begins at the first with no device
+    /// tree in x0.
     Loader(Vec<(PathBuf, u64)>),
     /// By UEFI firmware from a disk image, which holds boot arguments and bundle too.
     Uefi { firmware: PathBuf, disk: PathBuf, acpi: bool },
@@ -68,15 +69,24 @@ impl Config {
     pub(crate) fn set_sparse_memory(&mut self, gib: u64) {
         self.memory = format!("{gib}G");
         let memory = format!("memory-backend-ram,id=sparse,size={gib}G,reserve=off");
-        self.extra.extend(["-object".into(), memory, "-machine".into(), "memory-backend=sparse".into()]);
+        self.extra.extend([
+            "-object".into(),
+            memory,
+            "-machine".into(),
+            "memory-backend=sparse".into(),
+        ]);
     }
 
     fn command_line(&self) -> Vec<OsString> {
         let virtualization = if self.virtualization { "on" } else { "off" };
         let mut line: Vec<OsString> = Vec::new();
         let mut add = |words: &[&str]| line.extend(words.iter().map(OsString::from));
-        let acpi = if matches!(self.start, Start::Uefi { acpi: false, .. }) { ",acpi=off" } else { "" };
-        add(&["-machine", &format!("virt,virtualization={virtualization},gic-version={}{acpi}", self.gic)]);
+        let acpi =
+            if matches!(self.start, Start::Uefi { acpi: false, .. }) { ",acpi=off" } else { "" };
+        add(&[
+            "-machine",
+            &format!("virt,virtualization={virtualization},gic-version={}{acpi}", self.gic),
+        ]);
         add(&["-cpu", &self.cpu, "-smp", &self.cores.to_string(), "-m", &self.memory]);
         // Debian's QEMU 7.2 lacks the network card's ROM, and no network is wanted.
         add(&["-net", "none", "-display", "none", "-monitor", "none"]);
@@ -130,8 +140,8 @@ pub(crate) trait Link {
     /// Types into the UART.
     fn send(&mut self, bytes: &[u8]) -> Result<()>;
 
-    /// Waits for the machine to end by itself, ends it after `patience` where that can be done, and says what was
-    /// wrong with it, or nothing.
+    /// Waits for the machine to end by itself, ends it after `patience` where that can be done, and
+    /// says what was wrong with it, or nothing.
     fn finish(&mut self, patience: Duration) -> Result<String>;
 
     /// Where each core is, as lines of a backtrace; nothing where nobody can tell from outside.
@@ -213,10 +223,14 @@ impl Machine {
     /// Types into the UART.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<()> {
         let input = self.input.as_mut().context("QEMU has no input")?;
-        input.write_all(bytes).and_then(|()| input.flush()).context("QEMU does not take input any more")
+        input
+            .write_all(bytes)
+            .and_then(|()| input.flush())
+            .context("QEMU does not take input any more")
     }
 
-    /// Waits for QEMU to end by itself; ends it after `patience`. Its status, and what it complained about.
+    /// Waits for QEMU to end by itself; ends it after `patience`. Its status, and what it
+    /// complained about.
     pub(crate) fn finish(&mut self, patience: Duration) -> Result<(ExitStatus, String)> {
         let deadline = Instant::now() + patience;
         while self.child.try_wait()?.is_none() && Instant::now() < deadline {
@@ -225,7 +239,8 @@ impl Machine {
         // An error means that it has ended already.
         let _ = self.child.kill();
         let status = self.child.wait()?;
-        let complaints = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let complaints =
+            self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
         Ok((status, complaints))
     }
 }
@@ -255,7 +270,12 @@ mod tests {
     use super::{Config, Start, judge};
 
     fn line(config: &Config) -> String {
-        config.command_line().iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        config
+            .command_line()
+            .iter()
+            .map(|word| word.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
@@ -292,7 +312,10 @@ mod tests {
             Start::Loader(vec![("bale.img".into(), 0x4020_0000), ("bale.dtb".into(), 0x4800_0000)]);
         config.arguments = "exec".into();
         let line = line(&config);
-        assert!(line.contains("loader,addr=0x40200000,cpu-num=0,force-raw=on,file=bale.img"), "{line}");
+        assert!(
+            line.contains("loader,addr=0x40200000,cpu-num=0,force-raw=on,file=bale.img"),
+            "{line}"
+        );
         assert!(line.contains("loader,addr=0x48000000,force-raw=on,file=bale.dtb"), "{line}");
         assert!(!line.contains("-append") && !line.contains("-kernel"), "{line}");
     }

@@ -19,7 +19,10 @@
 //! | [`serial`] | a board on a serial line |
 //! | [`run`], [`test`], [`bench`], [`trace`], [`fuzz`], [`check`] | the commands themselves |
 
-#![allow(clippy::std_instead_of_core, reason = "a program with std; the lint is for the crates without")]
+#![allow(
+    clippy::std_instead_of_core,
+    reason = "a program with std; the lint is for the crates without"
+)]
 
 mod bench;
 mod board;

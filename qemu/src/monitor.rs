@@ -1,7 +1,9 @@
-//! Where each core of a QEMU that does not go on is, from its monitor (QEMU's QMP, "docs/interop/qmp-spec").
+//! Where each core of a QEMU that does not go on is, from its monitor (QEMU's QMP,
+//! "docs/interop/qmp-spec").
 //!
-//! A machine that is out of time may have a guest that spins, a core of ours that does, or an emulator whose own
-//! main loop hangs with its lock held: then the monitor is silent too, and that it is silent says which it was.
+//! A machine that is out of time may have a guest that spins, a core of ours that does, or an
+//! emulator whose own main loop hangs with its lock held: then the monitor is silent too, and that
+//! it is silent says which it was.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -21,7 +23,8 @@ const EVENTS: usize = 256;
 pub(crate) struct Socket(PathBuf);
 
 impl Socket {
-    /// A path that no other machine of this process, or of another one, has. Short: a socket's may have 107 bytes.
+    /// A path that no other machine of this process, or of another one, has. Short: a socket's may
+    /// have 107 bytes.
     pub(crate) fn new() -> Self {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         // Relaxed: the number alone counts.
@@ -62,7 +65,10 @@ fn ask(path: &Path, command: &str) -> Result<String> {
             writeln!(stream, "{request}")?;
         }
         for _ in 0..EVENTS {
-            let line = lines.next().context("it has closed the connection")?.context("no answer in time")?;
+            let line = lines
+                .next()
+                .context("it has closed the connection")?
+                .context("no answer in time")?;
             let value: Value = serde_json::from_str(&line)?;
             if value.get("event").is_none() {
                 return Ok(value);
@@ -84,8 +90,9 @@ const IMAGE: u64 = 0x4020_0000;
 /// The image and what is linked behind it, at most.
 const IMAGE_SIZE: u64 = 8 << 20;
 
-/// Of each core's registers its number, its exception level and where it is. What is in our image has the form of a line
-/// of a backtrace, the core's number in the place of the frame's, so that it is resolved as one.
+/// Of each core's registers its number, its exception level and where it is. What is in our image
+/// has the form of a line of a backtrace, the core's number in the place of the frame's, so that it
+/// is resolved as one.
 fn summary(text: &str) -> String {
     let mut out = String::from("QEMU's monitor answers:\n");
     let mut core = String::new();

@@ -1,7 +1,8 @@
 //! Captures anonymous pages of processes at work: real content for a guest to swap.
 //!
-//! The process starts with a clean environment and without address randomisation, is stopped once it has used some
-//! processor time (or at its exit, whichever is first), and its pages are picked in an order that the seed decides.
+//! The process starts with a clean environment and without address randomisation, is stopped once
+//! it has used some processor time (or at its exit, whichever is first), and its pages are picked
+//! in an order that the seed decides.
 
 mod kinds;
 mod maps;
@@ -20,7 +21,8 @@ use process::Traced;
 
 /// Bytes of a page.
 pub(crate) const PAGE: usize = 4096;
-/// Processor time after which the process is looked at: python3 and rustc hold their working set by then.
+/// Processor time after which the process is looked at: python3 and rustc hold their working set by
+/// then.
 const WORK: Duration = Duration::from_millis(1500);
 const DEFAULT_SEED: u64 = 1;
 const DEFAULT_PAGES: usize = 4096;
@@ -41,9 +43,11 @@ pub(crate) fn run(options: &PagesOptions) -> Result<u8> {
     let (pages, of) = if !options.command.is_empty() {
         (capture_all(&options.command, options.seed, wanted)?, format!("`{}`", options.command[0]))
     } else if let Some(name) = &options.kind {
-        let kind = kinds::find(name)
-            .with_context(|| format!("there is no kind `{name}`; `cargo bale pages --list` shows them"))?;
-        let command = kind.command().with_context(|| format!("this machine has not what `{name}` takes"))?;
+        let kind = kinds::find(name).with_context(|| {
+            format!("there is no kind `{name}`; `cargo bale pages --list` shows them")
+        })?;
+        let command =
+            kind.command().with_context(|| format!("this machine has not what `{name}` takes"))?;
         (capture_all(&command, options.seed, wanted)?, format!("`{name}`"))
     } else {
         let mixture = mixture(options.half, options.seed, wanted)?;
@@ -105,7 +109,8 @@ pub(crate) fn kept() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Files of the kinds that codecs are judged by, or of one kind, each captured once and kept in the target folder.
+/// Files of the kinds that codecs are judged by, or of one kind, each captured once and kept in the
+/// target folder.
 pub(crate) fn judged(kind: Option<&str>) -> Result<Vec<PathBuf>> {
     let kinds = match kind {
         None => kinds::all(Half::Judged)?,
@@ -113,8 +118,9 @@ pub(crate) fn judged(kind: Option<&str>) -> Result<Vec<PathBuf>> {
             let kind = kinds::find(name).with_context(|| {
                 format!("there is no kind `{name}`; `cargo bale pages --list` shows them")
             })?;
-            let command =
-                kind.command().with_context(|| format!("this machine has not what `{name}` takes"))?;
+            let command = kind
+                .command()
+                .with_context(|| format!("this machine has not what `{name}` takes"))?;
             vec![(kind, command)]
         }
     };
@@ -168,7 +174,8 @@ fn capture(command: &[String], seed: u64, wanted: usize) -> Result<Vec<u8>> {
     Ok(pages)
 }
 
-/// Fisher-Yates with SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+/// Fisher-Yates with SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number
+/// generators, 2014).
 fn shuffle(addresses: &mut [u64], seed: u64) {
     let mut state = seed;
     let mut next = || {
@@ -205,8 +212,10 @@ mod tests {
 
     #[test]
     fn what_a_process_wrote_is_in_the_capture() {
-        // The shell keeps the pattern in a variable on its heap; exiting does not take it away before the capture.
-        let script = "v=BALE_MARKER_; i=0; while [ $i -lt 12 ]; do v=$v$v; i=$((i+1)); done; exit 0";
+        // The shell keeps the pattern in a variable on its heap; exiting does not take it away
+        // before the capture.
+        let script =
+            "v=BALE_MARKER_; i=0; while [ $i -lt 12 ]; do v=$v$v; i=$((i+1)); done; exit 0";
         let command: Vec<String> = ["/bin/sh", "-c", script].map(String::from).to_vec();
         let pages = capture(&command, 1, 100_000).expect("captured");
         assert!(!pages.is_empty() && pages.len().is_multiple_of(PAGE));

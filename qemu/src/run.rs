@@ -23,7 +23,8 @@ const UNATTENDED: Duration = Duration::from_secs(1800);
 pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     // A bad pages file is an error at once, not after a build.
     let given = options.pages.as_deref().map(bundle::read_pages).transpose()?;
-    // So is a guest that no machine can be made from. Of a disk among QEMU's own arguments nothing is known.
+    // So is a guest that no machine can be made from. Of a disk among QEMU's own arguments nothing
+    // is known.
     let backing = options.backing.is_some();
     let known = backing || options.qemu.is_empty();
     let host = Host { cores: Some(options.cores), backing: known.then_some(backing) };
@@ -68,11 +69,14 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
         }
         None => None,
     };
-    let _backing = options.backing.map(|bytes| with_backing(&mut config, bytes, &[])).transpose()?;
+    let _backing =
+        options.backing.map(|bytes| with_backing(&mut config, bytes, &[])).transpose()?;
     let limit = options.timeout.map(Duration::from_secs);
     match &options.exec {
         None => console::run(&config, &decoder, limit),
-        Some(commands) => run_script(&config, &decoder, limit.unwrap_or_else(script_limit), commands),
+        Some(commands) => {
+            run_script(&config, &decoder, limit.unwrap_or_else(script_limit), commands)
+        }
     }
 }
 
@@ -86,13 +90,18 @@ impl Bundle {
     }
 
     /// One with further files, by their names.
-    pub(crate) fn with(built: &Built, pages: Option<Vec<u8>>, files: &[(String, Vec<u8>)]) -> Result<Self> {
+    pub(crate) fn with(
+        built: &Built,
+        pages: Option<Vec<u8>>,
+        files: &[(String, Vec<u8>)],
+    ) -> Result<Self> {
         let pages = match pages {
             Some(pages) => pages,
             None => bundle::read_pages(&pages::kept()?)?,
         };
         let out = Self(workspace::own_folder()?.join(format!("bundle-{}.tar", std::process::id())));
-        let guests: Vec<_> = built.guests.iter().map(|(name, path)| (*name, path.as_path())).collect();
+        let guests: Vec<_> =
+            built.guests.iter().map(|(name, path)| (*name, path.as_path())).collect();
         bundle::write(out.path(), &guests, Some(&pages), files)?;
         Ok(out)
     }
@@ -116,7 +125,8 @@ impl Drop for Bundle {
     }
 }
 
-/// Puts what the machine starts from on a disk image, which is removed when dropped; `file` is its `bale.toml`.
+/// Puts what the machine starts from on a disk image, which is removed when dropped; `file` is its
+/// `bale.toml`.
 pub(crate) fn by_uefi(
     config: &mut Config,
     built: &Built,
@@ -141,13 +151,14 @@ pub(crate) fn by_uefi_beside(
     let mut files = board::files(built, &loader, config.initrd.as_deref(), file)?;
     files.extend(others);
     let disk = Scratch::named("disk")?;
-    fs::write(&disk.0, disk::image(&files)?).with_context(|| format!("cannot write {}", disk.0.display()))?;
+    fs::write(&disk.0, disk::image(&files)?)
+        .with_context(|| format!("cannot write {}", disk.0.display()))?;
     config.start = Start::Uefi { firmware, disk: disk.0.clone(), acpi: tables == Tables::Acpi };
     Ok(disk)
 }
 
-/// Gives the machine an empty virtio disk of so many bytes, to which the store may write back; removed when dropped.
-/// `bad` are blocks of 4096 bytes that fail each write.
+/// Gives the machine an empty virtio disk of so many bytes, to which the store may write back;
+/// removed when dropped. `bad` are blocks of 4096 bytes that fail each write.
 pub(crate) fn with_backing(config: &mut Config, bytes: u64, bad: &[u64]) -> Result<Scratch> {
     let file = Scratch::named("backing")?;
     let path = file.0.display();
@@ -155,7 +166,8 @@ pub(crate) fn with_backing(config: &mut Config, bytes: u64, bad: &[u64]) -> Resu
     made.with_context(|| format!("cannot make {path} of {bytes} bytes"))?;
     // QEMU takes a doubled comma for one of the name.
     let name = path.to_string().replace(',', ",,");
-    let rules: String = (0..).zip(bad).map(|(number, block)| fails_to_write(number, *block)).collect();
+    let rules: String =
+        (0..).zip(bad).map(|(number, block)| fails_to_write(number, *block)).collect();
     let below = if bad.is_empty() {
         format!("file.driver=file,file.filename={name}")
     } else {
@@ -188,7 +200,9 @@ impl Scratch {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // Relaxed: a number of its own, and no order.
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Ok(Self(workspace::own_folder()?.join(format!("{kind}-{}-{number}.img", std::process::id()))))
+        Ok(Self(
+            workspace::own_folder()?.join(format!("{kind}-{}-{number}.img", std::process::id())),
+        ))
     }
 }
 
@@ -205,12 +219,18 @@ impl Drop for Scratch {
     }
 }
 
-/// How long commands may take if the user does not say it: as long as they take where Ctrl-C can end them.
+/// How long commands may take if the user does not say it: as long as they take where Ctrl-C can
+/// end them.
 fn script_limit() -> Duration {
     if setup::in_ci() { UNATTENDED } else { Duration::MAX }
 }
 
-fn run_script(config: &Config, decoder: &Decoder, limit: Duration, commands: &Commands) -> Result<u8> {
+fn run_script(
+    config: &Config,
+    decoder: &Decoder,
+    limit: Duration,
+    commands: &Commands,
+) -> Result<u8> {
     let mut show = |line: &Line| match line {
         Line::Text(text) => println!("{text}"),
         Line::Log(text) => eprintln!("{text}"),

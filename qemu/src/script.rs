@@ -1,7 +1,8 @@
 //! Commands at the kernel's shell, with nobody at the keyboard.
 //!
-//! With boot argument `exec` the kernel's shell neither echoes nor edits. It prints RS (0x1E) `READY` before the first
-//! prompt and RS `STATUS n` after each command. A fatal stop is RS `bale: stopped: REASON`. Nothing else sends an RS, a guest least of all.
+//! With boot argument `exec` the kernel's shell neither echoes nor edits. It prints RS (0x1E)
+//! `READY` before the first prompt and RS `STATUS n` after each command. A fatal stop is RS `bale:
+//! stopped: REASON`. Nothing else sends an RS, a guest least of all.
 
 use std::fmt;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -53,7 +54,9 @@ impl fmt::Display for Failure {
             Self::Ended(complaints) if complaints.is_empty() => {
                 f.write_str("the machine ended before the script did")
             }
-            Self::Ended(complaints) => write!(f, "the machine ended before the script did: {complaints}"),
+            Self::Ended(complaints) => {
+                write!(f, "the machine ended before the script did: {complaints}")
+            }
             Self::TimedOut(limit, what) => {
                 write!(f, "time limit of {} s reached while waiting for {what}", limit.as_secs())
             }
@@ -89,8 +92,8 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
-    /// Joins a machine that may have been running for long: ends what is typed, and waits until it has answered that
-    /// and is silent. `limit` is that of the whole session.
+    /// Joins a machine that may have been running for long: ends what is typed, and waits until it
+    /// has answered that and is silent. `limit` is that of the whole session.
     pub(crate) fn attach(
         machine: Box<dyn Link>,
         events: Receiver<Event>,
@@ -99,9 +102,12 @@ impl<'a> Session<'a> {
     ) -> Result<Self, Failure> {
         let lines = Lines::new(None);
         let first = limit.min(ANSWER);
-        let mut session = Self { machine, events, lines, started: Instant::now(), limit: first, show };
+        let mut session =
+            Self { machine, events, lines, started: Instant::now(), limit: first, show };
         session.machine.send(INTERRUPT).map_err(Failure::Host)?;
-        session.next("an answer of the board's shell, which must be started with the argument `exec`")?;
+        session.next(
+            "an answer of the board's shell, which must be started with the argument `exec`",
+        )?;
         session.limit = limit;
         // A board that was just starting says READY and then answers the interrupt.
         while let Ok(event) = session.events.recv_timeout(SILENCE) {
@@ -147,7 +153,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn wait_for<T>(&mut self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> Result<T, Failure> {
+    fn wait_for<T>(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, Failure> {
         loop {
             if let Some(found) = wanted(&self.next(what)?) {
                 return Ok(found);
@@ -172,8 +182,11 @@ impl<'a> Session<'a> {
             }
             let left = self.limit.saturating_sub(self.started.elapsed());
             // A machine that never stops talking is out of time as well.
-            let event =
-                if left.is_zero() { Err(RecvTimeoutError::Timeout) } else { self.events.recv_timeout(left) };
+            let event = if left.is_zero() {
+                Err(RecvTimeoutError::Timeout)
+            } else {
+                self.events.recv_timeout(left)
+            };
             match event {
                 Ok(Event::Serial(bytes)) => self.lines.push(&bytes),
                 Ok(Event::Input(_)) => {}
@@ -183,8 +196,10 @@ impl<'a> Session<'a> {
                         (self.show)(&line);
                     }
                     for line in self.machine.cores().lines() {
-                        let line =
-                            self.lines.decoder.map_or_else(|| line.to_owned(), |decoder| decoder.line(line));
+                        let line = self
+                            .lines
+                            .decoder
+                            .map_or_else(|| line.to_owned(), |decoder| decoder.line(line));
                         (self.show)(&Line::Text(line));
                     }
                     return Err(Failure::TimedOut(self.limit, what.to_owned()));
@@ -193,7 +208,9 @@ impl<'a> Session<'a> {
                     if self.lines.finish() {
                         continue;
                     }
-                    return Err(Failure::Ended(self.machine.finish(PATIENCE).map_err(Failure::Host)?));
+                    return Err(Failure::Ended(
+                        self.machine.finish(PATIENCE).map_err(Failure::Host)?,
+                    ));
                 }
             }
         }
@@ -273,7 +290,8 @@ impl<'a> Lines<'a> {
             None => (text, None),
         };
         if marker.is_none() || !before.is_empty() {
-            let line = self.decoder.map_or_else(|| before.to_owned(), |decoder| decoder.line(before));
+            let line =
+                self.decoder.map_or_else(|| before.to_owned(), |decoder| decoder.line(before));
             self.items.push_back(Item::Line(Line::Text(line)));
         }
         if let Some(marker) = marker {
@@ -299,7 +317,8 @@ mod tests {
 
     #[test]
     fn markers_and_lines() {
-        let found = items(&[b"hello\r\n\x1eREADY\r\nbale> pool: 0\r\n\x1eSTA", b"TUS 1\r\nbale> last"]);
+        let found =
+            items(&[b"hello\r\n\x1eREADY\r\nbale> pool: 0\r\n\x1eSTA", b"TUS 1\r\nbale> last"]);
         let marker = |text: &str| Item::Marker(text.into());
         assert_eq!(
             found,

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
-use rustix::termios::{ControlModes, OptionalActions, QueueSelector, isatty, tcflush, tcgetattr, tcsetattr};
+use rustix::termios::{
+    ControlModes, OptionalActions, QueueSelector, isatty, tcflush, tcgetattr, tcsetattr,
+};
 
 use crate::machine::{Event, Link};
 
@@ -32,14 +34,16 @@ impl Port {
     /// Opens the line; what comes goes to `events`.
     ///
     /// # Errors
-    /// No such device, no permission, not a serial line, a rate that it has not, or another program at it.
+    /// No such device, no permission, not a serial line, a rate that it has not, or another program
+    /// at it.
     pub(crate) fn open(path: &Path, baud: u32, events: Sender<Event>) -> Result<Self> {
-        let device =
-            open(path, baud).with_context(|| format!("cannot use the serial line {}", path.display()))?;
+        let device = open(path, baud)
+            .with_context(|| format!("cannot use the serial line {}", path.display()))?;
         let mut input = device.try_clone()?;
         thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // A send fails once nobody listens any more; no bytes or an error mean that the line was taken away.
+            // A send fails once nobody listens any more; no bytes or an error mean that the line
+            // was taken away.
             while let Ok(count) = input.read(&mut buffer) {
                 if count == 0 || events.send(Event::Serial(buffer[..count].to_vec())).is_err() {
                     break;
@@ -69,7 +73,9 @@ fn open(path: &Path, baud: u32) -> Result<File> {
     let device = match opened.map_err(|error| (error.kind(), error)) {
         Ok(device) => device,
         Err((ErrorKind::NotFound, _)) => {
-            bail!("there is no such device; `ls /dev/ttyUSB* /dev/ttyACM*` shows what is plugged in")
+            bail!(
+                "there is no such device; `ls /dev/ttyUSB* /dev/ttyACM*` shows what is plugged in"
+            )
         }
         Err((ErrorKind::PermissionDenied, _)) => {
             bail!("you may not open it; `sudo adduser $USER dialout` and a new login allow it")
@@ -78,12 +84,16 @@ fn open(path: &Path, baud: u32) -> Result<File> {
     };
     ensure!(isatty(&device), "it is not a serial line");
     // Two readers would each get half of what comes.
-    flock(&device, FlockOperation::NonBlockingLockExclusive).ok().context("another program uses it")?;
+    flock(&device, FlockOperation::NonBlockingLockExclusive)
+        .ok()
+        .context("another program uses it")?;
     let mut settings = tcgetattr(&device)?;
     settings.make_raw();
     settings.set_speed(baud).ok().with_context(|| format!("it has no rate of {baud} baud"))?;
-    settings.control_modes &=
-        !(ControlModes::CSIZE | ControlModes::PARENB | ControlModes::CSTOPB | ControlModes::CRTSCTS);
+    settings.control_modes &= !(ControlModes::CSIZE
+        | ControlModes::PARENB
+        | ControlModes::CSTOPB
+        | ControlModes::CRTSCTS);
     settings.control_modes |= ControlModes::CS8 | ControlModes::CREAD | ControlModes::CLOCAL;
     let set = tcsetattr(&device, OptionalActions::Now, &settings);
     set.with_context(|| format!("it does not take {baud} baud, 8N1"))?;
@@ -102,7 +112,9 @@ impl Link for Port {
                     "the serial line takes no bytes; {WAITING} pieces of what was typed wait for it already"
                 )
             }
-            Err(TrySendError::Disconnected(_)) => bail!("the serial line does not take input any more"),
+            Err(TrySendError::Disconnected(_)) => {
+                bail!("the serial line does not take input any more")
+            }
         }
     }
 

@@ -29,7 +29,9 @@ fn install_toolchain(options: &SetupOptions) -> Result<Toolchain> {
         }
         eprintln!("bale: {by_hand}");
         match workspace::command("rustup").args(["target", "add", TARGET, UEFI_TARGET]).status() {
-            Ok(status) if status.success() && Toolchain::find().is_some() => return Ok(Toolchain::Installed),
+            Ok(status) if status.success() && Toolchain::find().is_some() => {
+                return Ok(Toolchain::Installed);
+            }
             _ => eprintln!("bale: rustup could not add the target; trying Debian's compiler"),
         }
     }
@@ -45,9 +47,12 @@ fn install_toolchain(options: &SetupOptions) -> Result<Toolchain> {
     Ok(Toolchain::Debian)
 }
 
-/// Clippy for the target, installed if need be: rustup's toolchains bring it, Debian has it in a package of its own.
+/// Clippy for the target, installed if need be: rustup's toolchains bring it, Debian has it in a
+/// package of its own.
 pub(crate) fn clippy(options: &SetupOptions, toolchain: Toolchain) -> Result<()> {
-    if toolchain == Toolchain::Debian && !std::path::Path::new(crate::toolchain::DEBIAN_CLIPPY).is_file() {
+    if toolchain == Toolchain::Debian
+        && !std::path::Path::new(crate::toolchain::DEBIAN_CLIPPY).is_file()
+    {
         install_packages(options, &["rust-web-clippy"])?;
     }
     Ok(())
@@ -140,11 +145,16 @@ fn install_packages(options: &SetupOptions, packages: &[&str]) -> Result<()> {
         eprintln!("bale: {}apt-get {}", if root { "" } else { "sudo " }, arguments.join(" "));
         Ok(command.status().context("apt-get does not start")?.success())
     };
-    let install: Vec<&str> =
-        ["install", "-y", "--no-install-recommends"].into_iter().chain(packages.iter().copied()).collect();
-    // The lists may be absent, or so old that they name packages that are gone or a compiler that is too old.
+    let install: Vec<&str> = ["install", "-y", "--no-install-recommends"]
+        .into_iter()
+        .chain(packages.iter().copied())
+        .collect();
+    // The lists may be absent, or so old that they name packages that are gone or a compiler that
+    // is too old.
     if !apt(&["update"])? {
-        eprintln!("bale: not all package lists could be fetched; going on with those that are there");
+        eprintln!(
+            "bale: not all package lists could be fetched; going on with those that are there"
+        );
     }
     if apt(&install)? {
         return Ok(());

@@ -1,7 +1,8 @@
-//! `cargo bale size`: every byte of the image and of static memory, by section, by owner, and the largest symbols.
+//! `cargo bale size`: every byte of the image and of static memory, by section, by owner, and the
+//! largest symbols.
 //!
-//! An owner is the crate and the first module in a symbol's name. What no symbol covers (padding, most literals) is a row of its own, so that each column
-//! adds up to its sections.
+//! An owner is the crate and the first module in a symbol's name. What no symbol covers (padding,
+//! most literals) is a row of its own, so that each column adds up to its sections.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use serde_json::json;
 use crate::build;
 use crate::cli::SizeOptions;
 
-/// Kinds of memory: code, constants, variables with a value, variables that begin as zeros (stacks and tables among them).
+/// Kinds of memory: code, constants, variables with a value, variables that begin as zeros (stacks
+/// and tables among them).
 const KINDS: [&str; 4] = ["text", "rodata", "data", "bss"];
 /// Owner of what no symbol covers.
 const NOBODY: &str = "(no symbol)";
@@ -75,14 +77,20 @@ impl Sizes {
         // One symbol at a place: others are names of the same thing.
         let mut places = BTreeMap::new();
         for symbol in file.symbols().filter(|symbol| symbol.size() > 0) {
-            let section = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
+            let section =
+                symbol.section_index().and_then(|index| file.section_by_index(index).ok());
             if let Some((section, kind)) =
                 section.and_then(|section| kind(&section).map(|kind| (section, kind)))
             {
-                // A symbol of the linker script can be longer than its section, and one of a thread's is no address.
+                // A symbol of the linker script can be longer than its section, and one of a
+                // thread's is no address.
                 let room = (section.address() + section.size()).saturating_sub(symbol.address());
                 if symbol.address() >= section.address() && room > 0 {
-                    places.entry(symbol.address()).or_insert((symbol.size().min(room), kind, symbol.name()?));
+                    places.entry(symbol.address()).or_insert((
+                        symbol.size().min(room),
+                        kind,
+                        symbol.name()?,
+                    ));
                 }
             }
         }
@@ -104,7 +112,11 @@ impl Sizes {
 
     /// Bytes of the sections of these kinds.
     fn sum(&self, kinds: &[usize]) -> u64 {
-        self.sections.iter().filter(|(_, kind, _)| kinds.contains(kind)).map(|(_, _, size)| size).sum()
+        self.sections
+            .iter()
+            .filter(|(_, kind, _)| kinds.contains(kind))
+            .map(|(_, _, size)| size)
+            .sum()
     }
 
     fn print(&self) {
@@ -113,7 +125,10 @@ impl Sizes {
         }
         println!("{:<WIDTH$} {:>9}", "in the image", self.sum(&[0, 1, 2]));
         println!("{:<WIDTH$} {:>9}\n", "static memory", self.sum(&[2, 3]));
-        println!("{:<WIDTH$} {:>8} {:>8} {:>8} {:>9}", "owner", KINDS[0], KINDS[1], KINDS[2], KINDS[3]);
+        println!(
+            "{:<WIDTH$} {:>8} {:>8} {:>8} {:>9}",
+            "owner", KINDS[0], KINDS[1], KINDS[2], KINDS[3]
+        );
         let mut owners: Vec<_> = self.owners.iter().collect();
         owners.sort_by_key(|(_, columns)| core::cmp::Reverse(columns.iter().sum::<u64>()));
         for (place, (owner, columns)) in owners.iter().enumerate() {
@@ -134,7 +149,11 @@ impl Sizes {
 
     fn json(&self) -> serde_json::Value {
         let columns = |columns: &Columns| -> serde_json::Value {
-            KINDS.iter().zip(columns).map(|(kind, size)| ((*kind).to_owned(), json!(size))).collect()
+            KINDS
+                .iter()
+                .zip(columns)
+                .map(|(kind, size)| ((*kind).to_owned(), json!(size)))
+                .collect()
         };
         let sections = self
             .sections
@@ -181,19 +200,25 @@ fn kind<'a>(section: &impl ObjectSection<'a>) -> Option<usize> {
     }
 }
 
-/// Crate and first module of a demangled name, as `bale_vmm::disk`; that of the type for a method, `assembly` for a name without a path.
+/// Crate and first module of a demangled name, as `bale_vmm::disk`; that of the type for a method,
+/// `assembly` for a name without a path.
 fn owner(name: &str) -> String {
     let path = name
         .trim_start_matches(['<', '&', '*', '[', '('])
         .trim_start_matches("mut ")
         .trim_start_matches("const ");
-    let path = path.trim_start_matches("dyn ").split([' ', '<', '>', '(', ',', ']']).next().unwrap_or(path);
+    let path = path
+        .trim_start_matches("dyn ")
+        .split([' ', '<', '>', '(', ',', ']'])
+        .next()
+        .unwrap_or(path);
     let mut parts = path.split("::");
     let (Some(root), Some(next)) = (parts.next(), parts.next()) else {
         return "assembly, primitive types".into();
     };
     // A module only if something of it follows: otherwise it is the item itself.
-    let module = parts.next().is_some() && next.starts_with(|first: char| first.is_ascii_lowercase());
+    let module =
+        parts.next().is_some() && next.starts_with(|first: char| first.is_ascii_lowercase());
     if module { format!("{root}::{next}") } else { root.into() }
 }
 
@@ -207,7 +232,10 @@ mod tests {
             ("bale_vmm::disk::DiskBay::plug", "bale_vmm::disk"),
             ("<bale_vmm::slot::Slot>::access", "bale_vmm::slot"),
             ("<zsmalloc::pool::Pool<bale_reclaim::pool::Kernel>>::make_classes", "zsmalloc::pool"),
-            ("<core::str::pattern::CharSearcher as core::str::pattern::Searcher>::next_match", "core::str"),
+            (
+                "<core::str::pattern::CharSearcher as core::str::pattern::Searcher>::next_match",
+                "core::str",
+            ),
             ("<&mut bale_core::log::Log as core::fmt::Write>::write_str", "bale_core::log"),
             ("bale_vmm::SLOTS", "bale_vmm"),
             ("bale_guest_enter", "assembly, primitive types"),

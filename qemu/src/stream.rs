@@ -1,8 +1,8 @@
 //! One serial stream taken apart into text and log frames.
 //!
-//! A frame on the wire is a NUL, its rzCOBS bytes, which hold no NUL, and another NUL; text never holds one. Where a
-//! NUL is lost, text and frames would change places for ever, so a "frame" that can only be text is given back as
-//! text, and the NUL behind it opens the next frame.
+//! A frame on the wire is a NUL, its rzCOBS bytes, which hold no NUL, and another NUL; text never
+//! holds one. Where a NUL is lost, text and frames would change places for ever, so a "frame" that
+//! can only be text is given back as text, and the NUL behind it opens the next frame.
 
 use bale_core::relay::{self, Decoder};
 
@@ -104,11 +104,13 @@ fn flush(parts: &mut Vec<Part>, text: &mut Vec<u8>) {
     }
 }
 
-/// Whether bytes between two NULs can only be text: printable UTF-8, with a line's end. A frame holds an index and a time
-/// and rarely looks so; if one does, it is shown as text, and nothing else is lost.
+/// Whether bytes between two NULs can only be text: printable UTF-8, with a line's end. A frame
+/// holds an index and a time and rarely looks so; if one does, it is shown as text, and nothing
+/// else is lost.
 fn is_text(bytes: &[u8]) -> bool {
     let printable = |text: &str| {
-        text.chars().all(|one| !one.is_control() || matches!(one, '\r' | '\n' | '\t' | '\x1b' | '\x1e'))
+        text.chars()
+            .all(|one| !one.is_control() || matches!(one, '\r' | '\n' | '\t' | '\x1b' | '\x1e'))
     };
     bytes.windows(2).any(|pair| pair == b"\r\n") && std::str::from_utf8(bytes).is_ok_and(printable)
 }
@@ -149,7 +151,9 @@ mod tests {
         for cut in 0..whole.len() {
             let mut splitter = Splitter::with_guest();
             let (mut text, mut guest, mut frames) = (Vec::new(), Vec::new(), Vec::new());
-            for part in [&whole[..cut], &whole[cut..]].into_iter().flat_map(|piece| splitter.push(piece)) {
+            for part in
+                [&whole[..cut], &whole[cut..]].into_iter().flat_map(|piece| splitter.push(piece))
+            {
                 match part {
                     Part::Text(bytes) => text.extend(bytes),
                     Part::Guest(bytes) => guest.extend(bytes),
@@ -175,8 +179,10 @@ mod tests {
 
     #[test]
     fn a_lost_opening_costs_one_frame() {
-        // The first frame's opening NUL is missing: its bytes show up in the text, and then all is well again.
-        let (text, frames) = split(&[b"x\x01\x82\0bale> help\r\nlines\r\n\0\x07\x88\0more\r\n\0\x09\x99\0"]);
+        // The first frame's opening NUL is missing: its bytes show up in the text, and then all is
+        // well again.
+        let (text, frames) =
+            split(&[b"x\x01\x82\0bale> help\r\nlines\r\n\0\x07\x88\0more\r\n\0\x09\x99\0"]);
         assert!(text.ends_with(b"more\r\n"), "{text:?}");
         assert!(text.windows(4).any(|part| part == b"help"));
         assert_eq!(frames, [vec![7, 0x88], vec![9, 0x99]]);
@@ -184,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_lost_nul_does_not_swallow_text_of_others() {
-        let (text, frames) = split(&["x\x01\0[vm0] ünïcödé 日本\r\n\0\x07\u{7f}\0more\r\n".as_bytes()]);
+        let (text, frames) =
+            split(&["x\x01\0[vm0] ünïcödé 日本\r\n\0\x07\u{7f}\0more\r\n".as_bytes()]);
         assert!(String::from_utf8_lossy(&text).contains("ünïcödé 日本"), "{text:?}");
         assert_eq!(frames, [vec![7, 0x7f]]);
     }

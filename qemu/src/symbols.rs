@@ -19,14 +19,17 @@ impl Symbols {
     pub(crate) fn from_elf(elf: &'static [u8]) -> Result<Self> {
         let file = object::File::parse(elf)?;
         let section = |id: gimli::SectionId| -> Result<Reader, gimli::Error> {
-            let data = file.section_by_name(id.name()).and_then(|section| section.data().ok()).unwrap_or(&[]);
+            let data = file
+                .section_by_name(id.name())
+                .and_then(|section| section.data().ok())
+                .unwrap_or(&[]);
             Ok(gimli::EndianSlice::new(data, gimli::RunTimeEndian::Little))
         };
         Ok(Self { context: Mutex::new(Context::from_dwarf(gimli::Dwarf::load(section)?)?) })
     }
 
-    /// A line of a backtrace (`  #3 +0x1234`, relative to the image), with what lies at that address behind it. No
-    /// answer for any other line.
+    /// A line of a backtrace (` #3 +0x1234`, relative to the image), with what lies at that address
+    /// behind it. No answer for any other line.
     pub(crate) fn explain(&self, line: &str) -> Option<String> {
         let address = backtrace_address(line)?;
         let mut out = line.trim_end().to_owned();

@@ -33,7 +33,8 @@ use crate::setup;
 use budgets::Budgets;
 use report::{Case, Report};
 
-/// For one machine, from its start to its end. Far above what any test needs here, also on a slow, busy host.
+/// For one machine, from its start to its end. Far above what any test needs here, also on a slow,
+/// busy host.
 const MACHINE_LIMIT: Duration = Duration::from_secs(240);
 
 /// Runs the tests; the status is 1 when one of them failed.
@@ -45,8 +46,9 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     setup::firmware(&options.setup)?;
     let bench = Bench { built: &built, bundle: bundle.path().to_owned(), decoder: &decoder };
 
-    let wanted =
-        |case: &Case<'_>| options.filter.as_ref().is_none_or(|text| case.name.contains(text.as_str()));
+    let wanted = |case: &Case<'_>| {
+        options.filter.as_ref().is_none_or(|text| case.name.contains(text.as_str()))
+    };
     let host: Vec<Case<'_>> = host::cases().into_iter().filter(wanted).collect();
     let budgets = Budgets::new(&bench)?;
     let fetched = linux::Fetched::default();

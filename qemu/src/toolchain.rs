@@ -1,5 +1,5 @@
-//! What builds bare-metal AArch64 here: rustup's toolchain with the target added, or Debian's compiler that builds
-//! `core` from source.
+//! What builds bare-metal AArch64 here: rustup's toolchain with the target added, or Debian's
+//! compiler that builds `core` from source.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -45,7 +45,9 @@ impl Toolchain {
             Self::Installed => {
                 "the installed Rust toolchain with the targets aarch64-unknown-none-softfloat and aarch64-unknown-uefi"
             }
-            Self::Debian => "Debian's rustc with core built from source (-Zbuild-std), linked by ld.lld",
+            Self::Debian => {
+                "Debian's rustc with core built from source (-Zbuild-std), linked by ld.lld"
+            }
         }
     }
 
@@ -64,9 +66,11 @@ impl Toolchain {
             }
             Self::Debian => {
                 let mut command = workspace::command(DEBIAN_CARGO);
-                // Cargo finds its subcommands, clippy among them, on the path: Debian's have to come first.
+                // Cargo finds its subcommands, clippy among them, on the path: Debian's have to
+                // come first.
                 let path = std::env::var_os("PATH").unwrap_or_default();
-                let folders = std::iter::once(PathBuf::from("/usr/bin")).chain(std::env::split_paths(&path));
+                let folders =
+                    std::iter::once(PathBuf::from("/usr/bin")).chain(std::env::split_paths(&path));
                 if let Ok(path) = std::env::join_paths(folders) {
                     command.env("PATH", path);
                 }
@@ -100,7 +104,8 @@ fn build_name() -> String {
     let own = git(&["rev-parse", "--show-prefix"]).is_some_and(|prefix| prefix.trim().is_empty());
     match git(&["rev-parse", "--short", "HEAD"]) {
         Some(commit) if own => {
-            let same = git(&["status", "--porcelain", "-uno"]).is_some_and(|changes| changes.is_empty());
+            let same =
+                git(&["status", "--porcelain", "-uno"]).is_some_and(|changes| changes.is_empty());
             format!("{version} {}{}", commit.trim(), if same { "" } else { " changed" })
         }
         _ => version.into(),
@@ -126,7 +131,8 @@ fn has_core(target: &str) -> bool {
 /// Debian packages that its way needs and that are not there, or too old.
 pub(crate) fn debian_missing() -> Vec<&'static str> {
     let mut missing = Vec::new();
-    let version = output(Command::new(DEBIAN_RUSTC).arg("--version")).and_then(|text| version_in(&text));
+    let version =
+        output(Command::new(DEBIAN_RUSTC).arg("--version")).and_then(|text| version_in(&text));
     if version.is_none_or(|version| version < LEAST_RUST) {
         // The three are of one version: an older one's source does not build with this compiler.
         missing.extend(["rustc-web", "cargo-web", "rust-web-src"]);
@@ -172,7 +178,10 @@ mod tests {
     #[test]
     fn versions_are_read_from_what_programs_print() {
         assert_eq!(version_in("rustc 1.95.0 (f2d3ce0bd 2026-03-21)"), Some((1, 95)));
-        assert_eq!(version_in("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"), Some((7, 2)));
+        assert_eq!(
+            version_in("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"),
+            Some((7, 2))
+        );
         assert_eq!(version_in("QEMU emulator version 10.0.2"), Some((10, 0)));
         assert_eq!(version_in("no version"), None);
     }

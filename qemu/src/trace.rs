@@ -1,4 +1,5 @@
-//! `cargo bale trace`: boots, runs commands while the kernel traces, and keeps what each core did as a picture.
+//! `cargo bale trace`: boots, runs commands while the kernel traces, and keeps what each core did
+//! as a picture.
 
 mod chrome;
 
@@ -39,7 +40,10 @@ pub(crate) fn run(options: &TraceOptions) -> Result<u8> {
     let text = serde_json::to_string(&dump.chrome())?;
     std::fs::write(out, text).with_context(|| format!("cannot write {}", out.display()))?;
     let (events, cores) = (dump.events(), dump.cores());
-    eprintln!("bale: {events} events of {cores} cores in {}; ui.perfetto.dev opens it", out.display());
+    eprintln!(
+        "bale: {events} events of {cores} cores in {}; ui.perfetto.dev opens it",
+        out.display()
+    );
     Ok(status)
 }
 

@@ -15,8 +15,8 @@ pub(crate) const UEFI_TARGET: &str = "aarch64-unknown-uefi";
 
 /// Top folder of the workspace.
 pub(crate) fn root() -> PathBuf {
-    let here =
-        env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    let here = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     here.parent().map_or_else(|| here.clone(), Path::to_path_buf)
 }
 
@@ -31,7 +31,8 @@ pub(crate) fn target_folder() -> PathBuf {
 /// Folder of what this tool makes and keeps; made if it is not there.
 pub(crate) fn own_folder() -> Result<PathBuf> {
     let folder = target_folder().join("bale");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     Ok(folder)
 }
 
@@ -45,8 +46,8 @@ pub(crate) fn uefi_program(name: &str) -> PathBuf {
     target_folder().join(UEFI_TARGET).join("release").join(format!("{name}.efi"))
 }
 
-/// A command in the workspace's top folder, without what the cargo around this tool set: an inner cargo would take
-/// it for the user's will.
+/// A command in the workspace's top folder, without what the cargo around this tool set: an inner
+/// cargo would take it for the user's will.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root()).env("CARGO_TARGET_DIR", target_folder());
@@ -79,7 +80,9 @@ fn set_by_outer_cargo(name: &str) -> bool {
 
 /// Whether a program of this name is in the PATH.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Dependencies point down: what each crate of the project may depend on, held against its manifest.
+//! Dependencies point down: what each crate of the project may depend on, held against its
+//! manifest.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -100,13 +101,16 @@ fn dependencies_point_down() {
             let path = root().join(folder).join("Cargo.toml");
             (
                 *folder,
-                std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+                std::fs::read_to_string(&path)
+                    .unwrap_or_else(|error| panic!("{}: {error}", path.display())),
             )
         })
         .collect();
     let name = |manifest: &str| {
-        let line =
-            manifest.lines().find_map(|line| line.strip_prefix("name = \"")).expect("a package has a name");
+        let line = manifest
+            .lines()
+            .find_map(|line| line.strip_prefix("name = \""))
+            .expect("a package has a name");
         line.trim_end_matches('"').to_owned()
     };
     let ours: Vec<String> = manifests.values().map(|manifest| name(manifest)).collect();
@@ -121,11 +125,17 @@ fn dependencies_point_down() {
 
 #[test]
 fn every_member_has_a_layer() {
-    let workspace = std::fs::read_to_string(root().join("Cargo.toml")).expect("the workspace has a manifest");
-    let members =
-        workspace.split("members = [").nth(1).and_then(|rest| rest.split(']').next()).expect("members");
-    for member in
-        members.split(',').map(|member| member.trim().trim_matches('"')).filter(|member| !member.is_empty())
+    let workspace =
+        std::fs::read_to_string(root().join("Cargo.toml")).expect("the workspace has a manifest");
+    let members = workspace
+        .split("members = [")
+        .nth(1)
+        .and_then(|rest| rest.split(']').next())
+        .expect("members");
+    for member in members
+        .split(',')
+        .map(|member| member.trim().trim_matches('"'))
+        .filter(|member| !member.is_empty())
     {
         assert!(LAYERS.iter().any(|(folder, _)| *folder == member), "{member} has no layer");
     }

@@ -11,7 +11,8 @@ use crate::{
     zspage::{HUGE, TOUCHED, parts},
 };
 
-/// Frees that count as one when a hold of the lock is measured out: those that note a zspage take two to three times as long as the others.
+/// Frees that count as one when a hold of the lock is measured out: those that note a zspage take
+/// two to three times as long as the others.
 const NOTING: u32 = 3;
 /// Most fullness updates that are made at the end of a hold in which objects were freed.
 const ALONG: usize = 6;
@@ -20,8 +21,8 @@ const ALONE: usize = 8;
 /// Most zspages that are noted before they are put right.
 const MOST: usize = ALONG + HOLD / STRIDE as usize * STRIDE.div_ceil(NOTING) as usize;
 
-/// Zspages for which a batch owes a fullness update. They stay on the lists where they were, and may be used from there by others if the lock is
-/// dropped meanwhile. All bytes zero are none.
+/// Zspages for which a batch owes a fullness update. They stay on the lists where they were, and
+/// may be used from there by others if the lock is dropped meanwhile. All bytes zero are none.
 pub(crate) struct Notes {
     units: [u32; MOST],
     count: usize,
@@ -53,8 +54,9 @@ enum Outcome {
 }
 
 impl Class {
-    /// Frees up to `most` objects of a batch, fewer where their frees take longer than `effort` ordinary ones. What they leave to be done is noted.
-    /// Returns how many handles were used up, and how many of those were refused.
+    /// Frees up to `most` objects of a batch, fewer where their frees take longer than `effort`
+    /// ordinary ones. What they leave to be done is noted. Returns how many handles were used up,
+    /// and how many of those were refused.
     #[inline(always)]
     pub(crate) fn free_some<P: Platform>(
         &mut self,
@@ -110,7 +112,8 @@ impl Class {
         let at = match self.detach(store, key, cell, locked) {
             Ok(at) => at,
             Err(error) => {
-                let keeps = error == Error::Busy && store.postponed.push(&store.platform.pin(), key);
+                let keeps =
+                    error == Error::Busy && store.postponed.push(&store.platform.pin(), key);
                 notes.postponed += u64::from(keeps);
                 return Outcome::Refused;
             }
@@ -137,8 +140,8 @@ impl Class {
         Outcome::Noted
     }
 
-    /// Ends a hold of the lock in which objects were freed; with the last one of this class, if no hold of their own is due to them, the fullness
-    /// updates are made.
+    /// Ends a hold of the lock in which objects were freed; with the last one of this class, if no
+    /// hold of their own is due to them, the fullness updates are made.
     #[inline]
     pub(crate) fn end_hold<P: Platform>(
         &mut self,

@@ -22,7 +22,8 @@ impl Class {
         free_quietly(store, key, cell, &mut self.free_cell)
     }
 
-    /// Gives up an object's cell, whose location is `locked` if it was locked before. The location and the number of objects are the caller's to deal with.
+    /// Gives up an object's cell, whose location is `locked` if it was locked before. The location
+    /// and the number of objects are the caller's to deal with.
     #[inline]
     pub(crate) fn detach<P: Platform>(
         &mut self,
@@ -45,7 +46,12 @@ impl Class {
 
     /// Gives up the room of an object that compaction moved away. An empty zspage joins `leaving`.
     #[inline]
-    pub(crate) fn put_moved<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
+    pub(crate) fn put_moved<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        at: u32,
+        leaving: &mut Leaving,
+    ) {
         let descriptor = store.descriptor_at(at);
         let (unit, object) = parts(at);
         let before = descriptor.state();
@@ -67,9 +73,15 @@ impl Class {
         self.settle(store, unit, descriptor, state, leaving);
     }
 
-    /// Gives up a freed object's room where more changes than counts. An empty zspage, or a frame, joins `leaving`.
+    /// Gives up a freed object's room where more changes than counts. An empty zspage, or a frame,
+    /// joins `leaving`.
     #[inline]
-    pub(crate) fn put_loudly<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
+    pub(crate) fn put_loudly<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        at: u32,
+        leaving: &mut Leaving,
+    ) {
         if at & HUGE != 0 {
             return self.put_huge(store, at, leaving);
         }
@@ -90,7 +102,8 @@ impl Class {
         state.has(SHRINKING) && object >= self.cut
     }
 
-    /// Does without the room of an object behind what a shrinking zspage keeps. Returns what the state is then, which is the caller's to set.
+    /// Does without the room of an object behind what a shrinking zspage keeps. Returns what the
+    /// state is then, which is the caller's to set.
     #[inline]
     pub(super) fn lose_slot(&mut self, state: State) -> State {
         self.beyond -= 1;
@@ -125,8 +138,9 @@ impl Class {
     }
 }
 
-/// Frees an object if nothing changes by it but its `cell`, the list of free ones, and its zspage's counts; the number of objects is the caller's to
-/// change, who holds the class lock. Otherwise the location if the object is locked now, for [`Class::detach`].
+/// Frees an object if nothing changes by it but its `cell`, the list of free ones, and its zspage's
+/// counts; the number of objects is the caller's to change, who holds the class lock. Otherwise the
+/// location if the object is locked now, for [`Class::detach`].
 #[inline]
 pub(super) fn free_quietly<P: Platform>(
     store: &Store<P>,

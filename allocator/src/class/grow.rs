@@ -9,10 +9,14 @@ use crate::{
 };
 
 impl Class {
-    /// Adds a page to the zspage that grows, and takes the first object that it brings; gives the frame back if there is no cell, no zspage that may grow, or room
-    /// without it.
+    /// Adds a page to the zspage that grows, and takes the first object that it brings; gives the
+    /// frame back if there is no cell, no zspage that may grow, or room without it.
     #[inline(always)]
-    pub(crate) fn extend<P: Platform>(&mut self, store: &Store<P>, frame: Frame) -> Result<Handle, Frame> {
+    pub(crate) fn extend<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        frame: Frame,
+    ) -> Result<Handle, Frame> {
         let (unit, cell) = (self.growing, self.free_cell);
         if unit == NO_ZSPAGE || cell == NO_CELL {
             return Err(frame);
@@ -39,7 +43,8 @@ impl Class {
         Ok(self.bind(store, cell, location(unit, object)))
     }
 
-    /// Begins a zspage that was prepared for this class with its first page, and takes its first object; gives the frame back if there is no cell, or room without it.
+    /// Begins a zspage that was prepared for this class with its first page, and takes its first
+    /// object; gives the frame back if there is no cell, or room without it.
     pub(crate) fn begin<P: Platform>(
         &mut self,
         store: &Store<P>,
@@ -59,7 +64,8 @@ impl Class {
         self.zspages += 1;
         self.pages += 1;
         self.capacity += capacity;
-        // The one that grew has no room, or none that is known before a batch ends; it may be one that another core has just begun.
+        // The one that grew has no room, or none that is known before a batch ends; it may be one
+        // that another core has just begun.
         self.retire_growing(store);
         if self.chain > 1 {
             self.growing = unit;
@@ -89,7 +95,8 @@ impl Class {
         }
     }
 
-    /// Puts the growing zspage among the others if it has a page's worth of free objects, which compaction may want to gather.
+    /// Puts the growing zspage among the others if it has a page's worth of free objects, which
+    /// compaction may want to gather.
     pub(crate) fn offer_growing<P: Platform>(&mut self, store: &Store<P>) {
         if self.growing != NO_ZSPAGE
             && store.descriptor(self.growing).state().free() as usize * self.size() >= PAGE_SIZE

@@ -1,4 +1,5 @@
-//! Objects of a whole page: a frame each, whose number is the location. They have no zspage; and what leaves a class, of either kind.
+//! Objects of a whole page: a frame each, whose number is the location. They have no zspage; and
+//! what leaves a class, of either kind.
 
 use crate::{
     class::Class,
@@ -11,7 +12,8 @@ use crate::{
 /// No frame.
 pub(crate) const NO_FRAME: u32 = u32::MAX;
 
-/// Empty zspages and frames of huge objects on their way out: the former linked through their descriptors, the latter through themselves.
+/// Empty zspages and frames of huge objects on their way out: the former linked through their
+/// descriptors, the latter through themselves.
 pub(crate) struct Leaving {
     pub(crate) zspage: u32,
     pub(crate) frame: u32,
@@ -31,7 +33,11 @@ impl Leaving {
 impl Class {
     /// Makes an object of a frame, if there is a cell for it.
     #[inline]
-    pub(crate) fn take_huge<P: Platform>(&mut self, store: &Store<P>, frame: Frame) -> Result<Handle, Frame> {
+    pub(crate) fn take_huge<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        frame: Frame,
+    ) -> Result<Handle, Frame> {
         let cell = self.free_cell;
         if cell == NO_CELL {
             return Err(frame);
@@ -41,7 +47,12 @@ impl Class {
         Ok(self.bind(store, cell, frame.into_number() | HUGE))
     }
 
-    pub(super) fn put_huge<P: Platform>(&mut self, store: &Store<P>, at: u32, leaving: &mut Leaving) {
+    pub(super) fn put_huge<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        at: u32,
+        leaving: &mut Leaving,
+    ) {
         self.pages -= 1;
         self.capacity -= 1;
         bytes::link(&store.platform, at & !HUGE, leaving.frame);

@@ -1,4 +1,5 @@
-//! A zspage of which a page is being replaced: it takes no objects meanwhile, and stays even if it empties.
+//! A zspage of which a page is being replaced: it takes no objects meanwhile, and stays even if it
+//! empties.
 
 use crate::{
     class::{Class, Leaving},
@@ -29,7 +30,12 @@ impl Class {
     }
 
     /// Ends [`Class::isolate`].
-    pub(crate) fn put_back<P: Platform>(&mut self, store: &Store<P>, unit: u32, leaving: &mut Leaving) {
+    pub(crate) fn put_back<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        unit: u32,
+        leaving: &mut Leaving,
+    ) {
         let descriptor = store.descriptor(unit);
         let state = descriptor.state().flagged(ISOLATED, false);
         // Where compaction is under way its own end puts every victim back.
@@ -43,9 +49,17 @@ impl Class {
     }
 
     /// The objects of a zspage that touch one of its pages: the first, and the one behind the last.
-    pub(crate) fn objects_on<P: Platform>(&self, store: &Store<P>, unit: u32, page: usize) -> (u32, u32) {
+    pub(crate) fn objects_on<P: Platform>(
+        &self,
+        store: &Store<P>,
+        unit: u32,
+        page: usize,
+    ) -> (u32, u32) {
         let capacity = store.descriptor(unit).state().capacity();
         let object = |offset: usize| u32::try_from(offset).unwrap_or(capacity).min(capacity);
-        (object(page * PAGE_SIZE / self.size()), object(((page + 1) * PAGE_SIZE).div_ceil(self.size())))
+        (
+            object(page * PAGE_SIZE / self.size()),
+            object(((page + 1) * PAGE_SIZE).div_ceil(self.size())),
+        )
     }
 }

@@ -19,8 +19,8 @@ impl Class {
         leaving: &mut Leaving,
     ) {
         self.forget(store, unit, descriptor, state);
-        let dissolves =
-            self.zspages == 0 && is_to_dissolve(self.index(), self.split_at, self.has_chunks_to_leave());
+        let dissolves = self.zspages == 0
+            && is_to_dissolve(self.index(), self.split_at, self.has_chunks_to_leave());
         descriptor.set_state(state.flagged(LAST, dissolves));
         descriptor.set_next(leaving.zspage);
         leaving.zspage = unit;

@@ -72,14 +72,19 @@ impl Class {
 
     /// Takes a zspage whose last free object was taken off its list.
     #[inline]
-    pub(super) fn fill<P: Platform>(&mut self, store: &Store<P>, descriptor: Descriptor<'_>, state: State) {
+    pub(super) fn fill<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        descriptor: Descriptor<'_>,
+        state: State,
+    ) {
         descriptor.set_state(state);
         self.unlink(store, descriptor, FIRST_PARTIAL);
         self.choose_source(store);
     }
 
-    /// Puts a zspage that was full, and has one free object now, on the list of the fullest ones. So it is where
-    /// the next objects come from.
+    /// Puts a zspage that was full, and has one free object now, on the list of the fullest ones.
+    /// So it is where the next objects come from.
     #[inline]
     pub(super) fn unfill<P: Platform>(
         &mut self,
@@ -101,8 +106,9 @@ impl Class {
         self.offer(store, true);
     }
 
-    /// Puts a zspage on a list, its counters set for it. Full ones are on none: nobody looks for them but
-    /// teardown, which finds them through their objects' cells, and most list changes are from or to them.
+    /// Puts a zspage on a list, its counters set for it. Full ones are on none: nobody looks for
+    /// them but teardown, which finds them through their objects' cells, and most list changes are
+    /// from or to them.
     #[inline]
     pub(super) fn link<P: Platform>(
         &mut self,
@@ -126,7 +132,12 @@ impl Class {
     }
 
     #[inline]
-    pub(super) fn unlink<P: Platform>(&mut self, store: &Store<P>, descriptor: Descriptor<'_>, list: usize) {
+    pub(super) fn unlink<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        descriptor: Descriptor<'_>,
+        list: usize,
+    ) {
         let Some(place) = list.checked_sub(FIRST_PARTIAL) else { return };
         let (previous, next) = (descriptor.previous(), descriptor.next());
         if next != NO_ZSPAGE {

@@ -54,9 +54,13 @@ impl Class {
         self.choose_source(store);
     }
 
-    /// Gives up a compaction that was left off: what it had chosen has room for new objects again. Puts up to `most`
-    /// zspages back; whether there may be more.
-    pub(crate) fn abandon_compaction<P: Platform>(&mut self, store: &Store<P>, most: usize) -> bool {
+    /// Gives up a compaction that was left off: what it had chosen has room for new objects again.
+    /// Puts up to `most` zspages back; whether there may be more.
+    pub(crate) fn abandon_compaction<P: Platform>(
+        &mut self,
+        store: &Store<P>,
+        most: usize,
+    ) -> bool {
         self.sweep = NO_CHUNK;
         self.abandon_shrink(store);
         self.reprieve(store, most)
@@ -79,7 +83,8 @@ impl Class {
         self.shrinking != NO_ZSPAGE && self.beyond == 0
     }
 
-    /// Cuts off the pages behind what a shrinking zspage keeps, where nothing lies any more. Returns the frames' numbers.
+    /// Cuts off the pages behind what a shrinking zspage keeps, where nothing lies any more.
+    /// Returns the frames' numbers.
     pub(crate) fn end_shrink<P: Platform>(&mut self, store: &Store<P>) -> CutOff {
         let mut off = CutOff { frames: [0; MAX_CHAIN], count: 0 };
         let unit = self.shrinking;
@@ -105,7 +110,8 @@ impl Class {
         off
     }
 
-    /// Puts up to `most` zspages of the victims' list back among the others. Whether there may be more.
+    /// Puts up to `most` zspages of the victims' list back among the others. Whether there may be
+    /// more.
     pub(crate) fn reprieve<P: Platform>(&mut self, store: &Store<P>, most: usize) -> bool {
         let mut left = most;
         let mut unit = self.first(VICTIMS);

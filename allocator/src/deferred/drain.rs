@@ -1,7 +1,9 @@
-//! Emptying a ring: a batch is sorted by class, each class's share is freed under one hold of its lock for up to 32 handles, fewer where their frees do more.
+//! Emptying a ring: a batch is sorted by class, each class's share is freed under one hold of its
+//! lock for up to 32 handles, fewer where their frees do more.
 //!
-//! The sort needs no memory beyond a list head for each class: the words of the batch are the consumer's until it gives them back, and their top
-//! 16 bits are free, so they are linked where they stand.
+//! The sort needs no memory beyond a list head for each class: the words of the batch are the
+//! consumer's until it gives them back, and their top 16 bits are free, so they are linked where
+//! they stand.
 
 use crate::{
     class::{Class, Leaving, Notes},
@@ -76,15 +78,18 @@ impl<P: Platform> Pool<P> {
         report
     }
 
-    /// Bytes of the pending objects, unless something was taken out each time that they were added up. Takes no token: who only looks must
-    /// not keep a drain from the ring. A drain that sorts the words leaves their classes as they are.
+    /// Bytes of the pending objects, unless something was taken out each time that they were added
+    /// up. Takes no token: who only looks must not keep a drain from the ring. A drain that sorts
+    /// the words leaves their classes as they are.
     pub(crate) fn pending_bytes(&self, ring: &CoreRing) -> Option<u64> {
         (0..LOOKS).find_map(|_| {
             let (head, pending) = ring.pending();
             // Relaxed: published by the tail; what has been overwritten meanwhile is not used.
-            let words = (head..head + pending).map(|index| ring.slots().slot(index).load(Ordering::Relaxed));
+            let words = (head..head + pending)
+                .map(|index| ring.slots().slot(index).load(Ordering::Relaxed));
             let sum = words.map(|word| class_size(usize::from(Key(word).class())) as u64).sum();
-            // Acquire: orders the words before the second look at the head; the other side is the acquire of the head in `push_slow`, behind which words are overwritten.
+            // Acquire: orders the words before the second look at the head; the other side is the
+            // acquire of the head in `push_slow`, behind which words are overwritten.
             fence(Ordering::Acquire);
             (ring.pending().0 == head).then_some(sum)
         })
@@ -105,7 +110,10 @@ impl<P: Platform> Pool<P> {
             let first = head.max((end - 1) & !(WORDS as u64 - 1));
             let run = ring.slots().run(first, end);
             // A run ends where the places' 16 bits do, at the latest.
-            #[expect(clippy::cast_possible_truncation, reason = "a place has 16 bits, a run fewer words")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a place has 16 bits, a run fewer words"
+            )]
             let mut one_at = (1 << 16) + u32::from(first as u16) + run.len() as u32;
             for slot in run.iter().rev() {
                 one_at -= 1;
@@ -116,7 +124,10 @@ impl<P: Platform> Pool<P> {
                 if list == 0 {
                     scratch.used[usize::from(class) / 64] |= 1 << (class % 64);
                 }
-                slot.store(word & ((1 << LINK_SHIFT) - 1) | u64::from(list) << LINK_SHIFT, Ordering::Relaxed);
+                slot.store(
+                    word & ((1 << LINK_SHIFT) - 1) | u64::from(list) << LINK_SHIFT,
+                    Ordering::Relaxed,
+                );
                 scratch.lists[usize::from(class)] = (list & !0xffff) + one_at;
             }
             end = first;
@@ -156,7 +167,9 @@ impl<P: Platform> Pool<P> {
         while place < end {
             let class = word(place).class();
             let mut length = 0;
-            while place + u64::from(length) < end && word(place + u64::from(length)).class() == class {
+            while place + u64::from(length) < end
+                && word(place + u64::from(length)).class() == class
+            {
                 length += 1;
             }
             let next = || {
@@ -168,8 +181,9 @@ impl<P: Platform> Pool<P> {
         refused
     }
 
-    /// Frees `left` handles of one class, at most [`HOLD`] for each hold of the lock, fewer if an interrupt waits, and makes the fullness updates that they owe.
-    /// Returns how many were refused.
+    /// Frees `left` handles of one class, at most [`HOLD`] for each hold of the lock, fewer if an
+    /// interrupt waits, and makes the fullness updates that they owe. Returns how many were
+    /// refused.
     #[inline(always)]
     fn free_class(
         &self,
@@ -205,7 +219,8 @@ impl<P: Platform> Pool<P> {
         refused
     }
 
-    /// Makes the fullness updates that are owed where there are so many that one hold would keep interrupts out for long.
+    /// Makes the fullness updates that are owed where there are so many that one hold would keep
+    /// interrupts out for long.
     #[cold]
     #[inline(never)]
     fn settle_many(&self, class: u8, notes: &mut Notes, leaving: &mut Leaving) {

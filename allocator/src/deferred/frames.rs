@@ -1,4 +1,5 @@
-//! The memory of a core's ring: one frame for its indexes and its directory, and frames of 512 words.
+//! The memory of a core's ring: one frame for its indexes and its directory, and frames of 512
+//! words.
 
 use core::ptr::NonNull;
 
@@ -20,7 +21,8 @@ const MOST_FRAMES: usize = 128;
 /// Frames of words.
 ///
 /// # Invariants
-/// The first `frames` entries, a power of two, point at frames of zeroed words that belong to the ring; the others repeat them.
+/// The first `frames` entries, a power of two, point at frames of zeroed words that belong to the
+/// ring; the others repeat them.
 pub(crate) struct FrameSlots {
     current: AtomicPtr<AtomicU64>,
     home: u32,
@@ -114,7 +116,8 @@ pub(crate) fn create<P: Platform>(platform: &P, shape: Shape) -> Result<NonNull<
     let home = platform.allocate_frame().ok_or(Error::OutOfMemory)?;
     let frames = capacity.div_ceil(WORDS);
     let mut ring: NonNull<CoreRing> = zeroed(platform, home.number())?;
-    // SAFETY: all bytes zero are a ring: null pointers, open locks and numbers; it is page-aligned, fits the frame, and is nobody else's yet.
+    // SAFETY: all bytes zero are a ring: null pointers, open locks and numbers; it is page-aligned,
+    // fits the frame, and is nobody else's yet.
     let slots = unsafe { ring.as_mut() }.initialise(shape);
     slots.home = home.number();
     for place in 0..frames {

@@ -1,14 +1,16 @@
 //! One core's ring of handles, and the wake-up of its drain.
 //!
 //! # Push
-//! The ordinary push compares the tail with `stop`, stores the word, publishes the tail: it looks at nothing that the consumer writes. `stop` is
-//! the next index at which something else must happen: the memory under the ring goes to another frame, the ring may be full, or
-//! the watermark is crossed. Only there the consumer's index is read and a fence is paid for.
+//! The ordinary push compares the tail with `stop`, stores the word, publishes the tail: it looks
+//! at nothing that the consumer writes. `stop` is the next index at which something else must
+//! happen: the memory under the ring goes to another frame, the ring may be full, or the watermark
+//! is crossed. Only there the consumer's index is read and a fence is paid for.
 //!
 //! # Wake-up
-//! "Publish the tail, then look whether the drain sleeps" against "declare sleep, then look at the tail" is store buffering: without a
-//! sequentially consistent fence on both sides each may miss the other, also on hardware that has acquire and release instructions
-//! (an acquire load may be an LDAPR). As a litmus test for herd7:
+//! "Publish the tail, then look whether the drain sleeps" against "declare sleep, then look at the
+//! tail" is store buffering: without a sequentially consistent fence on both sides each may miss
+//! the other, also on hardware that has acquire and release instructions (an acquire load may be an
+//! LDAPR). As a litmus test for herd7:
 //!
 //! ```text
 //! AArch64 drain-wake
@@ -21,8 +23,8 @@
 //! exists (0:X2=0 /\ 1:X2=0)
 //! ```
 //!
-//! With both barriers the outcome is forbidden; with either taken out it is allowed. `model.rs` shows the same with loom, and
-//! fails under `--cfg zs_break_wake_fence`.
+//! With both barriers the outcome is forbidden; with either taken out it is allowed. `model.rs`
+//! shows the same with loom, and fails under `--cfg zs_break_wake_fence`.
 
 use crate::{
     deferred::ages::Ages,
@@ -43,10 +45,12 @@ pub(crate) trait Slots {
     /// The words of indexes `first` to `end`, not including it, which lie in one run.
     fn run(&self, first: u64, end: u64) -> &[AtomicU64];
 
-    /// The words of indexes `first` to `end`, not including it, in the run last entered. Called by the producer only.
+    /// The words of indexes `first` to `end`, not including it, in the run last entered. Called by
+    /// the producer only.
     fn entered_run(&self, first: u64, end: u64) -> &[AtomicU64];
 
-    /// Makes the run of `index` the one that [`Slots::entered`] knows, and says where it ends. Called by the producer only.
+    /// Makes the run of `index` the one that [`Slots::entered`] knows, and says where it ends.
+    /// Called by the producer only.
     fn enter(&self, index: u64) -> u64;
 }
 
@@ -179,8 +183,8 @@ impl<S: Slots, T> Ring<S, T> {
         &mut self.slots
     }
 
-    /// Stores a word where nothing but the store is to be done; otherwise says no, and [`Ring::push_slow`] is to be called.
-    /// Producer only.
+    /// Stores a word where nothing but the store is to be done; otherwise says no, and
+    /// [`Ring::push_slow`] is to be called. Producer only.
     #[inline(always)]
     pub(crate) fn push(&self, word: u64) -> bool {
         // Relaxed, twice: the producer's own.
@@ -195,7 +199,8 @@ impl<S: Slots, T> Ring<S, T> {
         true
     }
 
-    /// Stores words up to the next stop, publishing once for each cache line. Returns those that are left. Producer only.
+    /// Stores words up to the next stop, publishing once for each cache line. Returns those that
+    /// are left. Producer only.
     #[inline]
     pub(crate) fn push_run<'w>(&self, words: &'w [u64]) -> &'w [u64] {
         // Relaxed, twice: the producer's own.
@@ -249,9 +254,11 @@ impl<S: Slots, T> Ring<S, T> {
         let mut pushed = Pushed::Stored;
         let mut wake_at = head + self.shape.watermark;
         if tail >= wake_at {
-            // SeqCst: pairs with the fence in `prepare_sleep`. Either this side sees the sleep declared, or that side sees the tail.
+            // SeqCst: pairs with the fence in `prepare_sleep`. Either this side sees the sleep
+            // declared, or that side sees the tail.
             wake_fence();
-            // Relaxed, twice: ordered by the fence; clearing early only spares further interrupts, as the raised one wakes.
+            // Relaxed, twice: ordered by the fence; clearing early only spares further interrupts,
+            // as the raised one wakes.
             if self.consumer.sleeping.load(Ordering::Relaxed) != 0 {
                 self.consumer.sleeping.store(0, Ordering::Relaxed);
                 add(&self.producer.interrupts, 1);
@@ -261,12 +268,14 @@ impl<S: Slots, T> Ring<S, T> {
         }
         self.producer.wake_at.store(wake_at, Ordering::Relaxed);
         // The push that brings the tail to `wake_at` must come here: it starts one below.
-        let stop = run.min(head + self.shape.capacity - self.shape.reserve).min(wake_at - 1).max(tail);
+        let stop =
+            run.min(head + self.shape.capacity - self.shape.reserve).min(wake_at - 1).max(tail);
         self.producer.stop.store(stop, Ordering::Relaxed);
         pushed
     }
 
-    /// Counts a handle that was freed at once, since neither help nor the reserve served. Producer only.
+    /// Counts a handle that was freed at once, since neither help nor the reserve served. Producer
+    /// only.
     pub(crate) fn count_synchronous(&self) {
         add(&self.producer.synchronous, 1);
     }
@@ -279,7 +288,8 @@ impl<S: Slots, T> Ring<S, T> {
     /// First pending index and number of pending words.
     #[inline]
     pub(crate) fn pending(&self) -> (u64, u64) {
-        // Acquire: pairs with the release in `finish`, so that the tail read next is not older than the head.
+        // Acquire: pairs with the release in `finish`, so that the tail read next is not older than
+        // the head.
         let head = self.consumer.head.load(Ordering::Acquire);
         // Acquire: pairs with the releases in `push`; the words below the tail are there.
         let tail = self.producer.tail.load(Ordering::Acquire);
@@ -293,18 +303,21 @@ impl<S: Slots, T> Ring<S, T> {
             By::Helper => &self.consumer.by_helper,
             By::Flush => &self.consumer.by_flush,
         };
-        // Relaxed, and release: one writer at a time; pairs with the acquires in `counts`, so that who sees the count sees a tail that covers it.
+        // Relaxed, and release: one writer at a time; pairs with the acquires in `counts`, so that
+        // who sees the count sees a tail that covers it.
         counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Release);
         if refused != 0 {
             add(&self.consumer.refused, refused);
         }
         // Relaxed: the token's holder is the only writer, and the token orders holders.
         let head = self.consumer.head.load(Ordering::Relaxed);
-        // Release: pairs with the acquire in `push_slow`; the words were read before the producer may overwrite them.
+        // Release: pairs with the acquire in `push_slow`; the words were read before the producer
+        // may overwrite them.
         self.consumer.head.store(head + count, Ordering::Release);
     }
 
-    /// Declares that the drain is about to sleep, then looks once more. `false` if there is work after all.
+    /// Declares that the drain is about to sleep, then looks once more. `false` if there is work
+    /// after all.
     pub(crate) fn prepare_sleep(&self) -> bool {
         // Relaxed: ordered by the fence.
         self.consumer.sleeping.store(1, Ordering::Relaxed);
@@ -318,8 +331,9 @@ impl<S: Slots, T> Ring<S, T> {
         false
     }
 
-    /// Whether something has been pending for `age` ticks. Called from a timer: what this cannot see is at most one
-    /// period younger than it says. Any core may call it; beside another caller it says no, who answers for it.
+    /// Whether something has been pending for `age` ticks. Called from a timer: what this cannot
+    /// see is at most one period younger than it says. Any core may call it; beside another caller
+    /// it says no, who answers for it.
     pub(crate) fn is_overdue(&self, now: u64, age: u64) -> bool {
         let Some(mut ages) = self.ages.try_lock() else { return false };
         let (head, pending) = self.pending();
@@ -327,7 +341,8 @@ impl<S: Slots, T> Ring<S, T> {
         since.is_some_and(|since| now.saturating_sub(since) >= age)
     }
 
-    /// Since when, at the latest, the oldest pending word has been waiting, as far as the timer saw it.
+    /// Since when, at the latest, the oldest pending word has been waiting, as far as the timer saw
+    /// it.
     pub(crate) fn oldest(&self) -> Option<u64> {
         let ages = self.ages.try_lock()?;
         let (head, pending) = self.pending();
@@ -336,7 +351,8 @@ impl<S: Slots, T> Ring<S, T> {
 
     /// The figures, `enqueued` last: so what was taken out is never more than what was put in.
     pub(crate) fn counts(&self) -> Counts {
-        // Acquire, three times: pairs with the release in `finish`, behind which lies the tail. Relaxed for the others: statistics with one writer each.
+        // Acquire, three times: pairs with the release in `finish`, behind which lies the tail.
+        // Relaxed for the others: statistics with one writer each.
         let counts = Counts {
             enqueued: 0,
             by_task: self.consumer.by_task.load(Ordering::Acquire),

@@ -1,8 +1,11 @@
-//! Which size classes are in use: a class is paid for (half a page, a chunk of cells) only where enough objects gain by it.
+//! Which size classes are in use: a class is paid for (half a page, a chunk of cells) only where
+//! enough objects gain by it.
 //!
-//! At first only a few classes are active, and an object goes to the smallest of them that fits. When a class has taken so many objects
-//! that the bytes they lose by rounding outweigh the price of another class, the range that it serves is split in the middle. A class
-//! that empties is dissolved again, and its cells are for others. Objects stay in the class that they were given, which is in their handles.
+//! At first only a few classes are active, and an object goes to the smallest of them that fits.
+//! When a class has taken so many objects that the bytes they lose by rounding outweigh the price
+//! of another class, the range that it serves is split in the middle. A class that empties is
+//! dissolved again, and its cells are for others. Objects stay in the class that they were given,
+//! which is in their handles.
 
 use crate::{
     platform::Platform,
@@ -13,25 +16,29 @@ use crate::{
 
 /// Classes that are always active are this many classes apart.
 const COARSE: usize = 8;
-/// Bytes lost by rounding at which a range is split, as objects times width: in a small pool the page that another class costs weighs more.
+/// Bytes lost by rounding at which a range is split, as objects times width: in a small pool the
+/// page that another class costs weighs more.
 const SPLIT: usize = 1200;
 const SPLIT_SMALL: usize = 2200;
-/// Number of objects at which the first class is split in a small pool, whose range is the narrowest of those that are
-/// always there: nothing that is split at so few can be far from what it would be measured at.
+/// Number of objects at which the first class is split in a small pool, whose range is the
+/// narrowest of those that are always there: nothing that is split at so few can be far from what
+/// it would be measured at.
 #[expect(clippy::cast_possible_truncation, reason = "some twenty")]
 const LEAST_SPLIT: u32 = (SPLIT_SMALL / (class_size(COARSE - 2) - class_size(0))) as u32;
-/// Number of objects at which a class is split whose range has changed since: it is reached at once, and
-/// then worked out. So what empties a class does not pay for it.
+/// Number of objects at which a class is split whose range has changed since: it is reached at
+/// once, and then worked out. So what empties a class does not pay for it.
 const UNMEASURED: u32 = 0;
 /// Pages up to which a pool is small.
 const SMALL: usize = 1024;
 
-/// Whether a class without objects is to be measured anew. One that only ever has a few is not, each time.
+/// Whether a class without objects is to be measured anew. One that only ever has a few is not,
+/// each time.
 const fn is_outgrown(split_at: u32) -> bool {
     LEAST_SPLIT < split_at && split_at < u32::MAX
 }
 
-/// Whether something is to be done about a class that has lost its last zspage: see [`Pool::dissolve`].
+/// Whether something is to be done about a class that has lost its last zspage: see
+/// [`Pool::dissolve`].
 pub(crate) const fn is_to_dissolve(index: u8, split_at: u32, has_chunks_to_leave: bool) -> bool {
     has_chunks_to_leave || is_outgrown(split_at) || !is_coarse(index)
 }
@@ -58,7 +65,8 @@ impl<P: Platform> Pool<P> {
     /// The class that takes objects of class `index`.
     #[inline]
     pub(crate) fn mapped(&self, index: u8) -> u8 {
-        // Relaxed: changes are guarded by `mapping`; a reader without it gets a class that fits, if not the best.
+        // Relaxed: changes are guarded by `mapping`; a reader without it gets a class that fits, if
+        // not the best.
         self.map[usize::from(index)].load(Ordering::Relaxed)
     }
 
@@ -113,12 +121,13 @@ impl<P: Platform> Pool<P> {
         };
         for index in [Some(index), middle].into_iter().flatten() {
             let mut class = self.class(index).lock(&pinned);
-            class.split_at = if middle.is_some() { self.split_after(index, class.objects) } else { u32::MAX };
+            class.split_at =
+                if middle.is_some() { self.split_after(index, class.objects) } else { u32::MAX };
         }
     }
 
-    /// Lets the next larger active class take the range of a class that has emptied. Whoever serves the
-    /// range now is measured anew, from the objects that it has when it next grows.
+    /// Lets the next larger active class take the range of a class that has emptied. Whoever serves
+    /// the range now is measured anew, from the objects that it has when it next grows.
     pub(crate) fn dissolve(&self, index: u8) {
         let pinned = self.store.platform.pin();
         {
@@ -129,7 +138,8 @@ impl<P: Platform> Pool<P> {
             if is_outgrown(class.split_at) {
                 class.split_at = UNMEASURED;
             }
-            // Cells are for whichever class wants them next; but not in the middle of a sweep over them.
+            // Cells are for whichever class wants them next; but not in the middle of a sweep over
+            // them.
             if class.has_chunks_to_leave()
                 && let Some(_compaction) = self.compaction.try_lock()
                 && let Some((first, last)) = class.leave_chunks()

@@ -14,7 +14,8 @@ use crate::{
 
 /// Most handles that an allocation in need frees before it is tried again.
 const NEED: usize = 256;
-/// How often an allocation in need looks whether somebody else has ended a batch: longer than the largest batch takes.
+/// How often an allocation in need looks whether somebody else has ended a batch: longer than the
+/// largest batch takes.
 const PATIENCE: u32 = 1 << 16;
 
 /// What an allocation in need still hopes for.
@@ -31,10 +32,11 @@ impl Default for Need {
 }
 
 impl<P: Platform> Pool<P> {
-    /// Hands an object over to be freed soon. Legal in a task with interrupts masked and in an interrupt handler.
+    /// Hands an object over to be freed soon. Legal in a task with interrupts masked and in an
+    /// interrupt handler.
     ///
-    /// No lock, no atomic read-modify-write, no fence but where the watermark is crossed. A handle that turns out to be
-    /// stale is counted by the drain.
+    /// No lock, no atomic read-modify-write, no fence but where the watermark is crossed. A handle
+    /// that turns out to be stale is counted by the drain.
     #[inline]
     pub fn free_deferred(&self, pinned: &P::Pinned<'_>, handle: Handle) {
         let word = handle.into_raw();
@@ -45,7 +47,11 @@ impl<P: Platform> Pool<P> {
 
     /// Hands many objects over, with one publish for each cache line of eight.
     #[inline]
-    pub fn free_deferred_many(&self, pinned: &P::Pinned<'_>, handles: impl IntoIterator<Item = Handle>) {
+    pub fn free_deferred_many(
+        &self,
+        pinned: &P::Pinned<'_>,
+        handles: impl IntoIterator<Item = Handle>,
+    ) {
         let mut words = [0; LINE];
         let mut count = 0;
         for handle in handles {
@@ -60,8 +66,9 @@ impl<P: Platform> Pool<P> {
         self.free_deferred_words(pinned, &words[..count]);
     }
 
-    /// Hands many objects over, given as the words of their handles ([`Handle::into_raw`]; bits 47 and up may hold anything). This is the cheapest way; a word that is
-    /// no live handle is counted as refused when the drain comes to it.
+    /// Hands many objects over, given as the words of their handles ([`Handle::into_raw`]; bits 47
+    /// and up may hold anything). This is the cheapest way; a word that is no live handle is
+    /// counted as refused when the drain comes to it.
     #[inline]
     pub fn free_deferred_words(&self, pinned: &P::Pinned<'_>, mut words: &[u64]) {
         let ring = self.own_ring(pinned);
@@ -87,7 +94,10 @@ impl<P: Platform> Pool<P> {
             // A producer that can help leaves the reserve to those who cannot.
             let mut pushed = ring.push_slow(word, false);
             if pushed == Pushed::Full {
-                if helps && !pinned.in_interrupt() && self.drain_ring(ring, HELP, By::Helper).freed != 0 {
+                if helps
+                    && !pinned.in_interrupt()
+                    && self.drain_ring(ring, HELP, By::Helper).freed != 0
+                {
                     continue;
                 }
                 pushed = ring.push_slow(word, helps);
@@ -117,15 +127,18 @@ impl<P: Platform> Pool<P> {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One step of the drain task of `core`: frees up to `budget` handles. Several tasks may drain, on any rings; where one is at
-    /// a ring already, or there is no such core, the step does nothing.
+    /// One step of the drain task of `core`: frees up to `budget` handles. Several tasks may drain,
+    /// on any rings; where one is at a ring already, or there is no such core, the step does
+    /// nothing.
     pub fn drain(&self, core: usize, budget: usize) -> DrainReport {
         self.release_parked();
         self.retry_postponed();
-        self.used_ring(core).map_or_else(DrainReport::default, |ring| self.drain_ring(ring, budget, By::Task))
+        self.used_ring(core)
+            .map_or_else(DrainReport::default, |ring| self.drain_ring(ring, budget, By::Task))
     }
 
-    /// Empties every ring that nobody else is at of what is in it now; how many handles and parked pages that were. For a moment of need; not in an interrupt handler.
+    /// Empties every ring that nobody else is at of what is in it now; how many handles and parked
+    /// pages that were. For a moment of need; not in an interrupt handler.
     pub fn flush(&self) -> usize {
         let parked = self.release_parked() + self.retry_postponed();
         // Not more than there is: a core that goes on freeing could keep this from an end.
@@ -136,16 +149,18 @@ impl<P: Platform> Pool<P> {
                 .sum::<usize>()
     }
 
-    /// Has some of what is in the rings freed, for an allocation that asks again then, and comes back if that was not
-    /// enough: so it pays for what it needs, not for all that is pending. Waits a bounded time for whoever is at a ring
-    /// already. `false` if nothing that was pending when the need arose is left, or nothing moves.
+    /// Has some of what is in the rings freed, for an allocation that asks again then, and comes
+    /// back if that was not enough: so it pays for what it needs, not for all that is pending.
+    /// Waits a bounded time for whoever is at a ring already. `false` if nothing that was pending
+    /// when the need arose is left, or nothing moves.
     #[cold]
     #[inline(never)]
     pub(super) fn drain_in_need(&self, need: &mut Need) -> bool {
         if self.release_parked() + self.retry_postponed() != 0 {
             return true;
         }
-        let left = *need.left.get_or_insert_with(|| self.used_rings().map(|ring| ring.pending().1).sum());
+        let left =
+            *need.left.get_or_insert_with(|| self.used_rings().map(|ring| ring.pending().1).sum());
         if left == 0 {
             return false;
         }
@@ -153,14 +168,15 @@ impl<P: Platform> Pool<P> {
             let freed = self.drain_ring(ring, NEED, By::Flush).freed;
             (freed != 0).then_some(freed as u64)
         });
-        // Where none can be taken, all that is pending is at hand already: somebody else's batch ends soon.
+        // Where none can be taken, all that is pending is at hand already: somebody else's batch
+        // ends soon.
         let moved = freed.or_else(|| self.wait_for_others(&mut need.patience));
         need.left = Some(moved.map_or(0, |moved| left.saturating_sub(moved)));
         moved.is_some()
     }
 
-    /// Waits until a batch that somebody else has at hand comes to its end; how many handles that were. `None` if there
-    /// is none, or patience ends.
+    /// Waits until a batch that somebody else has at hand comes to its end; how many handles that
+    /// were. `None` if there is none, or patience ends.
     fn wait_for_others(&self, patience: &mut u32) -> Option<u64> {
         self.used_rings().find_map(|ring| {
             let (start, pending) = ring.pending();
@@ -176,11 +192,13 @@ impl<P: Platform> Pool<P> {
         })
     }
 
-    /// Empties the ring of a core that is going offline, and on which nobody frees any more; how many handles that were. Afterwards nothing of that core is on its way; when
-    /// it comes back its ring is as it was.
+    /// Empties the ring of a core that is going offline, and on which nobody frees any more; how
+    /// many handles that were. Afterwards nothing of that core is on its way; when it comes back
+    /// its ring is as it was.
     ///
     /// # Errors
-    /// [`Error::Busy`] while somebody else is in the middle of a batch of that ring: let them run, and ask again.
+    /// [`Error::Busy`] while somebody else is in the middle of a batch of that ring: let them run,
+    /// and ask again.
     pub fn retire_core(&self, core: usize) -> Result<usize, Error> {
         let Some(ring) = self.used_ring(core) else { return Ok(0) };
         let freed = self.drain_ring(ring, usize::MAX, By::Flush).freed;
@@ -188,9 +206,11 @@ impl<P: Platform> Pool<P> {
         if ring.pending().1 == 0 { Ok(freed) } else { Err(Error::Busy) }
     }
 
-    /// Whether no handle and no page waits for a drain, and no step of compaction is under way. Then every page that earlier deferred frees emptied is
-    /// back. Synchronous frees that are under way are not asked for, nor what a drain has at hand of pages that were parked ([`Rung::DeferredRelease`](crate::Rung)).
-    /// Beside it [`Pool::isolate`] may be refused, and a step of compaction do nothing.
+    /// Whether no handle and no page waits for a drain, and no step of compaction is under way.
+    /// Then every page that earlier deferred frees emptied is back. Synchronous frees that are
+    /// under way are not asked for, nor what a drain has at hand of pages that were parked
+    /// ([`Rung::DeferredRelease`](crate::Rung)). Beside it [`Pool::isolate`] may be refused, and a
+    /// step of compaction do nothing.
     pub fn is_quiet(&self) -> bool {
         self.used_rings().all(|ring| ring.pending().1 == 0)
             && self.parks_nothing()
@@ -199,22 +219,25 @@ impl<P: Platform> Pool<P> {
             && self.compaction.try_lock().is_some()
     }
 
-    /// The drain task of `core` says that it is about to sleep. `false` if it must not, since the watermark was passed meanwhile; after `true`
-    /// the interrupt is raised by the push that passes the watermark, or, where the ring was above it when the drain began, by one at most a quarter of the watermark later.
+    /// The drain task of `core` says that it is about to sleep. `false` if it must not, since the
+    /// watermark was passed meanwhile; after `true` the interrupt is raised by the push that passes
+    /// the watermark, or, where the ring was above it when the drain began, by one at most a
+    /// quarter of the watermark later.
     pub fn prepare_sleep(&self, core: usize) -> bool {
         self.used_ring(core).is_none_or(Ring::prepare_sleep)
     }
 
-    /// Whether a timer is to wake the drain task of `core`: something has been pending for `age` ticks of
-    /// [`Platform::now`], give or take one period of that timer, or an eighth of `age` less. A drain that leaves some
-    /// does not change the age of those. Also while a free is postponed whose object was in use. Any core may call it,
-    /// one timer for each ring.
+    /// Whether a timer is to wake the drain task of `core`: something has been pending for `age`
+    /// ticks of [`Platform::now`], give or take one period of that timer, or an eighth of `age`
+    /// less. A drain that leaves some does not change the age of those. Also while a free is
+    /// postponed whose object was in use. Any core may call it, one timer for each ring.
     pub fn needs_drain(&self, core: usize, now: u64, age: u64) -> bool {
         self.used_ring(core)
             .is_some_and(|ring| ring.is_overdue(now, age) || self.store.postponed.count() != 0)
     }
 
-    /// Age of the oldest pending handle of `core` as [`Pool::needs_drain`] saw it, in ticks; `None` if nothing is pending or none was seen.
+    /// Age of the oldest pending handle of `core` as [`Pool::needs_drain`] saw it, in ticks; `None`
+    /// if nothing is pending or none was seen.
     pub fn oldest_pending(&self, core: usize) -> Option<u64> {
         let since = self.used_ring(core)?.oldest()?;
         Some(self.store.platform.now().saturating_sub(since))

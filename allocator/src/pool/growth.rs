@@ -40,8 +40,8 @@ impl<P: Platform> Pool<P> {
     /// Takes an object of at least `size` bytes, with any content.
     ///
     /// # Errors
-    /// [`Error::ZeroSize`], [`Error::TooLarge`] above a page; [`Error::LimitReached`] or [`Error::OutOfMemory`] after
-    /// every ring was drained and a smaller zspage was tried.
+    /// [`Error::ZeroSize`], [`Error::TooLarge`] above a page; [`Error::LimitReached`] or
+    /// [`Error::OutOfMemory`] after every ring was drained and a smaller zspage was tried.
     #[inline]
     pub fn malloc(&self, size: usize) -> Result<Handle, Error> {
         // As a shift, for which the compiler has three instructions; it makes four of a comparison.
@@ -62,7 +62,11 @@ impl<P: Platform> Pool<P> {
 
     /// An object whose taking changes a list.
     #[inline(never)]
-    fn malloc_loudly(&self, mut class: Held<'_, Class, P::Pinned<'_>>, index: u8) -> Result<Handle, Error> {
+    fn malloc_loudly(
+        &self,
+        mut class: Held<'_, Class, P::Pinned<'_>>,
+        index: u8,
+    ) -> Result<Handle, Error> {
         match class.take(&self.store) {
             Some(handle) => Ok(handle),
             None => {
@@ -140,14 +144,16 @@ impl<P: Platform> Pool<P> {
             let grown = match self.take(class) {
                 Ok(handle) => return Ok(handle),
                 Err(Wants::Cell) => self.grow_cells(class),
-                Err(Wants::Page) => match self.take_of_neighbour(class).or_else(|| self.extend(class)) {
-                    Some(handle) => return Ok(handle),
-                    None => match self.begin_zspage(class) {
-                        Ok(handle) => return Ok(handle),
-                        Err(Begin::Met) => Ok(()),
-                        Err(Begin::Failed(error)) => Err(error),
-                    },
-                },
+                Err(Wants::Page) => {
+                    match self.take_of_neighbour(class).or_else(|| self.extend(class)) {
+                        Some(handle) => return Ok(handle),
+                        None => match self.begin_zspage(class) {
+                            Ok(handle) => return Ok(handle),
+                            Err(Begin::Met) => Ok(()),
+                            Err(Begin::Failed(error)) => Err(error),
+                        },
+                    }
+                }
             };
             match grown {
                 Ok(()) => {}
@@ -163,7 +169,8 @@ impl<P: Platform> Pool<P> {
         take(&mut self.class(class).hold(self.store.platform.pin()), &self.store)
     }
 
-    /// An object of a class a little larger that has some to spare: a few bytes of rounding are less than a page.
+    /// An object of a class a little larger that has some to spare: a few bytes of rounding are
+    /// less than a page.
     #[inline]
     fn take_of_neighbour(&self, class: u8) -> Option<Handle> {
         let index = usize::from(class);
@@ -189,7 +196,8 @@ impl<P: Platform> Pool<P> {
         let mut supply = Supply::default();
         for round in 0..2 {
             if round == 1 {
-                // Two where a directory must grow, otherwise one: whether what there was will do, the step says.
+                // Two where a directory must grow, otherwise one: whether what there was will do,
+                // the step says.
                 supply.fill(&self.store.platform, 2);
             }
             let result = {
@@ -205,7 +213,8 @@ impl<P: Platform> Pool<P> {
         Err(Error::OutOfMemory)
     }
 
-    /// Gives up a compaction of this class that was left off, so that its room is there again; whether there was one.
+    /// Gives up a compaction of this class that was left off, so that its room is there again;
+    /// whether there was one.
     #[cold]
     #[inline(never)]
     fn take_over(&self, class: u8) -> bool {
@@ -236,14 +245,15 @@ impl<P: Platform> Pool<P> {
         let pages = chain(class.into(), self.config.chain);
         let objects = objects_in(class.into(), pages);
         let footprint = footprint(pages, objects);
-        let unit =
-            match self.with_supply(|pinned, supply| self.store.new_descriptor(pinned, footprint, supply)) {
-                Ok(unit) => unit,
-                Err(error) => {
-                    self.return_frame(frame);
-                    return Err(error.into());
-                }
-            };
+        let unit = match self
+            .with_supply(|pinned, supply| self.store.new_descriptor(pinned, footprint, supply))
+        {
+            Ok(unit) => unit,
+            Err(error) => {
+                self.return_frame(frame);
+                return Err(error.into());
+            }
+        };
         self.store.descriptor(unit).prepare(self.base(class), objects);
         let mut begun = self.begin_with(class, unit, frame);
         if let Err((frame, Wants::Cell)) = begun {
@@ -254,13 +264,15 @@ impl<P: Platform> Pool<P> {
             };
         }
         begun.map_err(|(frame, _)| {
-            self.store.free_descriptors(&self.store.platform.pin(), core::iter::once((unit, footprint)));
+            self.store
+                .free_descriptors(&self.store.platform.pin(), core::iter::once((unit, footprint)));
             self.return_frame(frame);
             Begin::Met
         })
     }
 
-    /// Begins a prepared zspage; gives the frame back if somebody made room meanwhile, or if there is no cell.
+    /// Begins a prepared zspage; gives the frame back if somebody made room meanwhile, or if there
+    /// is no cell.
     fn begin_with(&self, class: u8, unit: u32, frame: Frame) -> Result<Handle, (Frame, Wants)> {
         let mut held = self.class(class).hold(self.store.platform.pin());
         match held.begin(&self.store, unit, frame) {
@@ -291,7 +303,8 @@ impl<P: Platform> Pool<P> {
     /// Counts a page in, unless it would pass the limit.
     #[inline]
     fn charge(&self) -> Result<(), Error> {
-        // Relaxed: the read-modify-write alone keeps the count below the limit. Once for each page, not for each object.
+        // Relaxed: the read-modify-write alone keeps the count below the limit. Once for each page,
+        // not for each object.
         if self.pages.0.fetch_add(1, Ordering::Relaxed) < self.config.page_limit {
             return Ok(());
         }

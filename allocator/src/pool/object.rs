@@ -33,8 +33,8 @@ pub struct ObjectView<'a, P: Platform> {
 }
 
 impl<P: Platform> ObjectView<'_, P> {
-    /// The two runs of bytes that the object lies in, the second empty where it does not cross pages. Together they are as long as its
-    /// size class, which is at least what was asked for.
+    /// The two runs of bytes that the object lies in, the second empty where it does not cross
+    /// pages. Together they are as long as its size class, which is at least what was asked for.
     #[inline]
     pub fn parts(&self) -> (&[u8], &[u8]) {
         (self.head, self.tail)
@@ -65,10 +65,12 @@ impl<P: Platform> Drop for ObjectView<'_, P> {
 }
 
 impl<P: Platform> Pool<P> {
-    /// Opens an object's bytes where they lie. Takes no lock but the object's own; one view of an object at a time.
+    /// Opens an object's bytes where they lie. Takes no lock but the object's own; one view of an
+    /// object at a time.
     ///
     /// # Errors
-    /// [`Error::StaleHandle`], [`Error::ForeignHandle`]; [`Error::Busy`] if another view of the object stays open.
+    /// [`Error::StaleHandle`], [`Error::ForeignHandle`]; [`Error::Busy`] if another view of the
+    /// object stays open.
     #[inline(always)]
     pub fn read<'a>(&'a self, handle: &'a Handle) -> Result<ObjectView<'a, P>, Error> {
         let (word, place) = self.open(handle.key())?;

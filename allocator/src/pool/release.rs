@@ -17,7 +17,8 @@ const NO_FRAME: u32 = Leaving::none().frame;
 const BACK: usize = 16;
 
 impl<P: Platform> Pool<P> {
-    /// Gives back the frames of what left its class, or keeps them for the drain where the rung says so.
+    /// Gives back the frames of what left its class, or keeps them for the drain where the rung
+    /// says so.
     pub(crate) fn release(&self, leaving: Leaving) {
         if leaving.is_empty() {
             return;

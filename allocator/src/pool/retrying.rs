@@ -4,7 +4,8 @@ use super::Pool;
 use crate::{error::Error, handle::Key, platform::Platform, postponed::MOST};
 
 impl<P: Platform> Pool<P> {
-    /// Frees what had to be postponed, as far as it is not in use any more; how many handles that were.
+    /// Frees what had to be postponed, as far as it is not in use any more; how many handles that
+    /// were.
     #[inline]
     pub(crate) fn retry_postponed(&self) -> usize {
         match self.store.postponed.count() {
@@ -34,7 +35,8 @@ impl<P: Platform> Pool<P> {
         freed
     }
 
-    /// Keeps a handle whose object is in use for later. Where too many are kept already, it counts as refused.
+    /// Keeps a handle whose object is in use for later. Where too many are kept already, it counts
+    /// as refused.
     pub(crate) fn postpone_or_refuse(&self, key: Key) {
         if !self.store.postponed.push(&self.store.platform.pin(), key) {
             self.count_refused();

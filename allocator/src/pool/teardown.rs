@@ -19,7 +19,8 @@ pub struct Teardown {
 }
 
 impl<P: Platform> Pool<P> {
-    /// Ends the pool: drains every ring, then gives every frame back. Nobody can be using it, since it is taken by value.
+    /// Ends the pool: drains every ring, then gives every frame back. Nobody can be using it, since
+    /// it is taken by value.
     pub fn close(mut self) -> Teardown {
         self.tear_down()
     }

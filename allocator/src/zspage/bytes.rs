@@ -18,7 +18,8 @@ pub(crate) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// The place of the object at `location`, of which the caller knows by a lock: its cell's, or its class's.
+    /// The place of the object at `location`, of which the caller knows by a lock: its cell's, or
+    /// its class's.
     #[inline(always)]
     pub(crate) fn new<P: Platform>(store: &'a Store<P>, location: u32) -> Self {
         Self { location, zspage: (location & HUGE == 0).then(|| store.descriptor_at(location)) }
@@ -33,10 +34,12 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The two runs of bytes that the object lies in; the second is empty where it does not cross pages.
+    /// The two runs of bytes that the object lies in; the second is empty where it does not cross
+    /// pages.
     ///
     /// # Safety
-    /// The object's bytes are the caller's for `'b`: its cell is locked, or nobody knows of it; and `class` is its class.
+    /// The object's bytes are the caller's for `'b`: its cell is locked, or nobody knows of it; and
+    /// `class` is its class.
     #[inline(always)]
     pub(crate) unsafe fn bytes<'b, P: Platform>(
         &self,
@@ -81,7 +84,8 @@ impl Descriptor<'_> {
 /// A frame's bytes.
 ///
 /// # Safety
-/// The frame is the pool's, and the caller alone uses it for `'b`: a huge object's cell is locked, all objects of a page are, or nobody knows of it.
+/// The frame is the pool's, and the caller alone uses it for `'b`: a huge object's cell is locked,
+/// all objects of a page are, or nobody knows of it.
 #[inline]
 pub(crate) unsafe fn whole<'b, P: Platform>(platform: &P, number: u32) -> &'b mut [u8] {
     // SAFETY: 4096 initialised bytes; the caller's promise.

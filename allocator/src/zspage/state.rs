@@ -12,12 +12,13 @@
 //! | 49..57 | free objects that cannot be taken before something else must be done |
 //! | 57..64 | those that can |
 //!
-//! The two counters make the ordinary take and put one addition: whether a zspage changes its list, becomes empty, or is being shrunk, is only
-//! asked where a counter has run out. The one for puts runs over into a bit beside the owner, which is zero in every handle: so whether an object
-//! is the owner's and may be put quietly is one comparison.
+//! The two counters make the ordinary take and put one addition: whether a zspage changes its list,
+//! becomes empty, or is being shrunk, is only asked where a counter has run out. The one for puts
+//! runs over into a bit beside the owner, which is zero in every handle: so whether an object is
+//! the owner's and may be put quietly is one comparison.
 //!
-//! Fullness groups go by the number of free objects: none, 1-7, 8-63, 64 and more. So a zspage that fills or empties moves between lists
-//! three times, and the fullest ones are told apart best.
+//! Fullness groups go by the number of free objects: none, 1-7, 8-63, 64 and more. So a zspage that
+//! fills or empties moves between lists three times, and the fullest ones are told apart best.
 
 use crate::handle::{Base, OWNER, OWNER_SHIFT, ZERO};
 
@@ -32,7 +33,8 @@ pub(crate) const VICTIMS: usize = 4;
 /// The zspage that takes the class's next pages, which is on no list.
 pub(crate) const GROWING: usize = 5;
 
-/// Being packed to its front by compaction: objects from the class's cut on do not come back when they are freed.
+/// Being packed to its front by compaction: objects from the class's cut on do not come back when
+/// they are freed.
 pub(crate) const SHRINKING: u64 = 1 << 7;
 /// Noted by a batch, which will put its list right.
 pub(crate) const TOUCHED: u64 = 1 << 8;
@@ -51,9 +53,11 @@ const NO_PUTS: u64 = 0x100 << PUTS_SHIFT;
 const PUTS: u64 = 0x1ff << PUTS_SHIFT;
 const BEYOND: u64 = 0xff << BEYOND_SHIFT;
 const TAKES: u64 = 0x7f << TAKES_SHIFT;
-const _: () = assert!(NO_PUTS == ZERO && NO_PUTS << 1 == 1 << OWNER_SHIFT && OWNER < 1 << BEYOND_SHIFT);
-/// What a put adds to the word, and a take takes away: one free object more, which can be taken quietly; one quiet put less. Two bits that are 32
-/// apart are a constant of one instruction on AArch64.
+const _: () =
+    assert!(NO_PUTS == ZERO && NO_PUTS << 1 == 1 << OWNER_SHIFT && OWNER < 1 << BEYOND_SHIFT);
+/// What a put adds to the word, and a take takes away: one free object more, which can be taken
+/// quietly; one quiet put less. Two bits that are 32 apart are a constant of one instruction on
+/// AArch64.
 const PUT: u64 = 1 << TAKES_SHIFT | 1 << PUTS_SHIFT;
 
 /// From the full ones to the fullest group that has room.
@@ -97,7 +101,8 @@ impl State {
         self.0 & NO_PUTS == 0
     }
 
-    /// Whether an object of this handle may be put back and nothing else, and the handle is the owner's.
+    /// Whether an object of this handle may be put back and nothing else, and the handle is the
+    /// owner's.
     #[inline]
     pub(crate) const fn puts_quietly_for(self, handle: u64) -> bool {
         (self.0 ^ handle) & (OWNER | NO_PUTS) == 0
@@ -121,7 +126,8 @@ impl State {
         Self(self.0.wrapping_sub(PUT))
     }
 
-    /// Whether it is growing and has one free object; then [`State::filled`] is what it is like without.
+    /// Whether it is growing and has one free object; then [`State::filled`] is what it is like
+    /// without.
     #[inline]
     pub(crate) const fn is_growing_with_one(self) -> bool {
         const WANTED: u64 = (GROWING as u64) << LIST_SHIFT | 1 << BEYOND_SHIFT;
@@ -143,8 +149,8 @@ impl State {
             && self.0 & (7 << LIST_SHIFT | SHRINKING | TOUCHED) == (list as u64) << LIST_SHIFT
     }
 
-    /// What a zspage on the list of the fullest ones, which has one free object, is like when that is taken; `None`
-    /// of any other.
+    /// What a zspage on the list of the fullest ones, which has one free object, is like when that
+    /// is taken; `None` of any other.
     #[inline]
     pub(crate) const fn filled_up(self) -> Option<Self> {
         if !self.has_one_on(FIRST_PARTIAL) {
@@ -154,8 +160,8 @@ impl State {
         Some(Self(taken & !PUTS | NO_PUTS))
     }
 
-    /// What a full zspage, to which one object was put back, is like on the list of the fullest ones; `None` of any
-    /// other. It is what [`State::armed`] gives, in fewer steps.
+    /// What a full zspage, to which one object was put back, is like on the list of the fullest
+    /// ones; `None` of any other. It is what [`State::armed`] gives, in fewer steps.
     #[inline]
     pub(crate) const fn unfilled(self) -> Option<Self> {
         /// Objects that can be put back before its group changes.
@@ -233,7 +239,8 @@ impl State {
         Self(self.0 + (1 << BEYOND_SHIFT))
     }
 
-    /// With one free object less where none can be taken quietly; the counters are to be set for it.
+    /// With one free object less where none can be taken quietly; the counters are to be set for
+    /// it.
     #[inline]
     pub(crate) const fn with_one_less(self) -> Self {
         debug_assert!(!self.takes_quietly() && self.has_free());
@@ -256,7 +263,8 @@ impl State {
         self.with(0, 4, pages as u32 - 1)
     }
 
-    /// A growing zspage without a free object, with one page more, which brings `added` objects; the first of them is not free.
+    /// A growing zspage without a free object, with one page more, which brings `added` objects;
+    /// the first of them is not free.
     #[inline]
     pub(crate) const fn grown(self, added: u32) -> Self {
         debug_assert!(self.free() == 0 && !self.puts_quietly());
@@ -287,12 +295,13 @@ impl State {
     pub(crate) const fn armed(self) -> Self {
         let (free, in_use) = (self.free(), self.in_use());
         let list = self.list();
-        // An empty one counts no puts ahead, so the first take sets the counters anew; the first put to one without room makes
-        // it a source again.
+        // An empty one counts no puts ahead, so the first take sets the counters anew; the first
+        // put to one without room makes it a source again.
         let (puts, takes) = if self.has(SHRINKING) || in_use == 0 || free == 0 {
             (0, 0)
         } else if self.has(TOUCHED) {
-            // The list is put right at the end of the batch; only a zspage that fills must leave its list at once.
+            // The list is put right at the end of the batch; only a zspage that fills must leave
+            // its list at once.
             (in_use, free - 1)
         } else if list <= LAST_PARTIAL {
             let end = least_free(list + 1);
@@ -319,7 +328,10 @@ mod tests {
     fn fields_do_not_touch_each_other() {
         let base = Base::new(255, TAG);
         let state = State::new(base).with_counts(128, 128).with_pages(16).with_list(7);
-        assert_eq!((state.free(), state.capacity(), state.pages(), state.list()), (128, 128, 16, 7));
+        assert_eq!(
+            (state.free(), state.capacity(), state.pages(), state.list()),
+            (128, 128, 16, 7)
+        );
         assert!(state.is_owner_of(base.word()) && !state.is_owner_of(Base::new(254, TAG).word()));
         assert!(!state.has(SHRINKING | TOUCHED | ISOLATED | LAST));
     }
@@ -331,26 +343,34 @@ mod tests {
         assert_eq!(one.filled(), one.with_counts(0, 9).armed());
         assert_eq!(one.filled().grown(3), one.with_counts(2, 12).with_pages(2).armed());
         assert_eq!(one.filled().grown(1), one.with_counts(0, 10).with_pages(2).armed());
-        assert!(!one.with_list(1).is_growing_with_one() && !one.with_counts(2, 9).is_growing_with_one());
+        assert!(
+            !one.with_list(1).is_growing_with_one() && !one.with_counts(2, 9).is_growing_with_one()
+        );
     }
 
     #[test]
     fn a_full_one_gets_room() {
         for capacity in 1..=128 {
-            let full = State::new(Base::new(1, TAG)).with_counts(0, capacity).with_list(FULL).armed();
+            let full =
+                State::new(Base::new(1, TAG)).with_counts(0, capacity).with_list(FULL).armed();
             let one = full.with_one_more();
             let armed = one.with_list(FIRST_PARTIAL).armed();
             assert_eq!(one.unfilled(), (capacity >= 8).then_some(armed));
             assert_eq!(armed.filled_up(), Some(full));
             assert_eq!(full.filled_up(), None);
-            for other in [full, one.with_list(FIRST_PARTIAL), one.with_one_more(), one.flagged(TOUCHED, true)]
-            {
+            for other in [
+                full,
+                one.with_list(FIRST_PARTIAL),
+                one.with_one_more(),
+                one.flagged(TOUCHED, true),
+            ] {
                 assert_eq!(other.unfilled(), None);
             }
         }
     }
 
-    /// A quiet put or take keeps the group, never empties or fills a zspage; the next one does something of the kind.
+    /// A quiet put or take keeps the group, never empties or fills a zspage; the next one does
+    /// something of the kind.
     #[test]
     fn quiet_as_long_as_nothing_changes() {
         for capacity in 1..=128 {

@@ -1,4 +1,5 @@
-//! A platform on the host: an arena of frames, a thread-local core, and a switch that makes the frame source refuse.
+//! A platform on the host: an arena of frames, a thread-local core, and a switch that makes the
+//! frame source refuse.
 
 #[allow(dead_code, reason = "not every test has a shadow")]
 pub(crate) mod shadow;

@@ -85,7 +85,9 @@ impl<'a> Shadow<'a> {
                     self.objects.push(Object { handle, size, seed: self.next });
                     self.fill(self.objects.len() - 1);
                 }
-                Err(error) => assert!(matches!(error, Error::OutOfMemory | Error::LimitReached), "{error}"),
+                Err(error) => {
+                    assert!(matches!(error, Error::OutOfMemory | Error::LimitReached), "{error}")
+                }
             },
             Operation::Write(index) => {
                 if let Some(index) = self.pick(index) {
@@ -110,11 +112,13 @@ impl<'a> Shadow<'a> {
                 }
             }
             Operation::FreeMany(index, count) => {
-                let handles: Vec<_> = (0..count).filter_map(|more| self.take(index + more)).collect();
+                let handles: Vec<_> =
+                    (0..count).filter_map(|more| self.take(index + more)).collect();
                 self.pool.free_deferred_many(&self.pool.platform().pin(), handles);
             }
             Operation::Stale(index) => {
-                // A deferred handle may still be live here; only one that was certainly freed is stale for sure.
+                // A deferred handle may still be live here; only one that was certainly freed is
+                // stale for sure.
                 self.pool.flush();
                 if let Some(&raw) = self.gone.get(index % self.gone.len().max(1)) {
                     let result = self.pool.free(Handle::from_raw(raw).expect("a handle"));

@@ -1,7 +1,7 @@
 //! Bale on QEMU's `virt` machine: a page of facts, and the entries for an image.
 //!
-//! Facts are from QEMU's hw/arm/virt.c (memory map) and docs/system/arm/virt.rst; whatever the device tree says
-//! wins over them.
+//! Facts are from QEMU's hw/arm/virt.c (memory map) and docs/system/arm/virt.rst; whatever the
+//! device tree says wins over them.
 #![no_std]
 #![cfg(target_arch = "aarch64")]
 
@@ -33,7 +33,8 @@ macro_rules! image {
     (@ $app:expr, $commands:expr) => {
         static EXTRAS: $crate::Extras = $crate::Extras { app: $app, commands: &$commands };
 
-        /// The boot core, at EL2 with the MMU off; `device_tree` as the boot protocol hands it over.
+        /// The boot core, at EL2 with the MMU off; `device_tree` as the boot protocol hands it
+        /// over.
         #[unsafe(no_mangle)]
         extern "C" fn bale_boot(device_tree: u64) -> ! {
             $crate::boot::boot_core(&$crate::BOARD, device_tree, &EXTRAS)

@@ -1,8 +1,10 @@
-//! The boot bundle: guests that lie beside `bale.toml` as plain files, and behind them what is in `bale/bundle.tar`.
+//! The boot bundle: guests that lie beside `bale.toml` as plain files, and behind them what is in
+//! `bale/bundle.tar`.
 //!
-//! A description is a file `NAME.vm`. With it come the files beside it that it names, as far as they are there: the rest may be in the bundle.
-//! The kernel takes what it finds first, so a plain file stands for the bundle's of the same name. Whether a description is right is the
-//! kernel's to say, when it is started.
+//! A description is a file `NAME.vm`. With it come the files beside it that it names, as far as
+//! they are there: the rest may be in the bundle. The kernel takes what it finds first, so a plain
+//! file stands for the bundle's of the same name. Whether a description is right is the kernel's to
+//! say, when it is started.
 
 use bale_core::archive::{self, BLOCK, END};
 use bale_core::vm_description::VmDescription;
@@ -46,8 +48,8 @@ pub(crate) fn read(volume: &mut Volume) -> Result<Option<&'static [u8]>, LoadErr
     Ok(Some(bytes))
 }
 
-/// The descriptions and what they name: name and size of each file. What cannot be taken is left out, which is said: one wrong file keeps
-/// no board from starting.
+/// The descriptions and what they name: name and size of each file. What cannot be taken is left
+/// out, which is said: one wrong file keeps no board from starting.
 fn plain(volume: &mut Volume) -> Result<Vec<(Name, usize), MOST>, LoadError> {
     let mut found = Vec::new();
     for name in volume.names(is_description)? {
@@ -62,7 +64,8 @@ fn plain(volume: &mut Volume) -> Result<Vec<(Name, usize), MOST>, LoadError> {
         add(&mut found, volume, &name);
         // One that is not understood is there all the same, and named for what it is by `vm start`.
         let Ok(description) = VmDescription::parse(text) else { continue };
-        for named in [Some(&description.kernel), description.initrd.as_ref()].into_iter().flatten() {
+        for named in [Some(&description.kernel), description.initrd.as_ref()].into_iter().flatten()
+        {
             // Beside the description, and nowhere else.
             if !named.contains(['/', '\\']) {
                 add(&mut found, volume, named);

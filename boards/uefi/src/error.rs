@@ -44,7 +44,9 @@ impl fmt::Display for LoadError {
             Self::Unreadable(name) => write!(f, "{name} cannot be read"),
             Self::Kernel(why) => write!(f, "bale/kernel.elf: {why}"),
             Self::Config(error) => write!(f, "bale.toml: {error}"),
-            Self::NoMemory(bytes) => write!(f, "the firmware has no {} KiB of memory left", bytes >> 10),
+            Self::NoMemory(bytes) => {
+                write!(f, "the firmware has no {} KiB of memory left", bytes >> 10)
+            }
             Self::NoMap => f.write_str("the firmware's memory map cannot be used"),
             Self::TooMuch => f.write_str("the machine has more parts than the boot block holds"),
             Self::NoTables(acpi, tree) => {

@@ -12,7 +12,8 @@ use crate::allocate;
 use crate::error::LoadError;
 use crate::name::{LONGEST, MOST, Name, left_out};
 
-/// Room for what the firmware says of a file, aligned as it has to be (UEFI 2.10, 13.5: EFI_FILE_INFO); a name has 255 letters at most.
+/// Room for what the firmware says of a file, aligned as it has to be (UEFI 2.10, 13.5:
+/// EFI_FILE_INFO); a name has 255 letters at most.
 #[repr(C, align(8))]
 struct Entry([u8; 1024]);
 
@@ -33,12 +34,15 @@ impl Volume {
         Ok(Self { root, _system: system })
     }
 
-    /// The names of the files beside `bale.toml` that are `wanted`. Those that are too long or too many are left out, which is said.
+    /// The names of the files beside `bale.toml` that are `wanted`. Those that are too long or too
+    /// many are left out, which is said.
     pub(crate) fn names(&mut self, wanted: fn(&str) -> bool) -> Result<Vec<Name, MOST>, LoadError> {
         let mut names = Vec::new();
         let mut entry = Entry([0; 1024]);
         self.root.reset_entry_readout().map_err(|_| LoadError::NoVolume)?;
-        while let Some(info) = self.root.read_entry(&mut entry.0).map_err(|_| LoadError::NoVolume)? {
+        while let Some(info) =
+            self.root.read_entry(&mut entry.0).map_err(|_| LoadError::NoVolume)?
+        {
             let mut name = String::<{ 3 * 255 }>::new();
             // It fits: three bytes are enough for a letter.
             let _ = info.file_name().as_str_in_buf(&mut name);

@@ -1,4 +1,5 @@
-//! The kernel's ELF, laid out in memory: a position-independent executable linked at 0 (ELF-64 object file format; it relocates itself).
+//! The kernel's ELF, laid out in memory: a position-independent executable linked at 0 (ELF-64
+//! object file format; it relocates itself).
 
 use core::slice;
 
@@ -15,7 +16,8 @@ use crate::files;
 
 /// A kernel may begin at a multiple of it, by the arm64 boot protocol.
 const ALIGNMENT: usize = 2 << 20;
-/// Between two places for it, so that a free part that is a little larger or smaller than last time makes no difference. A multiple of that.
+/// Between two places for it, so that a free part that is a little larger or smaller than last time
+/// makes no difference. A multiple of that.
 const STEP: u64 = 64 << 20;
 const PAGE: usize = 4096;
 /// Memory that a kernel may want.
@@ -40,14 +42,16 @@ pub(crate) fn load(file: &[u8]) -> Result<Kernel, LoadError> {
     }
     let segments = elf.segments().ok_or(LoadError::Kernel("it has nothing to load"))?;
     let loaded = || segments.iter().filter(|segment| segment.p_type == PT_LOAD);
-    let end = loaded().map(|segment| segment.p_vaddr.saturating_add(segment.p_memsz)).max().unwrap_or(0);
+    let end =
+        loaded().map(|segment| segment.p_vaddr.saturating_add(segment.p_memsz)).max().unwrap_or(0);
     if end == 0 || end > LARGEST || elf.ehdr.e_entry >= end {
         return Err(LoadError::Kernel("it wants no memory, or more than 64 MiB"));
     }
     let size = usize::try_from(end).map_err(|_| LoadError::Kernel("it is too large"))?;
     let image = place(size)?;
     for segment in loaded() {
-        let bytes = elf.segment_data(&segment).map_err(|_| LoadError::Kernel("a part of it is missing"))?;
+        let bytes =
+            elf.segment_data(&segment).map_err(|_| LoadError::Kernel("a part of it is missing"))?;
         let place = usize::try_from(segment.p_vaddr).ok();
         let to = place.and_then(|start| image.get_mut(start..start.checked_add(bytes.len())?));
         to.ok_or(LoadError::Kernel("a part of it lies outside of it"))?.copy_from_slice(bytes);
@@ -56,18 +60,20 @@ pub(crate) fn load(file: &[u8]) -> Result<Kernel, LoadError> {
     Ok(Kernel { base, size, entry: base + elf.ehdr.e_entry })
 }
 
-/// Memory for the kernel, where [`handover::place`] says. What is there stays but for what is laid over it: a kernel looks for the last words
-/// of the one before it.
+/// Memory for the kernel, where [`handover::place`] says. What is there stays but for what is laid
+/// over it: a kernel looks for the last words of the one before it.
 fn place(size: usize) -> Result<&'static mut [u8], LoadError> {
     let pages = size.div_ceil(PAGE);
     let map = boot::memory_map(MemoryType::LOADER_DATA).map_err(|_| LoadError::NoMap)?;
     let free = map.entries().filter(|entry| entry.ty == MemoryType::CONVENTIONAL);
-    let free = free.map(|entry| Range { base: entry.phys_start, size: entry.page_count * PAGE as u64 });
+    let free =
+        free.map(|entry| Range { base: entry.phys_start, size: entry.page_count * PAGE as u64 });
     if let Some(address) = handover::place(free, (pages * PAGE) as u64, STEP)
         && let Ok(start) =
             boot::allocate_pages(AllocateType::Address(address), MemoryType::LOADER_CODE, pages)
     {
-        // SAFETY: the firmware gave these pages to us, for good; they are mapped at this address, and hold some bytes or other.
+        // SAFETY: the firmware gave these pages to us, for good; they are mapped at this address,
+        // and hold some bytes or other.
         return Ok(unsafe { slice::from_raw_parts_mut(start.as_ptr(), size) });
     }
     let room = files::pages(size + ALIGNMENT, MemoryType::LOADER_CODE)?;

@@ -21,8 +21,9 @@ pub(crate) fn affinity() -> u64 {
     value & 0xff_00ff_ffff
 }
 
-// The last instructions of ours. From the first write of SCTLR_EL2 on they are fetched with MMU and caches off, from memory itself: x0 is the
-// tree, x4 the kernel's entry. They touch no memory and no stack. Bits of SCTLR_EL2: M 0, C 2, I 12 (DDI 0487, D19.2).
+// The last instructions of ours. From the first write of SCTLR_EL2 on they are fetched with MMU and
+// caches off, from memory itself: x0 is the tree, x4 the kernel's entry. They touch no memory and
+// no stack. Bits of SCTLR_EL2: M 0, C 2, I 12 (DDI 0487, D19.2).
 global_asm!(
     r#"
     .section .text
@@ -61,10 +62,12 @@ fn last_instructions() -> (u64, usize) {
     (start as u64, end.addr() - start.addr())
 }
 
-/// What has to be in memory itself, and not in a cache alone, when caches go off, by name. These bytes and no others run or are read without
-/// caches: the loader's last instructions; the kernel's image, which begins so, and over whose zeroed part no line of ours may be written
-/// back later; the tree, of which the kernel reads the head so. What else is handed over is read with caches on, but by a kernel whose first
-/// map might not have the attributes of the firmware's, so that it is in memory as well.
+/// What has to be in memory itself, and not in a cache alone, when caches go off, by name. These
+/// bytes and no others run or are read without caches: the loader's last instructions; the kernel's
+/// image, which begins so, and over whose zeroed part no line of ours may be written back later;
+/// the tree, of which the kernel reads the head so. What else is handed over is read with caches
+/// on, but by a kernel whose first map might not have the attributes of the firmware's, so that it
+/// is in memory as well.
 pub(crate) fn cleaned<'a>(
     kernel: &Kernel,
     data: &'a [(&'static str, &'a [u8])],
@@ -81,8 +84,9 @@ pub(crate) fn enter(kernel: &Kernel, data: &[(&'static str, &[u8])]) -> ! {
         clean(start, length);
     }
     let tree = data.first().map_or(core::ptr::null(), |(_, tree)| tree.as_ptr());
-    // SAFETY: the firmware is gone and maps this code to itself, so that it goes on without the MMU; its instructions are in memory, cleaned
-    // above; the kernel takes over with stack and vectors of its own.
+    // SAFETY: the firmware is gone and maps this code to itself, so that it goes on without the
+    // MMU; its instructions are in memory, cleaned above; the kernel takes over with stack and
+    // vectors of its own.
     unsafe { asm!("b bale_leave", in("x0") tree, in("x4") kernel.entry, options(noreturn)) }
 }
 
@@ -108,7 +112,8 @@ pub(crate) fn halt(uart: u64, why: &str) -> ! {
     const FLAGS: u64 = 0x18;
     const TRANSMIT_FULL: u32 = 1 << 5;
     for byte in why.bytes() {
-        // SAFETY: the tables name a PL011 here (DDI 0183, UARTFR), which the firmware's map still has.
+        // SAFETY: the tables name a PL011 here (DDI 0183, UARTFR), which the firmware's map still
+        // has.
         while unsafe { ((uart + FLAGS) as *const u32).read_volatile() } & TRANSMIT_FULL != 0 {}
         // SAFETY: as above (UARTDR).
         unsafe { (uart as *mut u32).write_volatile(byte.into()) };

@@ -34,7 +34,8 @@ impl acpi::Memory for Firmware {
             })?;
             at = range.phys_start.saturating_add(range.page_count.saturating_mul(PAGE));
         }
-        // SAFETY: memory by the firmware's own map, which the firmware maps to itself; nobody writes to its tables meanwhile.
+        // SAFETY: memory by the firmware's own map, which the firmware maps to itself; nobody
+        // writes to its tables meanwhile.
         Some(unsafe { slice::from_raw_parts(address as *const u8, length) })
     }
 }
@@ -43,7 +44,8 @@ fn is_memory(range: &MemoryDescriptor) -> bool {
     ![MemoryType::MMIO, MemoryType::MMIO_PORT_SPACE, MemoryType::UNUSABLE].contains(&range.ty)
 }
 
-/// What time it is by the firmware's clock, in seconds since the beginning of 1970, UTC, if it knows (UEFI 2.10, 8.3.1).
+/// What time it is by the firmware's clock, in seconds since the beginning of 1970, UTC, if it
+/// knows (UEFI 2.10, 8.3.1).
 pub(crate) fn time() -> Option<u64> {
     let now = runtime::get_time().ok()?;
     let date = Date {
@@ -56,7 +58,8 @@ pub(crate) fn time() -> Option<u64> {
     date.seconds()
 }
 
-/// Reads the machine: ACPI first, since that is what firmware is tested with; a device tree where there are no tables, or broken ones.
+/// Reads the machine: ACPI first, since that is what firmware is tested with; a device tree where
+/// there are no tables, or broken ones.
 pub(crate) fn find(console: Option<Uart>) -> Result<Machine, LoadError> {
     let map = boot::memory_map(MemoryType::LOADER_DATA).map_err(|_| LoadError::NoMap)?;
     let firmware = Firmware(map);
@@ -65,7 +68,8 @@ pub(crate) fn find(console: Option<Uart>) -> Result<Machine, LoadError> {
             entries.iter().find(|entry| entry.guid == wanted).map(|entry| entry.address as u64)
         })
     };
-    let product = table(ConfigTableEntry::SMBIOS3_GUID).and_then(|entry| smbios::product(&firmware, entry));
+    let product =
+        table(ConfigTableEntry::SMBIOS3_GUID).and_then(|entry| smbios::product(&firmware, entry));
     let acpi = table(ConfigTableEntry::ACPI2_GUID)
         .map(|root| acpi::machine(&firmware, root, console, product.as_deref()));
     let acpi_error = match acpi {
@@ -96,14 +100,17 @@ fn device_tree(firmware: &Firmware, address: u64) -> Result<Machine, MachineErro
     let tree = firmware.bytes(address, size.min(LARGEST_TREE)).ok_or(MachineError::Broken)?;
     // Memory is what the firmware's map says.
     let mut machine = Machine::without_memory(tree)?;
-    // The loader brings its own bundle; what the tree reserves stays so, whatever the firmware's map calls it.
+    // The loader brings its own bundle; what the tree reserves stays so, whatever the firmware's
+    // map calls it.
     machine.initrd = None;
     acpi::keep_out(&mut machine, tree);
     Ok(machine)
 }
 
 /// What the kernel may use once the firmware is gone.
-pub(crate) fn usable<'a>(map: impl Iterator<Item = &'a MemoryDescriptor>) -> impl Iterator<Item = Range> {
+pub(crate) fn usable<'a>(
+    map: impl Iterator<Item = &'a MemoryDescriptor>,
+) -> impl Iterator<Item = Range> {
     const FREE: [MemoryType; 5] = [
         MemoryType::CONVENTIONAL,
         MemoryType::BOOT_SERVICES_CODE,

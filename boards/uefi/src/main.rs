@@ -1,13 +1,16 @@
 //! Bale's boot loader for UEFI firmware, `EFI/BOOT/BOOTAA64.EFI` on a stick or a disk.
 //!
-//! 1. From the partition that it was started from it takes `bale/kernel.elf`, and, if they are there, `bale/bundle.tar` (guests and pages),
-//!    guests as plain files (`bundle`) and `bale.toml` ([`bale_core::boot_config`]).
+//! 1. From the partition that it was started from it takes `bale/kernel.elf`, and, if they are
+//!    there, `bale/bundle.tar` (guests and pages), guests as plain files (`bundle`) and `bale.toml`
+//!    ([`bale_core::boot_config`]).
 //! 2. It learns what the machine has from the ACPI tables, or else from the firmware's device tree.
 //! 3. It ends the firmware's boot services; what their memory map calls free is the kernel's.
-//! 4. It enters the kernel as the arm64 boot protocol says: EL2, MMU and caches off, x0 = device tree. That tree is the boot block, made by
-//!    [`bale_core::handover`]: the same for every firmware.
+//! 4. It enters the kernel as the arm64 boot protocol says: EL2, MMU and caches off, x0 = device
+//!    tree. That tree is the boot block, made by [`bale_core::handover`]: the same for every
+//!    firmware.
 //!
-//! What is missing or broken is said on the firmware's console, and the firmware goes on to its next boot entry.
+//! What is missing or broken is said on the firmware's console, and the firmware goes on to its
+//! next boot entry.
 #![no_std]
 #![no_main]
 
@@ -48,7 +51,8 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
     jump::check_level()?;
     // The firmware would reset the machine five minutes from now (UEFI 2.10, 7.5).
     if let Err(error) = boot::set_watchdog_timer(0, 0x1_0000, None) {
-        // Not every firmware has one, and none that has outlives its boot services (7.5): no reason to stay here.
+        // Not every firmware has one, and none that has outlives its boot services (7.5): no reason
+        // to stay here.
         println!(
             "bale: the firmware does not turn its watchdog off ({:?}); the boot goes on",
             error.status()
@@ -61,7 +65,8 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
     let config = boot_config::parse(text).map_err(LoadError::Config)?;
     let mut machine = machine::find(config.console)?;
     config.apply(&mut machine, jump::affinity());
-    machine.initrd = bundle.map(|bundle| Range { base: bundle.as_ptr() as u64, size: bundle.len() as u64 });
+    machine.initrd =
+        bundle.map(|bundle| Range { base: bundle.as_ptr() as u64, size: bundle.len() as u64 });
     let tree = files::pages(TREE, MemoryType::LOADER_DATA)?;
     let bundle = bundle.unwrap_or_default();
     let firmware = report::write(jump::cleaned(&kernel, &[("tree", &*tree), ("bundle", bundle)]))?;
@@ -79,10 +84,14 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
         found.left_out >> 10,
     );
     if machine.left_out.is_any() {
-        println!("bale: the tables name more than there is room for; left out: {}", machine.left_out);
+        println!(
+            "bale: the tables name more than there is room for; left out: {}",
+            machine.left_out
+        );
     }
     machine.started = machine::time();
-    // SAFETY: nothing of the firmware's is used from here on; no handle or protocol is open but the volume, which is forgotten.
+    // SAFETY: nothing of the firmware's is used from here on; no handle or protocol is open but the
+    // volume, which is forgotten.
     let map = unsafe {
         core::mem::forget(volume);
         boot::exit_boot_services(None)
@@ -91,9 +100,13 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
     let written = handover::write(&machine, tree);
     core::mem::forget(map);
     match written {
-        Ok(_) => jump::enter(&kernel, &[("tree", &*tree), ("report", firmware), ("bundle", bundle)]),
+        Ok(_) => {
+            jump::enter(&kernel, &[("tree", &*tree), ("report", firmware), ("bundle", bundle)])
+        }
         // The firmware's console is gone; its map, which has the UART, is still on.
-        Err(_) => jump::halt(machine.uart.base, "bale: stopped: the boot block became too large\r\n"),
+        Err(_) => {
+            jump::halt(machine.uart.base, "bale: stopped: the boot block became too large\r\n")
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What can be seen of the firmware only while it is there, as text for the kernel's `board report`.
+//! What can be seen of the firmware only while it is there, as text for the kernel's `board
+//! report`.
 
 use core::arch::asm;
 use core::fmt::{self, Write};
@@ -52,7 +53,11 @@ pub(crate) fn write(cleaned: impl Iterator<Item = Cleaned>) -> Result<&'static [
     Ok(&text.bytes[..text.length])
 }
 
-fn describe(map: MemoryMapOwned, cleaned: impl Iterator<Item = Cleaned>, out: &mut Text) -> fmt::Result {
+fn describe(
+    map: MemoryMapOwned,
+    cleaned: impl Iterator<Item = Cleaned>,
+    out: &mut Text,
+) -> fmt::Result {
     writeln!(
         out,
         "firmware: {} {:#x}, UEFI {}",
@@ -107,13 +112,20 @@ fn screen(out: &mut Text) -> fmt::Result {
         return writeln!(out, "screen: none");
     };
     let params = OpenProtocolParams { handle, agent: boot::image_handle(), controller: None };
-    // SAFETY: looked at only, and closed before anything could take it away; to open it exclusively would end the firmware's console.
-    let opened =
-        unsafe { boot::open_protocol::<GraphicsOutput>(params, OpenProtocolAttributes::GetProtocol) };
+    // SAFETY: looked at only, and closed before anything could take it away; to open it exclusively
+    // would end the firmware's console.
+    let opened = unsafe {
+        boot::open_protocol::<GraphicsOutput>(params, OpenProtocolAttributes::GetProtocol)
+    };
     let Ok(mut screen) = opened else { return writeln!(out, "screen: not to be opened") };
     let mode = screen.current_mode_info();
     let (width, height) = mode.resolution();
-    write!(out, "screen: {width} x {height}, {:?}, {} pixels a line", mode.pixel_format(), mode.stride())?;
+    write!(
+        out,
+        "screen: {width} x {height}, {:?}, {} pixels a line",
+        mode.pixel_format(),
+        mode.stride()
+    )?;
     if mode.pixel_format() == PixelFormat::BltOnly {
         return writeln!(out);
     }

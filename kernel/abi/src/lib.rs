@@ -1,10 +1,12 @@
-//! The interface between Bale and the small guests that know it: hypercalls, memory layout, start-up page.
+//! The interface between Bale and the small guests that know it: hypercalls, memory layout,
+//! start-up page.
 //!
 //! # Calls
 //!
-//! `HVC #0` with an SMCCC function identifier in w0 (Arm DEN 0028, vendor-specific hypervisor service, fast calls,
-//! 64-bit convention but for the two discovery calls). Arguments are in x1, x2, ...; the result is in x0, and x1 to
-//! x3 where a call says so. Other registers keep their values. PSCI (DEN 0022) is answered beside them.
+//! `HVC #0` with an SMCCC function identifier in w0 (Arm DEN 0028, vendor-specific hypervisor
+//! service, fast calls, 64-bit convention but for the two discovery calls). Arguments are in x1,
+//! x2, ...; the result is in x0, and x1 to x3 where a call says so. Other registers keep their
+//! values. PSCI (DEN 0022) is answered beside them.
 //!
 //! | call | arguments | result in x0 |
 //! |---|---|---|
@@ -19,13 +21,14 @@
 //! | [`EXITS`] | | status, x1: exits of the calling virtual CPU up to this call |
 //! | [`EXIT`] | exit status, 0 for success | does not return: the guest is stopped and all it stored is released |
 //!
-//! A page is 4096 bytes at a 4096-aligned IPA inside the guest's memory; for [`SWAP_IN`] it must be writable.
-//! Anything else is refused with a status and changes nothing.
+//! A page is 4096 bytes at a 4096-aligned IPA inside the guest's memory; for [`SWAP_IN`] it must be
+//! writable. Anything else is refused with a status and changes nothing.
 //!
 //! # Registers of a machine with devices
 //!
-//! User space of a guest cannot call (`HVC` is undefined at EL0), but may map a page of registers. Its address is in the device tree, in the
-//! node that is compatible with `bale,report`. Registers have 64 bits; other accesses are external aborts.
+//! User space of a guest cannot call (`HVC` is undefined at EL0), but may map a page of registers.
+//! Its address is in the device tree, in the node that is compatible with `bale,report`. Registers
+//! have 64 bits; other accesses are external aborts.
 //!
 //! | offset | | value |
 //! |---|---|---|
@@ -88,7 +91,8 @@ pub const REVISION_MINOR: u64 = 1;
 pub const SUCCESS: u64 = 0;
 /// No such function (the value that the SMCCC lays down).
 pub const NOT_SUPPORTED: u64 = u64::MAX;
-/// An argument is wrong: a misaligned or foreign address, a length beyond the limit, an unknown key.
+/// An argument is wrong: a misaligned or foreign address, a length beyond the limit, an unknown
+/// key.
 pub const INVALID_PARAMETER: u64 = -3i64 as u64;
 /// The device has no such slot.
 pub const NO_SUCH_SLOT: u64 = -16i64 as u64;
@@ -114,7 +118,8 @@ pub mod report {
     pub const CHECKS_PASSED: u64 = 4;
     /// Number of the first check that did not hold.
     pub const CHECK_FAILED: u64 = 5;
-    /// First of the figures of [`mode::MEASURE`](super::mode::MEASURE): see [`measure`](super::measure).
+    /// First of the figures of [`mode::MEASURE`](super::mode::MEASURE): see
+    /// [`measure`](super::measure).
     pub const MEASURED: u64 = 6;
     /// Number of keys; they start at 1.
     pub const KEYS: usize = 5 + super::measure::FIGURES;
@@ -124,7 +129,8 @@ pub mod report {
 pub mod register {
     /// KiB of its swap disk that the guest takes for in use.
     pub const SWAP_USED_KIB: u64 = 0;
-    /// KiB that are stored on the disk. More than are in use: of some slots nobody has said that they are free.
+    /// KiB that are stored on the disk. More than are in use: of some slots nobody has said that
+    /// they are free.
     pub const SWAP_STORED_KIB: u64 = 8;
     /// What [`SWAP_USED_KIB`] reads as before it is written.
     pub const UNKNOWN: u64 = u64::MAX;
@@ -141,7 +147,8 @@ pub mod register {
     }
 
     impl Access {
-        /// An access of `width` bytes, with what is written; `None` for one that gives an external abort.
+        /// An access of `width` bytes, with what is written; `None` for one that gives an external
+        /// abort.
         pub const fn of(offset: u64, width: u8, write: Option<u64>) -> Option<Self> {
             match (offset, width, write) {
                 (SWAP_USED_KIB, 8, Some(kib)) => Some(Self::SetSwapUsed(kib)),
@@ -172,14 +179,15 @@ pub mod mode {
     pub const WRITE_READ_ONLY: u64 = 2;
     /// Make calls with wrong arguments and check what comes back.
     pub const HOSTILE: u64 = 3;
-    /// Execute instructions that are undefined and read registers that are hidden, and report that its own vector saw each.
+    /// Execute instructions that are undefined and read registers that are hidden, and report that
+    /// its own vector saw each.
     pub const UNDEFINED: u64 = 4;
     /// Never end.
     pub const ENDLESS: u64 = 5;
     /// Storm on everything that traps, with several virtual CPUs, as a machine with devices.
     pub const STORM: u64 = 6;
-    /// Report what calls, trapped registers, interrupts and the swap disk cost ([`measure`](super::measure)), as a machine with
-    /// devices.
+    /// Report what calls, trapped registers, interrupts and the swap disk cost
+    /// ([`measure`](super::measure)), as a machine with devices.
     pub const MEASURE: u64 = 7;
     /// Storm on registers of devices and addresses of none, in every width.
     pub const STORM_DEVICES: u64 = 8;
@@ -195,26 +203,33 @@ pub mod mode {
     pub const STORM_CALLS: u64 = 13;
     /// Translation tables that change while they are used.
     pub const STORM_TABLES: u64 = 14;
-    /// Sectors of the same blocks of the swap disk, written through several queues at once and read back.
+    /// Sectors of the same blocks of the swap disk, written through several queues at once and read
+    /// back.
     pub const STORM_SECTORS: u64 = 15;
     /// First of the storms of one kind.
     pub const FIRST_STORM: u64 = STORM_DEVICES;
     /// Last of them.
     pub const LAST_STORM: u64 = STORM_SECTORS;
-    /// Make firmware calls of two virtual CPUs, by HVC and by SMC, and check what comes back, as a machine with devices.
+    /// Make firmware calls of two virtual CPUs, by HVC and by SMC, and check what comes back, as a
+    /// machine with devices.
     pub const FIRMWARE: u64 = 16;
-    /// Keep SIMD registers of two virtual CPUs while these and others take turns, as a machine with devices; so many turns as there are steps, for
-    /// ever without any.
+    /// Keep SIMD registers of two virtual CPUs while these and others take turns, as a machine with
+    /// devices; so many turns as there are steps, for ever without any.
     pub const SIMD: u64 = 17;
-    /// Hand one core from one virtual CPU to the other as often as there are steps, with timers that must not fire, as a machine with devices.
+    /// Hand one core from one virtual CPU to the other as often as there are steps, with timers
+    /// that must not fire, as a machine with devices.
     pub const TIMERS: u64 = 18;
-    /// Debug itself at EL1 with every breakpoint and watchpoint and by steps, beside a virtual CPU that does not, as a machine with devices.
+    /// Debug itself at EL1 with every breakpoint and watchpoint and by steps, beside a virtual CPU
+    /// that does not, as a machine with devices.
     pub const DEBUG: u64 = 19;
-    /// Keep patterns in every system register that can be reached, and look what is left of them, as a machine with devices.
+    /// Keep patterns in every system register that can be reached, and look what is left of them,
+    /// as a machine with devices.
     pub const REGISTERS: u64 = 20;
-    /// Use the physical timers of two virtual CPUs on one core so many rounds as there are steps, as a machine with devices.
+    /// Use the physical timers of two virtual CPUs on one core so many rounds as there are steps,
+    /// as a machine with devices.
     pub const PHYSICAL_TIMER: u64 = 21;
-    /// Use the performance monitors of two virtual CPUs on one core so many rounds as there are steps, as a machine with devices.
+    /// Use the performance monitors of two virtual CPUs on one core so many rounds as there are
+    /// steps, as a machine with devices.
     pub const MONITORS: u64 = 22;
     /// Reach a device's registers by every form of load and store, as a machine with devices.
     pub const ACCESSES: u64 = 23;
@@ -224,8 +239,9 @@ pub mod mode {
     pub const LAST: u64 = ALARM;
 }
 
-/// What a guest in [`mode::MEASURE`] reports: figures in hundredths of a nanosecond of its own counter for each operation, those of
-/// its loop included, under [`report::MEASURED`] plus these places. Both of its virtual CPUs are on one core.
+/// What a guest in [`mode::MEASURE`] reports: figures in hundredths of a nanosecond of its own
+/// counter for each operation, those of its loop included, under [`report::MEASURED`] plus these
+/// places. Both of its virtual CPUs are on one core.
 pub mod measure {
     /// A hypercall and back.
     pub const HYPERCALL: usize = 0;
@@ -237,16 +253,19 @@ pub mod measure {
     pub const DEVICE_REGISTER: usize = 3;
     /// An interrupt to itself, sent, taken and ended.
     pub const SELF_INTERRUPT: usize = 4;
-    /// From the sending of an interrupt to another virtual CPU, which waits, to the first instruction of its handler; with what
-    /// the sender does until it waits itself, and the switch.
+    /// From the sending of an interrupt to another virtual CPU, which waits, to the first
+    /// instruction of its handler; with what the sender does until it waits itself, and the switch.
     pub const INTERRUPT: usize = 5;
-    /// From the virtual timer's deadline to the first instruction of the handler, while the guest runs.
+    /// From the virtual timer's deadline to the first instruction of the handler, while the guest
+    /// runs.
     pub const TIMER: usize = 6;
     /// The same while it waits.
     pub const TIMER_WAITING: usize = 7;
-    /// A page written to the swap disk, in batches of [`BATCH`]: notification, interrupt and its acknowledgement included.
+    /// A page written to the swap disk, in batches of [`BATCH`]: notification, interrupt and its
+    /// acknowledgement included.
     pub const DISK_WRITE: usize = 8;
-    /// Hundredths of exits for each end of an interrupt: half of them of the timer, half of one to itself.
+    /// Hundredths of exits for each end of an interrupt: half of them of the timer, half of one to
+    /// itself.
     pub const ENDS: usize = 9;
     /// How many there are.
     pub const FIGURES: usize = 10;
@@ -292,7 +311,8 @@ impl GuestInfo {
     /// The structure as it lies in memory, little-endian.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        let words = [self.magic, self.mode, self.pages, self.slots, self.ram_size, self.seed, self.steps];
+        let words =
+            [self.magic, self.mode, self.pages, self.slots, self.ram_size, self.seed, self.steps];
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
@@ -321,8 +341,15 @@ mod tests {
 
     #[test]
     fn statuses_differ() {
-        let all =
-            [SUCCESS, NOT_SUPPORTED, INVALID_PARAMETER, NO_SUCH_SLOT, STORE_FULL, STORE_CORRUPT, STORE_BUSY];
+        let all = [
+            SUCCESS,
+            NOT_SUPPORTED,
+            INVALID_PARAMETER,
+            NO_SUCH_SLOT,
+            STORE_FULL,
+            STORE_CORRUPT,
+            STORE_BUSY,
+        ];
         for (at, status) in all.iter().enumerate() {
             assert!(!all[..at].contains(status));
         }
@@ -331,7 +358,9 @@ mod tests {
     #[test]
     fn every_offset_and_width_of_the_registers() {
         use register::Access;
-        for (offset, width) in (0..4096 + 16).flat_map(|offset| (0..=16).map(move |width| (offset, width))) {
+        for (offset, width) in
+            (0..4096 + 16).flat_map(|offset| (0..=16).map(move |width| (offset, width)))
+        {
             for kib in [0, 4, u64::MAX] {
                 let written = (offset == 0 && width == 8).then_some(Access::SetSwapUsed(kib));
                 assert_eq!(Access::of(offset, width, Some(kib)), written, "{offset:#x} {width}");
@@ -348,8 +377,15 @@ mod tests {
 
     #[test]
     fn info_is_laid_out_as_declared() {
-        let info =
-            GuestInfo { magic: INFO_MAGIC, mode: 1, pages: 2, slots: 3, ram_size: 4, seed: 5, steps: 6 };
+        let info = GuestInfo {
+            magic: INFO_MAGIC,
+            mode: 1,
+            pages: 2,
+            slots: 3,
+            ram_size: 4,
+            seed: 5,
+            steps: 6,
+        };
         assert_eq!(&info.to_bytes()[..8], b"BALEGST1");
         assert_eq!(info.to_bytes()[core::mem::offset_of!(GuestInfo, seed)], 5);
     }

@@ -1,8 +1,9 @@
 //! A task's saved registers and the switch between two tasks.
 //!
-//! A switch is a call, so the compiler has already saved what a callee may change; x19-x30 and sp remain. Of the
-//! SIMD registers q0-q3 belong to the task, since a copy that uses them may be preempted in the middle (see the
-//! crate's page); the others are the guest's that is loaded on the core.
+//! A switch is a call, so the compiler has already saved what a callee may change; x19-x30 and sp
+//! remain. Of the SIMD registers q0-q3 belong to the task, since a copy that uses them may be
+//! preempted in the middle (see the crate's page); the others are the guest's that is loaded on the
+//! core.
 
 use core::arch::naked_asm;
 use core::mem::offset_of;
@@ -34,7 +35,8 @@ impl Context {
         Self { callee_saved: [0; 10], frame_pointer: 0, link: 0, stack: 0, _align: 0, simd: [0; 4] }
     }
 
-    /// A task that has not run: its first switch enters `entry(argument)` on the stack that ends at `stack_top`.
+    /// A task that has not run: its first switch enters `entry(argument)` on the stack that ends at
+    /// `stack_top`.
     pub fn new(stack_top: u64, entry: extern "C" fn(u64) -> !, argument: u64) -> Self {
         let mut context = Self::empty();
         context.callee_saved[0] = entry as usize as u64;
@@ -45,7 +47,8 @@ impl Context {
     }
 }
 
-/// First instructions of every task: `Context::new` put the entry into x19 and its argument into x20.
+/// First instructions of every task: `Context::new` put the entry into x19 and its argument into
+/// x20.
 #[unsafe(naked)]
 extern "C" fn start() {
     naked_asm!("mov x0, x20", "mov x29, xzr", "mov x30, xzr", "br x19")
@@ -54,8 +57,9 @@ extern "C" fn start() {
 /// Saves the running task into `from` and continues `to`.
 ///
 /// # Safety
-/// Interrupts are masked. `from` is the running task's own context, `to` one that was saved by this function (or
-/// made by [`Context::new`]) on this core and has not been continued since; its stack is mapped.
+/// Interrupts are masked. `from` is the running task's own context, `to` one that was saved by this
+/// function (or made by [`Context::new`]) on this core and has not been continued since; its stack
+/// is mapped.
 #[unsafe(naked)]
 pub unsafe extern "C" fn switch(from: *mut Context, to: *const Context) {
     naked_asm!(

@@ -1,19 +1,21 @@
-//! `memcpy`, `memmove`, `memset`, `memcmp`: what compiled code calls for its copies, and the only users of SIMD
-//! registers at EL2.
+//! `memcpy`, `memmove`, `memset`, `memcmp`: what compiled code calls for its copies, and the only
+//! users of SIMD registers at EL2.
 //!
-//! A length that is no multiple of the step is finished by one more step that ends where the range ends and overlaps
-//! the one before. Below [`SIMD_FROM`] bytes a copy moves two to eight general registers, all loaded before the first
-//! is stored. From there on it saves q0-q3 on the stack (they may be a guest's), moves 64 bytes with two
-//! instructions, and puts them back. A copy that is preempted finds them in its task's context.
+//! A length that is no multiple of the step is finished by one more step that ends where the range
+//! ends and overlaps the one before. Below [`SIMD_FROM`] bytes a copy moves two to eight general
+//! registers, all loaded before the first is stored. From there on it saves q0-q3 on the stack
+//! (they may be a guest's), moves 64 bytes with two instructions, and puts them back. A copy that
+//! is preempted finds them in its task's context.
 //!
-//! Instructions of a copy of n >= 64 bytes, counted: 18 + 10 (m / 256) + 4 (m / 128 % 2) + 2 (m / 64 % 2), where
-//! m = n - 1: 90 for 1870 bytes, 174 for a page, at any alignment; of a shorter one: 17 at most.
+//! Instructions of a copy of n >= 64 bytes, counted: 18 + 10 (m / 256) + 4 (m / 128 % 2) + 2 (m /
+//! 64 % 2), where m = n - 1: 90 for 1870 bytes, 174 for a page, at any alignment; of a shorter one:
+//! 17 at most.
 //!
 //! [`is_zero`] looks at a whole page in 353.
 //!
-//! Before the MMU is on, all memory is device memory, where an access must be aligned to the size of its elements:
-//! the SIMD accesses here have elements of one byte, the others of eight, four, two. There, a copy or a fill works
-//! if both addresses and the length are multiples of eight.
+//! Before the MMU is on, all memory is device memory, where an access must be aligned to the size
+//! of its elements: the SIMD accesses here have elements of one byte, the others of eight, four,
+//! two. There, a copy or a fill works if both addresses and the length are multiples of eight.
 
 use core::arch::global_asm;
 

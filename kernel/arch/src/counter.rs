@@ -1,7 +1,8 @@
 //! Counts of an event from the PMU (DDI 0487, D13), of EL2 alone: instructions, or cycles.
 //!
-//! Instructions are exact, and under an emulator with one instruction a tick they repeat to the digit; cycles are what silicon is timed in. Both
-//! come from one event counter, so that what is measured is the same code; the cycle counter would be another register.
+//! Instructions are exact, and under an emulator with one instruction a tick they repeat to the
+//! digit; cycles are what silicon is timed in. Both come from one event counter, so that what is
+//! measured is the same code; the cycle counter would be another register.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,8 +23,8 @@ pub enum Event {
 /// Whether there is a counter to be read; on a core without a PMU its registers are undefined.
 static STARTED: AtomicBool = AtomicBool::new(false);
 
-/// Starts this core's last event counter, with instructions. It stays selected: the others are guests', who reach
-/// none of these registers themselves (see [`crate::pmu`]).
+/// Starts this core's last event counter, with instructions. It stays selected: the others are
+/// guests', who reach none of these registers themselves (see [`crate::pmu`]).
 pub fn start() {
     let count = PMCR_EL0.read(PMCR_EL0::N);
     // Relaxed: each core sets it before it looks.
@@ -63,7 +64,8 @@ pub fn selected() -> Event {
     if cycles { Event::Cycles } else { Event::Instructions }
 }
 
-/// Events at EL2 on this core since some moment; 32 bits, so take differences of short runs, where there is a counter.
+/// Events at EL2 on this core since some moment; 32 bits, so take differences of short runs, where
+/// there is a counter.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "event counters are 32 bits wide")]
 pub fn read() -> u32 {

@@ -1,7 +1,8 @@
 //! A guest's debug registers in this core's (DDI 0487, D19.3).
 //!
-//! Exceptions of break- and watchpoints and of software step go to EL1 (`MDCR_EL2.TDE` = 0), and none of them is ever
-//! taken at a higher level than they go to (D2.4): EL2 runs with a guest's registers loaded as if there were none.
+//! Exceptions of break- and watchpoints and of software step go to EL1 (`MDCR_EL2.TDE` = 0), and
+//! none of them is ever taken at a higher level than they go to (D2.4): EL2 runs with a guest's
+//! registers loaded as if there were none.
 
 use core::arch::asm;
 
@@ -11,7 +12,8 @@ macro_rules! points {
         pub fn set_breakpoints(points: &[[u64; 2]]) {
             $(
                 let Some([value, control]) = points.get($index) else { return };
-                // SAFETY: a guest's register, which has no effect on EL2; this core has it, as the caller says.
+                // SAFETY: a guest's register, which has no effect on EL2; this core has it, as the
+                // caller says.
                 unsafe {
                     asm!(concat!("msr ", $breakpoint, ", {0}"), concat!("msr ", $breakpoint_control, ", {1}"),
                         in(reg) *value, in(reg) *control, options(nomem, nostack, preserves_flags));

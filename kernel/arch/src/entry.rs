@@ -1,13 +1,14 @@
 //! First instructions of the boot core and of each further core.
 //!
-//! The image starts with the 64-byte header of Linux's arm64 boot protocol (Documentation/arch/arm64/booting.rst),
-//! so that QEMU's `-kernel` hands over the device tree in x0 and an initrd. The image is a position-independent
-//! executable linked at 0: the boot core applies its own relative relocations before any compiled code runs.
+//! The image starts with the 64-byte header of Linux's arm64 boot protocol
+//! (Documentation/arch/arm64/booting.rst), so that QEMU's `-kernel` hands over the device tree in
+//! x0 and an initrd. The image is a position-independent executable linked at 0: the boot core
+//! applies its own relative relocations before any compiled code runs.
 
 use core::arch::global_asm;
 
-/// What a further core needs before it has the MMU: it is read with caches off, so the writer cleans it to the
-/// point of coherency first.
+/// What a further core needs before it has the MMU: it is read with caches off, so the writer
+/// cleans it to the point of coherency first.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct SecondaryBoot {
@@ -26,7 +27,8 @@ pub struct SecondaryBoot {
 }
 
 unsafe extern "C" {
-    /// Entry of a core that PSCI's CPU_ON starts; its context id is the address of a [`SecondaryBoot`].
+    /// Entry of a core that PSCI's CPU_ON starts; its context id is the address of a
+    /// [`SecondaryBoot`].
     pub fn bale_secondary_entry();
     /// First byte of the image.
     safe static __image_start: u8;
@@ -38,7 +40,8 @@ pub fn image_base() -> u64 {
 }
 
 // The 64-byte header, then the boot core's path. Symbols come from the board's linker script:
-// __image_start, __image_size, __rela_start, __rela_end, __bss_start, __zeroed_end, __stacks_end, __boot_stack_top.
+// __image_start, __image_size, __rela_start, __rela_end, __bss_start, __zeroed_end, __stacks_end,
+// __boot_stack_top.
 global_asm!(
     r#"
     .section .head.text, "ax"

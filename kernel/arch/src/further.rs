@@ -43,7 +43,8 @@ macro_rules! write {
     };
 }
 
-/// Looks whether the auxiliary registers keep anything on this core, and leaves them 0. No guest has run here, and walks are stopped.
+/// Looks whether the auxiliary registers keep anything on this core, and leaves them 0. No guest
+/// has run here, and walks are stopped.
 pub fn probe() {
     let mut kept = 0;
     macro_rules! probe {

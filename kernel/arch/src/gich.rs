@@ -1,5 +1,5 @@
-//! The hypervisor's side of the GIC's CPU interface: list registers and what belongs to them (IHI 0069, 12.4), and the
-//! end of a physical interrupt in two steps.
+//! The hypervisor's side of the GIC's CPU interface: list registers and what belongs to them (IHI
+//! 0069, 12.4), and the end of a physical interrupt in two steps.
 
 use core::arch::asm;
 
@@ -14,7 +14,8 @@ macro_rules! read {
 
 macro_rules! write {
     ($register:literal, $value:expr) => {
-        // SAFETY: a register of EL2's own, which acts on a guest's interrupts only; not `nomem`, as above.
+        // SAFETY: a register of EL2's own, which acts on a guest's interrupts only; not `nomem`, as
+        // above.
         unsafe { asm!(concat!("msr ", $register, ", {0}"), in(reg) $value, options(nostack, preserves_flags)) }
     };
 }
@@ -98,8 +99,8 @@ list_registers! {
     15 = "ich_lr15_el2";
 }
 
-/// Whether none of the first `used` list registers holds an interrupt that is pending or active (`ICH_ELRSR_EL2`), or whose
-/// end is to be told.
+/// Whether none of the first `used` list registers holds an interrupt that is pending or active
+/// (`ICH_ELRSR_EL2`), or whose end is to be told.
 pub fn is_empty(used: usize) -> bool {
     !read!("ich_elrsr_el2") & ((1 << used) - 1) == 0
 }
@@ -109,7 +110,8 @@ pub fn empty_lists() {
     (0..list_registers()).for_each(|index| set_list(index, 0));
 }
 
-/// Ends of interrupts that were in no list register (`ICH_HCR_EL2.EOIcount`), since [`control`] was last called.
+/// Ends of interrupts that were in no list register (`ICH_HCR_EL2.EOIcount`), since [`control`] was
+/// last called.
 pub fn ended_elsewhere() -> u32 {
     (read!("ich_hcr_el2") >> 27 & 0x1f) as u32
 }
@@ -119,7 +121,8 @@ pub fn control(value: u64) {
     write!("ich_hcr_el2", value);
 }
 
-/// Turns the virtual interface off, so that no maintenance interrupt stands, and keeps the count of ends.
+/// Turns the virtual interface off, so that no maintenance interrupt stands, and keeps the count of
+/// ends.
 pub fn silence() {
     control(read!("ich_hcr_el2") & 0x1f << 27);
 }
@@ -197,7 +200,8 @@ impl Default for VirtualInterface {
     }
 }
 
-/// From now on an end of interrupt on this core only drops the running priority; [`deactivate`] does the rest.
+/// From now on an end of interrupt on this core only drops the running priority; [`deactivate`]
+/// does the rest.
 pub fn split_end_of_interrupt() {
     let value = read!("icc_ctlr_el1") | 1 << 1;
     write!("icc_ctlr_el1", value);
@@ -205,7 +209,8 @@ pub fn split_end_of_interrupt() {
     unsafe { asm!("isb", options(nostack, preserves_flags)) };
 }
 
-/// Keeps guests from `ICC_SRE_EL1`, which is EL2's to say where the core lets it (`ICC_SRE_EL2.Enable`; RAO/WI on some).
+/// Keeps guests from `ICC_SRE_EL1`, which is EL2's to say where the core lets it
+/// (`ICC_SRE_EL2.Enable`; RAO/WI on some).
 pub fn keep_interface_selection() {
     let value = read!("icc_sre_el2") & !(1 << 3);
     write!("icc_sre_el2", value);

@@ -5,7 +5,8 @@ use core::arch::asm;
 macro_rules! read {
     ($register:literal) => {{
         let value: u64;
-        // SAFETY: reads a register that every AArch64 core with EL2 and a GICv3 has, or an encoding that is reserved and reads as zero.
+        // SAFETY: reads a register that every AArch64 core with EL2 and a GICv3 has, or an encoding
+        // that is reserved and reads as zero.
         unsafe { asm!(concat!("mrs {0}, ", $register), out(reg) value, options(nostack, preserves_flags)) };
         value
     }};
@@ -63,8 +64,8 @@ pub struct Extensions {
     pub matrices: bool,
 }
 
-/// What this core has (`ID_AA64MMFR1_EL1.HCX`, `ID_AA64MMFR0_EL1.FGT`, `ID_AA64PFR0_EL1.AMU`, MPAM and RAS,
-/// `ID_AA64PFR1_EL1.MPAM_frac` and SME).
+/// What this core has (`ID_AA64MMFR1_EL1.HCX`, `ID_AA64MMFR0_EL1.FGT`, `ID_AA64PFR0_EL1.AMU`, MPAM
+/// and RAS, `ID_AA64PFR1_EL1.MPAM_frac` and SME).
 pub fn extensions() -> Extensions {
     let field = |value: u64, shift: u32| value >> shift & 0xf;
     let processor = read!("id_aa64pfr0_el1");

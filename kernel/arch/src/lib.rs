@@ -1,4 +1,5 @@
-//! All of Bale's assembly and every system register it touches, for AArch64 at EL2 with `HCR_EL2.E2H` = 0.
+//! All of Bale's assembly and every system register it touches, for AArch64 at EL2 with
+//! `HCR_EL2.E2H` = 0.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -20,11 +21,12 @@
 //!
 //! References: Arm ARM is DDI 0487 (sections named where a register is written).
 //!
-//! SIMD at EL2: the target is soft-float, so compiled code never touches q0-q31. Only the routines of [`copy`] use
-//! q0-q3, and put them back. A copy can be preempted, and two preempted copies need not end in the order they began:
-//! so q0-q3 belong to the task and are switched with it, also a virtual CPU's, whose q0-q3 are its guest's. q4-q31
-//! stay the loaded guest's across exits and change only when another virtual CPU takes the core. An interrupt
-//! handler that copies ends before the interrupted code goes on, so the interrupt frame need not hold them.
+//! SIMD at EL2: the target is soft-float, so compiled code never touches q0-q31. Only the routines
+//! of [`copy`] use q0-q3, and put them back. A copy can be preempted, and two preempted copies need
+//! not end in the order they began: so q0-q3 belong to the task and are switched with it, also a
+//! virtual CPU's, whose q0-q3 are its guest's. q4-q31 stay the loaded guest's across exits and
+//! change only when another virtual CPU takes the core. An interrupt handler that copies ends
+//! before the interrupted code goes on, so the interrupt frame need not hold them.
 #![no_std]
 #![cfg(target_arch = "aarch64")]
 

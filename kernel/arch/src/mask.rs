@@ -11,7 +11,8 @@ pub const AFFINITY_MASK: u64 = 0xff_00ff_ffff;
 
 /// Where the per-core block holds the counter's value at which interrupts were masked last.
 pub const MASKED_SINCE_OFFSET: usize = 8;
-/// Where the per-core block holds the longest stretch with interrupts masked, in ticks of the counter.
+/// Where the per-core block holds the longest stretch with interrupts masked, in ticks of the
+/// counter.
 pub const LONGEST_MASKED_OFFSET: usize = 16;
 /// Where the per-core block holds the address at which that stretch ended.
 pub const LONGEST_ENDED_OFFSET: usize = 24;
@@ -21,12 +22,13 @@ pub const INDEX_OFFSET: usize = 32;
 /// Cores that Bale uses at most; further ones stay off.
 pub const MAX_CORES: usize = 16;
 
-/// A stretch with interrupts masked begins: notes when. Also in its middle, after a part that was no stretch: a wait
-/// that an interrupt ends, or a guest.
+/// A stretch with interrupts masked begins: notes when. Also in its middle, after a part that was
+/// no stretch: a wait that an interrupt ends, or a guest.
 #[inline(always)]
 pub fn begin_stretch() {
-    // SAFETY: TPIDR_EL2 points to this core's block, whose word at this offset is for this; before the kernel has set
-    // it up, interrupts are masked and no stretch begins. Without an `isb` the read may be a few instructions early.
+    // SAFETY: TPIDR_EL2 points to this core's block, whose word at this offset is for this; before
+    // the kernel has set it up, interrupts are masked and no stretch begins. Without an `isb` the
+    // read may be a few instructions early.
     unsafe {
         asm!("mrs {now}, cntpct_el0", "mrs {block}, tpidr_el2", "str {now}, [{block}, #{since}]",
             now = out(reg) _, block = out(reg) _, since = const MASKED_SINCE_OFFSET, options(nostack, preserves_flags));
@@ -75,9 +77,11 @@ const MASKED: u64 = 1 << 7;
 /// `DAIF.A`, and where `SPSR_EL2` keeps it: SErrors are masked.
 pub const SERROR_MASKED: u64 = 1 << 8;
 
-/// Interrupts are masked on this core while this lives, and are as before when it is dropped. The stretch is measured.
+/// Interrupts are masked on this core while this lives, and are as before when it is dropped. The
+/// stretch is measured.
 ///
-/// Guards nest; they must be dropped in the reverse order of their making, which scopes do by themselves.
+/// Guards nest; they must be dropped in the reverse order of their making, which scopes do by
+/// themselves.
 #[must_use = "interrupts are unmasked again when the guard is dropped"]
 pub struct Masked {
     daif: u64,
@@ -90,7 +94,8 @@ impl Masked {
     #[inline(always)]
     pub fn new() -> Self {
         let daif = DAIF.get();
-        // SAFETY: masking interrupts has no effect on memory; leaving `nomem` out makes it a compiler barrier.
+        // SAFETY: masking interrupts has no effect on memory; leaving `nomem` out makes it a
+        // compiler barrier.
         unsafe { asm!("msr daifset, #3", options(nostack, preserves_flags)) };
         if daif & MASKED == 0 {
             begin_stretch();
@@ -112,14 +117,15 @@ impl BrieflyMasked {
     #[inline(always)]
     pub fn new() -> Self {
         let daif = DAIF.get();
-        // SAFETY: masking interrupts has no effect on memory; leaving `nomem` out makes it a compiler barrier.
+        // SAFETY: masking interrupts has no effect on memory; leaving `nomem` out makes it a
+        // compiler barrier.
         unsafe { asm!("msr daifset, #3", options(nostack, preserves_flags)) };
         Self { daif, _here: PhantomData }
     }
 }
 
-/// As [`Masked`], for work that asks every so often whether an interrupt waits: only between two such looks are interrupts kept out, and this is
-/// what is measured.
+/// As [`Masked`], for work that asks every so often whether an interrupt waits: only between two
+/// such looks are interrupts kept out, and this is what is measured.
 #[must_use = "interrupts are unmasked again when the guard is dropped"]
 pub struct MaskedInSteps(BrieflyMasked);
 
@@ -140,7 +146,8 @@ impl MaskedInSteps {
         self.0.daif & MASKED == 0
     }
 
-    /// Whether an interrupt waits for the guard to be dropped. If none does, none has been kept out so far.
+    /// Whether an interrupt waits for the guard to be dropped. If none does, none has been kept out
+    /// so far.
     #[inline(always)]
     pub fn interrupt_waits(&self) -> bool {
         let waits = interrupt_is_pending();
@@ -199,7 +206,8 @@ impl Drop for Masked {
 
 /// Unmasks IRQ and FIQ on this core; SError and debug exceptions stay as they are.
 pub fn unmask() {
-    // Where nothing is masked there is no stretch, and an interrupt would come between its two reads.
+    // Where nothing is masked there is no stretch, and an interrupt would come between its two
+    // reads.
     if is_masked() {
         end_stretch();
     }
@@ -244,8 +252,8 @@ pub fn set_core_pointer(value: u64) {
 #[inline(always)]
 pub fn core_index() -> usize {
     let place = core_pointer().wrapping_add(INDEX_OFFSET as u64) as *const AtomicUsize;
-    // SAFETY: the per-core block holds the index at this place, and is never written again once this core has claimed it;
-    // nobody asks before that.
+    // SAFETY: the per-core block holds the index at this place, and is never written again once
+    // this core has claimed it; nobody asks before that.
     unsafe { &*place }.load(Ordering::Relaxed)
 }
 

@@ -9,18 +9,20 @@ use crate::identity::{self, Extensions};
 
 use crate::registers::PMCR_EL0;
 
-/// `MAIR_EL2`: attribute 0 is Device-nGnRE, attribute 1 is Normal, write-back, read and write allocate.
+/// `MAIR_EL2`: attribute 0 is Device-nGnRE, attribute 1 is Normal, write-back, read and write
+/// allocate.
 pub const MEMORY_ATTRIBUTES: u64 = 0xff04;
 /// Attribute index of device memory.
 pub const DEVICE: usize = 0;
 /// Attribute index of normal memory.
 pub const NORMAL: usize = 1;
 
-/// `SCTLR_EL2`: RES1 bits, plus MMU (M), data cache (C), instruction cache (I), stack alignment (SA).
+/// `SCTLR_EL2`: RES1 bits, plus MMU (M), data cache (C), instruction cache (I), stack alignment
+/// (SA).
 pub const SYSTEM_CONTROL: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 12 | 1 << 3;
 
-/// `TCR_EL2` for 48-bit addresses and 4 KiB pages, walks cached and inner shareable, as many physical address bits
-/// as the core has.
+/// `TCR_EL2` for 48-bit addresses and 4 KiB pages, walks cached and inner shareable, as many
+/// physical address bits as the core has.
 pub fn translation_control() -> u64 {
     const RES1: u64 = 1 << 31 | 1 << 23;
     const T0SZ: u64 = 64 - 48;
@@ -34,7 +36,12 @@ pub fn physical_address_range() -> u64 {
 }
 
 unsafe extern "C" {
-    fn bale_mmu_switch(tables: u64, translation_control: u64, memory_attributes: u64, system_control: u64);
+    fn bale_mmu_switch(
+        tables: u64,
+        translation_control: u64,
+        memory_attributes: u64,
+        system_control: u64,
+    );
 }
 
 core::arch::global_asm!(
@@ -43,7 +50,8 @@ core::arch::global_asm!(
     .balign 64
     .global bale_mmu_switch
 bale_mmu_switch:
-    // Off while the tables change: the old and the new may differ in block size, which needs break before make.
+    // Off while the tables change: the old and the new may differ in block size, which needs break
+    // before make.
     mrs     x4, sctlr_el2
     bic     x4, x4, #1
     dsb     sy
@@ -66,8 +74,8 @@ bale_mmu_switch:
 /// Switches EL2 to the tables at `tables`, with [`SYSTEM_CONTROL`].
 ///
 /// # Safety
-/// The tables map the running code, the stack and all data in use at the addresses they have now, and stay alive.
-/// Interrupts are masked.
+/// The tables map the running code, the stack and all data in use at the addresses they have now,
+/// and stay alive. Interrupts are masked.
 pub unsafe fn switch_tables(tables: u64) {
     // SAFETY: the caller's promise.
     unsafe { bale_mmu_switch(tables, translation_control(), MEMORY_ATTRIBUTES, SYSTEM_CONTROL) };
@@ -104,10 +112,10 @@ fn data_cache_line() -> u64 {
 /// `HCR_EL2` while no guest is loaded: interrupts come to EL2, EL1 is AArch64.
 pub const HOST_CONTROL: u64 = 1 << 31 | 1 << 5 | 1 << 4 | 1 << 3;
 
-/// `HCR_EL2` with a guest: stage 2 on (VM), set/way operations and translation of its tables bound (SWIO, PTW,
-/// FB, BSU), interrupts and aborts to EL2, SMC, identification, implementation-defined and auxiliary registers and
-/// set/way maintenance trapped (TSC, TID3, TIDCP, TACR, TSW, TLOR), WFI trapped (TWI), and what is hidden: error records
-/// and the tags' identification (TERR, TID5).
+/// `HCR_EL2` with a guest: stage 2 on (VM), set/way operations and translation of its tables bound
+/// (SWIO, PTW, FB, BSU), interrupts and aborts to EL2, SMC, identification, implementation-defined
+/// and auxiliary registers and set/way maintenance trapped (TSC, TID3, TIDCP, TACR, TSW, TLOR), WFI
+/// trapped (TWI), and what is hidden: error records and the tags' identification (TERR, TID5).
 const GUEST_CONTROL: u64 = 0x8_807c_063f | 1 << 13 | 1 << 36 | 1 << 58;
 /// FWB: stage 2 alone says how memory is cached.
 const FORCED_WRITE_BACK: u64 = 1 << 46;
@@ -115,8 +123,8 @@ const FORCED_WRITE_BACK: u64 = 1 << 46;
 /// `HCR_EL2` with a guest on this machine.
 static GUEST: AtomicU64 = AtomicU64::new(GUEST_CONTROL);
 
-/// From now on guests run with `HCR_EL2.FWB`, which changes what the attributes of their tables mean. Every core has FEAT_S2FWB, and
-/// there is no guest yet.
+/// From now on guests run with `HCR_EL2.FWB`, which changes what the attributes of their tables
+/// mean. Every core has FEAT_S2FWB, and there is no guest yet.
 pub fn force_write_back() {
     GUEST.store(GUEST_CONTROL | FORCED_WRITE_BACK, Ordering::Release);
 }
@@ -126,12 +134,14 @@ pub fn forces_write_back() -> bool {
     GUEST.load(Ordering::Acquire) & FORCED_WRITE_BACK != 0
 }
 
-/// Brings this core's EL2 controls from whatever the firmware left to known values. All are written whole.
+/// Brings this core's EL2 controls from whatever the firmware left to known values. All are written
+/// whole.
 ///
-/// `CPTR_EL2` leaves SIMD open and traps SVE, SME, AMU and trace; `MDCR_EL2` traps the PMU's and the
-/// debug registers, hides the profiling and trace buffers from guests, keeps an event counter for EL2, and leaves debug exceptions to EL1 (TDE is 0), so
-/// that none is ever taken at EL2; `CNTHCTL_EL2` lets EL1 read the
-/// physical counter only. A guest's `MIDR_EL1` is the core's, and `MDSCR_EL1` enables nothing until a guest's is loaded.
+/// `CPTR_EL2` leaves SIMD open and traps SVE, SME, AMU and trace; `MDCR_EL2` traps the PMU's and
+/// the debug registers, hides the profiling and trace buffers from guests, keeps an event counter
+/// for EL2, and leaves debug exceptions to EL1 (TDE is 0), so that none is ever taken at EL2;
+/// `CNTHCTL_EL2` lets EL1 read the physical counter only. A guest's `MIDR_EL1` is the core's, and
+/// `MDSCR_EL1` enables nothing until a guest's is loaded.
 ///
 /// False if the core has no PMU that counts.
 pub fn initialise_controls() -> bool {
@@ -142,7 +152,8 @@ pub fn initialise_controls() -> bool {
     // 0: no PMU; 15: one that is not the architecture's.
     let pmu = !matches!(ID_AA64DFR0_EL1.read(ID_AA64DFR0_EL1::PMUVer), 0 | 0xf);
     let counters = if pmu { PMCR_EL0.read(PMCR_EL0::N) } else { 0 };
-    // The last counter is Bale's own (HPME), the others serve guests (HPMN): one that is alone is not divided.
+    // The last counter is Bale's own (HPME), the others serve guests (HPMN): one that is alone is
+    // not divided.
     let divided = if counters > 1 { (counters - 1) | 1 << 7 } else { counters };
     // TPM, TPMCR, TDRA, TDOSA, TDA, TPMS, TTRF.
     let debug = 1u64 << 6 | 1 << 5 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 14 | 1 << 19 | divided;
@@ -175,13 +186,15 @@ pub fn initialise_controls() -> bool {
     counters > 0
 }
 
-/// Controls that only some cores have, and which are UNKNOWN after a reset where there is no firmware to set them: fine-grained
-/// traps off, except from what guests are not shown, and MPAM's registers trapped.
+/// Controls that only some cores have, and which are UNKNOWN after a reset where there is no
+/// firmware to set them: fine-grained traps off, except from what guests are not shown, and MPAM's
+/// registers trapped.
 fn initialise_further_controls(has: Extensions) {
     macro_rules! write {
         ($condition:expr, $value:expr, $($register:literal)*) => {
             if $condition {
-                // SAFETY: EL2's own controls, of an extension that this core has; no guest is loaded.
+                // SAFETY: EL2's own controls, of an extension that this core has; no guest is
+                // loaded.
                 unsafe {
                     asm!($(concat!("msr ", $register, ", {0}"),)* "isb", in(reg) $value, options(nostack, preserves_flags));
                 }
@@ -190,7 +203,8 @@ fn initialise_further_controls(has: Extensions) {
     }
     // HCRX_EL2: nothing that it would let a guest have is shown.
     write!(has.extended_control, 0u64, "S3_4_C1_C2_2");
-    // HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2: their positive traps off, their negative ones on.
+    // HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2: their positive traps off, their
+    // negative ones on.
     write!(has.fine_grained_traps >= 1, 0u64,
         "S3_4_C1_C1_4" "S3_4_C1_C1_5" "S3_4_C1_C1_6" "S3_4_C3_C1_4" "S3_4_C3_C1_5");
     // HAFGRTR_EL2, whose registers CPTR_EL2.TAM traps.
@@ -200,17 +214,19 @@ fn initialise_further_controls(has: Extensions) {
         "S3_4_C3_C1_2" "S3_4_C3_C1_3" "S3_4_C3_C1_7" "S3_4_C3_C1_0" "S3_4_C3_C1_1");
     // VSESR_EL2 and VDISR_EL2: no virtual SError, which a guest would find in its DISR_EL1.
     write!(has.error_records, 0u64, "S3_4_C5_C2_3" "S3_4_C12_C1_1");
-    // MPAM2_EL2: partition 0 for EL2, TRAPMPAM0EL1 and TRAPMPAM1EL1; TIDR, RES0 where MPAMHCR_EL2 has it.
+    // MPAM2_EL2: partition 0 for EL2, TRAPMPAM0EL1 and TRAPMPAM1EL1; TIDR, RES0 where MPAMHCR_EL2
+    // has it.
     write!(has.partitioning, 1u64 << 48 | 1 << 49 | 1 << 58, "S3_4_C10_C5_0");
 }
 
 /// Loads a guest's machine: its stage 2 tables and the traps that guard EL2 from it.
 ///
 /// # Safety
-/// `vttbr` names tables that stay alive while the guest may run, `vtcr` describes them. Interrupts are masked.
+/// `vttbr` names tables that stay alive while the guest may run, `vtcr` describes them. Interrupts
+/// are masked.
 pub unsafe fn load_stage2(vtcr: u64, vttbr: u64) {
-    // SAFETY: the caller's promise. The first barrier makes the tables' last entries visible to the walker, the last one
-    // separates the new VMID from any later TLB maintenance.
+    // SAFETY: the caller's promise. The first barrier makes the tables' last entries visible to the
+    // walker, the last one separates the new VMID from any later TLB maintenance.
     unsafe {
         asm!("dsb ishst", "msr vtcr_el2, {0}", "msr vttbr_el2, {1}", "msr hcr_el2, {2}", "isb",
             in(reg) vtcr, in(reg) vttbr, in(reg) GUEST.load(Ordering::Relaxed), options(nostack, preserves_flags));
@@ -225,28 +241,36 @@ pub fn unload_stage2() {
     };
 }
 
-/// Drops the translations of EL1's tables that this core has cached for the virtual machine whose `VTTBR_EL2` is loaded. Walks are
-/// stopped, and begin behind the barrier of [`crate::vcpu::SystemState::resume`].
+/// Drops the translations of EL1's tables that this core has cached for the virtual machine whose
+/// `VTTBR_EL2` is loaded. Walks are stopped, and begin behind the barrier of
+/// [`crate::vcpu::SystemState::resume`].
 #[inline(always)]
 pub fn invalidate_current_guest_here() {
     // SAFETY: TLB maintenance changes no translation.
     unsafe { asm!("tlbi vmalle1", "dsb nsh", options(nostack, preserves_flags)) };
 }
 
-/// Drops every cached translation of the virtual machine whose `VTTBR_EL2` is loaded on this core, on all cores.
+/// Drops every cached translation of the virtual machine whose `VTTBR_EL2` is loaded on this core,
+/// on all cores.
 pub fn invalidate_current_guest() {
     // SAFETY: TLB maintenance changes no translation.
-    unsafe { asm!("dsb ishst", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("dsb ishst", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags))
+    };
 }
 
-/// Drops cached translations of pages or blocks of guest-physical memory, by an address in each, of the machine that is loaded on
-/// this core, on all cores; accesses that used them are over after it.
+/// Drops cached translations of pages or blocks of guest-physical memory, by an address in each, of
+/// the machine that is loaded on this core, on all cores; accesses that used them are over after
+/// it.
 pub fn invalidate_ipas(ipas: &[u64]) {
-    // SAFETY: TLB maintenance changes no translation; the barrier makes the changes of the tables visible first.
+    // SAFETY: TLB maintenance changes no translation; the barrier makes the changes of the tables
+    // visible first.
     unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
     for ipa in ipas {
         // SAFETY: as above.
-        unsafe { asm!("tlbi ipas2e1is, {0}", in(reg) ipa >> 12, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("tlbi ipas2e1is, {0}", in(reg) ipa >> 12, options(nostack, preserves_flags))
+        };
     }
     // SAFETY: as above. Stage 2 entries are gone before the combined ones go.
     unsafe {
@@ -260,8 +284,9 @@ pub fn publish_tables() {
     unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
 }
 
-/// Guest-physical address of a virtual address of the guest that is loaded on this core, by its own tables; `None` if
-/// they do not map it for reading. For permission faults, where `HPFAR_EL2` need not hold it.
+/// Guest-physical address of a virtual address of the guest that is loaded on this core, by its own
+/// tables; `None` if they do not map it for reading. For permission faults, where `HPFAR_EL2` need
+/// not hold it.
 pub fn guest_physical(address: u64) -> Option<u64> {
     let (kept, result): (u64, u64);
     // SAFETY: translates without access; PAR_EL1 is the guest's and is put back.

@@ -1,7 +1,7 @@
 //! The performance monitors of a core, which serve a guest's (DDI 0487, D13).
 //!
-//! `MDCR_EL2.TPM` keeps every guest from these registers, so that what is left in them is nobody's. The filters that are
-//! written here never count at EL2.
+//! `MDCR_EL2.TPM` keeps every guest from these registers, so that what is left in them is nobody's.
+//! The filters that are written here never count at EL2.
 
 use core::arch::asm;
 
@@ -18,7 +18,8 @@ macro_rules! read {
 
 macro_rules! write {
     ($register:literal, $value:expr) => {
-        // SAFETY: a register that serves guests alone and has no effect on EL2; the caller has a PMU.
+        // SAFETY: a register that serves guests alone and has no effect on EL2; the caller has a
+        // PMU.
         unsafe { asm!(concat!("msr ", $register, ", {0}"), in(reg) $value, options(nomem, nostack, preserves_flags)) }
     };
 }
@@ -90,7 +91,8 @@ pub fn common_events() -> [u64; 2] {
     [read!("pmceid0_el0"), read!("pmceid1_el0")]
 }
 
-/// Event counters of this core that serve guests: all but the last, which is Bale's own ([`crate::counter`]).
+/// Event counters of this core that serve guests: all but the last, which is Bale's own
+/// ([`crate::counter`]).
 pub fn event_counters() -> usize {
     (read!("pmcr_el0") >> 11 & 31).saturating_sub(1) as usize
 }
@@ -135,7 +137,8 @@ pub fn open(user: u64) {
 pub fn start(counters: usize, controls: &Controls) {
     // Bale's own counter is not among them.
     let all = 1u64 << 31 | ((1 << counters) - 1);
-    let Controls { control, enabled, interrupts, overflowed, user, cycles: [filter, cycles] } = *controls;
+    let Controls { control, enabled, interrupts, overflowed, user, cycles: [filter, cycles] } =
+        *controls;
     write!("pmccfiltr_el0", filter);
     // The control says how wide the cycle counter is.
     write!("pmccntr_el0", cycles);

@@ -5,7 +5,8 @@ use core::arch::asm;
 /// Tries of a core that says it has none to give yet.
 const TRIES: usize = 8;
 
-/// A random number; `None` if the core has none to give at the moment. Only where `ID_AA64ISAR0_EL1.RNDR` says that it has them.
+/// A random number; `None` if the core has none to give at the moment. Only where
+/// `ID_AA64ISAR0_EL1.RNDR` says that it has them.
 pub fn number() -> Option<u64> {
     (0..TRIES).find_map(|_| {
         let (value, failed): (u64, u64);

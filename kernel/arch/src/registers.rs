@@ -2,7 +2,10 @@
 //!
 //! Fields are those of the Arm ARM (DDI 0487), section D19 under the register's name.
 
-#![allow(missing_docs, reason = "`register_bitfields!` makes items of its own beside those that it is given")]
+#![allow(
+    missing_docs,
+    reason = "`register_bitfields!` makes items of its own beside those that it is given"
+)]
 
 use core::arch::asm;
 
@@ -54,7 +57,8 @@ macro_rules! system_register {
             #[inline(always)]
             fn get(&self) -> u64 {
                 let value: u64;
-                // SAFETY: reading this register has no effect. Not `nomem`: its value changes by itself.
+                // SAFETY: reading this register has no effect. Not `nomem`: its value changes by
+                // itself.
                 unsafe { asm!(concat!("mrs {0}, ", stringify!($name)), out(reg) value, options(nostack, preserves_flags)) };
                 value
             }
@@ -66,7 +70,8 @@ macro_rules! system_register {
 
             #[inline(always)]
             fn set(&self, value: u64) {
-                // SAFETY: the register controls a timer or counter of EL2's own and touches no memory.
+                // SAFETY: the register controls a timer or counter of EL2's own and touches no
+                // memory.
                 unsafe { asm!(concat!("msr ", stringify!($name), ", {0}"), in(reg) value, options(nostack, preserves_flags)) };
             }
         }

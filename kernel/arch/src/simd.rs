@@ -2,8 +2,8 @@
 
 use core::arch::asm;
 
-/// The SIMD and floating-point registers of a virtual CPU; of q0 to q3, which travel with the task that runs it,
-/// only a look.
+/// The SIMD and floating-point registers of a virtual CPU; of q0 to q3, which travel with the task
+/// that runs it, only a look.
 #[repr(C, align(16))]
 #[derive(Debug, Clone)]
 pub struct SimdState {
@@ -103,7 +103,8 @@ macro_rules! on_simd {
     (@each $number:expr, $before:literal, $after:literal, $operand:tt $value:ident; $($one:literal)*) => {
         match $number {
             $(
-                // SAFETY: compiled code of EL2 holds nothing in these registers; the caller has a guest's loaded.
+                // SAFETY: compiled code of EL2 holds nothing in these registers; the caller has a
+                // guest's loaded.
                 $one => unsafe {
                     asm!(".arch_extension fp", ".arch_extension simd", concat!($before, $one, $after),
                         ".arch_extension nosimd", ".arch_extension nofp",
@@ -126,7 +127,8 @@ pub fn half(number: u8, upper: bool) -> u64 {
     value
 }
 
-/// Writes the lower half of a SIMD register of the guest that is loaded on this core, and zeros above it; or the upper half.
+/// Writes the lower half of a SIMD register of the guest that is loaded on this core, and zeros
+/// above it; or the upper half.
 pub fn set_half(number: u8, upper: bool, value: u64) {
     if upper {
         on_simd!(number, "mov v", ".d[1], {0}", in value);

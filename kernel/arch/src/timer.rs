@@ -1,4 +1,5 @@
-//! The generic timer: the counter that all cores share, and this core's EL2 physical timer (DDI 0487, D12).
+//! The generic timer: the counter that all cores share, and this core's EL2 physical timer (DDI
+//! 0487, D12).
 
 use core::arch::asm;
 
@@ -18,7 +19,9 @@ pub fn frequency() -> u64 {
 pub fn now() -> u64 {
     let ticks: u64;
     // SAFETY: reads a counter.
-    unsafe { asm!("isb", "mrs {0}, cntpct_el0", out(reg) ticks, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("isb", "mrs {0}, cntpct_el0", out(reg) ticks, options(nostack, preserves_flags))
+    };
     ticks
 }
 
@@ -33,7 +36,8 @@ pub fn roughly_now() -> u64 {
 
 /// Raises the EL2 physical timer's interrupt once the counter reaches `deadline`.
 ///
-/// The compare value is 64 bits wide, so no deadline is too far: the 32-bit `TVAL` view would reach 2.1 s at 1 GHz.
+/// The compare value is 64 bits wide, so no deadline is too far: the 32-bit `TVAL` view would reach
+/// 2.1 s at 1 GHz.
 pub fn arm(deadline: u64) {
     CNTHP_CVAL_EL2.set(deadline);
     CNTHP_CTL_EL2.write(CNTHP_CTL_EL2::ENABLE::SET + CNTHP_CTL_EL2::IMASK::CLEAR);
@@ -46,7 +50,8 @@ pub fn disarm() {
     barrier::isb(barrier::SY);
 }
 
-/// Raises this core's EL1 physical timer's interrupt, which serves a guest's, once the counter reaches `deadline`.
+/// Raises this core's EL1 physical timer's interrupt, which serves a guest's, once the counter
+/// reaches `deadline`.
 pub fn arm_guest(deadline: u64) {
     CNTP_CVAL_EL0.set(deadline);
     CNTP_CTL_EL0.write(CNTP_CTL_EL0::ENABLE::SET + CNTP_CTL_EL0::IMASK::CLEAR);

@@ -1,8 +1,9 @@
 //! Into a guest and out of it, and the EL1 state that is switched with a virtual CPU.
 //!
-//! [`enter`] runs the guest until the next exception to EL2 and returns what kind it was; the general registers are
-//! in the [`Registers`] block by then, everything else is still in the system registers. [`SystemState`] and
-//! [`crate::simd::SimdState`] are moved only when another virtual CPU takes the core.
+//! [`enter`] runs the guest until the next exception to EL2 and returns what kind it was; the
+//! general registers are in the [`Registers`] block by then, everything else is still in the system
+//! registers. [`SystemState`] and [`crate::simd::SimdState`] are moved only when another virtual
+//! CPU takes the core.
 
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
@@ -26,7 +27,8 @@ pub struct Registers {
 const _: () = assert!(offset_of!(Registers, host_stack) == 248);
 const _: () = assert!(offset_of!(Registers, pc) == 256);
 
-/// Why the guest stopped running: one of the constants. The vectors' own number, so that nothing is translated.
+/// Why the guest stopped running: one of the constants. The vectors' own number, so that nothing is
+/// translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit(u64);
 
@@ -134,21 +136,24 @@ bale_abort_window_end:
     vcpu = const VCPU_OFFSET,
 );
 
-/// Whether an SError taken at this address is what a guest left pending: it is expected there, and [`enter`] reports it.
+/// Whether an SError taken at this address is what a guest left pending: it is expected there, and
+/// [`enter`] reports it.
 pub fn is_left_by_guest(address: u64) -> bool {
     unsafe extern "C" {
         safe static bale_abort_window: u8;
         safe static bale_abort_window_end: u8;
     }
-    ((&raw const bale_abort_window) as u64..=(&raw const bale_abort_window_end) as u64).contains(&address)
+    ((&raw const bale_abort_window) as u64..=(&raw const bale_abort_window_end) as u64)
+        .contains(&address)
 }
 
-/// Runs the guest until its next exception to EL2. An SError that it left pending is taken here and becomes the exit; one that
-/// EL2's own accesses caused before the guest went on, and that comes late, counts as the guest's too.
+/// Runs the guest until its next exception to EL2. An SError that it left pending is taken here and
+/// becomes the exit; one that EL2's own accesses caused before the guest went on, and that comes
+/// late, counts as the guest's too.
 ///
 /// # Safety
-/// Interrupts are masked on this core, stage 2 and the controls of EL2 are those of this guest's machine, and its
-/// [`SystemState`] is loaded.
+/// Interrupts are masked on this core, stage 2 and the controls of EL2 are those of this guest's
+/// machine, and its [`SystemState`] is loaded.
 pub unsafe fn enter(registers: &mut Registers) -> Exit {
     // SAFETY: the caller's promise; `registers` is exclusively ours until the guest is left.
     Exit(unsafe { bale_guest_enter(registers) })
@@ -158,8 +163,9 @@ macro_rules! system_state {
     ($($first:ident = $one:literal, $about:literal; $second:ident = $other:literal, $what:literal;)*) => {
         /// The EL1 and EL0 system registers that belong to a virtual CPU.
         ///
-        /// While a core goes from one virtual CPU to another, its registers hold half of one state and half of the
-        /// other. These are the windows, and what keeps each of them from doing anything:
+        /// While a core goes from one virtual CPU to another, its registers hold half of one state
+        /// and half of the other. These are the windows, and what keeps each of them from doing
+        /// anything:
         ///
         /// | pair | what a mixture would do | what prevents it |
         /// |---|---|---|
@@ -194,11 +200,11 @@ macro_rules! system_state {
         $(const _: () = assert!(offset_of!(SystemState, $second) == offset_of!(SystemState, $first) + 8);)*
 
         impl SystemState {
-            /// Reads the registers of this core into the block; those of EL2 the guest has not changed. The virtual
-            /// timer is off from here on.
+            /// Reads the registers of this core into the block; those of EL2 the guest has not
+            /// changed. The virtual timer is off from here on.
             pub fn save(&mut self) {
-                // SAFETY: reads registers that have no effect on EL2, turns the timer off that nobody's is from here on, and writes four
-                // words of our own.
+                // SAFETY: reads registers that have no effect on EL2, turns the timer off that
+                // nobody's is from here on, and writes four words of our own.
                 unsafe {
                     asm!("mrs {0}, tcr_el1", "mrs {1}, cntv_ctl_el0", "msr cntv_ctl_el0, xzr", "stp {0}, {1}, [{2}, #{3}]",
                         "mrs {0}, cntv_cval_el0", "mrs {1}, sctlr_el1", "stp {0}, {1}, [{2}, #{4}]",
@@ -206,7 +212,8 @@ macro_rules! system_state {
                         const offset_of!(Self, timer_compare), options(nostack, preserves_flags));
                 }
                 $(
-                    // SAFETY: reads two registers that have no effect on EL2, and writes two words of our own.
+                    // SAFETY: reads two registers that have no effect on EL2, and writes two words
+                    // of our own.
                     unsafe {
                         asm!(concat!("mrs {0}, ", $one), concat!("mrs {1}, ", $other), "stp {0}, {1}, [{2}, #{3}]",
                             out(reg) _, out(reg) _, in(reg) &raw mut *self, const offset_of!(Self, $first),
@@ -215,18 +222,20 @@ macro_rules! system_state {
                 )*
             }
 
-            /// Writes the block into this core's registers, after [`stop_walks`], but for those that let them have an
-            /// effect: [`Self::resume`].
+            /// Writes the block into this core's registers, after [`stop_walks`], but for those
+            /// that let them have an effect: [`Self::resume`].
             pub fn load(&self) {
                 $(
-                    // SAFETY: EL2 runs with E2H = 0 and uses none of these registers; the words are our own.
+                    // SAFETY: EL2 runs with E2H = 0 and uses none of these registers; the words are
+                    // our own.
                     unsafe {
                         asm!("ldp {0}, {1}, [{2}, #{3}]", concat!("msr ", $one, ", {0}"), concat!("msr ", $other, ", {1}"),
                             out(reg) _, out(reg) _, in(reg) &raw const *self, const offset_of!(Self, $first),
                             options(nostack, readonly, preserves_flags));
                     }
                 )*
-                // SAFETY: EL2 counts by the physical counter, and has its own MPIDR_EL1; the timer is off.
+                // SAFETY: EL2 counts by the physical counter, and has its own MPIDR_EL1; the timer
+                // is off.
                 unsafe {
                     asm!("msr cntv_cval_el0, {0}", "msr cntvoff_el2, {1}", "msr vmpidr_el2, {2}",
                         in(reg) self.timer_compare, in(reg) self.timer_offset, in(reg) self.affinity,
@@ -237,7 +246,8 @@ macro_rules! system_state {
     };
 }
 
-// VPIDR_EL2 is the core's own. Registers that most guests never use, or few cores have, are in `crate::debug` and `crate::further`.
+// VPIDR_EL2 is the core's own. Registers that most guests never use, or few cores have, are in
+// `crate::debug` and `crate::further`.
 system_state! {
     cpacr = "cpacr_el1", "Access control of SIMD and others.";
     cntkctl = "cntkctl_el1", "Counter access from EL0.";
@@ -266,14 +276,17 @@ const CONTROL_AT_RESET: u64 = 0x30d0_0800;
 /// `SCTLR_EL1` while no guest's is there: as out of reset, but stage 1 is on (M).
 const CONTROL_OF_NOBODY: u64 = CONTROL_AT_RESET | 1;
 
-/// Keeps the core from walking EL1's tables, which belong to nobody until the next guest is loaded: a speculative
-/// walk with one guest's tables and another's stage 2 would be cached under the wrong name.
+/// Keeps the core from walking EL1's tables, which belong to nobody until the next guest is loaded:
+/// a speculative walk with one guest's tables and another's stage 2 would be cached under the wrong
+/// name.
 ///
-/// With stage 1 off there would be no walk to stop: an AT instruction that a core speculates, which EL2's own code has,
-/// would translate flat, through whoever's stage 2 is loaded (Cortex-A57 and A72, erratum 1319367). So stage 1 is
-/// turned on once walks are off, and the guest's own SCTLR_EL1 comes back behind its stage 2.
+/// With stage 1 off there would be no walk to stop: an AT instruction that a core speculates, which
+/// EL2's own code has, would translate flat, through whoever's stage 2 is loaded (Cortex-A57 and
+/// A72, erratum 1319367). So stage 1 is turned on once walks are off, and the guest's own SCTLR_EL1
+/// comes back behind its stage 2.
 pub fn stop_walks() {
-    // SAFETY: EL2 does not use EL1's translation. The first barrier keeps M from being seen before EPD0 and EPD1.
+    // SAFETY: EL2 does not use EL1's translation. The first barrier keeps M from being seen before
+    // EPD0 and EPD1.
     unsafe {
         asm!("msr tcr_el1, {0}", "isb", "msr sctlr_el1, {1}", "isb", in(reg) NO_WALKS, in(reg) CONTROL_OF_NOBODY,
             options(nostack, preserves_flags))
@@ -281,18 +294,21 @@ pub fn stop_walks() {
 }
 
 impl SystemState {
-    /// Lets what was loaded have its effect, once the guest's stage 2 is loaded: its translation and its timer.
+    /// Lets what was loaded have its effect, once the guest's stage 2 is loaded: its translation
+    /// and its timer.
     pub fn resume(&self) {
-        // SAFETY: the guest's tables, stage 2, and the timer's compare value and offset are loaded. SCTLR_EL1 counts before
-        // TCR_EL1 does, or a walk could begin that the guest has turned off.
+        // SAFETY: the guest's tables, stage 2, and the timer's compare value and offset are loaded.
+        // SCTLR_EL1 counts before TCR_EL1 does, or a walk could begin that the guest has turned
+        // off.
         unsafe {
             asm!("msr sctlr_el1, {0}", "isb", "msr tcr_el1, {1}", "msr cntv_ctl_el0, {2}", "isb",
                 in(reg) self.sctlr, in(reg) self.tcr, in(reg) self.timer_control, options(nostack, preserves_flags))
         };
     }
 
-    /// A processor just out of reset: MMU off, nothing left over from anybody. Dangling translation registers of
-    /// an earlier owner have hung cores through speculative walks, so every one of them is written.
+    /// A processor just out of reset: MMU off, nothing left over from anybody. Dangling translation
+    /// registers of an earlier owner have hung cores through speculative walks, so every one of
+    /// them is written.
     pub fn reset(affinity: u64) -> Self {
         Self {
             sctlr: CONTROL_AT_RESET,
@@ -313,7 +329,8 @@ pub fn exception_controls() -> (u64, u64) {
     (vectors, control)
 }
 
-/// Writes what the loaded guest's handler reads of an exception: where it happened, state, syndrome, address if any.
+/// Writes what the loaded guest's handler reads of an exception: where it happened, state,
+/// syndrome, address if any.
 pub fn set_exception(link: u64, state: u64, syndrome: u64, address: Option<u64>) {
     // SAFETY: the guest's own registers, which EL2 does not use.
     unsafe {
@@ -371,8 +388,8 @@ pub fn stop_virtual_timer() {
     unsafe { asm!("msr cntv_ctl_el0, xzr", "isb", options(nostack, preserves_flags)) };
 }
 
-/// An identification register of this core, by CRm and op2 of `S3_0_C0_C<CRm>_<op2>`; those that a guest is shown
-/// anything of.
+/// An identification register of this core, by CRm and op2 of `S3_0_C0_C<CRm>_<op2>`; those that a
+/// guest is shown anything of.
 pub fn identification(crm: u8, op2: u8) -> u64 {
     macro_rules! read {
         ($register:literal) => {{

@@ -1,17 +1,19 @@
 //! Exception vectors of EL2, the trap frame, and whom they call.
 //!
 //! Four functions are expected from the kernel, by symbol:
-//! - `bale_exception(frame, kind)`: an exception taken from EL2 itself that is not an interrupt. Returns to go on.
+//! - `bale_exception(frame, kind)`: an exception taken from EL2 itself that is not an interrupt.
+//!   Returns to go on.
 //! - `bale_interrupt(frame)`: IRQ or FIQ taken from EL2. It may switch tasks before it returns.
 //! - `bale_boot`, `bale_secondary`: see [`crate::entry`].
 //!
 //! Exceptions from a guest do not come here: they return from [`crate::vcpu::enter`].
 //!
-//! Stacks are [`STACK_SIZE`] bytes, aligned to it, and their lowest page is not mapped. A synchronous exception
-//! whose frame would touch that page is a stack overflow, which nothing goes on from: it is reported on the emergency
-//! stack, the one at the linker script's `__emergency_stack`. That is one for all cores, since one core reports: the first to
-//! come has it for good, others stop. It is a stack as the others are, so its own overflow is seen, too, and begins
-//! at its top again.
+//! Stacks are [`STACK_SIZE`] bytes, aligned to it, and their lowest page is not mapped. A
+//! synchronous exception whose frame would touch that page is a stack overflow, which nothing goes
+//! on from: it is reported on the emergency stack, the one at the linker script's
+//! `__emergency_stack`. That is one for all cores, since one core reports: the first to come has it
+//! for good, others stop. It is a stack as the others are, so its own overflow is seen, too, and
+//! begins at its top again.
 
 use core::arch::global_asm;
 use core::mem::offset_of;

@@ -16,7 +16,12 @@ const RUN: usize = 64;
 
 fn per(report: &Report, name: &str, taken: u64, operations: usize) -> Result {
     let operations = operations as u64;
-    report.figure(name, Hundredths::ratio(taken, operations), report.units().per_operation, operations);
+    report.figure(
+        name,
+        Hundredths::ratio(taken, operations),
+        report.units().per_operation,
+        operations,
+    );
     Ok(())
 }
 
@@ -56,7 +61,8 @@ pub(super) fn read(report: &mut Report) -> Result {
     let mut sum = 0;
     for index in 0..objects {
         let handle = bench.handle(index)?;
-        let (count, read) = bench.count(|| bench.pool.read(&handle).map(|view| drop(black_box(view))));
+        let (count, read) =
+            bench.count(|| bench.pool.read(&handle).map(|view| drop(black_box(view))));
         read?;
         sum += count;
     }
@@ -74,7 +80,9 @@ pub(super) fn push(report: &mut Report) -> Result {
         let count = bench.words.copy_to(pushed, &mut run);
         let handles = || black_box(&run[..count]).iter().filter_map(|&word| Handle::from_raw(word));
         let empty = bench.count(|| handles().for_each(|handle| drop(black_box(handle)))).0;
-        let full = bench.count(|| handles().for_each(|handle| bench.pool.free_deferred(&pinned, handle))).0;
+        let full = bench
+            .count(|| handles().for_each(|handle| bench.pool.free_deferred(&pinned, handle)))
+            .0;
         sum += full.saturating_sub(empty);
         pushed += count;
         if pushed % 1024 == 0 {
@@ -174,7 +182,8 @@ pub(super) fn locks(report: &mut Report) -> Result {
     Ok(())
 }
 
-/// Every class in turn, so that no two handles in a row are of one class: what the sort by class is for.
+/// Every class in turn, so that no two handles in a row are of one class: what the sort by class is
+/// for.
 pub(super) fn locks_adversarial(report: &mut Report) -> Result {
     let mut bench = Workbench::new(report, 8 * CLASSES)?;
     for index in 0..bench.words.len() {
@@ -184,6 +193,11 @@ pub(super) fn locks_adversarial(report: &mut Report) -> Result {
     let classes = classes.filter(|class| class.objects > 0).count() as u64;
     bench.push_and_drain(bench.words.len())?;
     let locks = bench.pool.stats().batch_locks;
-    report.figure("locks-adversarial", Hundredths::ratio(locks, classes + 1), "of classes + 1", classes);
+    report.figure(
+        "locks-adversarial",
+        Hundredths::ratio(locks, classes + 1),
+        "of classes + 1",
+        classes,
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! A burst: several cores free 200,000 objects each at the same time through the kernel's own pool, rings and drain tasks.
+//! A burst: several cores free 200,000 objects each at the same time through the kernel's own pool,
+//! rings and drain tasks.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

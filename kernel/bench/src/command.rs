@@ -31,7 +31,9 @@ fn bench(arguments: &Arguments<'_>) -> Outcome {
             return match (words.next(), words.next()) {
                 (None, _) => list_for_people(),
                 (Some("--json"), None) => list_as_json(),
-                (Some(other), _) => fail(format_args!("bench: list takes nothing but --json, not {other}")),
+                (Some(other), _) => {
+                    fail(format_args!("bench: list takes nothing but --json, not {other}"))
+                }
             };
         }
         Some("run") => {}
@@ -46,8 +48,11 @@ fn bench(arguments: &Arguments<'_>) -> Outcome {
         json: false,
     };
     while let Some(word) = words.next() {
-        let mut value =
-            || words.next().map_or_else(|| fail(format_args!("bench: {word} needs a value behind it")), Ok);
+        let mut value = || {
+            words
+                .next()
+                .map_or_else(|| fail(format_args!("bench: {word} needs a value behind it")), Ok)
+        };
         match word {
             "--json" => options.json = true,
             "--cycles" => options.event = Event::Cycles,
@@ -132,7 +137,10 @@ fn mix(word: &str) -> Result<Mix, Failure> {
 fn core_counts(list: &str) -> Result<CoreCounts, Failure> {
     let one = |word| match usize::try_from(value_of("--cores", word)?) {
         Ok(count) if (1..=cores::online()).contains(&count) => Ok(count),
-        _ => fail(format_args!("bench: --cores is 1 to {}, or several of these as 1,2", cores::online())),
+        _ => fail(format_args!(
+            "bench: --cores is 1 to {}, or several of these as 1,2",
+            cores::online()
+        )),
     };
     list.split(',').map(one).collect()
 }

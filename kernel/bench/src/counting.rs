@@ -37,14 +37,16 @@ pub(super) fn overhead() -> Option<u32> {
     let empty = || raw(|| core::hint::black_box(())).0;
     let count = empty();
     let (count, steady) = match counter::selected() {
-        // A machine that does not count gives nothing; one that counts something else gives different numbers.
+        // A machine that does not count gives nothing; one that counts something else gives
+        // different numbers.
         Event::Instructions => (count, (0..4).all(|_| empty() == count)),
         Event::Cycles => ((0..EMPTY).map(|_| empty()).fold(count, u32::min), true),
     };
     (count != 0 && steady).then_some(count)
 }
 
-/// Whether a nanosecond of the counter is an instruction, within a thousandth. Interrupts may come: what they take is both.
+/// Whether a nanosecond of the counter is an instruction, within a thousandth. Interrupts may come:
+/// what they take is both.
 pub(super) fn nanoseconds_are_instructions() -> bool {
     if counter::selected() != Event::Instructions || overhead().is_none() {
         return false;

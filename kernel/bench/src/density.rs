@@ -56,7 +56,12 @@ pub(super) fn large(report: &mut Report) -> Result {
     }
     say(report, "density-full", &bench.pool, stored);
     let metadata = bench.pool.stats().metadata_pages * PAGE_SIZE as u64;
-    report.figure("metadata", Hundredths::ratio(metadata, objects as u64), "bytes/object", objects as u64);
+    report.figure(
+        "metadata",
+        Hundredths::ratio(metadata, objects as u64),
+        "bytes/object",
+        objects as u64,
+    );
     bench.shuffle();
     for index in 0..objects / 2 {
         look(report, objects + index, objects + objects / 2)?;
@@ -80,8 +85,11 @@ pub(super) fn churned(report: &mut Report) -> Result {
     let mut stored = 0;
     for index in 0..2 * objects {
         look(report, index, 2 * objects)?;
-        let place =
-            if index < objects { index } else { usize::try_from(random.below(objects as u64)).unwrap_or(0) };
+        let place = if index < objects {
+            index
+        } else {
+            usize::try_from(random.below(objects as u64)).unwrap_or(0)
+        };
         if index >= objects {
             let word = bench.words.get(place);
             stored -= word >> 48;

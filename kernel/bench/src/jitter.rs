@@ -1,8 +1,10 @@
-//! How late a periodic task wakes, in the manner of cyclictest: alone, beside a drain at work and tasks that take a mutex from one another, and
-//! beside guests that storm everything they can reach.
+//! How late a periodic task wakes, in the manner of cyclictest: alone, beside a drain at work and
+//! tasks that take a mutex from one another, and beside guests that storm everything they can
+//! reach.
 //!
-//! Late is from the moment that the task asked for to its first instruction; under QEMU's `-icount shift=0` a nanosecond is an instruction, in
-//! steps of the counter's tick (16 at 62.5 MHz). Rounds that an interrupt falls into are part of it.
+//! Late is from the moment that the task asked for to its first instruction; under QEMU's `-icount
+//! shift=0` a nanosecond is an instruction, in steps of the counter's tick (16 at 62.5 MHz). Rounds
+//! that an interrupt falls into are part of it.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,7 +29,8 @@ type Result<T> = core::result::Result<T, BenchError<'static>>;
 const ROUNDS: u32 = 1_000;
 /// Between two releases, alone.
 const PERIOD_US: u64 = 1_000;
-/// Between two releases under load: no part of a slice or of a drain's period, so that they meet at every distance.
+/// Between two releases under load: no part of a slice or of a drain's period, so that they meet at
+/// every distance.
 const LOADED_PERIOD_US: u64 = 211;
 /// Above everything that works, drains under pressure included.
 const MEASURED: u8 = task::DRAIN_URGENT + 1;
@@ -81,7 +84,8 @@ pub(super) fn alone(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Beside tasks that free on every core, what drains for them, and tasks that contend for a mutex on this one.
+/// Beside tasks that free on every core, what drains for them, and tasks that contend for a mutex
+/// on this one.
 pub(super) fn under_load(report: &mut Report) -> Result<()> {
     prepare(ROUNDS)?;
     let before = pool().stats();
@@ -99,7 +103,8 @@ pub(super) fn under_load(report: &mut Report) -> Result<()> {
     if drained == 0 {
         return Err(BenchError::Broken("the drain had nothing to do"));
     }
-    let rounds = say_lateness(report, ["jitter-loaded", "jitter-loaded-worst", "jitter-loaded-spread"])?;
+    let rounds =
+        say_lateness(report, ["jitter-loaded", "jitter-loaded-worst", "jitter-loaded-spread"])?;
     say_overruns(report, "jitter-loaded-overruns", rounds);
     report.figure("jitter-loaded-drained", Hundredths(drained * 100), "handles", rounds);
     Ok(())
@@ -110,9 +115,10 @@ const STORMED: u32 = 300;
 /// Steps of a storm that goes on until it is stopped.
 const ENDLESS: u64 = 1 << 40;
 
-/// Beside guests, one after the other, each with a storm of its own: how they start, their exits and what these cost, the switches between them,
-/// their devices, how they are killed, and what they leave to be given back. A guest has four virtual CPUs, but for the one that storms
-/// calls; on a machine of one core all are on that.
+/// Beside guests, one after the other, each with a storm of its own: how they start, their exits
+/// and what these cost, the switches between them, their devices, how they are killed, and what
+/// they leave to be given back. A guest has four virtual CPUs, but for the one that storms calls;
+/// on a machine of one core all are on that.
 pub(super) fn beside_storms(report: &mut Report) -> Result<()> {
     prepare(0)?;
     let (mut exits, mut overruns) = (0, 0);
@@ -125,7 +131,8 @@ pub(super) fn beside_storms(report: &mut Report) -> Result<()> {
         exits += life?;
         overruns += OVERRUNS.load(Ordering::Relaxed);
     }
-    let rounds = say_lateness(report, ["jitter-storm", "jitter-storm-worst", "jitter-storm-spread"])?;
+    let rounds =
+        say_lateness(report, ["jitter-storm", "jitter-storm-worst", "jitter-storm-spread"])?;
     report.figure("jitter-storm-overruns", Hundredths(overruns * 100), "releases", rounds);
     report.figure("jitter-storm-exits", Hundredths(exits * 100), "exits", rounds);
     Ok(())
@@ -133,9 +140,10 @@ pub(super) fn beside_storms(report: &mut Report) -> Result<()> {
 
 /// The whole life of a guest that storms, until what it had is back; its exits.
 fn storm(kind: u64, seed: u64) -> Result<u64> {
-    let index = vm::start(GUEST, kind, cores::this_unpinned().index(), seed, ENDLESS).map_err(|_| {
-        BenchError::Broken("a guest that storms does not start; `vm start --mode 6` says why")
-    })?;
+    let index =
+        vm::start(GUEST, kind, cores::this_unpinned().index(), seed, ENDLESS).map_err(|_| {
+            BenchError::Broken("a guest that storms does not start; `vm start --mode 6` says why")
+        })?;
     let stormed = wait_while_left(left().saturating_sub(STORMED));
     vm::kill(index);
     let Some(ended) = vm::wait(index) else {

@@ -1,8 +1,12 @@
-//! The ladder: the same objects freed with each part of the deferred free added in turn, from one core or several at once.
+//! The ladder: the same objects freed with each part of the deferred free added in turn, from one
+//! core or several at once.
 //!
-//! Where instructions are counted there is one core, and the columns are instructions (or cycles, where these are asked for). Otherwise they are nanoseconds by the timer: on silicon that is what it looks
-//! like, under emulation only the counts mean something. The task that asks drains all rings while the producers run, and times an allocation now and then;
-//! where producers are fewer than cores it has a core to itself, with all cores it shares one with a producer. Two rungs are shown once more with compaction running.
+//! Where instructions are counted there is one core, and the columns are instructions (or cycles,
+//! where these are asked for). Otherwise they are nanoseconds by the timer: on silicon that is what
+//! it looks like, under emulation only the counts mean something. The task that asks drains all
+//! rings while the producers run, and times an allocation now and then; where producers are fewer
+//! than cores it has a core to itself, with all cores it shares one with a producer. Two rungs are
+//! shown once more with compaction running.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -102,7 +106,9 @@ fn counted(report: &Report, step: &Step) -> Result<()> {
     while at < bench.words.len() {
         let count = bench.words.copy_to(at, &mut run);
         let handles = || run[..count].iter().filter_map(|&word| Handle::from_raw(word));
-        producer += bench.count(|| handles().for_each(|handle| bench.pool.free_deferred(&pinned, handle))).0;
+        producer += bench
+            .count(|| handles().for_each(|handle| bench.pool.free_deferred(&pinned, handle)))
+            .0;
         at += count;
     }
     loop {
@@ -136,7 +142,8 @@ fn timed(report: &Report, step: &Step, cores: usize) -> Result<()> {
     let pool = Pool::new(Kernel, config(step.rung))?;
     *own_pool()? = Some(pool);
     let outcome = contend(report, step, cores);
-    // Producers that were started have ended, or hold it for good; the pool goes with everything in it.
+    // Producers that were started have ended, or hold it for good; the pool goes with everything in
+    // it.
     drop(own_pool()?.take());
     outcome
 }

@@ -1,7 +1,8 @@
-//! How long the kernel's own work takes: switches, semaphores, mutexes, from an interrupt to the task it wakes.
+//! How long the kernel's own work takes: switches, semaphores, mutexes, from an interrupt to the
+//! task it wakes.
 //!
-//! Each is a distribution over many rounds on one core: its mean, and behind `-spread` its percentiles. Rounds that the
-//! timer's interrupt falls into are part of it.
+//! Each is a distribution over many rounds on one core: its mean, and behind `-spread` its
+//! percentiles. Rounds that the timer's interrupt falls into are part of it.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -231,7 +232,8 @@ pub(super) fn hand_over(report: &mut Report) -> Result<()> {
     finish(report, "hand-over", "hand-over-spread")
 }
 
-/// From the instruction behind which an interrupt is taken to the first of the task that its handler wakes.
+/// From the instruction behind which an interrupt is taken to the first of the task that its
+/// handler wakes.
 pub(super) fn interrupt(report: &mut Report) -> Result<()> {
     extern "C" fn woken(overhead: u64) -> ! {
         loop {
@@ -265,8 +267,9 @@ pub(super) fn interrupt(report: &mut Report) -> Result<()> {
     finish(report, "interrupt-to-task", "interrupt-to-task-spread")
 }
 
-/// Longest stretch with interrupts masked while tasks on every core print, free, drain, contend and wait; in nanoseconds of the
-/// counter, which are instructions where those are counted. What benchmarks mask themselves, to measure it, is left out.
+/// Longest stretch with interrupts masked while tasks on every core print, free, drain, contend and
+/// wait; in nanoseconds of the counter, which are instructions where those are counted. What
+/// benchmarks mask themselves, to measure it, is left out.
 pub(super) fn masked(report: &mut Report) -> Result<()> {
     report_longest_masked(report, "longest-masked")
 }

@@ -1,9 +1,12 @@
-//! The benchmarks: suites of figures, each measured on a pool of its own or on the kernel's, and reported as text or JSON.
+//! The benchmarks: suites of figures, each measured on a pool of its own or on the kernel's, and
+//! reported as text or JSON.
 //!
-//! Instructions are those of the PMU's INST_RETIRED event on one core; QEMU counts them only with `-icount shift=0`, where they repeat to the digit. Cycles are those of
-//! its CPU_CYCLES event: on silicon the core's, under QEMU nanoseconds, which `-icount shift=0` makes instructions. Object sizes are those of [`zsmalloc::bench::Sizes`].
-//! What is measured on several cores at once is counted (locks, helpers, backlog) or given in ticks of the timer, which mean nothing under emulation
-//! but order.
+//! Instructions are those of the PMU's INST_RETIRED event on one core; QEMU counts them only with
+//! `-icount shift=0`, where they repeat to the digit. Cycles are those of its CPU_CYCLES event: on
+//! silicon the core's, under QEMU nanoseconds, which `-icount shift=0` makes instructions. Object
+//! sizes are those of [`zsmalloc::bench::Sizes`]. What is measured on several cores at once is
+//! counted (locks, helpers, backlog) or given in ticks of the timer, which mean nothing under
+//! emulation but order.
 #![no_std]
 #![cfg(target_arch = "aarch64")]
 #![allow(
@@ -104,19 +107,22 @@ impl fmt::Display for BenchError<'_> {
     }
 }
 
-/// An error once somebody has typed Ctrl-C: benchmarks ask now and then, outside of what they count.
+/// An error once somebody has typed Ctrl-C: benchmarks ask now and then, outside of what they
+/// count.
 fn go_on() -> Result<(), BenchError<'static>> {
     if bale_io::console::interrupted() { Err(BenchError::Stopped) } else { Ok(()) }
 }
 
-/// Calls `visit` with each benchmark's suite, name and subject, and the options that it takes: nothing, or their names in brackets behind a blank.
+/// Calls `visit` with each benchmark's suite, name and subject, and the options that it takes:
+/// nothing, or their names in brackets behind a blank.
 fn for_each(mut visit: impl FnMut(&'static str, &'static str, &'static str, &dyn fmt::Display)) {
     BENCHES.iter().for_each(|bench| visit(bench.suite, bench.name, bench.about, &bench.takes));
 }
 
 /// Names of all suites and benchmarks.
 fn names() -> impl Iterator<Item = &'static str> + Clone {
-    let begins = |(place, bench): &(usize, &Bench)| *place == 0 || BENCHES[place - 1].suite != bench.suite;
+    let begins =
+        |(place, bench): &(usize, &Bench)| *place == 0 || BENCHES[place - 1].suite != bench.suite;
     let suites = BENCHES.iter().enumerate().filter(begins).map(|(_, bench)| bench.suite);
     suites.chain(BENCHES.iter().map(|bench| bench.name))
 }
@@ -146,7 +152,8 @@ fn run<'a>(names: &[&'a str], options: Options) -> Result<(), BenchError<'a>> {
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
         return Err(BenchError::Unknown(unknown));
     }
-    // What a suite has that cannot be measured here, or so, is left out; what was asked for by name fails.
+    // What a suite has that cannot be measured here, or so, is left out; what was asked for by name
+    // fails.
     let named = |bench: &Bench| names.contains(&bench.name);
     let wanted = |bench: &&Bench| names.is_empty() || names.contains(&bench.suite) || named(bench);
     for bench in BENCHES.iter().filter(|bench| named(bench)) {
@@ -169,7 +176,8 @@ fn run<'a>(names: &[&'a str], options: Options) -> Result<(), BenchError<'a>> {
     for (place, bench) in chosen().enumerate() {
         go_on()?;
         report.begin(bench.suite, bench.name, place + 1, count);
-        // Not inlined: a workbench lives on the stack while its benchmark runs, and only one at a time.
+        // Not inlined: a workbench lives on the stack while its benchmark runs, and only one at a
+        // time.
         core::hint::black_box(bench.run)(&mut report)?;
     }
     for bench in BENCHES.iter().filter(wanted).filter(|bench| !taken(bench)) {

@@ -38,7 +38,8 @@ impl Drop for Buffer {
     }
 }
 
-/// Applies `work` to each block of the first half and its fellow in the other, several times over; MiB of one half by seconds.
+/// Applies `work` to each block of the first half and its fellow in the other, several times over;
+/// MiB of one half by seconds.
 fn time(buffer: &mut Buffer, work: impl Fn(&mut [u8], &mut [u8])) -> Result<Hundredths> {
     let start = clock::now();
     for _ in 0..ROUNDS {
@@ -50,7 +51,8 @@ fn time(buffer: &mut Buffer, work: impl Fn(&mut [u8], &mut [u8])) -> Result<Hund
     }
     let ticks = (clock::now() - start).max(1);
     let bytes = ROUNDS * HALF as u64 * BLOCK_SIZE;
-    let hundredths = u128::from(bytes) * 100 * u128::from(clock::from_us(1_000_000)) / u128::from(ticks);
+    let hundredths =
+        u128::from(bytes) * 100 * u128::from(clock::from_us(1_000_000)) / u128::from(ticks);
     Ok(Hundredths(u64::try_from(hundredths >> 20).unwrap_or(u64::MAX)))
 }
 

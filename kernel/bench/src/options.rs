@@ -5,13 +5,15 @@ use core::ops::RangeInclusive;
 
 use bale_arch::counter::Event;
 
-/// How many objects or pages a benchmark may be told to work on: below, some have nothing to measure; above, handles have no room.
+/// How many objects or pages a benchmark may be told to work on: below, some have nothing to
+/// measure; above, handles have no room.
 pub const PAGES: RangeInclusive<u64> = 64..=262_144;
 
 /// How to run, and what to print.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Objects or pages, instead of a benchmark's own number; from each core where several take part.
+    /// Objects or pages, instead of a benchmark's own number; from each core where several take
+    /// part.
     pub pages: Option<usize>,
     /// What the store's pages hold.
     pub mix: Mix,
@@ -58,7 +60,9 @@ impl Units {
                 per_operation: "instructions/op",
                 per_page: "instructions/page",
             },
-            Event::Cycles => Self { plain: "cycles", per_operation: "cycles/op", per_page: "cycles/page" },
+            Event::Cycles => {
+                Self { plain: "cycles", per_operation: "cycles/op", per_page: "cycles/page" }
+            }
         }
     }
 }
@@ -75,8 +79,12 @@ pub(super) struct Takes {
 /// Behind what a benchmark is, in the list.
 impl fmt::Display for Takes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let options =
-            [(self.pages, "pages"), (self.mix, "mix"), (self.cores, "cores"), (self.cycles, "cycles")];
+        let options = [
+            (self.pages, "pages"),
+            (self.mix, "mix"),
+            (self.cores, "cores"),
+            (self.cycles, "cycles"),
+        ];
         let mut before = " [";
         for (_, option) in options.iter().filter(|(takes, _)| *takes) {
             write!(f, "{before}{option}")?;
@@ -101,8 +109,12 @@ pub enum Mix {
 
 impl Mix {
     /// All, by their names.
-    pub const ALL: [(&'static str, Self); 4] =
-        [("bundle", Self::Bundle), ("zeros", Self::Zeros), ("random", Self::Random), ("half", Self::Half)];
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("bundle", Self::Bundle),
+        ("zeros", Self::Zeros),
+        ("random", Self::Random),
+        ("half", Self::Half),
+    ];
 
     /// The one of this name.
     pub fn named(name: &str) -> Option<Self> {

@@ -80,13 +80,23 @@ impl Report {
             println!("Bale {version} on {board}, {cores} cores");
             println!("MIDR {cpu:#x}, timer {clock} Hz, counter: {counter}, seed {seed}");
             if self.options.pages.is_some() || self.options.mix != Mix::Bundle {
-                println!("pages: {}, mix {}", Own(self.options.pages, "own"), self.options.mix.name());
+                println!(
+                    "pages: {}, mix {}",
+                    Own(self.options.pages, "own"),
+                    self.options.mix.name()
+                );
             }
         }
     }
 
     /// The benchmark `name` of a suite begins, the `place`th of `count`.
-    pub(super) fn begin(&mut self, suite: &'static str, name: &'static str, place: usize, count: usize) {
+    pub(super) fn begin(
+        &mut self,
+        suite: &'static str,
+        name: &'static str,
+        place: usize,
+        count: usize,
+    ) {
         self.suite = suite;
         self.running = (name, place, count);
         self.show(format_args!(""));
@@ -122,7 +132,8 @@ impl Report {
         }
     }
 
-    /// A distribution on one core: least, percentiles (at most 1/16 too high) and worst as text, all of its buckets as JSON.
+    /// A distribution on one core: least, percentiles (at most 1/16 too high) and worst as text,
+    /// all of its buckets as JSON.
     pub(super) fn spread(&self, name: &'static str, samples: &Histogram, unit: &str) {
         if !self.options.json {
             let whole = |value: Option<u64>| Hundredths(value.unwrap_or(0).saturating_mul(100));
@@ -140,7 +151,11 @@ impl Report {
         }
         // Nobody else prints in the middle of the line, and writing to the UART cannot fail.
         let mut out = Turn::take();
-        let _ = write!(out, "{{\"suite\":\"{}\",\"name\":\"{name}\",\"cores\":1,\"histogram\":[", self.suite);
+        let _ = write!(
+            out,
+            "{{\"suite\":\"{}\",\"name\":\"{name}\",\"cores\":1,\"histogram\":[",
+            self.suite
+        );
         for (place, (bound, count)) in samples.buckets().enumerate() {
             let _ = write!(out, "{}[{bound},{count}]", if place == 0 { "" } else { "," });
         }
@@ -148,7 +163,13 @@ impl Report {
     }
 
     /// A row of figures with a name each.
-    pub(super) fn row(&self, name: &'static str, cores: usize, columns: &[(&str, Hundredths)], unit: &str) {
+    pub(super) fn row(
+        &self,
+        name: &'static str,
+        cores: usize,
+        columns: &[(&str, Hundredths)],
+        unit: &str,
+    ) {
         if self.options.json {
             let mut line: String<512> = String::new();
             for (column, value) in columns {

@@ -1,4 +1,5 @@
-//! Instructions or cycles of the compressed store for each page, over pages of the bundle or made here: codecs, the store's own work, release, density.
+//! Instructions or cycles of the compressed store for each page, over pages of the bundle or made
+//! here: codecs, the store's own work, release, density.
 //!
 //! It uses the kernel's own pool, which must be empty.
 
@@ -62,7 +63,12 @@ fn per(report: &Report, name: &str, taken: u64, pages: usize) {
         report.left_out(name, NOT_COMPRESSED);
         return;
     }
-    report.figure(name, Hundredths::ratio(taken, pages as u64), report.units().per_page, pages as u64);
+    report.figure(
+        name,
+        Hundredths::ratio(taken, pages as u64),
+        report.units().per_page,
+        pages as u64,
+    );
 }
 
 /// What objects are made of to what they are.
@@ -92,7 +98,8 @@ fn subject(report: &Report, subject: &Subject) -> Result<()> {
     per(report, subject.read, all, pages);
     let (mut codec, mut write, mut compressed) = (Codecs::default(), 0, 0);
     for (slot, page) in bench.each() {
-        let (taken, stored) = count(bench.overhead, || bench.device.write(slot, page, bench.scratch));
+        let (taken, stored) =
+            count(bench.overhead, || bench.device.write(slot, page, bench.scratch));
         if matches!(stored, Ok(Stored::Compressed(_))) {
             write += taken;
             compressed += 1;
@@ -111,10 +118,12 @@ fn subject(report: &Report, subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// Our codec against LZ4 over the pages that are not same-filled: percent of its instructions, percent of its ratio.
+/// Our codec against LZ4 over the pages that are not same-filled: percent of its instructions,
+/// percent of its ratio.
 pub(super) fn against(report: &mut Report) -> Result<()> {
     let mut bench = Bench::new(report, PAGE.codec, None, false)?;
-    let [mut own, mut lz4, mut second] = [const { Codecs { compress: 0, decompress: 0, bytes: 0 } }; 3];
+    let [mut own, mut lz4, mut second] =
+        [const { Codecs { compress: 0, decompress: 0, bytes: 0 } }; 3];
     let mut count = 0;
     for (_, page) in bench.each() {
         if page[8..] == page[..PAGE_SIZE - 8] {
@@ -144,9 +153,12 @@ pub(super) fn against(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// What the store takes for a page, in hundredths of an event, and for how many it was counted: so many of the bundle's first ones as `first`
-/// says of their number.
-pub(super) fn write_alone(report: &Report, first: impl FnOnce(usize) -> usize) -> Result<(u64, usize)> {
+/// What the store takes for a page, in hundredths of an event, and for how many it was counted: so
+/// many of the bundle's first ones as `first` says of their number.
+pub(super) fn write_alone(
+    report: &Report,
+    first: impl FnOnce(usize) -> usize,
+) -> Result<(u64, usize)> {
     let mut bench = Bench::new(report, PAGE.codec, None, false)?;
     bench.count = first(bench.count).min(bench.count);
     Ok((bench.write()? * 100 / bench.count.max(1) as u64, bench.count))
@@ -168,9 +180,11 @@ pub(super) fn own_write(report: &mut Report) -> Result<()> {
     let bench = Bench::new(report, PAGE.codec, None, false)?;
     let (mut own, mut compressed) = (0, 0);
     for (slot, page) in bench.each() {
-        let (taken, stored) = count(bench.overhead, || bench.device.write(slot, page, bench.scratch));
+        let (taken, stored) =
+            count(bench.overhead, || bench.device.write(slot, page, bench.scratch));
         if matches!(stored, Ok(Stored::Compressed(_))) {
-            let (codec, _) = count(bench.overhead, || PAGE.codec.compress(page, bench.scratch).is_some());
+            let (codec, _) =
+                count(bench.overhead, || PAGE.codec.compress(page, bench.scratch).is_some());
             own += taken.saturating_sub(codec);
             compressed += 1;
         }
@@ -186,7 +200,8 @@ pub(super) fn zero_and_release(report: &mut Report) -> Result<()> {
     bench.page.fill(0);
     let (mut sum, zeros) = (0, 1000.min(bench.count));
     for slot in 0..zeros {
-        let (taken, stored) = count(bench.overhead, || bench.device.write(slot, bench.page, bench.scratch));
+        let (taken, stored) =
+            count(bench.overhead, || bench.device.write(slot, bench.page, bench.scratch));
         if stored != Ok(Stored::Same) || pool::pool().stats().objects != before {
             return Err(BenchError::Broken("a page of zeros took memory"));
         }
@@ -198,8 +213,8 @@ pub(super) fn zero_and_release(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// The whole device at once, as when a machine ends: what its releaser is at, and everything until the last page is back. Interrupts come, and the
-/// drain, as they like: that is part of it.
+/// The whole device at once, as when a machine ends: what its releaser is at, and everything until
+/// the last page is back. Interrupts come, and the drain, as they like: that is part of it.
 pub(super) fn release_device(report: &mut Report) -> Result<()> {
     let mut bench = Bench::new(report, PAGE.codec, None, false)?;
     bench.write()?;
@@ -216,8 +231,8 @@ pub(super) fn release_device(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of objects to memory of a pool that holds nothing else and never did: a pool keeps its metadata, so the kernel's own one has that of
-/// whatever ran before.
+/// Bytes of objects to memory of a pool that holds nothing else and never did: a pool keeps its
+/// metadata, so the kernel's own one has that of whatever ran before.
 pub(super) fn density(report: &mut Report) -> Result<()> {
     let mut bench = Bench::new(report, PAGE.codec, None, false)?;
     let all = bench.count;
@@ -263,13 +278,15 @@ pub(super) fn checksum(report: &mut Report) -> Result<()> {
 
 /// What the second codec makes of all pages.
 pub(super) fn recompress(report: &mut Report) -> Result<()> {
-    let mut shop = WORKSHOP.lock().map_err(|_| BenchError::Broken("its memory is locked for good"))?;
+    let mut shop =
+        WORKSHOP.lock().map_err(|_| BenchError::Broken("its memory is locked for good"))?;
     let mut bench = Bench::new(report, PAGE.codec, Some(SECOND), false)?;
     bench.write()?;
     let (mut next, mut sum, mut tried) = (0, 0, 0);
     while next < bench.count {
         let pick = Pick { idle: false, huge: false, least: 1 };
-        let (taken, done) = count(bench.overhead, || bench.device.recompress(next, 1, pick, &mut shop));
+        let (taken, done) =
+            count(bench.overhead, || bench.device.recompress(next, 1, pick, &mut shop));
         let done = done.map_err(|_| BenchError::Broken("somebody works on the device"))?;
         (next, sum, tried) = (done.next, sum + taken, tried + done.tried);
     }

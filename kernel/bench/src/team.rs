@@ -1,7 +1,8 @@
 //! Tasks of a benchmark on several cores: they begin together, and end when they are told to.
 //!
-//! One benchmark at a time has them. Whoever asks waits with a limit and looks for Ctrl-C; tasks that do not end, on a core that hangs
-//! for instance, are remembered, and no further benchmark begins beside them.
+//! One benchmark at a time has them. Whoever asks waits with a limit and looks for Ctrl-C; tasks
+//! that do not end, on a core that hangs for instance, are remembered, and no further benchmark
+//! begins beside them.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -39,13 +40,23 @@ pub(super) fn choose(count: usize, from_last: bool) -> Vec<usize, MAX_CORES> {
 
 /// An error if one of these cores takes no interrupts: tasks there would never end.
 pub(super) fn all_answer(cores: &[usize]) -> Result<()> {
-    cores.iter().find(|core| !watchdog::answers(**core)).map_or(Ok(()), |core| Err(BenchError::Hung(*core)))
+    cores
+        .iter()
+        .find(|core| !watchdog::answers(**core))
+        .map_or(Ok(()), |core| Err(BenchError::Hung(*core)))
 }
 
-/// Starts a task on each of these cores. It gets the number of all, and calls [`begin_together`] and [`end`].
-pub(super) fn start(name: &'static str, cores: &[usize], entry: extern "C" fn(u64) -> !) -> Result<Team> {
+/// Starts a task on each of these cores. It gets the number of all, and calls [`begin_together`]
+/// and [`end`].
+pub(super) fn start(
+    name: &'static str,
+    cores: &[usize],
+    entry: extern "C" fn(u64) -> !,
+) -> Result<Team> {
     if RUNNING.load(Ordering::Acquire) != 0 {
-        return Err(BenchError::Broken("tasks of an earlier benchmark have not ended; `tasks` shows where"));
+        return Err(BenchError::Broken(
+            "tasks of an earlier benchmark have not ended; `tasks` shows where",
+        ));
     }
     all_answer(cores)?;
     // Relaxed: a task sees both as it sees that it was spawned.
@@ -125,7 +136,8 @@ pub(super) fn stopped() -> bool {
     STOP.load(Ordering::Acquire)
 }
 
-/// From a task that has prepared what it needs: waits for the others; false if it is to end instead.
+/// From a task that has prepared what it needs: waits for the others; false if it is to end
+/// instead.
 pub(super) fn begin_together(size: u64) -> bool {
     // Release: pairs with the acquires here and in `Team::wait_ready`.
     READY.fetch_add(1, Ordering::Release);

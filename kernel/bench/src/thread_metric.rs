@@ -1,6 +1,7 @@
-//! The kernels of the Thread-Metric suite (Express Logic; kept with Eclipse ThreadX and Zephyr): what the services that every
-//! RTOS has cost, each used as the suite uses it. The suite counts rounds in 30 seconds of a board; here a fixed number of
-//! rounds is counted in instructions on one core, everything included that runs meanwhile: loop, timer, scheduler.
+//! The kernels of the Thread-Metric suite (Express Logic; kept with Eclipse ThreadX and Zephyr):
+//! what the services that every RTOS has cost, each used as the suite uses it. The suite counts
+//! rounds in 30 seconds of a board; here a fixed number of rounds is counted in instructions on one
+//! core, everything included that runs meanwhile: loop, timer, scheduler.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -64,7 +65,8 @@ fn measure(report: &Report, name: &str, tasks: &[(u8, Entry)]) -> Result {
     OVER.store(0, Ordering::Relaxed);
     let core = cores::this_unpinned().index();
     for (index, &(priority, entry)) in tasks.iter().enumerate() {
-        task::spawn("bench", core, priority, entry, index as u64).map_err(|_| BenchError::NoTask)?;
+        task::spawn("bench", core, priority, entry, index as u64)
+            .map_err(|_| BenchError::NoTask)?;
     }
     let deadline = clock::now() + clock::from_us(LIMIT_US);
     if !tasks.iter().all(|_| ENDED.take_until(deadline)) {
@@ -87,7 +89,8 @@ pub(super) fn cooperative(report: &mut Report) -> Result {
     measure(report, "tm-cooperative", &[(task::VCPU, yielding as Entry); TASKS as usize])
 }
 
-/// Five tasks, each more urgent than the one before, which it wakes and is preempted by; a round goes through all.
+/// Five tasks, each more urgent than the one before, which it wakes and is preempted by; a round
+/// goes through all.
 pub(super) fn preemptive(report: &mut Report) -> Result {
     extern "C" fn waking(index: u64) -> ! {
         let index = index as usize;
@@ -172,7 +175,8 @@ pub(super) fn message(report: &mut Report) -> Result {
     measure(report, "tm-message", &[(task::VCPU, sending as Entry)])
 }
 
-/// No service at all: sums over an array, against which the rounds of the others are held where cores differ.
+/// No service at all: sums over an array, against which the rounds of the others are held where
+/// cores differ.
 pub(super) fn basic(report: &mut Report) -> Result {
     extern "C" fn computing(_index: u64) -> ! {
         let mut words = [0u32; WORDS];

@@ -1,8 +1,9 @@
-//! What a virtual machine pays for the hypervisor: one run of the guest that measures ([`bale_abi::measure`]), with both of its
-//! virtual CPUs on this core, and the store's own work on the pages that it writes to its swap disk. And what who stops one pays.
+//! What a virtual machine pays for the hypervisor: one run of the guest that measures
+//! ([`bale_abi::measure`]), with both of its virtual CPUs on this core, and the store's own work on
+//! the pages that it writes to its swap disk. And what who stops one pays.
 //!
-//! The guest counts nanoseconds of its counter. Where these are instructions (QEMU's `-icount shift=0`) its figures are
-//! given as such, elsewhere as nanoseconds, which no goal is about.
+//! The guest counts nanoseconds of its counter. Where these are instructions (QEMU's `-icount
+//! shift=0`) its figures are given as such, elsewhere as nanoseconds, which no goal is about.
 
 use bale_abi::{measure, mode, report as keys};
 
@@ -76,7 +77,8 @@ pub(super) fn guest(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// What the answer to `vm stop` takes with few pages stored and with many: nobody walks their slots meanwhile.
+/// What the answer to `vm stop` takes with few pages stored and with many: nobody walks their slots
+/// meanwhile.
 pub(super) fn stop(report: &mut Report) -> Result<()> {
     let [few, many] = [stop_with(report, FEW)?, stop_with(report, MANY)?];
     report.figure("stop", Hundredths(many * 100), report.units().plain, 1);
@@ -95,7 +97,9 @@ fn stop_with(report: &Report, pages: usize) -> Result<u64> {
     let released = vm::wait(index).map_or(0, |machine| machine.released);
     stored?;
     if !runs || released != pages {
-        return Err(BenchError::Broken("a machine that was stopped did not release what it had stored"));
+        return Err(BenchError::Broken(
+            "a machine that was stopped did not release what it had stored",
+        ));
     }
     if !drain::wait_until_quiet(QUIET_LIMIT_US) {
         return Err(BenchError::Broken("the drain is not quiet"));

@@ -1,4 +1,5 @@
-//! A long array of words in frames of its own, for the handles of a benchmark; the frames go back with it.
+//! A long array of words in frames of its own, for the handles of a benchmark; the frames go back
+//! with it.
 
 use bale_memory::frames::{self, Frame};
 

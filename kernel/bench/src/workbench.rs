@@ -32,7 +32,13 @@ impl Workbench {
         let seed = report.options.seed;
         let words = Words::new(count).ok_or(BenchError::OutOfMemory)?;
         let config = Config { ring_capacity: RING, watermark: RING / 2, ..Config::default() };
-        Ok(Self { pool: Pool::new(Kernel, config)?, words, sizes: Sizes::new(seed), seed, overhead })
+        Ok(Self {
+            pool: Pool::new(Kernel, config)?,
+            words,
+            sizes: Sizes::new(seed),
+            seed,
+            overhead,
+        })
     }
 
     /// With events counted.
@@ -77,8 +83,8 @@ impl Workbench {
         count(self.overhead, f)
     }
 
-    /// Sums the events of `f` over the handles of the first `count` words, which are used up. Not inlined, so
-    /// that the code around `f`, and with it the count, does not depend on the caller.
+    /// Sums the events of `f` over the handles of the first `count` words, which are used up. Not
+    /// inlined, so that the code around `f`, and with it the count, does not depend on the caller.
     #[inline(never)]
     pub(super) fn each(
         &mut self,
@@ -100,7 +106,8 @@ impl Workbench {
         Handle::from_raw(self.words.get(index)).ok_or(BenchError::Broken("a word is no handle"))
     }
 
-    /// Hands the first `count` words over in runs of 64 and drains them in batches of a ring. Events of the pushes and of the drains.
+    /// Hands the first `count` words over in runs of 64 and drains them in batches of a ring.
+    /// Events of the pushes and of the drains.
     pub(super) fn push_and_drain(&mut self, count: usize) -> Result<(u64, u64)> {
         let pinned = self.pool.platform().pin();
         let core = zsmalloc::PinnedCore::core(&pinned);

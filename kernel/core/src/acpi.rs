@@ -1,7 +1,9 @@
-//! What a machine has, read from its ACPI tables (ACPI 6.5; SPCR 1.10 by Microsoft; GTDT, MADT of chapters 5.2.24 and 5.2.12).
+//! What a machine has, read from its ACPI tables (ACPI 6.5; SPCR 1.10 by Microsoft; GTDT, MADT of
+//! chapters 5.2.24 and 5.2.12).
 //!
-//! The bytes are not trusted. A table that is broken is named in the error and nothing of it is used; memory is what the firmware's own
-//! map says, not ACPI, so a machine read here has none until somebody adds it.
+//! The bytes are not trusted. A table that is broken is named in the error and nothing of it is
+//! used; memory is what the firmware's own map says, not ACPI, so a machine read here has none
+//! until somebody adds it.
 
 mod console;
 mod cores;
@@ -45,7 +47,8 @@ pub enum AcpiError {
     NoRedistributors,
     /// No core that may be used.
     NoCpus,
-    /// SPCR names no PL011 in memory with an interrupt; where DBG2 names one, which has no interrupt there.
+    /// SPCR names no PL011 in memory with an interrupt; where DBG2 names one, which has no
+    /// interrupt there.
     NoUart(Option<u64>),
     /// No interrupt of the EL2 timer.
     NoTimer,
@@ -88,8 +91,9 @@ impl fmt::Display for AcpiError {
     }
 }
 
-/// Reads a machine; its memory is empty. `root` is the address of the root pointer (RSDP); a console that is given is not looked for.
-/// `product` is what the firmware calls the machine elsewhere, if anything ([`crate::smbios`]).
+/// Reads a machine; its memory is empty. `root` is the address of the root pointer (RSDP); a
+/// console that is given is not looked for. `product` is what the firmware calls the machine
+/// elsewhere, if anything ([`crate::smbios`]).
 ///
 /// # Errors
 /// See [`AcpiError`].

@@ -1,4 +1,5 @@
-//! Headers of a tar archive (IEEE Std 1003.1, `pax`, ustar interchange format): what a boot loader puts plain files in front of the boot bundle with.
+//! Headers of a tar archive (IEEE Std 1003.1, `pax`, ustar interchange format): what a boot loader
+//! puts plain files in front of the boot bundle with.
 
 /// Archives are made of blocks: a header, the file's bytes, zeros up to the next block.
 pub const BLOCK: usize = 512;

@@ -1,11 +1,12 @@
 //! How a virtual CPU is made to look at what others have changed, wherever it is.
 //!
-//! Who has changed something asks, and then looks where the virtual CPU is; the virtual CPU says where it is going, and then
-//! looks whether it was asked. Between store and look stands a full fence on either side, so that one of the two sees the
-//! other: a virtual CPU that goes into the guest or to rest with something unseen is brought out, or woken.
+//! Who has changed something asks, and then looks where the virtual CPU is; the virtual CPU says
+//! where it is going, and then looks whether it was asked. Between store and look stands a full
+//! fence on either side, so that one of the two sees the other: a virtual CPU that goes into the
+//! guest or to rest with something unseen is brought out, or woken.
 //!
-//! What is asked for is taken back by an exchange and asked for by one, so that whoever takes it sees what every one of
-//! those before had changed.
+//! What is asked for is taken back by an exchange and asked for by one, so that whoever takes it
+//! sees what every one of those before had changed.
 
 #[cfg(all(test, bale_loom))]
 mod model;
@@ -29,7 +30,8 @@ pub enum Whereabouts {
 /// What is asked of a virtual CPU, and where it is.
 #[derive(Debug)]
 pub struct Attention {
-    /// Something changed that it must look at before it enters the guest again: the books of interrupts, if nothing else.
+    /// Something changed that it must look at before it enters the guest again: the books of
+    /// interrupts, if nothing else.
     asked: AtomicBool,
     /// Something else than the books did: an end, a pause, a trace.
     aside: AtomicBool,
@@ -82,8 +84,9 @@ impl Attention {
         }
     }
 
-    /// Asks for another look at the books, on the virtual CPU's own core, where it is neither in the guest nor parked or will come out by itself. Coming to a core is one, too: what else there is to do
-    /// is asked for with [`Self::remind`].
+    /// Asks for another look at the books, on the virtual CPU's own core, where it is neither in
+    /// the guest nor parked or will come out by itself. Coming to a core is one, too: what else
+    /// there is to do is asked for with [`Self::remind`].
     #[inline(always)]
     pub fn remind_of_books(&self) {
         // Release: pairs with the acquire in `take`, whoever else asks between.
@@ -98,11 +101,13 @@ impl Attention {
 
     /// Before the books are asked for: who takes those finds it.
     fn note_aside(&self) {
-        // Release: pairs with the acquire in `take_aside`, which may come before that of the books is asked for.
+        // Release: pairs with the acquire in `take_aside`, which may come before that of the books
+        // is asked for.
         self.aside.swap(true, Ordering::Release);
     }
 
-    /// The virtual CPU is about to enter the guest, and takes what is asked for between this and the guest.
+    /// The virtual CPU is about to enter the guest, and takes what is asked for between this and
+    /// the guest.
     #[inline(always)]
     pub fn enter(&self) {
         self.in_guest.store(true, Ordering::Relaxed);
@@ -116,8 +121,8 @@ impl Attention {
         self.in_guest.store(false, Ordering::Relaxed);
     }
 
-    /// Calls `park` unless something is asked for already; the caller takes that. What is beside the books is asked for afterwards, whether
-    /// that or a deadline ended the rest.
+    /// Calls `park` unless something is asked for already; the caller takes that. What is beside
+    /// the books is asked for afterwards, whether that or a deadline ended the rest.
     #[inline(always)]
     pub fn rest(&self, park: impl FnOnce()) {
         if self.may_rest() {
@@ -143,8 +148,8 @@ impl Attention {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Whether something is asked for, which the virtual CPU looks at from here on: at the books, and at everything if
-    /// [`Self::take_aside`] says so.
+    /// Whether something is asked for, which the virtual CPU looks at from here on: at the books,
+    /// and at everything if [`Self::take_aside`] says so.
     #[inline(always)]
     pub fn take(&self) -> bool {
         // Acquire: pairs with the release of each who asked.

@@ -1,4 +1,5 @@
-//! `bale.toml`, what a user of a board may say about the boot: TOML 1.1 with these keys, each of which may be missing.
+//! `bale.toml`, what a user of a board may say about the boot: TOML 1.1 with these keys, each of
+//! which may be missing.
 //!
 //! | key | value | meaning |
 //! |---|---|---|
@@ -8,7 +9,8 @@
 //! | `guests` | `["linux"]` | guests of the bundle that are started, in place of the small one |
 //! | `commands` | `["board report", "mem"]` | commands that the shell runs then, also after one that failed |
 //!
-//! The loader reads it, and `cargo bale image` before, so that a mistake is found where it can be corrected.
+//! The loader reads it, and `cargo bale image` before, so that a mistake is found where it can be
+//! corrected.
 
 mod reader;
 
@@ -88,8 +90,10 @@ pub fn parse(bytes: &[u8]) -> Result<BootConfig, ConfigError> {
         ConfigError { line: line_of(good, good.len()), problem: Problem::NotText }
     })?;
     let config = reader::read(text)?;
-    let whole =
-        ConfigError { line: line_of(bytes, bytes.len()), problem: Problem::TooMuch("guests and commands") };
+    let whole = ConfigError {
+        line: line_of(bytes, bytes.len()),
+        problem: Problem::TooMuch("guests and commands"),
+    };
     config.startup().map_err(|_| whole).map(|_| config)
 }
 
@@ -109,14 +113,17 @@ impl BootConfig {
         Ok(lines)
     }
 
-    /// Changes what the tables said about the machine to what the file says. `boot_core` is the affinity of the core that is kept
-    /// whatever the number of cores.
+    /// Changes what the tables said about the machine to what the file says. `boot_core` is the
+    /// affinity of the core that is kept whatever the number of cores.
     pub fn apply(&self, machine: &mut Machine, boot_core: u64) {
         machine.bootargs.clone_from(&self.arguments);
         if self.guests.is_some() {
             // `parse` saw to the room; without it the small guest starts beside the others.
             let separator = if machine.bootargs.is_empty() { "" } else { " " };
-            let _ = machine.bootargs.push_str(separator).and_then(|()| machine.bootargs.push_str("noguest"));
+            let _ = machine
+                .bootargs
+                .push_str(separator)
+                .and_then(|()| machine.bootargs.push_str("noguest"));
         }
         if let Some(console) = self.console {
             machine.uart = console;

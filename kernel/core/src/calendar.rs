@@ -16,7 +16,8 @@ pub struct Date {
 }
 
 impl Date {
-    /// Seconds since the beginning of 1970, UTC; `None` if there is no such date, or it lies before.
+    /// Seconds since the beginning of 1970, UTC; `None` if there is no such date, or it lies
+    /// before.
     pub fn seconds(self) -> Option<u64> {
         let [hour, minute, second] = self.time.map(u64::from);
         let good = (1970..=9999).contains(&self.year) && hour < 24 && minute < 60 && second < 60;

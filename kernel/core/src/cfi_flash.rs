@@ -1,8 +1,9 @@
-//! A parallel NOR flash as QEMU's `virt` machine has it for firmware's variables: Intel's command set over two 16-bit
-//! chips side by side (JEDEC JEP137, CFI; Intel P30 datasheet, "Command Set"), in blocks of 256 KiB.
+//! A parallel NOR flash as QEMU's `virt` machine has it for firmware's variables: Intel's command
+//! set over two 16-bit chips side by side (JEDEC JEP137, CFI; Intel P30 datasheet, "Command Set"),
+//! in blocks of 256 KiB.
 //!
-//! A 32-bit access reaches both chips, so commands, status and tables appear in both halves. What the flash holds is its
-//! owner's: [`Storage`].
+//! A 32-bit access reaches both chips, so commands, status and tables appear in both halves. What
+//! the flash holds is its owner's: [`Storage`].
 
 /// Bytes of the address range, as on QEMU's `virt`.
 pub const SIZE: u64 = 64 << 20;
@@ -60,11 +61,12 @@ const PROGRAM_ERROR: u8 = 1 << 4;
 /// Manufacturer and device of what QEMU calls `cfi.pflash01` on `virt`.
 const IDENTITY: [u8; 2] = [0x89, 0x18];
 
-/// The query table from word 0x10 (JEP137, 2): "QRY", Intel's extended command set, its table at 0x31; times and voltages as
-/// usual; 2^25 bytes a chip, 16 bits wide, a buffer of 2^10 bytes, one region of 256 blocks of 128 KiB; "PRI" version 1.0.
+/// The query table from word 0x10 (JEP137, 2): "QRY", Intel's extended command set, its table at
+/// 0x31; times and voltages as usual; 2^25 bytes a chip, 16 bits wide, a buffer of 2^10 bytes, one
+/// region of 256 blocks of 128 KiB; "PRI" version 1.0.
 const QUERY: [u8; 0x2a] = [
-    b'Q', b'R', b'Y', 1, 0, 0x31, 0, 0, 0, 0, 0, 0x45, 0x55, 0, 0, 7, 7, 10, 0, 4, 4, 4, 0, 25, 1, 0, 10, 0,
-    1, 255, 0, 0, 2, b'P', b'R', b'I', 0x31, 0x30, 0, 0, 0, 0,
+    b'Q', b'R', b'Y', 1, 0, 0x31, 0, 0, 0, 0, 0, 0x45, 0x55, 0, 0, 7, 7, 10, 0, 4, 4, 4, 0, 25, 1,
+    0, 10, 0, 1, 255, 0, 0, 2, b'P', b'R', b'I', 0x31, 0x30, 0, 0, 0, 0,
 ];
 const QUERY_AT: u64 = 0x10;
 
@@ -89,7 +91,9 @@ impl Flash {
             let byte = match self.mode {
                 Mode::Array => storage.read(at),
                 Mode::Status if low => self.status,
-                Mode::Identity if low => IDENTITY.get((at >> 2 & 0xff) as usize).copied().unwrap_or(0),
+                Mode::Identity if low => {
+                    IDENTITY.get((at >> 2 & 0xff) as usize).copied().unwrap_or(0)
+                }
                 Mode::Query if low => query(at >> 2 & 0xff),
                 _ => 0,
             };
@@ -166,7 +170,8 @@ fn query(word: u64) -> u8 {
 }
 
 fn program(storage: &mut impl Storage, offset: u64, width: u8, value: u64) -> bool {
-    (0..u64::from(width)).all(|place| storage.program(offset + place, (value >> (8 * place) & 0xff) as u8))
+    (0..u64::from(width))
+        .all(|place| storage.program(offset + place, (value >> (8 * place) & 0xff) as u8))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Bytes on their way to a serial line, and the marks that programs at its other end look for.
 
-/// Record separator: begins a mark. Text holds none, and of a guest none passes ([`crate::guest_text::may_pass`]), so that nobody
-/// else can make one.
+/// Record separator: begins a mark. Text holds none, and of a guest none passes
+/// ([`crate::guest_text::may_pass`]), so that nobody else can make one.
 pub const MARK: u8 = 0x1e;
 /// Behind a mark: the kernel has stopped, for the reason that follows up to the line's end.
 pub const STOPPED: &str = "bale: stopped: ";

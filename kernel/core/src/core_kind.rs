@@ -1,4 +1,5 @@
-//! Kinds of cores on machines that have more than one: which are meant for speed, which for economy.
+//! Kinds of cores on machines that have more than one: which are meant for speed, which for
+//! economy.
 //!
 //! The kind comes from MIDR_EL1 (DDI 0487, D19.2): implementer and part number.
 
@@ -18,7 +19,8 @@ pub enum CoreKind {
 
 /// Implementer: Arm.
 const ARM: u64 = 0x41;
-/// Part numbers of Arm's small cores: Cortex-A34, A53, A35, A55, A510, A520 (their technical reference manuals, MIDR_EL1).
+/// Part numbers of Arm's small cores: Cortex-A34, A53, A35, A55, A510, A520 (their technical
+/// reference manuals, MIDR_EL1).
 const SMALL: [u64; 6] = [0xd02, 0xd03, 0xd04, 0xd05, 0xd46, 0xd80];
 
 impl CoreKind {
@@ -32,7 +34,8 @@ impl CoreKind {
     }
 }
 
-/// Cores by index that the boot arguments call small (`small=8-11`), so that placement can be rehearsed where all are of one kind.
+/// Cores by index that the boot arguments call small (`small=8-11`), so that placement can be
+/// rehearsed where all are of one kind.
 ///
 /// # Errors
 /// The value is no list.
@@ -41,11 +44,14 @@ pub fn called_small(arguments: &str) -> Result<Vec<u8, 16>, Wrong> {
     value.map_or(Ok(Vec::new()), core_list)
 }
 
-/// Where what belongs to a core is done that need not be done on it: on small cores in turn, if there are any beside fast ones; at home otherwise.
-/// The cores that are online are given by kind, in the order of their indexes.
+/// Where what belongs to a core is done that need not be done on it: on small cores in turn, if
+/// there are any beside fast ones; at home otherwise. The cores that are online are given by kind,
+/// in the order of their indexes.
 pub fn helper_of(core: usize, online: impl Iterator<Item = (usize, CoreKind)> + Clone) -> usize {
-    let small = || online.clone().filter(|(_, kind)| *kind == CoreKind::Small).map(|(index, _)| index);
-    let fast = || online.clone().filter(|(_, kind)| *kind == CoreKind::Fast).map(|(index, _)| index);
+    let small =
+        || online.clone().filter(|(_, kind)| *kind == CoreKind::Small).map(|(index, _)| index);
+    let fast =
+        || online.clone().filter(|(_, kind)| *kind == CoreKind::Fast).map(|(index, _)| index);
     let Some(place) = fast().position(|index| index == core) else { return core };
     let count = small().count();
     small().nth(place % count.max(1)).unwrap_or(core)
@@ -68,7 +74,8 @@ mod tests {
     fn small_cores_help_fast_ones_in_turn() {
         let kinds = [Fast, Small, Fast, Small, Fast];
         let online = kinds.into_iter().enumerate();
-        let helpers: std::vec::Vec<usize> = (0..5).map(|core| helper_of(core, online.clone())).collect();
+        let helpers: std::vec::Vec<usize> =
+            (0..5).map(|core| helper_of(core, online.clone())).collect();
         assert_eq!(helpers, [1, 1, 3, 3, 1]);
     }
 

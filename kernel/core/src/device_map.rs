@@ -1,8 +1,8 @@
 //! Which device of a guest answers at an address below its memory.
 
 use crate::guest_tree::{
-    CLOCK, CONSOLE_SLOT, DISK_SLOT, DISTRIBUTOR, FIRMWARE, FLASH, REDISTRIBUTORS, REPORT, REPORT_SIZE,
-    TEST_SLOT, UART, VIRTIO, VIRTIO_SIZE, VIRTIO_SLOTS,
+    CLOCK, CONSOLE_SLOT, DISK_SLOT, DISTRIBUTOR, FIRMWARE, FLASH, REDISTRIBUTORS, REPORT,
+    REPORT_SIZE, TEST_SLOT, UART, VIRTIO, VIRTIO_SIZE, VIRTIO_SLOTS,
 };
 use crate::vgic::{DISTRIBUTOR_SIZE, MAX_VCPUS, REDISTRIBUTOR_SIZE};
 use crate::{cfi_flash, pl011, pl031};
@@ -41,7 +41,8 @@ impl Device {
         within(DISTRIBUTOR, DISTRIBUTOR_SIZE)
             .map(Self::Distributor)
             .or_else(|| {
-                within(REDISTRIBUTORS, REDISTRIBUTOR_SIZE * MAX_VCPUS as u64).map(Self::Redistributors)
+                within(REDISTRIBUTORS, REDISTRIBUTOR_SIZE * MAX_VCPUS as u64)
+                    .map(Self::Redistributors)
             })
             .or_else(|| within(UART, pl011::SIZE).map(Self::Uart))
             .or_else(|| within(CLOCK, pl031::SIZE).map(Self::Clock))
@@ -61,8 +62,8 @@ impl Device {
             .or_else(|| within(FIRMWARE, FLASH).map(Self::Firmware))
     }
 
-    /// Whether an access concerns what list registers hold: any write to the interrupt controller, and reads of what is
-    /// pending or active.
+    /// Whether an access concerns what list registers hold: any write to the interrupt controller,
+    /// and reads of what is pending or active.
     pub fn concerns_lists(self, write: bool) -> bool {
         match self {
             Self::Distributor(offset) | Self::Redistributors(offset) => {
@@ -80,7 +81,8 @@ mod tests {
 
     type Make = fn(u64) -> Device;
 
-    /// First and last addresses, as on QEMU's `virt` machine (its hw/arm/virt.c, `base_memmap`), but for the page of reports.
+    /// First and last addresses, as on QEMU's `virt` machine (its hw/arm/virt.c, `base_memmap`),
+    /// but for the page of reports.
     const MAP: [(u64, u64, Make); 11] = [
         (0, 0x03ff_ffff, Device::Firmware),
         (0x0400_0000, 0x07ff_ffff, Device::Flash),
@@ -101,7 +103,8 @@ mod tests {
             .map(|(first, _, make)| make(ipa - first))
     }
 
-    /// Steps through all that is below memory, smaller ones from the first device to behind the last, and all addresses around each end.
+    /// Steps through all that is below memory, smaller ones from the first device to behind the
+    /// last, and all addresses around each end.
     #[test]
     fn every_address() {
         for ipa in (0x0700_0000..0x0c00_0000).step_by(0x40).chain((0..RAM).step_by(0x1000)) {
@@ -113,19 +116,23 @@ mod tests {
             }
         }
         // The same lower half with something above it, and the largest of all.
-        for (ipa, above) in MAP.iter().flat_map(|(first, ..)| (30..64).map(move |bit| (*first, 1 << bit))) {
+        for (ipa, above) in
+            MAP.iter().flat_map(|(first, ..)| (30..64).map(move |bit| (*first, 1 << bit)))
+        {
             assert_eq!(Device::at(ipa | above), None, "{:#x}", ipa | above);
         }
         assert_eq!((Device::at(RAM), Device::at(u64::MAX)), (None, None));
     }
 
-    /// Every register of the interrupt controller (IHI 0069, 12.9 and 12.11): what is set or cleared pending or active is in the lists.
+    /// Every register of the interrupt controller (IHI 0069, 12.9 and 12.11): what is set or
+    /// cleared pending or active is in the lists.
     #[test]
     fn what_the_lists_hold() {
         let frames = 0..REDISTRIBUTOR_SIZE * MAX_VCPUS as u64;
         for offset in frames.step_by(4) {
             let (register, device) = (offset & 0xffff, Device::Redistributors(offset));
-            let (pending, active) = ((0x200..0x300).contains(&register), (0x300..0x400).contains(&register));
+            let (pending, active) =
+                ((0x200..0x300).contains(&register), (0x300..0x400).contains(&register));
             assert!(device.concerns_lists(true));
             assert_eq!(device.concerns_lists(false), pending || active, "{offset:#x}");
             if offset < DISTRIBUTOR_SIZE {
@@ -133,8 +140,13 @@ mod tests {
                 assert_eq!(Device::Distributor(offset).concerns_lists(false), pending || active);
             }
         }
-        for (first, _, make) in MAP.iter().filter(|(first, ..)| !(0x0800_0000..0x0900_0000).contains(first)) {
-            assert!(!make(*first).concerns_lists(true) && !make(*first).concerns_lists(false), "{first:#x}");
+        for (first, _, make) in
+            MAP.iter().filter(|(first, ..)| !(0x0800_0000..0x0900_0000).contains(first))
+        {
+            assert!(
+                !make(*first).concerns_lists(true) && !make(*first).concerns_lists(false),
+                "{first:#x}"
+            );
         }
     }
 }

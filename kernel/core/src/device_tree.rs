@@ -1,18 +1,19 @@
 //! What a machine has, read from its device tree (Devicetree Specification 0.4; bindings of Linux's
 //! Documentation/devicetree for GICv3, PL011, timer and PSCI).
 //!
-//! The bytes are not trusted: a tree that is broken or lacks something is an error that says what to do about it. What does not fit into
-//! the tables is left out where the machine runs without it, and counted ([`LeftOut`]); reserved ranges that do not fit are joined.
+//! The bytes are not trusted: a tree that is broken or lacks something is an error that says what
+//! to do about it. What does not fit into the tables is left out where the machine runs without it,
+//! and counted ([`LeftOut`]); reserved ranges that do not fit are joined.
 
+mod error;
 mod left_out;
 mod whole;
-
-use core::fmt;
 
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property, ToCellInt};
 use heapless::{String, Vec};
 
+pub use self::error::MachineError;
 pub use self::left_out::{LeftOut, add_memory, add_reserved};
 
 /// Cores that the tables can hold.
@@ -84,7 +85,8 @@ pub enum Conduit {
     Hvc,
 }
 
-/// A place for a virtio device with memory-mapped registers; whether one is there, its registers say.
+/// A place for a virtio device with memory-mapped registers; whether one is there, its registers
+/// say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VirtioPlace {
     /// Its registers.
@@ -96,7 +98,8 @@ pub struct VirtioPlace {
 /// What a machine has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// What it is called; empty if the tables do not say, or call it what they call every machine of QEMU.
+    /// What it is called; empty if the tables do not say, or call it what they call every machine
+    /// of QEMU.
     pub model: String<40>,
     /// Memory.
     pub memory: Vec<Range, MAX_MEMORY>,
@@ -120,7 +123,8 @@ pub struct Machine {
     pub virtio: Vec<VirtioPlace, MAX_VIRTIO>,
     /// A PL031, which knows the time of the day.
     pub clock: Option<Range>,
-    /// What time it was when the loader left the firmware: seconds since the beginning of 1970, UTC.
+    /// What time it was when the loader left the firmware: seconds since the beginning of 1970,
+    /// UTC.
     pub started: Option<u64>,
     /// What the loader saw of the firmware: text.
     pub firmware: Option<Range>,
@@ -128,52 +132,6 @@ pub struct Machine {
     pub commands: String<COMMANDS>,
     /// What the tables name beyond that.
     pub left_out: LeftOut,
-}
-
-/// Why a tree does not describe a machine that Bale can start on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MachineError {
-    /// The bytes are no device tree.
-    Broken,
-    /// No usable memory.
-    NoMemory,
-    /// No core that PSCI can start.
-    NoCpus,
-    /// The interrupt controller is a GICv2.
-    GicV2,
-    /// No GICv3.
-    NoGic,
-    /// No PL011.
-    NoUart,
-    /// No generic timer with an EL2 interrupt.
-    NoTimer,
-    /// No PSCI node with a method.
-    NoPsci,
-    /// A property has a shape that its binding does not allow; its name.
-    Malformed(&'static str),
-    /// More of these than the tables hold; their name.
-    TooMany(&'static str),
-}
-
-impl fmt::Display for MachineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Broken => f.write_str("the device tree is broken"),
-            Self::NoMemory => f.write_str(
-                "the device tree names no memory: the boot loader has to fill it in, or Bale's own to start it",
-            ),
-            Self::NoCpus => f.write_str("the device tree names no core with enable-method psci"),
-            Self::GicV2 => f.write_str(
-                "the interrupt controller is a GICv2; Bale needs a GICv3 (QEMU: -M virt,gic-version=3)",
-            ),
-            Self::NoGic => f.write_str("the device tree names no GICv3 (QEMU: -M virt,gic-version=3)"),
-            Self::NoUart => f.write_str("the device tree names no PL011 UART for the console"),
-            Self::NoTimer => f.write_str("the device tree names no armv8 timer with an EL2 interrupt"),
-            Self::NoPsci => f.write_str("the device tree names no PSCI (QEMU: without secure=on)"),
-            Self::Malformed(what) => write!(f, "the device tree's {what} is malformed"),
-            Self::TooMany(what) => write!(f, "the device tree names more {what} than Bale has room for"),
-        }
-    }
 }
 
 impl Machine {
@@ -186,7 +144,8 @@ impl Machine {
         if machine.memory.is_empty() { Err(MachineError::NoMemory) } else { Ok(machine) }
     }
 
-    /// The same of a tree that need not name memory: many leave that to the boot loader, which has it from elsewhere.
+    /// The same of a tree that need not name memory: many leave that to the boot loader, which has
+    /// it from elsewhere.
     ///
     /// # Errors
     /// See [`MachineError`].
@@ -251,10 +210,14 @@ fn ranges<'a>(
     }))
 }
 
-fn memory(root: FdtNode<'_>, left_out: &mut LeftOut) -> Result<Vec<Range, MAX_MEMORY>, MachineError> {
+fn memory(
+    root: FdtNode<'_>,
+    left_out: &mut LeftOut,
+) -> Result<Vec<Range, MAX_MEMORY>, MachineError> {
     let mut all = Vec::new();
     let is_memory = |node: &FdtNode<'_>| {
-        node.property("device_type").is_some_and(|kind| matches!(kind.value_as::<&str>(), Ok("memory")))
+        node.property("device_type")
+            .is_some_and(|kind| matches!(kind.value_as::<&str>(), Ok("memory")))
     };
     for node in root.children().filter(is_memory).filter(|node| enabled(*node)) {
         for range in ranges(node, "memory")? {
@@ -271,7 +234,10 @@ fn memory(root: FdtNode<'_>, left_out: &mut LeftOut) -> Result<Vec<Range, MAX_ME
     Ok(all)
 }
 
-fn reserved(tree: Fdt<'_>, left_out: &mut LeftOut) -> Result<Vec<Range, MAX_RESERVED>, MachineError> {
+fn reserved(
+    tree: Fdt<'_>,
+    left_out: &mut LeftOut,
+) -> Result<Vec<Range, MAX_RESERVED>, MachineError> {
     let mut all = Vec::new();
     for reservation in tree.memory_reservations() {
         let range = Range { base: reservation.address(), size: reservation.size() };
@@ -279,7 +245,9 @@ fn reserved(tree: Fdt<'_>, left_out: &mut LeftOut) -> Result<Vec<Range, MAX_RESE
         add_reserved(&mut all, range, left_out);
     }
     if let Some(parent) = tree.root().child("reserved-memory") {
-        for node in parent.children().filter(|node| enabled(*node) && node.property("reg").is_some()) {
+        for node in
+            parent.children().filter(|node| enabled(*node) && node.property("reg").is_some())
+        {
             for range in ranges(node, "reserved-memory")? {
                 add_reserved(&mut all, range?, left_out);
             }
@@ -291,16 +259,20 @@ fn reserved(tree: Fdt<'_>, left_out: &mut LeftOut) -> Result<Vec<Range, MAX_RESE
 fn cpus(root: FdtNode<'_>, left_out: &mut LeftOut) -> Result<Vec<Cpu, MAX_CPUS>, MachineError> {
     let mut all: Vec<Cpu, MAX_CPUS> = Vec::new();
     let parent = root.child("cpus").ok_or(MachineError::NoCpus)?;
-    for node in parent.children().filter(|node| node.name_without_address() == "cpu" && enabled(*node)) {
+    for node in
+        parent.children().filter(|node| node.name_without_address() == "cpu" && enabled(*node))
+    {
         let by_psci = node
             .property("enable-method")
             .is_some_and(|method| matches!(method.value_as::<&str>(), Ok("psci")));
         // The only core of a machine needs nobody to start it.
-        let alone = parent.children().filter(|node| node.name_without_address() == "cpu").count() == 1;
+        let alone =
+            parent.children().filter(|node| node.name_without_address() == "cpu").count() == 1;
         if !by_psci && !alone {
             continue;
         }
-        let affinity = ranges(node, "cpu reg")?.next().ok_or(MachineError::Malformed("cpu reg"))??.base;
+        let affinity =
+            ranges(node, "cpu reg")?.next().ok_or(MachineError::Malformed("cpu reg"))??.base;
         if all.iter().any(|other| other.affinity == affinity) {
             return Err(MachineError::Malformed("cpu reg"));
         }
@@ -317,9 +289,9 @@ fn gic(root: FdtNode<'_>) -> Result<Gic, MachineError> {
     };
     let regions = match node.property("#redistributor-regions") {
         None => 1,
-        Some(count) => {
-            count.value_as::<u32>().map_err(|_| MachineError::Malformed("#redistributor-regions"))?
-        }
+        Some(count) => count
+            .value_as::<u32>()
+            .map_err(|_| MachineError::Malformed("#redistributor-regions"))?,
     };
     let mut registers = ranges(node, "GIC reg")?;
     let distributor = registers.next().ok_or(MachineError::Malformed("GIC reg"))??;
@@ -335,7 +307,8 @@ fn gic(root: FdtNode<'_>) -> Result<Gic, MachineError> {
     }
 }
 
-/// Cells of an interrupt specifier: kind, number, flags, and with a fourth the cores that a private interrupt is for (arm,gic-v3.yaml).
+/// Cells of an interrupt specifier: kind, number, flags, and with a fourth the cores that a private
+/// interrupt is for (arm,gic-v3.yaml).
 fn interrupt_cells(root: FdtNode<'_>) -> Result<usize, MachineError> {
     let property = find(root, "arm,gic-v3", 0).and_then(|gic| gic.property("#interrupt-cells"));
     match property.map(|cells| cells.value_as::<u32>()) {
@@ -366,7 +339,8 @@ fn interrupt(
     }
 }
 
-/// Where the registers of the console's PL011 are, by a tree in which anything else may be wrong or missing.
+/// Where the registers of the console's PL011 are, by a tree in which anything else may be wrong or
+/// missing.
 ///
 /// # Errors
 /// The bytes are no device tree at all.
@@ -392,7 +366,8 @@ fn console_node(root: FdtNode<'_>) -> Option<FdtNode<'_>> {
 
 fn uart(root: FdtNode<'_>) -> Result<Uart, MachineError> {
     let node = console_node(root).ok_or(MachineError::NoUart)?;
-    let registers = ranges(node, "UART reg")?.next().ok_or(MachineError::Malformed("UART reg"))??;
+    let registers =
+        ranges(node, "UART reg")?.next().ok_or(MachineError::Malformed("UART reg"))??;
     Ok(Uart { base: registers.base, interrupt: interrupt(root, node, 0, "UART interrupts")? })
 }
 
@@ -402,7 +377,8 @@ fn clock(root: FdtNode<'_>) -> Result<Option<Range>, MachineError> {
     ranges(node, "clock reg")?.next().transpose()
 }
 
-/// The node that `/chosen/stdout-path` names, by path or alias; options behind a colon do not matter here.
+/// The node that `/chosen/stdout-path` names, by path or alias; options behind a colon do not
+/// matter here.
 fn stdout(root: FdtNode<'_>) -> Option<FdtNode<'_>> {
     let path = root.child("chosen")?.property("stdout-path")?.value_as::<&str>().ok()?;
     let path = path.split(':').next()?;
@@ -417,12 +393,17 @@ fn walk<'a>(root: FdtNode<'a>, path: &str) -> Option<FdtNode<'a>> {
 }
 
 /// Children of the root, as QEMU has them (binding `virtio,mmio`).
-fn virtio(root: FdtNode<'_>, left_out: &mut LeftOut) -> Result<Vec<VirtioPlace, MAX_VIRTIO>, MachineError> {
+fn virtio(
+    root: FdtNode<'_>,
+    left_out: &mut LeftOut,
+) -> Result<Vec<VirtioPlace, MAX_VIRTIO>, MachineError> {
     let mut all = Vec::new();
-    let is_place =
-        |node: &FdtNode<'_>| node.compatible().is_some_and(|mut all| all.any(|one| one == "virtio,mmio"));
+    let is_place = |node: &FdtNode<'_>| {
+        node.compatible().is_some_and(|mut all| all.any(|one| one == "virtio,mmio"))
+    };
     for node in root.children().filter(is_place).filter(|node| enabled(*node)) {
-        let registers = ranges(node, "virtio reg")?.next().ok_or(MachineError::Malformed("virtio reg"))??;
+        let registers =
+            ranges(node, "virtio reg")?.next().ok_or(MachineError::Malformed("virtio reg"))??;
         let interrupt = interrupt(root, node, 0, "virtio interrupts")?;
         let place = VirtioPlace { registers, interrupt };
         left_out.devices += u32::from(all.push(place).is_err());
@@ -437,8 +418,10 @@ fn timer(root: FdtNode<'_>) -> Result<Timer, MachineError> {
 }
 
 fn psci(root: FdtNode<'_>) -> Result<Conduit, MachineError> {
-    let node = ["arm,psci-1.0", "arm,psci-0.2"].iter().find_map(|compatible| find(root, compatible, 0));
-    let method = node.ok_or(MachineError::NoPsci)?.property("method").ok_or(MachineError::NoPsci)?;
+    let node =
+        ["arm,psci-1.0", "arm,psci-0.2"].iter().find_map(|compatible| find(root, compatible, 0));
+    let method =
+        node.ok_or(MachineError::NoPsci)?.property("method").ok_or(MachineError::NoPsci)?;
     match method.value_as::<&str>() {
         Ok("smc") => Ok(Conduit::Smc),
         Ok("hvc") => Ok(Conduit::Hvc),
@@ -490,17 +473,21 @@ fn handed_over(root: FdtNode<'_>) -> Result<HandedOver, MachineError> {
     let property = |name| root.child("chosen")?.property(name);
     let firmware = match property("bale,firmware") {
         None => None,
-        Some(property) => Some(pair(property.value()).ok_or(MachineError::Malformed("bale,firmware"))?),
+        Some(property) => {
+            Some(pair(property.value()).ok_or(MachineError::Malformed("bale,firmware"))?)
+        }
     };
     let mut commands = String::new();
     if let Some(property) = property("bale,commands") {
-        let text = property.value_as::<&str>().map_err(|_| MachineError::Malformed("bale,commands"))?;
+        let text =
+            property.value_as::<&str>().map_err(|_| MachineError::Malformed("bale,commands"))?;
         commands.push_str(text).map_err(|_| MachineError::TooMany("bytes of commands"))?;
     }
     let started = match property("bale,started") {
         None => None,
         Some(property) => {
-            let value = property.value().try_into().map_err(|_| MachineError::Malformed("bale,started"))?;
+            let value =
+                property.value().try_into().map_err(|_| MachineError::Malformed("bale,started"))?;
             Some(u64::from_be_bytes(value))
         }
     };

@@ -1,6 +1,8 @@
-//! The first map of EL2: whole gigabytes at the addresses they have, while the tables of the machine are read.
+//! The first map of EL2: whole gigabytes at the addresses they have, while the tables of the
+//! machine are read.
 //!
-//! It is filled with the MMU off, where an access must be aligned: words of 64 bits one by one, and nothing that could become a copy.
+//! It is filled with the MMU off, where an access must be aligned: words of 64 bits one by one, and
+//! nothing that could become a copy.
 
 use core::fmt;
 
@@ -48,13 +50,15 @@ impl fmt::Display for MapError {
     }
 }
 
-/// Adds the gigabytes in which `start..start + length` lies. The first table is of level 0; the others become tables of level 1 as they
-/// are needed, and are used where they are, at the addresses they have.
+/// Adds the gigabytes in which `start..start + length` lies. The first table is of level 0; the
+/// others become tables of level 1 as they are needed, and are used where they are, at the
+/// addresses they have.
 ///
 /// # Errors
 /// See [`MapError`]; what was added before stays.
 pub fn add(tables: &mut [Table], start: u64, length: u64, attributes: u64) -> Result<(), MapError> {
-    let end = start.checked_add(length.max(1)).filter(|end| *end <= END).ok_or(MapError::TooHigh)?;
+    let end =
+        start.checked_add(length.max(1)).filter(|end| *end <= END).ok_or(MapError::TooHigh)?;
     let mut at = start & !(GIGABYTE - 1);
     while at < end {
         let level1 = table_of(tables, at).ok_or(MapError::NoTable)?;
@@ -120,9 +124,13 @@ mod tests {
 
     #[test]
     fn any_address_of_48_bits_is_mapped() {
-        for image in [0x4020_0000, 0x84_4000_0000, 0x100_0000_0000, 0x1000_0000_0000, 0xffff_c000_0000] {
+        for image in
+            [0x4020_0000, 0x84_4000_0000, 0x100_0000_0000, 0x1000_0000_0000, 0xffff_c000_0000]
+        {
             let mut tables = tables::<6>();
-            for (start, attributes) in [(0x0900_0000, DEVICE), (0x88_7000_0000, MEMORY), (image, MEMORY)] {
+            for (start, attributes) in
+                [(0x0900_0000, DEVICE), (0x88_7000_0000, MEMORY), (image, MEMORY)]
+            {
                 add(&mut *tables, start, 0x20_0000, attributes).expect("there is room");
             }
             assert_eq!(

@@ -1,6 +1,7 @@
 //! What a syndrome register says: exception classes and the fields that the kernel acts on.
 //!
-//! Encodings are those of `ESR_EL2` in the Arm ARM (DDI 0487), section "ESR_EL2, Exception Syndrome Register".
+//! Encodings are those of `ESR_EL2` in the Arm ARM (DDI 0487), section "ESR_EL2, Exception Syndrome
+//! Register".
 
 #![expect(clippy::cast_possible_truncation, reason = "fields of a register, masked to their width")]
 
@@ -23,7 +24,8 @@ pub enum Cause {
     SystemRegister,
     /// Instruction abort from a lower level (0x20): see [`Syndrome::fault`].
     InstructionAbort,
-    /// Data abort from a lower level (0x24): see [`Syndrome::fault`] and [`Syndrome::memory_access`].
+    /// Data abort from a lower level (0x24): see [`Syndrome::fault`] and
+    /// [`Syndrome::memory_access`].
     DataAbort,
     /// Any other class.
     Other,
@@ -144,10 +146,11 @@ impl Syndrome {
         })
     }
 
-    /// The general register that a write to `ICC_SGI1R_EL1` takes its value from; `None` for any other exception. What
-    /// guests trap for most often is told by one comparison.
+    /// The general register that a write to `ICC_SGI1R_EL1` takes its value from; `None` for any
+    /// other exception. What guests trap for most often is told by one comparison.
     pub const fn sends_interrupt(self) -> Option<u8> {
-        // Class, IL (in AArch64 instructions are four bytes), Op0, Op2, Op1, CRn, CRm and direction of S3_0_C12_C11_5, written.
+        // Class, IL (in AArch64 instructions are four bytes), Op0, Op2, Op1, CRn, CRm and direction
+        // of S3_0_C12_C11_5, written.
         const SEND: u32 = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
         const REGISTER: u32 = 31 << 5;
         if self.0 as u32 & !REGISTER == SEND { Some((self.0 >> 5 & 31) as u8) } else { None }
@@ -220,15 +223,21 @@ impl fmt::Display for Syndrome {
             }
             0x15..=0x17 | 0x3c => write!(f, " #{}", self.immediate()),
             0x18 => {
-                let SystemAccess { encoding: [op0, op1, crn, crm, op2], read, .. } = self.system_access();
-                write!(f, ", {} of S{op0}_{op1}_C{crn}_C{crm}_{op2}", if read { "read" } else { "write" })
+                let SystemAccess { encoding: [op0, op1, crn, crm, op2], read, .. } =
+                    self.system_access();
+                write!(
+                    f,
+                    ", {} of S{op0}_{op1}_C{crn}_C{crm}_{op2}",
+                    if read { "read" } else { "write" }
+                )
             }
             _ => Ok(()),
         }
     }
 }
 
-/// Guest-physical address of a stage 2 abort, from `HPFAR_EL2` (page) and `FAR_EL2` (offset in the page).
+/// Guest-physical address of a stage 2 abort, from `HPFAR_EL2` (page) and `FAR_EL2` (offset in the
+/// page).
 pub const fn fault_ipa(hpfar: u64, far: u64) -> u64 {
     (hpfar >> 4 & 0xfff_ffff_ffff) << 12 | far & 0xfff
 }
@@ -240,7 +249,10 @@ mod tests {
     /// The values were written down from faults that QEMU raised.
     #[test]
     fn reads_like_the_manual() {
-        assert_eq!(Syndrome::new(0x971f_0005).to_string(), "data abort on a read, nothing mapped at level 1");
+        assert_eq!(
+            Syndrome::new(0x971f_0005).to_string(),
+            "data abort on a read, nothing mapped at level 1"
+        );
         assert_eq!(
             Syndrome::new(0x9600_0047).to_string(),
             "data abort on a write, nothing mapped at level 3"
@@ -256,7 +268,8 @@ mod tests {
         assert_eq!(bare.memory_access(), None);
         // A store of w5, four bytes: ISV, SAS = 2, SRT = 5, WnR.
         let value = 0x24 << 26 | 1 << 24 | 2 << 22 | 5 << 16 | 1 << 6 | 0x7;
-        let access = MemoryAccess { size: 4, register: 5, write: true, sign_extend: false, wide: false };
+        let access =
+            MemoryAccess { size: 4, register: 5, write: true, sign_extend: false, wide: false };
         assert_eq!(Syndrome::new(value).memory_access(), Some(access));
     }
 
@@ -267,7 +280,10 @@ mod tests {
         let access = SystemAccess { encoding: [3, 0, 0, 4, 0], register: 3, read: true };
         assert_eq!(Syndrome::new(value).cause(), Cause::SystemRegister);
         assert_eq!(Syndrome::new(value).system_access(), access);
-        assert_eq!(Syndrome::new(value).to_string(), "system register access, read of S3_0_C0_C4_0");
+        assert_eq!(
+            Syndrome::new(value).to_string(),
+            "system register access, read of S3_0_C0_C4_0"
+        );
     }
 
     /// MSR ICC_SGI1R_EL1, x7; and its neighbours ICC_SGI0R_EL1, ICC_IAR1_EL1 and another class.
@@ -275,9 +291,14 @@ mod tests {
     fn sends_of_interrupts() {
         let send = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1 | 7 << 5;
         assert_eq!(Syndrome::new(send).sends_interrupt(), Some(7));
-        for other in
-            [send | 1, send ^ 2 << 17, send ^ 1 << 14, send ^ 1 << 21, send ^ 1 << 26, send ^ 1 << 13]
-        {
+        for other in [
+            send | 1,
+            send ^ 2 << 17,
+            send ^ 1 << 14,
+            send ^ 1 << 21,
+            send ^ 1 << 26,
+            send ^ 1 << 13,
+        ] {
             assert_eq!(Syndrome::new(other).sends_interrupt(), None, "{other:#x}");
         }
     }

@@ -98,7 +98,8 @@ mod tests {
     fn once_asked_for_nobody_new_comes_in() {
         let gate = Gate::new();
         let waited = Cell::new(false);
-        // One is in when another asks to be alone: a third one has to wait, and the second need not.
+        // One is in when another asks to be alone: a third one has to wait, and the second need
+        // not.
         gate.beside_others(
             || (),
             || {
@@ -116,7 +117,8 @@ mod tests {
     }
 }
 
-/// Interleavings, checked by loom: `RUSTFLAGS="--cfg bale_loom" cargo test -p bale-core --lib model`.
+/// Interleavings, checked by loom: `RUSTFLAGS="--cfg bale_loom" cargo test -p bale-core --lib
+/// model`.
 #[cfg(all(test, bale_loom))]
 mod model {
     use loom::cell::UnsafeCell;
@@ -132,7 +134,9 @@ mod model {
             let other = {
                 let shared = shared.clone();
                 // loom fails where one reads while another one writes.
-                thread::spawn(move || shared.0.beside_others(thread::yield_now, || shared.1.with(|_| ())))
+                thread::spawn(move || {
+                    shared.0.beside_others(thread::yield_now, || shared.1.with(|_| ()))
+                })
             };
             shared.0.alone(thread::yield_now, || shared.1.with_mut(|_| ()));
             other.join().expect("no panic");

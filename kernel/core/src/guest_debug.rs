@@ -1,24 +1,27 @@
-//! Debug registers of a virtual CPU: what it wrote, and what the core's own hold for it (DDI 0487, D2 and D19).
+//! Debug registers of a virtual CPU: what it wrote, and what the core's own hold for it (DDI 0487,
+//! D2 and D19).
 //!
-//! Every access of a guest traps, so that it reads what it wrote, and the core's registers get only what can concern
-//! EL1 and EL0: no break- or watchpoint that names EL2, EL3, another security state or a VMID, and none that is linked
-//! to one which is not there. A core's context-aware breakpoints are its last ones, and cores differ in how many they
-//! have: [`Counts::place`] says which of the core's stands for which of the guest's.
+//! Every access of a guest traps, so that it reads what it wrote, and the core's registers get only
+//! what can concern EL1 and EL0: no break- or watchpoint that names EL2, EL3, another security
+//! state or a VMID, and none that is linked to one which is not there. A core's context-aware
+//! breakpoints are its last ones, and cores differ in how many they have: [`Counts::place`] says
+//! which of the core's stands for which of the guest's.
 
 use crate::exception::SystemAccess;
 
 /// Breakpoints, and watchpoints, that the architecture allows.
 pub const MOST: usize = 16;
 
-/// `MDSCR_EL1`: software step, traps of the communication channel, debugging of EL1 itself, break- and watchpoints.
+/// `MDSCR_EL1`: software step, traps of the communication channel, debugging of EL1 itself, break-
+/// and watchpoints.
 const STEP: u64 = 1;
 const CHANNEL_TRAPPED: u64 = 1 << 12;
 const KERNEL: u64 = 1 << 13;
 const MONITOR: u64 = 1 << 15;
 /// What a guest sets in it at any time.
 const CONTROL: u64 = STEP | CHANNEL_TRAPPED | KERNEL | MONITOR;
-/// What it may set while the OS lock is closed, to save and restore an external debugger's state: ERR, HDE, TDA, INTdis,
-/// TXU, RXO, TXfull, RXfull.
+/// What it may set while the OS lock is closed, to save and restore an external debugger's state:
+/// ERR, HDE, TDA, INTdis, TXU, RXO, TXfull, RXfull.
 const EXTERNAL: u64 = 1 << 6 | 1 << 14 | 1 << 21 | 3 << 22 | 3 << 26 | 3 << 29;
 
 /// `DBGBCR<n>_EL1`: E, PMC, BAS, HMC, SSC, LBN, BT.
@@ -72,10 +75,14 @@ impl Counts {
         number < self.breakpoints && number + self.context >= self.breakpoints
     }
 
-    /// Which of `core`'s breakpoints stands for the guest's with this number, which is below what the guest is offered; a
-    /// core has no fewer of either sort.
+    /// Which of `core`'s breakpoints stands for the guest's with this number, which is below what
+    /// the guest is offered; a core has no fewer of either sort.
     const fn place(self, core: Self, number: usize) -> usize {
-        if self.is_context(number) { core.breakpoints - (self.breakpoints - number) } else { number }
+        if self.is_context(number) {
+            core.breakpoints - (self.breakpoints - number)
+        } else {
+            number
+        }
     }
 }
 
@@ -132,7 +139,8 @@ enum Register {
     DoubleLock,
     ClaimSet,
     ClaimClear,
-    /// Of an external debugger, who is not there: reads as zero, ignores writes; which of the two there is.
+    /// Of an external debugger, who is not there: reads as zero, ignores writes; which of the two
+    /// there is.
     Absent {
         read: bool,
         write: bool,
@@ -140,7 +148,8 @@ enum Register {
 }
 
 impl DebugRegisters {
-    /// Out of reset, for a guest that is offered so many on a core that has so many: the OS lock is closed.
+    /// Out of reset, for a guest that is offered so many on a core that has so many: the OS lock is
+    /// closed.
     pub const fn new(offered: Counts, core: Counts) -> Self {
         let none = [[0; 2]; MOST];
         Self {
@@ -176,7 +185,8 @@ impl DebugRegisters {
             [2, 0, 1, 3, 4] => Some(Register::DoubleLock),
             [2, 0, 7, 8, 6] => Some(Register::ClaimSet),
             [2, 0, 7, 9, 6] => Some(Register::ClaimClear),
-            // MDCCINT_EL1, OSDTRRX_EL1, OSDTRTX_EL1, OSECCR_EL1, DBGPRCR_EL1, DBGDTR_EL0, DBGDTRRX_EL0 and DBGDTRTX_EL0.
+            // MDCCINT_EL1, OSDTRRX_EL1, OSDTRTX_EL1, OSECCR_EL1, DBGPRCR_EL1, DBGDTR_EL0,
+            // DBGDTRRX_EL0 and DBGDTRTX_EL0.
             [2, 0, 0, 2, 0] | [2, 0, 0, 0 | 3 | 6, 2] | [2, 0, 1, 4, 4] | [2, 3, 0, 4 | 5, 0] => {
                 absent(true, true)
             }
@@ -201,7 +211,8 @@ impl DebugRegisters {
         })
     }
 
-    /// A trapped write; `None` for a register that is not there, otherwise [`Self::hardware`] is as it is to be now.
+    /// A trapped write; `None` for a register that is not there, otherwise [`Self::hardware`] is as
+    /// it is to be now.
     pub fn write(&mut self, access: SystemAccess, value: u64) -> Option<()> {
         match self.register(access.encoding)? {
             Register::Breakpoint(number, 0) => self.breakpoints[number][0] = value,
@@ -244,7 +255,8 @@ impl DebugRegisters {
         for number in 0..self.offered.watchpoints {
             let [value, control] = self.watchpoints[number];
             let linked = control >> TYPE_SHIFT & 1 != 0;
-            self.hardware.watchpoints[number] = [value, self.control_of(control, WATCHPOINT_KEPT, linked)];
+            self.hardware.watchpoints[number] =
+                [value, self.control_of(control, WATCHPOINT_KEPT, linked)];
         }
     }
 
@@ -254,13 +266,15 @@ impl DebugRegisters {
             0 => self.control_of(control, BREAKPOINT_KEPT, false),
             1 => self.control_of(control, BREAKPOINT_KEPT, true),
             // A context that others link to matches wherever these say.
-            2 | 3 if self.offered.is_context(number) => self.control_of(control, BREAKPOINT_KEPT, false),
+            2 | 3 if self.offered.is_context(number) => {
+                self.control_of(control, BREAKPOINT_KEPT, false)
+            }
             _ => 0,
         }
     }
 
-    /// The part of a control that is kept, for EL1 and EL0 alone and linked to the core's breakpoint; 0 if it names only what no
-    /// guest is.
+    /// The part of a control that is kept, for EL1 and EL0 alone and linked to the core's
+    /// breakpoint; 0 if it names only what no guest is.
     fn control_of(&self, control: u64, kept: u64, linked: bool) -> u64 {
         let elsewhere = control & ELSEWHERE != 0 || control & HIGHER != 0 && control & LEVELS == 0;
         if control & ENABLED == 0 || elsewhere {
@@ -332,7 +346,8 @@ mod tests {
         assert_eq!(registers.read(at([2, 0, 7, 8, 6])), Some(0xff));
     }
 
-    /// A guest of cores with four breakpoints, the last of them for contexts, on one whose last two of six are.
+    /// A guest of cores with four breakpoints, the last of them for contexts, on one whose last two
+    /// of six are.
     #[test]
     fn contexts_are_the_last_ones() {
         let mut registers = registers(LITTLE, A72);
@@ -346,11 +361,16 @@ mod tests {
         assert_eq!(hardware.breakpoints()[5], [77, 3 << TYPE_SHIFT | 0x1e7]);
         assert_eq!(hardware.breakpoints()[0][1], 1 << TYPE_SHIFT | 5 << LINK_SHIFT | 0x1e7);
         assert_eq!(hardware.watchpoints()[1][1], 1 << TYPE_SHIFT | 5 << LINK_SHIFT | 0x1fff);
-        assert_eq!(hardware.breakpoints()[1], [0, 0], "it is linked to one that matches no context");
+        assert_eq!(
+            hardware.breakpoints()[1],
+            [0, 0],
+            "it is linked to one that matches no context"
+        );
     }
 
     proptest! {
-        /// Whatever a guest writes, the core gets nothing that names EL2, another state, a VMID or a link that leads nowhere.
+        /// Whatever a guest writes, the core gets nothing that names EL2, another state, a VMID or
+        /// a link that leads nowhere.
         #[test]
         fn nothing_beyond_the_guest(writes in prop::collection::vec((0..3u8, 0..16u8, 0..8u8, any::<u64>()), 0..64), little: bool) {
             let mut registers = registers(if little { LITTLE } else { A72 }, A72);

@@ -1,6 +1,8 @@
-//! The arm64 kernel image (Linux, Documentation/arch/arm64/booting.rst): whether it can be started, and where.
+//! The arm64 kernel image (Linux, Documentation/arch/arm64/booting.rst): whether it can be started,
+//! and where.
 //!
-//! What is no such image is named by its magic number, so that the user learns what was handed over.
+//! What is no such image is named by its magic number, so that the user learns what was handed
+//! over.
 
 use core::fmt;
 
@@ -36,7 +38,8 @@ pub enum Granule {
 }
 
 impl Granule {
-    /// Whether cores with this `ID_AA64MMFR0_EL1` have it: `TGran4` and `TGran64` count down from 0, `TGran16` up from 1.
+    /// Whether cores with this `ID_AA64MMFR0_EL1` have it: `TGran4` and `TGran64` count down from
+    /// 0, `TGran16` up from 1.
     pub const fn is_offered(self, mmfr0: u64) -> bool {
         match self {
             Self::Small => mmfr0 >> 28 & 0xf != 0xf,
@@ -142,7 +145,8 @@ const LOONGARCH: &[u8; 4] = &[0xcd, 0x23, 0x82, 0x81];
 impl Format {
     /// What a file without the magic number of an arm64 Image is.
     pub fn of(image: &[u8]) -> Self {
-        let stands = |at: usize, magic: &[u8]| image.get(at..).is_some_and(|rest| rest.starts_with(magic));
+        let stands =
+            |at: usize, magic: &[u8]| image.get(at..).is_some_and(|rest| rest.starts_with(magic));
         for (at, magic, format) in MAGICS {
             if stands(at, magic) && (format != Self::Zboot || stands(0, b"MZ")) {
                 return format;
@@ -188,7 +192,9 @@ impl fmt::Display for Format {
 impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooShort => f.write_str("it is shorter than the 64-byte header of an arm64 Image"),
+            Self::TooShort => {
+                f.write_str("it is shorter than the 64-byte header of an arm64 Image")
+            }
             Self::Other(format) => format.fmt(f),
             Self::BigEndian => f.write_str("it is a big-endian kernel"),
             Self::Absurd => f.write_str("the sizes in its header are absurd"),
@@ -226,7 +232,9 @@ impl GuestImage {
         }
         let found = image.len() as u64;
         match promised(image) {
-            Some(promised) if promised > found => return Err(ImageError::Truncated { found, promised }),
+            Some(promised) if promised > found => {
+                return Err(ImageError::Truncated { found, promised });
+            }
             _ => {}
         }
         let granule = match flags >> 1 & 3 {
@@ -244,8 +252,9 @@ impl GuestImage {
     }
 }
 
-/// Bytes that the sections of an image's PE header take in the file, if it has such a header (Microsoft's PE format, "COFF file header" and
-/// "section table"). The header of an arm64 Image itself does not tell: its size holds zero-initialised data, of which the file has nothing.
+/// Bytes that the sections of an image's PE header take in the file, if it has such a header
+/// (Microsoft's PE format, "COFF file header" and "section table"). The header of an arm64 Image
+/// itself does not tell: its size holds zero-initialised data, of which the file has nothing.
 fn promised(image: &[u8]) -> Option<u64> {
     const SECTION: usize = 40;
     /// Signature and COFF header.
@@ -290,7 +299,8 @@ pub struct Placement {
     pub raw: bool,
 }
 
-/// How a binary without a header is placed: at an address, which is its entry too unless one is given.
+/// How a binary without a header is placed: at an address, which is its entry too unless one is
+/// given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Raw {
     /// Guest-physical address of its first byte.
@@ -299,7 +309,8 @@ pub struct Raw {
     pub entry: u64,
 }
 
-/// Where QEMU's `virt` machine loads a kernel without a header (its hw/arm/boot.c, `KERNEL64_LOAD_ADDR`).
+/// Where QEMU's `virt` machine loads a kernel without a header (its hw/arm/boot.c,
+/// `KERNEL64_LOAD_ADDR`).
 pub const RAW_LOAD: u64 = RAM + 0x8_0000;
 
 impl Placement {
@@ -309,7 +320,9 @@ impl Placement {
     /// See [`ImageError`]; a raw binary has none.
     pub fn new(image: &[u8], raw: Option<Raw>) -> Result<Self, ImageError> {
         match raw {
-            Some(Raw { load, entry }) => Ok(Self { load, entry, size: image.len() as u64, raw: true }),
+            Some(Raw { load, entry }) => {
+                Ok(Self { load, entry, size: image.len() as u64, raw: true })
+            }
             None => {
                 let image = GuestImage::parse(image)?;
                 let load = image.load_address(RAM);

@@ -1,17 +1,19 @@
 //! Where kernel, device tree and initial RAM disk go in a guest's memory, and whether they fit.
 //!
-//! An arm64 Image says how much memory is its own: from the start of memory come the kernel at its text offset, the
-//! device tree at the next 2 MiB boundary, the initial RAM disk at the one after. A binary without a header does not
-//! say it, so everything keeps away from it as under QEMU's `virt` machine (its hw/arm/boot.c): the initial RAM disk is in
-//! the middle of memory, or 128 MiB in, and the device tree at the next 2 MiB boundary. That machine has one at the start of memory for
-//! ELF files and for firmware; so a copy is there where the binary leaves room.
+//! An arm64 Image says how much memory is its own: from the start of memory come the kernel at its
+//! text offset, the device tree at the next 2 MiB boundary, the initial RAM disk at the one after.
+//! A binary without a header does not say it, so everything keeps away from it as under QEMU's
+//! `virt` machine (its hw/arm/boot.c): the initial RAM disk is in the middle of memory, or 128 MiB
+//! in, and the device tree at the next 2 MiB boundary. That machine has one at the start of memory
+//! for ELF files and for firmware; so a copy is there where the binary leaves room.
 
 use core::fmt;
 
 use crate::guest_image::{ImageError, Placement, Raw};
 use crate::guest_tree::{FIRMWARE, FLASH, RAM};
 
-/// What the device tree and the initial RAM disk begin at; behind an Image the tree has one to itself.
+/// What the device tree and the initial RAM disk begin at; behind an Image the tree has one to
+/// itself.
 const BOUNDARY: u64 = 2 << 20;
 /// Room that a device tree has at least.
 const TREE_ROOM: u64 = 64 << 10;
@@ -68,7 +70,8 @@ impl fmt::Display for LayoutError {
 }
 
 impl GuestLayout {
-    /// That of a kernel, raw if it is said how, and of an initial RAM disk of so many bytes, in so many bytes of memory.
+    /// That of a kernel, raw if it is said how, and of an initial RAM disk of so many bytes, in so
+    /// many bytes of memory.
     ///
     /// # Errors
     /// See [`LayoutError`].
@@ -86,17 +89,22 @@ impl GuestLayout {
             return Err(LayoutError::BelowMemory);
         }
         let limit = if flash { FLASH } else { end };
-        let last = load.checked_add(size).filter(|last| *last <= limit).ok_or(LayoutError::ImageTooLarge)?;
+        let last = load
+            .checked_add(size)
+            .filter(|last| *last <= limit)
+            .ok_or(LayoutError::ImageTooLarge)?;
         if !(load..last).contains(&entry) || !entry.is_multiple_of(4) {
             return Err(LayoutError::Entry);
         }
         let room = |start: u64, length: u64| start.checked_add(length).filter(|last| *last <= end);
-        let boundary = |address: u64| address.checked_next_multiple_of(BOUNDARY).unwrap_or(u64::MAX);
+        let boundary =
+            |address: u64| address.checked_next_multiple_of(BOUNDARY).unwrap_or(u64::MAX);
         if !raw {
             let tree = boundary(last);
             let behind = room(tree, BOUNDARY).ok_or(LayoutError::ImageTooLarge)?;
             let initrd = initrd.map(|length| room(behind, length).map(|last| (behind, last)));
-            let initrd = initrd.map(|place| place.ok_or(LayoutError::InitrdTooLarge)).transpose()?;
+            let initrd =
+                initrd.map(|place| place.ok_or(LayoutError::InitrdTooLarge)).transpose()?;
             return Ok(Self { kernel: load, entry, tree, copy: None, initrd });
         }
         let away = boundary(last.max(RAM + (memory / 2).min(FAR)));
@@ -129,7 +137,12 @@ mod tests {
         bytes
     }
 
-    fn raw(memory: u64, load: u64, entry: u64, initrd: Option<u64>) -> Result<GuestLayout, LayoutError> {
+    fn raw(
+        memory: u64,
+        load: u64,
+        entry: u64,
+        initrd: Option<u64>,
+    ) -> Result<GuestLayout, LayoutError> {
         GuestLayout::new(memory, &[0; 4096], Some(Raw { load, entry }), initrd)
     }
 
@@ -144,7 +157,10 @@ mod tests {
     #[test]
     fn raw_binaries_as_under_qemu() {
         let layout = raw(256 * MIB, RAW_LOAD, RAW_LOAD, Some(MIB)).unwrap();
-        assert_eq!((layout.kernel, layout.tree, layout.copy), (RAW_LOAD, RAM + 130 * MIB, Some(RAM)));
+        assert_eq!(
+            (layout.kernel, layout.tree, layout.copy),
+            (RAW_LOAD, RAM + 130 * MIB, Some(RAM))
+        );
         assert_eq!(layout.initrd, Some((RAM + 128 * MIB, RAM + 129 * MIB)));
         // As QEMU 7.2 gives it to a raw binary in 256 MiB.
         assert_eq!(raw(256 * MIB, RAW_LOAD, RAW_LOAD, None).unwrap().tree, 0x4800_0000);

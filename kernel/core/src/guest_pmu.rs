@@ -1,9 +1,9 @@
 //! The performance monitors of a virtual CPU: PMUv3 as of Armv8.1 (DDI 0487, D13).
 //!
-//! Every access traps and is answered from this state, so that a guest reads what it wrote and nothing that anybody
-//! else left. Counters count in the core's own registers while the virtual CPU is loaded and has any that run:
-//! [`Pmu::hardware`] is what those are to hold, and what they held comes back by [`Pmu::take_back`]. No event at EL2 is
-//! ever counted for a guest.
+//! Every access traps and is answered from this state, so that a guest reads what it wrote and
+//! nothing that anybody else left. Counters count in the core's own registers while the virtual CPU
+//! is loaded and has any that run: [`Pmu::hardware`] is what those are to hold, and what they held
+//! comes back by [`Pmu::take_back`]. No event at EL2 is ever counted for a guest.
 
 use crate::exception::SystemAccess;
 
@@ -28,7 +28,8 @@ const COUNTERS_SHIFT: u32 = 11;
 const NOT_KERNEL: u64 = 1 << 31;
 const NOT_USER: u64 = 1 << 30;
 const EVENT: u64 = 0xffff;
-/// What a guest may set of a filter; the levels and security states that it does not have read as zero.
+/// What a guest may set of a filter; the levels and security states that it does not have read as
+/// zero.
 const FILTER: u64 = NOT_KERNEL | NOT_USER;
 /// NSK and NSU: the same of the non-secure state, where a guest always is. NSH, EL2's, stays clear.
 const TO_NONSECURE: u32 = 2;
@@ -136,7 +137,8 @@ impl Pmu {
         self.control & ENABLE != 0 && self.enabled != 0
     }
 
-    /// Whether the core's registers have to hold anything for it: something counts, or EL0 may look.
+    /// Whether the core's registers have to hold anything for it: something counts, or EL0 may
+    /// look.
     pub const fn is_used(&self) -> bool {
         self.counts() || self.user != 0
     }
@@ -276,7 +278,8 @@ impl Pmu {
         self.counts[number & CYCLES] = count & 0xffff_ffff;
     }
 
-    /// Whether an access concerns what the core's registers hold: a write, or a read of what counts by itself.
+    /// Whether an access concerns what the core's registers hold: a write, or a read of what counts
+    /// by itself.
     pub fn concerns_core(&self, access: SystemAccess) -> bool {
         let register = self.offered.and_then(|offered| self.register(offered, access.encoding));
         match register {
@@ -379,8 +382,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is written: nothing counts at EL2, nothing beyond what is offered is touched, and what the core is given
-        /// comes back as it was.
+        /// Whatever is written: nothing counts at EL2, nothing beyond what is offered is touched,
+        /// and what the core is given comes back as it was.
         #[test]
         fn the_core_is_asked_for_nothing_else(
             counters in 0..=MOST_COUNTERS,

@@ -1,4 +1,5 @@
-//! A guest's memory as its devices see it: bytes at guest-physical addresses, copied, never referred to.
+//! A guest's memory as its devices see it: bytes at guest-physical addresses, copied, never
+//! referred to.
 
 /// The guest has no such memory, or not all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,14 +1,17 @@
 //! A guest's console output as lines that can stand among those of others.
 //!
-//! The terminal and the host's tools trust what the hypervisor prints, so a guest must not be able to print like it. Three rules
-//! hold whatever the bytes are, and the tests and the fuzz target `text` check them:
+//! The terminal and the host's tools trust what the hypervisor prints, so a guest must not be able
+//! to print like it. Three rules hold whatever the bytes are, and the tests and the fuzz target
+//! `text` check them:
 //!
-//! 1. A line holds printable characters only. UTF-8 passes whole; control sequences (ECMA-48, 5.3 to 5.6, in their 7-bit form
-//!    and as C1 characters) are taken out whole; what else moves the cursor, reorders or hides text becomes U+FFFD or is
-//!    left out ([`is_plain`]).
-//! 2. A line has at most `LINE` bytes and, where the terminal's width is known, fits one row of it: what wraps would begin a row without the
-//!    machine's name. A character that is not ASCII counts as two columns, which is the most that a terminal gives one.
-//! 3. A carriage return alone ends a line as a line feed does, since what comes behind it would overwrite the name.
+//! 1. A line holds printable characters only. UTF-8 passes whole; control sequences (ECMA-48, 5.3
+//!    to 5.6, in their 7-bit form and as C1 characters) are taken out whole; what else moves the
+//!    cursor, reorders or hides text becomes U+FFFD or is left out ([`is_plain`]).
+//! 2. A line has at most `LINE` bytes and, where the terminal's width is known, fits one row of it:
+//!    what wraps would begin a row without the machine's name. A character that is not ASCII counts
+//!    as two columns, which is the most that a terminal gives one.
+//! 3. A carriage return alone ends a line as a line feed does, since what comes behind it would
+//!    overwrite the name.
 //!
 //! How much a guest may print is [`RateLimit`]'s to decide.
 
@@ -55,12 +58,14 @@ impl<const LINE: usize> GuestText<LINE> {
         }
     }
 
-    /// Takes a byte; gives `emit` each line that it completes. A row of the terminal has `width` columns for the line.
+    /// Takes a byte; gives `emit` each line that it completes. A row of the terminal has `width`
+    /// columns for the line.
     pub fn put(&mut self, byte: u8, width: usize, emit: &mut impl FnMut(&str)) {
         let (bytes, length) = &mut self.begun;
         bytes[*length] = byte;
         *length += 1;
-        // Each round takes a character, or the part of one that can be none, out of at most four bytes.
+        // Each round takes a character, or the part of one that can be none, out of at most four
+        // bytes.
         while self.begun.1 > 0 {
             let (bytes, length) = self.begun;
             let (character, taken) = match core::str::from_utf8(&bytes[..length]) {
@@ -112,7 +117,8 @@ impl<const LINE: usize> GuestText<LINE> {
                 }
             }
             '\r' => {
-                // Nothing stands before it, or it comes a second time: "\r\r\n" is how some drivers end a line.
+                // Nothing stands before it, or it comes a second time: "\r\r\n" is how some drivers
+                // end a line.
                 if !self.line.is_empty() {
                     self.end(emit);
                     self.after_return = true;
@@ -165,8 +171,8 @@ const fn columns(character: char) -> usize {
     if character.is_ascii() { 1 } else { 2 }
 }
 
-/// Whether a byte of a guest may reach the terminal that is given to it: all but NUL, which opens a frame of the log, and RS, which
-/// begins a mark of the shell for scripts.
+/// Whether a byte of a guest may reach the terminal that is given to it: all but NUL, which opens a
+/// frame of the log, and RS, which begins a mark of the shell for scripts.
 pub const fn may_pass(byte: u8) -> bool {
     !matches!(byte, 0 | crate::console::MARK)
 }

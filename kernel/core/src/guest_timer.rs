@@ -1,8 +1,10 @@
-//! The physical timer of a virtual CPU: `CNTP_CTL_EL0`, `CNTP_CVAL_EL0`, `CNTP_TVAL_EL0` (DDI 0487, D12.2).
+//! The physical timer of a virtual CPU: `CNTP_CTL_EL0`, `CNTP_CVAL_EL0`, `CNTP_TVAL_EL0` (DDI 0487,
+//! D12.2).
 //!
-//! Every access traps, so that a guest that never uses it pays nothing for it. The core's own EL1 physical timer
-//! raises an interrupt at [`PhysicalTimer::wake_up`] while the virtual CPU is loaded; the line of the guest's interrupt
-//! is kept here, since its level lasts until the guest writes the timer.
+//! Every access traps, so that a guest that never uses it pays nothing for it. The core's own EL1
+//! physical timer raises an interrupt at [`PhysicalTimer::wake_up`] while the virtual CPU is
+//! loaded; the line of the guest's interrupt is kept here, since its level lasts until the guest
+//! writes the timer.
 
 /// The timer's private interrupt (Arm BSA, B_PPI_00).
 pub const PHYSICAL_TIMER: u32 = 30;
@@ -59,7 +61,10 @@ impl PhysicalTimer {
     /// A write when the physical counter is at `now`; the line follows.
     pub const fn write(&mut self, register: TimerRegister, value: u64, now: u64) {
         match register {
-            #[expect(clippy::cast_possible_truncation, reason = "the register has 32 bits, with a sign")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the register has 32 bits, with a sign"
+            )]
             TimerRegister::Distance => self.compare = now.wrapping_add_signed(value as i32 as i64),
             TimerRegister::Control => self.control = value & (ENABLE | MASKED),
             TimerRegister::Compare => self.compare = value,
@@ -67,7 +72,8 @@ impl PhysicalTimer {
         self.line = self.is_armed() && now >= self.compare;
     }
 
-    /// The core's timer has fired, or the virtual CPU looks again: whether the line is high from now on.
+    /// The core's timer has fired, or the virtual CPU looks again: whether the line is high from
+    /// now on.
     pub const fn look(&mut self, now: u64) -> bool {
         self.line = self.is_armed() && now >= self.compare;
         self.line
@@ -111,7 +117,11 @@ mod tests {
         assert_eq!(timer.wake_up(), None, "the line is high already");
         assert_eq!(timer.read(Control, 1100), ENABLE | REACHED);
         timer.write(Distance, 50, 1200);
-        assert_eq!((timer.wake_up(), timer.line()), (Some(1250), false), "a new deadline lowers it");
+        assert_eq!(
+            (timer.wake_up(), timer.line()),
+            (Some(1250), false),
+            "a new deadline lowers it"
+        );
     }
 
     #[test]
@@ -134,7 +144,8 @@ mod tests {
     }
 
     proptest! {
-        /// Line, status and deadline agree with each other and with the condition, whatever is written and whenever.
+        /// Line, status and deadline agree with each other and with the condition, whatever is
+        /// written and whenever.
         #[test]
         fn agrees_with_the_condition(
             steps in proptest::collection::vec((0..3u8, any::<u64>(), 0..1u64 << 40), 1..40),

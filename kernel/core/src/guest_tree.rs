@@ -1,5 +1,6 @@
-//! The device tree that a guest is given (Devicetree Specification 0.4; bindings of Linux's Documentation/devicetree),
-//! and the addresses it names: those of QEMU's `virt` machine, so that images built for that run as they are.
+//! The device tree that a guest is given (Devicetree Specification 0.4; bindings of Linux's
+//! Documentation/devicetree), and the addresses it names: those of QEMU's `virt` machine, so that
+//! images built for that run as they are.
 
 pub(crate) mod flat;
 

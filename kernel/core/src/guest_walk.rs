@@ -1,5 +1,6 @@
-//! The walk of a guest's own tables, to find the level at which it failed (DDI 0487, D8.2): an abort that stage 2 raised on a walk
-//! has the level of stage 2 in its syndrome, and the guest is to be told that of its own.
+//! The walk of a guest's own tables, to find the level at which it failed (DDI 0487, D8.2): an
+//! abort that stage 2 raised on a walk has the level of stage 2 in its syndrome, and the guest is
+//! to be told that of its own.
 
 /// What a walk begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +17,8 @@ const ADDRESS: u64 = 0xffff_ffff_f000;
 const TABLE: u64 = 3;
 const LAST_LEVEL: u32 = 3;
 
-/// Level of the table, in the walk for a virtual address, that lies in this page of guest-physical memory; `read` reads a descriptor.
-/// `None` if the walk does not come there, or not any more.
+/// Level of the table, in the walk for a virtual address, that lies in this page of guest-physical
+/// memory; `read` reads a descriptor. `None` if the walk does not come there, or not any more.
 pub fn level_of(
     controls: Controls,
     address: u64,
@@ -78,7 +79,9 @@ mod tests {
             (0x4200_0000, 0x4300_0003),
             (0x4300_0000 + 8 * 65, 0x9_4400_0003),
         ];
-        for (page, expected) in [(0x4100_0000, 0), (0x4200_0000, 1), (0x4300_0000, 2), (0x9_4400_0000, 3)] {
+        for (page, expected) in
+            [(0x4100_0000, 0), (0x4200_0000, 1), (0x4300_0000, 2), (0x9_4400_0000, 3)]
+        {
             assert_eq!(level(LINUX, address, page, &memory), Some(expected));
         }
         assert_eq!(level(LINUX, address, 0x5000_0000, &memory), None);
@@ -89,15 +92,22 @@ mod tests {
 
     #[test]
     fn first_level_by_size_and_granule() {
-        // T0SZ, TG0 and the first level: 39 and 48 bits of 4 KiB, 42 and 48 of 64 KiB, 36 and 47 of 16 KiB.
-        for (size, granule, first) in [(25, 0, 1), (16, 0, 0), (22, 1, 2), (16, 1, 1), (28, 2, 2), (17, 2, 1)]
+        // T0SZ, TG0 and the first level: 39 and 48 bits of 4 KiB, 42 and 48 of 64 KiB, 36 and 47 of
+        // 16 KiB.
+        for (size, granule, first) in
+            [(25, 0, 1), (16, 0, 0), (22, 1, 2), (16, 1, 1), (28, 2, 2), (17, 2, 1)]
         {
-            assert_eq!(level(size | granule << 14, 0, 0x4000_1000, &[]), Some(first), "{size} {granule}");
+            assert_eq!(
+                level(size | granule << 14, 0, 0x4000_1000, &[]),
+                Some(first),
+                "{size} {granule}"
+            );
         }
     }
 
     proptest! {
-        /// Whatever a guest has in its registers and memory: it ends, with a level of those that there are.
+        /// Whatever a guest has in its registers and memory: it ends, with a level of those that
+        /// there are.
         #[test]
         fn any_tables(translation: u64, tables: [u64; 2], address: u64, page: u64, entry: u64) {
             let mut reads = 0;

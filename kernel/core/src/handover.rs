@@ -1,7 +1,9 @@
-//! What a boot loader hands to the kernel: a device tree that says what the machine has, whatever the loader learned it from.
+//! What a boot loader hands to the kernel: a device tree that says what the machine has, whatever
+//! the loader learned it from.
 //!
-//! The kernel reads one thing, [`Machine::from_dtb`]; a loader that found ACPI tables, or a firmware's memory map, writes what it found with
-//! [`write`]. The tree is the boot block: its format is public, versioned, and checked by the reader.
+//! The kernel reads one thing, [`Machine::from_dtb`]; a loader that found ACPI tables, or a
+//! firmware's memory map, writes what it found with [`write`]. The tree is the boot block: its
+//! format is public, versioned, and checked by the reader.
 
 use heapless::Vec;
 
@@ -32,7 +34,9 @@ pub struct Usable {
 /// Joins ranges of usable memory and keeps the largest, however many there are.
 pub fn usable(ranges: impl Iterator<Item = Range>) -> Usable {
     let (mut all, mut left_out): (Vec<Range, MOST>, LeftOut) = Default::default();
-    for range in ranges.filter(|range| range.size != 0 && range.base.checked_add(range.size).is_some()) {
+    for range in
+        ranges.filter(|range| range.size != 0 && range.base.checked_add(range.size).is_some())
+    {
         // Maps are nearly sorted: joining as they come keeps them short.
         match all.last_mut() {
             Some(last) if last.base + last.size == range.base => last.size += range.size,
@@ -69,11 +73,13 @@ fn join(all: &mut Vec<Range, MOST>) {
     all.truncate(last + 1);
 }
 
-/// Where a kernel of `size` bytes is to lie, a multiple of `step`, among these ranges of free memory; `None` if it fits into none.
+/// Where a kernel of `size` bytes is to lie, a multiple of `step`, among these ranges of free
+/// memory; `None` if it fits into none.
 ///
-/// It is the middle of a range, since firmware takes memory from an end: so it is the same after a warm reboot, and what the kernel before
-/// left there is found. Memory below 512 GiB comes first: what starts the kernel, firmware at EL3 among it, is tried there most. Above it is
-/// only where a machine has nothing else.
+/// It is the middle of a range, since firmware takes memory from an end: so it is the same after a
+/// warm reboot, and what the kernel before left there is found. Memory below 512 GiB comes first:
+/// what starts the kernel, firmware at EL3 among it, is tried there most. Above it is only where a
+/// machine has nothing else.
 pub fn place(free: impl Iterator<Item = Range> + Clone, size: u64, step: u64) -> Option<u64> {
     const LOW: u64 = 512 << 30;
     let cut = |range: Range, from: u64, to: u64| {
@@ -82,11 +88,13 @@ pub fn place(free: impl Iterator<Item = Range> + Clone, size: u64, step: u64) ->
         (base < end).then(|| Range { base, size: end - base })
     };
     let best = |from, to| {
-        let middles = free.clone().filter_map(move |range| cut(range, from, to)).filter_map(|range| {
-            let middle = (range.base + range.size / 2) & !(step - 1);
-            let fits = middle >= range.base && middle.checked_add(size)? <= range.base + range.size;
-            fits.then_some((range.size, middle))
-        });
+        let middles =
+            free.clone().filter_map(move |range| cut(range, from, to)).filter_map(|range| {
+                let middle = (range.base + range.size / 2) & !(step - 1);
+                let fits =
+                    middle >= range.base && middle.checked_add(size)? <= range.base + range.size;
+                fits.then_some((range.size, middle))
+            });
         middles.max_by_key(|(size, _)| *size).map(|(_, middle)| middle)
     };
     best(0, LOW).or_else(|| best(LOW, early_map::END))
@@ -163,7 +171,8 @@ pub fn write(machine: &Machine, into: &mut [u8]) -> Result<usize, TreeFull> {
 
 fn chosen(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), TreeFull> {
     let mut path: heapless::String<32> = heapless::String::new();
-    core::fmt::write(&mut path, format_args!("/serial@{:x}", machine.uart.base)).map_err(|_| TreeFull)?;
+    core::fmt::write(&mut path, format_args!("/serial@{:x}", machine.uart.base))
+        .map_err(|_| TreeFull)?;
     tree.begin("chosen")?;
     tree.text("stdout-path", &[&path])?;
     if !machine.bootargs.is_empty() {
@@ -211,7 +220,10 @@ fn interrupt_controller(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), Tr
     tree.cells("#interrupt-cells", &[3])?;
     tree.empty("interrupt-controller")?;
     tree.cells("phandle", &[PHANDLE_GIC])?;
-    tree.cells("#redistributor-regions", &[u32::try_from(gic.redistributors.len()).map_err(|_| TreeFull)?])?;
+    tree.cells(
+        "#redistributor-regions",
+        &[u32::try_from(gic.redistributors.len()).map_err(|_| TreeFull)?],
+    )?;
     tree.longs("reg", &regions)?;
     tree.end()
 }
@@ -222,8 +234,8 @@ mod tests {
 
     use super::{Usable, place, usable, write};
     use crate::device_tree::{
-        Conduit, Cpu, Gic, LeftOut, MAX_CPUS, MAX_MEMORY, MAX_REGIONS, MAX_RESERVED, MAX_VIRTIO, Machine,
-        Range, Timer, Uart, VirtioPlace,
+        Conduit, Cpu, Gic, LeftOut, MAX_CPUS, MAX_MEMORY, MAX_REGIONS, MAX_RESERVED, MAX_VIRTIO,
+        Machine, Range, Timer, Uart, VirtioPlace,
     };
 
     fn range(base: u64, size: u64) -> Range {
@@ -290,7 +302,8 @@ mod tests {
         let scattered = |index: u64| range(0xf000_0000_0000 + (index << 32), 0x1000);
         made.memory = (0..MAX_MEMORY as u64).map(scattered).collect();
         made.reserved = (0..MAX_RESERVED as u64).map(scattered).collect();
-        made.cpus = (0..MAX_CPUS as u64).map(|cpu| Cpu { affinity: 0xff_00ff_0000 + cpu }).collect();
+        made.cpus =
+            (0..MAX_CPUS as u64).map(|cpu| Cpu { affinity: 0xff_00ff_0000 + cpu }).collect();
         made.gic.redistributors = (0..MAX_REGIONS as u64).map(scattered).collect();
         let place = |index| VirtioPlace { registers: scattered(index), interrupt: 79 };
         made.virtio = (0..MAX_VIRTIO as u64).map(place).collect();
@@ -323,7 +336,8 @@ mod tests {
         let found = usable(scattered.chain([range(1 << 40, 1 << 30)]));
         assert_eq!(found.ranges.last(), Some(&range(1 << 40, 1 << 30)));
         assert_eq!(found.left_out, (2001 - MAX_MEMORY as u64) * 0x1000);
-        // The same in an order in which neighbours do not follow each other: they are joined all the same.
+        // The same in an order in which neighbours do not follow each other: they are joined all
+        // the same.
         let mixed = (0..1000).map(|index| range((index * 7 % 1000) * 0x1000, 0x1000));
         assert_eq!(usable(mixed).ranges, [range(0, 1000 * 0x1000)]);
         assert_eq!(usable([range(u64::MAX, 2), range(5, 0)].into_iter()), Usable::default());
@@ -337,11 +351,18 @@ mod tests {
         let banks = [range(0x8680_0000, 0x7_7980_0000), range(0x80_0000_0000, 0x8_8000_0000)];
         assert_eq!(place(&banks), Some(0x4_4000_0000));
         assert_eq!(place(&banks[1..]), Some(0x84_4000_0000), "nothing else");
-        assert_eq!(place(&[range(0x100_0000_0000, 0x4000_0000)]), Some(0x100_2000_0000), "as sbsa-ref");
+        assert_eq!(
+            place(&[range(0x100_0000_0000, 0x4000_0000)]),
+            Some(0x100_2000_0000),
+            "as sbsa-ref"
+        );
         // One range that crosses the boundary: its low part.
         assert_eq!(place(&[range(0x4000_0000, 1100 << 30)]), Some(0x40_2000_0000));
         // Where the middle does not do, a smaller range does.
-        assert_eq!(place(&[range(0x100_0000, 0x200_0000), range(0x400_0000, 0x100_0000)]), Some(0x400_0000));
+        assert_eq!(
+            place(&[range(0x100_0000, 0x200_0000), range(0x400_0000, 0x100_0000)]),
+            Some(0x400_0000)
+        );
         assert_eq!(place(&[range(0x4000_0000, 4 << 20), range(1 << 48, 1 << 30)]), None);
     }
 

@@ -1,7 +1,7 @@
 //! Distributions without allocation: a log-linear histogram.
 //!
-//! Values below 16 are kept exactly; above, each power of two has 16 buckets, so a percentile is at most 1/16 too
-//! high and never too low.
+//! Values below 16 are kept exactly; above, each power of two has 16 buckets, so a percentile is at
+//! most 1/16 too high and never too low.
 
 const LINEAR_BITS: u32 = 4;
 const PER_OCTAVE: usize = 1 << LINEAR_BITS;
@@ -82,9 +82,11 @@ impl Histogram {
         mean.try_into().ok()
     }
 
-    /// A value that at least `permille` of the values do not exceed; at most 1/16 above the least such value.
+    /// A value that at least `permille` of the values do not exceed; at most 1/16 above the least
+    /// such value.
     pub fn percentile(&self, permille: u32) -> Option<u64> {
-        let wanted = (u128::from(self.count) * u128::from(permille.min(1000))).div_ceil(1000).max(1);
+        let wanted =
+            (u128::from(self.count) * u128::from(permille.min(1000))).div_ceil(1000).max(1);
         let mut seen = 0;
         for (index, count) in self.buckets.iter().enumerate() {
             seen += u128::from(*count);

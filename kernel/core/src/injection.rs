@@ -1,5 +1,5 @@
-//! Exceptions given to a guest: what its registers hold as its own handler begins (DDI 0487, D1.3 and the
-//! pseudocode of `AArch64.TakeException`).
+//! Exceptions given to a guest: what its registers hold as its own handler begins (DDI 0487, D1.3
+//! and the pseudocode of `AArch64.TakeException`).
 
 /// Registers that an exception changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,8 @@ pub enum Exception {
 pub enum Place {
     /// The access itself.
     Access,
-    /// The walk of the guest's own tables for it, at this level: see [`crate::guest_walk::level_of`].
+    /// The walk of the guest's own tables for it, at this level: see
+    /// [`crate::guest_walk::level_of`].
     TableWalk(u8),
 }
 
@@ -57,8 +58,8 @@ const SPAN: u64 = 1 << 23;
 const DSSBS: u64 = 1 << 44;
 
 impl Exception {
-    /// The guest's registers at its vector, from its processor state, `VBAR_EL1` and `SCTLR_EL1`. `pan` says whether
-    /// the processor has FEAT_PAN.
+    /// The guest's registers at its vector, from its processor state, `VBAR_EL1` and `SCTLR_EL1`.
+    /// `pan` says whether the processor has FEAT_PAN.
     pub fn entry(self, pstate: u64, vectors: u64, control: u64, pan: bool) -> Entry {
         let from_el0 = pstate & 0xc == 0;
         let offset = match (from_el0, pstate & 1) {
@@ -104,21 +105,31 @@ mod tests {
         for (pstate, offset) in [(0x3c0, 0x400), (0x3c4, 0), (0x3c5, 0x200)] {
             let entry = Exception::Undefined.entry(pstate, VECTORS, SPAN, true);
             assert_eq!(entry.pc, VECTORS + offset, "{pstate:#x}");
-            assert_eq!((entry.pstate, entry.syndrome, entry.fault_address), (0x3c5, 0x0200_0000, None));
+            assert_eq!(
+                (entry.pstate, entry.syndrome, entry.fault_address),
+                (0x3c5, 0x0200_0000, None)
+            );
         }
     }
 
     #[test]
     fn aborts_name_address_and_class() {
-        let kernel = Exception::DataAbort(0x1234, Place::Access).entry(0x6000_0005, VECTORS, 0, true);
+        let kernel =
+            Exception::DataAbort(0x1234, Place::Access).entry(0x6000_0005, VECTORS, 0, true);
         assert_eq!((kernel.syndrome, kernel.fault_address), (0x9600_0010, Some(0x1234)));
         assert_eq!(kernel.pstate, 0x6000_03c5 | PAN);
-        let user = Exception::InstructionAbort(0x1000, Place::Access).entry(0, VECTORS, SPAN | DSSBS, true);
+        let user = Exception::InstructionAbort(0x1000, Place::Access).entry(
+            0,
+            VECTORS,
+            SPAN | DSSBS,
+            true,
+        );
         assert_eq!((user.syndrome, user.pstate), (0x8200_0010, 0x3c5 | SSBS));
     }
 
-    /// A handler is not stepped through, has debug exceptions masked, and begins with no other state of the code that it interrupts (DDI
-    /// 0487, AArch64.TakeException): SS, IL, UAO, BTYPE go, flags and DIT stay.
+    /// A handler is not stepped through, has debug exceptions masked, and begins with no other
+    /// state of the code that it interrupts (DDI 0487, AArch64.TakeException): SS, IL, UAO, BTYPE
+    /// go, flags and DIT stay.
     #[test]
     fn handlers_begin_afresh() {
         const STEP: u64 = 1 << 21;
@@ -133,7 +144,8 @@ mod tests {
         for level in 0..4 {
             let data = Exception::DataAbort(0, Place::TableWalk(level)).entry(5, VECTORS, 0, true);
             assert_eq!(data.syndrome, 0x9600_0014 + u64::from(level));
-            let fetch = Exception::InstructionAbort(0, Place::TableWalk(level)).entry(5, VECTORS, 0, true);
+            let fetch =
+                Exception::InstructionAbort(0, Place::TableWalk(level)).entry(5, VECTORS, 0, true);
             assert_eq!(fetch.syndrome, 0x8600_0014 + u64::from(level));
         }
     }

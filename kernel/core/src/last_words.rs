@@ -1,6 +1,7 @@
 //! What a kernel says last, in memory that a warm reboot leaves alone.
 //!
-//! The place holds whatever was in memory before: it counts only if its head, its length and its checksum agree.
+//! The place holds whatever was in memory before: it counts only if its head, its length and its
+//! checksum agree.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -9,7 +10,8 @@
 //! | 12..16 | CRC-32 (ISO-HDLC) of the length and the text |
 //! | 16.. | the text, in UTF-8 |
 //!
-//! The log comes first, a line for each frame; what else there is to say takes the place of its oldest lines where it has to.
+//! The log comes first, a line for each frame; what else there is to say takes the place of its
+//! oldest lines where it has to.
 
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 
@@ -58,8 +60,8 @@ impl<'a> LastWords<'a> {
         self.0.len().saturating_sub(HEAD)
     }
 
-    /// Adds text behind what is there. Lines of the log at the beginning make room for it, the oldest first; what does not fit even so is
-    /// left out. The record is whole after each call.
+    /// Adds text behind what is there. Lines of the log at the beginning make room for it, the
+    /// oldest first; what does not fit even so is left out. The record is whole after each call.
     pub fn append(&mut self, more: &str) {
         let before = self.text().unwrap_or("");
         let given_up = yielded(before, (before.len() + more.len()).saturating_sub(self.room()));
@@ -76,13 +78,15 @@ impl<'a> LastWords<'a> {
         let Ok(length) = u32::try_from(before + fits) else { return };
         let length = length.to_le_bytes();
         let checksum = Self::checksum(length, &text[..before + fits]).to_le_bytes();
-        for (place, part) in head.chunks_mut(4).zip([&MAGIC[..4], &MAGIC[4..], &length, &checksum]) {
+        for (place, part) in head.chunks_mut(4).zip([&MAGIC[..4], &MAGIC[4..], &length, &checksum])
+        {
             place.copy_from_slice(part);
         }
     }
 }
 
-/// Bytes of the lines of the log at the beginning of a text that make so much room: all of them, where that is not enough.
+/// Bytes of the lines of the log at the beginning of a text that make so much room: all of them,
+/// where that is not enough.
 fn yielded(text: &str, wanted: usize) -> usize {
     let mut bytes = 0;
     for line in text.split_inclusive('\n').take_while(|line| line.starts_with(log::LINE)) {
@@ -94,7 +98,8 @@ fn yielded(text: &str, wanted: usize) -> usize {
     bytes
 }
 
-/// What a text says from `at` to the end of the line, at most `longest` bytes of it, and where to go on.
+/// What a text says from `at` to the end of the line, at most `longest` bytes of it, and where to
+/// go on.
 pub fn line_at(text: &str, at: usize, longest: usize) -> Option<(&str, usize)> {
     let rest = text.get(at..).filter(|rest| !rest.is_empty())?;
     let end = rest.find('\n').unwrap_or(rest.len());
@@ -145,7 +150,10 @@ mod tests {
         let told = "panic: why\n#0\n";
         assert_eq!(kept(all.len(), &log, &report), all);
         // One byte too few gives up a whole line, and so does each less.
-        assert_eq!(kept(all.len() - 1, &log, &report), std::format!("defmt:0203\ndefmt:04\n{told}"));
+        assert_eq!(
+            kept(all.len() - 1, &log, &report),
+            std::format!("defmt:0203\ndefmt:04\n{told}")
+        );
         assert_eq!(kept(all.len() - 10, &log, &report), std::format!("defmt:04\n{told}"));
         assert_eq!(kept(told.len() + 8, &log, &report), told);
         assert_eq!(kept(told.len(), &log, &report), told);
@@ -158,7 +166,8 @@ mod tests {
     #[test]
     fn a_full_log_leaves_a_whole_report() {
         let frame = std::format!("{}\n", log::Hex(&[0x5a; 21]));
-        let report: std::string::String = (0..60).map(|line| std::format!("  #{line} +0x1234\n")).collect();
+        let report: std::string::String =
+            (0..60).map(|line| std::format!("  #{line} +0x1234\n")).collect();
         let kept = kept(8192 - HEAD, &vec![frame.as_str(); 300], &[&report]);
         let (before, told) = kept.split_at(kept.len() - report.len());
         assert_eq!(told, report);

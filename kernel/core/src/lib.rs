@@ -1,4 +1,5 @@
-//! What Bale can decide without hardware. No unsafe code, no target; every module is tested on the host.
+//! What Bale can decide without hardware. No unsafe code, no target; every module is tested on the
+//! host.
 //!
 //! | module | what it decides |
 //! |---|---|

@@ -1,15 +1,18 @@
-//! Loads and stores that a syndrome does not describe (ISV = 0): pairs, those that write their base register back, and
-//! those of SIMD registers (DDI 0487, C4.1 "Loads and Stores", and ISS encoding for Data Aborts).
+//! Loads and stores that a syndrome does not describe (ISV = 0): pairs, those that write their base
+//! register back, and those of SIMD registers (DDI 0487, C4.1 "Loads and Stores", and ISS encoding
+//! for Data Aborts).
 //!
-//! A guest may reach a device's registers by any of them, as it may on the machine that it takes itself to be on.
-//! What has no meaning there is not decoded: exclusive and atomic accesses, several structures, tags.
+//! A guest may reach a device's registers by any of them, as it may on the machine that it takes
+//! itself to be on. What has no meaning there is not decoded: exclusive and atomic accesses,
+//! several structures, tags.
 
 /// Where a piece of an access comes from or goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Register {
     /// A general register; 31 is the zero register.
     General(u8),
-    /// Half of a SIMD register, the lower one first; what is smaller than a register fills it with zeros.
+    /// Half of a SIMD register, the lower one first; what is smaller than a register fills it with
+    /// zeros.
     Simd {
         /// Number of the register.
         number: u8,
@@ -38,7 +41,8 @@ pub struct Piece {
 pub struct LoadStore {
     /// A store rather than a load.
     pub write: bool,
-    /// The register that is written back, and what is added to it; 31, the stack pointer, is not decoded.
+    /// The register that is written back, and what is added to it; 31, the stack pointer, is not
+    /// decoded.
     pub write_back: Option<(u8, i64)>,
     /// In order of their addresses.
     pub pieces: heapless::Vec<Piece, 4>,
@@ -133,7 +137,8 @@ impl LoadStore {
             _ => &[(8, false), (8, true)],
         };
         for &(size, upper) in halves {
-            let register = if simd { Register::Simd { number, upper } } else { Register::General(number) };
+            let register =
+                if simd { Register::Simd { number, upper } } else { Register::General(number) };
             let offset = offset + if upper { 8 } else { 0 };
             self.pieces.push(Piece { offset, size, register, sign_extend, wide }).ok()?;
         }
@@ -157,7 +162,8 @@ const fn signed_field(instruction: u32, shift: u32, bits: u32) -> i64 {
     (value >> (32 - bits)) as i64
 }
 
-/// The base register with what is added to it; `None` if that is the stack pointer, which no device is reached by.
+/// The base register with what is added to it; `None` if that is the stack pointer, which no device
+/// is reached by.
 #[expect(
     clippy::option_option,
     reason = "an instruction that is not decoded, and one that writes nothing back"
@@ -192,13 +198,18 @@ mod tests {
         assert_eq!((store.pieces[0].size, store.pieces[0].wide), (4, false));
         // ldpsw x6, x7, [x1]
         let signed = decoded(0x6940_1c26);
-        assert!(signed.pieces.iter().all(|piece| piece.sign_extend && piece.wide && piece.size == 4));
+        assert!(
+            signed.pieces.iter().all(|piece| piece.sign_extend && piece.wide && piece.size == 4)
+        );
         // ldr w0, [x1], #4; strb w0, [x1, #-1]!; ldrsh w0, [x1, #2]!
         assert_eq!(decoded(0xb840_4420).write_back, Some((1, 4)));
         let byte = decoded(0x381f_fc20);
         assert_eq!((byte.write, byte.write_back, byte.pieces[0].size), (true, Some((1, -1)), 1));
         let half = decoded(0x78c0_2c20);
-        assert_eq!((half.pieces[0].sign_extend, half.pieces[0].wide, half.pieces[0].size), (true, false, 2));
+        assert_eq!(
+            (half.pieces[0].sign_extend, half.pieces[0].wide, half.pieces[0].size),
+            (true, false, 2)
+        );
         // ldr q5, [x1]; str d6, [x1, #8]; ldp q0, q1, [x2]
         let quad = decoded(0x3dc0_0025);
         assert_eq!(quad.pieces[1].register, Register::Simd { number: 5, upper: true });
@@ -223,7 +234,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the bytes: pieces follow each other without a gap, in whole registers, and nothing is longer than two of SIMD.
+        /// Whatever the bytes: pieces follow each other without a gap, in whole registers, and
+        /// nothing is longer than two of SIMD.
         #[test]
         fn pieces_are_whole(instruction: u32) {
             if let Some(access) = LoadStore::decode(instruction) {

@@ -1,7 +1,8 @@
 //! A core's log: frames in a ring with one writer and one reader at a time, which keeps the newest.
 //!
-//! Nobody waits for the other. A writer that finds no room gives up the oldest frames first, says so, and only then writes over them; a
-//! reader copies a frame first, and then looks whether it was given up meanwhile.
+//! Nobody waits for the other. A writer that finds no room gives up the oldest frames first, says
+//! so, and only then writes over them; a reader copies a frame first, and then looks whether it was
+//! given up meanwhile.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
@@ -37,8 +38,8 @@ impl Waiting {
     }
 }
 
-/// A place between two frames: how many were written before it, and at which byte of the ring it is. One word, so that both are of the
-/// same place.
+/// A place between two frames: how many were written before it, and at which byte of the ring it
+/// is. One word, so that both are of the same place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place(u64);
 
@@ -66,7 +67,8 @@ pub struct FrameRing<const N: usize> {
     bytes: [AtomicU8; N],
     /// Where the next frame begins. The writer's, with release once a frame is whole.
     head: AtomicU64,
-    /// Where the oldest frame begins that is not given up. The writer's, before it writes over what was before it.
+    /// Where the oldest frame begins that is not given up. The writer's, before it writes over what
+    /// was before it.
     oldest: AtomicU64,
     /// Where the reader goes on, unless that was given up.
     tail: AtomicU64,
@@ -111,7 +113,8 @@ impl<const N: usize> FrameRing<N> {
         (0..N).find(|index| self.byte(place, *index).load(Ordering::Relaxed) == 0).unwrap_or(N - 1)
     }
 
-    /// Writes a frame, over the oldest ones if there is no room. A frame that can never fit, or holds a NUL, counts as dropped. One at a time.
+    /// Writes a frame, over the oldest ones if there is no room. A frame that can never fit, or
+    /// holds a NUL, counts as dropped. One at a time.
     pub fn append(&self, frame: &[u8]) {
         if frame.len() >= N || frame.contains(&0) {
             return self.refuse();
@@ -123,9 +126,11 @@ impl<const N: usize> FrameRing<N> {
             oldest = Self::place_after(oldest, self.length(oldest));
         }
         if oldest != before {
-            // Release: pairs with the acquire in `next`, whose reader sees a head that is no earlier.
+            // Release: pairs with the acquire in `next`, whose reader sees a head that is no
+            // earlier.
             self.oldest.store(oldest.0, Ordering::Release);
-            // Release: pairs with the fence in `take_while`. Who has read a byte that is written below sees what was given up for it.
+            // Release: pairs with the fence in `take_while`. Who has read a byte that is written
+            // below sees what was given up for it.
             fence(Ordering::Release);
         }
         for (index, byte) in frame.iter().chain(&[0]).enumerate() {
@@ -154,7 +159,8 @@ impl<const N: usize> FrameRing<N> {
         self.take_while(frame, || ())
     }
 
-    /// [`Self::take`], where something happens between the copy and the look whether it is of any use.
+    /// [`Self::take`], where something happens between the copy and the look whether it is of any
+    /// use.
     fn take_while(&self, frame: &mut [u8], mut meanwhile: impl FnMut()) -> Option<usize> {
         loop {
             let (start, head) = self.next();
@@ -180,7 +186,10 @@ impl<const N: usize> FrameRing<N> {
     /// What waits, while nobody takes any.
     pub fn waiting(&self) -> Waiting {
         let (start, head) = self.next();
-        Waiting { frames: head.frames().saturating_sub(start.frames()), bytes: Self::between(start, head) }
+        Waiting {
+            frames: head.frames().saturating_sub(start.frames()),
+            bytes: Self::between(start, head),
+        }
     }
 
     /// Frames that were written.
@@ -202,8 +211,9 @@ impl<const N: usize> Default for FrameRing<N> {
     }
 }
 
-/// Takes what waits in some rings, and calls `keep` with the newest frames: as many as make lines of `room` bytes at most. Of each ring
-/// those that are no older, counted from its newest, than those of the others; the oldest come first.
+/// Takes what waits in some rings, and calls `keep` with the newest frames: as many as make lines
+/// of `room` bytes at most. Of each ring those that are no older, counted from its newest, than
+/// those of the others; the oldest come first.
 pub fn keep_newest<const N: usize>(
     rings: &[&FrameRing<N>],
     room: usize,

@@ -1,13 +1,17 @@
-//! How many translation tables a map of whole ranges wants, before there is memory to take them from (DDI 0487, D8.2: 4 KiB pages, 48 bits).
+//! How many translation tables a map of whole ranges wants, before there is memory to take them
+//! from (DDI 0487, D8.2: 4 KiB pages, 48 bits).
 
-/// What a descriptor covers: 512 GiB at level 0, 1 GiB at level 1, 2 MiB at level 2. A range that ends within one needs a table of the next
-/// level there; so does each part of 512 GiB that it touches, since no block is that large.
+/// What a descriptor covers: 512 GiB at level 0, 1 GiB at level 1, 2 MiB at level 2. A range that
+/// ends within one needs a table of the next level there; so does each part of 512 GiB that it
+/// touches, since no block is that large.
 const COVERED: [u32; 3] = [39, 30, 21];
 
-/// Tables below the root for these ranges, each of start and end, in the order of their addresses: no fewer than are wanted.
+/// Tables below the root for these ranges, each of start and end, in the order of their addresses:
+/// no fewer than are wanted.
 pub fn wanted(ranges: impl Iterator<Item = (u64, u64)>) -> usize {
     let mut tables = 0;
-    // The last place at each level that has a table: the ranges are in order, so that no earlier one comes again.
+    // The last place at each level that has a table: the ranges are in order, so that no earlier
+    // one comes again.
     let mut last = [u64::MAX; COVERED.len()];
     for (start, end) in ranges.filter(|(start, end)| start < end) {
         for (shift, last) in COVERED.into_iter().zip(&mut last) {
@@ -46,7 +50,11 @@ mod tests {
     fn whole_blocks_want_no_tables_of_their_own() {
         assert_eq!(wanted([].into_iter()), 0);
         assert_eq!(wanted([(G, 2 * G)].into_iter()), 1, "level 1 alone");
-        assert_eq!(wanted([(G, 2 * G + 2 * M)].into_iter()), 2, "blocks of 2 MiB behind a gigabyte");
+        assert_eq!(
+            wanted([(G, 2 * G + 2 * M)].into_iter()),
+            2,
+            "blocks of 2 MiB behind a gigabyte"
+        );
         assert_eq!(wanted([(G, G + 4096)].into_iter()), 3);
         assert_eq!(wanted([(G, G + 4096), (G + 8192, G + M)].into_iter()), 3, "the same three");
         assert_eq!(wanted([(G, G + 4096), (G + 2 * M, G + 3 * M)].into_iter()), 4);

@@ -1,7 +1,8 @@
 //! The UART that a guest sees: an Arm PL011 (DDI 0183), as a machine with an endlessly fast line.
 //!
-//! What is written to the data register leaves at once, so the transmitter is always empty; what arrives waits in a
-//! queue until it is read. Registers may be accessed by 8, 16 or 32 bits at their own address.
+//! What is written to the data register leaves at once, so the transmitter is always empty; what
+//! arrives waits in a queue until it is read. Registers may be accessed by 8, 16 or 32 bits at
+//! their own address.
 
 use heapless::Deque;
 
@@ -78,8 +79,9 @@ impl Pl011 {
         self.input.push_back(byte).is_ok()
     }
 
-    /// Whether less waits than the FIFO of a PL011 holds (DDI 0183, 2.4): whoever can wait sends no more than that at a time, so that a
-    /// guest that empties its receiver as it starts loses no more than on a board.
+    /// Whether less waits than the FIFO of a PL011 holds (DDI 0183, 2.4): whoever can wait sends no
+    /// more than that at a time, so that a guest that empties its receiver as it starts loses no
+    /// more than on a board.
     pub fn has_room(&self) -> bool {
         self.input.len() < FIFO
     }
@@ -99,7 +101,12 @@ impl Pl011 {
     /// # Errors
     /// The width is none of 1, 2, 4, or the address is not that of a register.
     #[expect(clippy::cast_possible_truncation, reason = "registers are at most 32 bits wide")]
-    pub fn access(&mut self, offset: u64, width: u8, write: Option<u64>) -> Result<Outcome, Refused> {
+    pub fn access(
+        &mut self,
+        offset: u64,
+        width: u8,
+        write: Option<u64>,
+    ) -> Result<Outcome, Refused> {
         if !matches!(width, 1 | 2 | 4) || !offset.is_multiple_of(4) || offset >= SIZE {
             return Err(Refused);
         }

@@ -1,8 +1,10 @@
-//! The clock of the day that a guest sees: an Arm PL031 (DDI 0224), as a machine that cannot be woken by it.
+//! The clock of the day that a guest sees: an Arm PL031 (DDI 0224), as a machine that cannot be
+//! woken by it.
 //!
-//! It counts seconds since 1970 from the time that its owner gives; a guest may set its own, which nobody else sees. The match register
-//! sets the raw interrupt, which the mask lets through to the registers alone: no line is wired, and the guest's device tree names none.
-//! Registers are 32 bits wide.
+//! It counts seconds since 1970 from the time that its owner gives; a guest may set its own, which
+//! nobody else sees. The match register sets the raw interrupt, which the mask lets through to the
+//! registers alone: no line is wired, and the guest's device tree names none. Registers are 32 bits
+//! wide.
 
 use crate::vgic::Refused;
 
@@ -39,7 +41,13 @@ impl Pl031 {
         clippy::cast_possible_truncation,
         reason = "registers have 32 bits, and the time wraps in 2106 as the device's does"
     )]
-    pub fn access(&mut self, offset: u64, width: u8, write: Option<u64>, now: u64) -> Result<u64, Refused> {
+    pub fn access(
+        &mut self,
+        offset: u64,
+        width: u8,
+        write: Option<u64>,
+        now: u64,
+    ) -> Result<u64, Refused> {
         // Narrower ones too, as the PL011 has them: EDK2 reads the identification by bytes.
         if !matches!(width, 1 | 2 | 4) || !offset.is_multiple_of(4) || offset >= SIZE {
             return Err(Refused);
@@ -64,12 +72,17 @@ impl Pl031 {
         Ok(0)
     }
 
-    /// Looks whether the match has been reached when the owner's time is `now` seconds; the clock's own time.
-    #[expect(clippy::cast_possible_truncation, reason = "the time wraps in 2106 as the device's does")]
+    /// Looks whether the match has been reached when the owner's time is `now` seconds; the clock's
+    /// own time.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the time wraps in 2106 as the device's does"
+    )]
     pub fn look(&mut self, now: u64) -> u32 {
         let now = (now as u32).wrapping_add(self.ahead);
         // The match may lie between two looks.
-        let passed = self.matched.wrapping_sub(self.seen).wrapping_sub(1) < now.wrapping_sub(self.seen);
+        let passed =
+            self.matched.wrapping_sub(self.seen).wrapping_sub(1) < now.wrapping_sub(self.seen);
         self.raw |= passed;
         self.seen = now;
         now
@@ -94,7 +107,9 @@ impl Pl031 {
             0x10 => self.mask.into(),
             0x14 => self.raw.into(),
             0x18 => self.line().into(),
-            0xfe0..0x1000 => IDENTIFICATION.get(((offset - 0xfe0) / 4) as usize).copied().unwrap_or(0).into(),
+            0xfe0..0x1000 => {
+                IDENTIFICATION.get(((offset - 0xfe0) / 4) as usize).copied().unwrap_or(0).into()
+            }
             _ => 0,
         }
     }
@@ -142,30 +157,45 @@ mod tests {
     #[test]
     fn what_linux_looks_for() {
         let mut clock = Pl031::new();
-        let identification: Vec<u64> = (0..8).map(|at| read(&mut clock, 0xfe0 + 4 * at, NOW)).collect();
+        let identification: Vec<u64> =
+            (0..8).map(|at| read(&mut clock, 0xfe0 + 4 * at, NOW)).collect();
         assert_eq!(identification, [0x31, 0x10, 0x04, 0, 0x0d, 0xf0, 0x05, 0xb1]);
         assert_eq!(read(&mut clock, 0xc, NOW), 1, "it runs");
     }
 
-    /// Reads and writes of all that there is and is not: what is refused changes nothing, and none but the load register changes the time.
+    /// Reads and writes of all that there is and is not: what is refused changes nothing, and none
+    /// but the load register changes the time.
     #[test]
     fn every_offset_and_width() {
-        for (offset, width) in (0..SIZE + 16).flat_map(|offset| (0..=16u8).map(move |width| (offset, width)))
+        for (offset, width) in
+            (0..SIZE + 16).flat_map(|offset| (0..=16u8).map(move |width| (offset, width)))
         {
             let good = matches!(width, 1 | 2 | 4) && offset % 4 == 0 && offset < SIZE;
             for write in [None, Some(0), Some(1), Some(u64::MAX)] {
                 let mut clock = Pl031::new();
                 let result = clock.access(offset, width, write, NOW);
                 assert_eq!(result.is_ok(), good, "{offset:#x} {width} {write:?}");
-                assert!(write.is_none() || result.unwrap_or(0) == 0, "{offset:#x}: a write reads nothing");
-                assert!(result.unwrap_or(0) <= u32::MAX.into(), "{offset:#x}: registers have 32 bits");
+                assert!(
+                    write.is_none() || result.unwrap_or(0) == 0,
+                    "{offset:#x}: a write reads nothing"
+                );
+                assert!(
+                    result.unwrap_or(0) <= u32::MAX.into(),
+                    "{offset:#x}: registers have 32 bits"
+                );
                 let bits = 8 * u32::from(width);
-                let set =
-                    write.filter(|_| good && offset == 0x08).map(|value| value & u64::MAX >> (64 - bits));
-                assert_eq!(read(&mut clock, 0, NOW), set.unwrap_or(NOW), "{offset:#x} {width} {write:?}");
+                let set = write
+                    .filter(|_| good && offset == 0x08)
+                    .map(|value| value & u64::MAX >> (64 - bits));
+                assert_eq!(
+                    read(&mut clock, 0, NOW),
+                    set.unwrap_or(NOW),
+                    "{offset:#x} {width} {write:?}"
+                );
                 if !good {
-                    let registers =
-                        |clock: &mut Pl031| [0x04, 0x08, 0x10].map(|offset| read(clock, offset, NOW));
+                    let registers = |clock: &mut Pl031| {
+                        [0x04, 0x08, 0x10].map(|offset| read(clock, offset, NOW))
+                    };
                     assert_eq!(registers(&mut clock), [0; 3], "{offset:#x} {width} {write:?}");
                 }
             }

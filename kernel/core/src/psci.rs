@@ -1,9 +1,13 @@
-//! What a guest's firmware calls get for an answer: PSCI 1.1 (Arm DEN 0022) and SMCCC 1.1 (DEN 0028).
+//! What a guest's firmware calls get for an answer: PSCI 1.1 (Arm DEN 0022) and SMCCC 1.1 (DEN
+//! 0028).
 //!
-//! HVC and SMC are answered alike, and nothing is ever passed on to the firmware. Identifiers are those of the two
-//! documents' tables of functions.
+//! HVC and SMC are answered alike, and nothing is ever passed on to the firmware. Identifiers are
+//! those of the two documents' tables of functions.
 
-#![expect(clippy::cast_possible_truncation, reason = "function identifiers are the lower half of a register")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "function identifiers are the lower half of a register"
+)]
 
 mod power;
 
@@ -29,8 +33,8 @@ pub const SYSTEM_RESET: u32 = 0x8400_0009;
 pub const FEATURES: u32 = 0x8400_000a;
 /// SYSTEM_RESET2, 32-bit and 64-bit.
 pub const SYSTEM_RESET2: [u32; 2] = [0x8400_0012, 0xc400_0012];
-/// Bits of CPU_SUSPEND's power state that the original format (5.4.2.1) reserves, and a power level above a core's own: those
-/// there are none of.
+/// Bits of CPU_SUSPEND's power state that the original format (5.4.2.1) reserves, and a power level
+/// above a core's own: those there are none of.
 const NO_SUCH_STATE: u64 = 0xfffe_0000;
 /// Highest affinity level (MPIDR_EL1.Aff3), and bits of one.
 const LEVELS: u64 = 3;
@@ -40,7 +44,8 @@ pub const SMCCC_VERSION: u32 = 0x8000_0000;
 /// SMCCC_ARCH_FEATURES.
 pub const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
 
-/// SMCCC_ARCH_WORKAROUND_1 (CVE-2017-5715), 2 (CVE-2018-3639) and 3 (CVE-2017-5715 and CVE-2022-23960).
+/// SMCCC_ARCH_WORKAROUND_1 (CVE-2017-5715), 2 (CVE-2018-3639) and 3 (CVE-2017-5715 and
+/// CVE-2022-23960).
 pub const WORKAROUNDS: [u32; 3] = [0x8000_8000, 0x8000_7fff, 0x8000_3fff];
 
 /// NOT_SUPPORTED.
@@ -73,7 +78,8 @@ pub enum Answer {
     Suspend,
     /// The calling core goes off.
     CpuOff,
-    /// Another core goes on: its affinity, entry point and the value of its x0. Whoever knows the cores answers.
+    /// Another core goes on: its affinity, entry point and the value of its x0. Whoever knows the
+    /// cores answers.
     CpuOn {
         /// Affinity fields of the core's MPIDR.
         target: u64,
@@ -84,7 +90,8 @@ pub enum Answer {
     },
     /// Is the core of this affinity on? Whoever knows the cores answers.
     AffinityInfo(u64),
-    /// Is this workaround, of [`WORKAROUNDS`], needed? [`Mitigations::discovered`] answers, for whoever knows the cores.
+    /// Is this workaround, of [`WORKAROUNDS`], needed? [`Mitigations::discovered`] answers, for
+    /// whoever knows the cores.
     Discover(Workaround),
     /// A workaround. [`Mitigations::called`] answers.
     Apply(Workaround),
@@ -99,7 +106,8 @@ pub fn answer(function: u64, arguments: [u64; 3]) -> Answer {
     // The identifier is w0 (DEN 0028, 2.5); a 32-bit call's arguments are w1 to w3.
     let function = function as u32;
     let wide = function >> 30 & 1 == 1;
-    let [x1, x2, x3] = if wide { arguments } else { arguments.map(|argument| argument & 0xffff_ffff) };
+    let [x1, x2, x3] =
+        if wide { arguments } else { arguments.map(|argument| argument & 0xffff_ffff) };
     match function {
         VERSION => Answer::Value(PSCI_1_1),
         MIGRATE_INFO_TYPE => Answer::Value(NO_MIGRATION),
@@ -112,7 +120,8 @@ pub fn answer(function: u64, arguments: [u64; 3]) -> Answer {
         CPU_OFF => Answer::CpuOff,
         SYSTEM_OFF => Answer::SystemOff,
         SYSTEM_RESET => Answer::SystemReset,
-        // A request to power down is met by standby, which may be done (5.4.5): the caller's registers are all there then.
+        // A request to power down is met by standby, which may be done (5.4.5): the caller's
+        // registers are all there then.
         function if CPU_SUSPEND.contains(&function) => match x1 & NO_SUCH_STATE {
             0 => Answer::Suspend,
             _ => Answer::Value(INVALID_PARAMETERS),
@@ -122,13 +131,16 @@ pub fn answer(function: u64, arguments: [u64; 3]) -> Answer {
             0 => Answer::SystemReset,
             _ => Answer::Value(INVALID_PARAMETERS),
         },
-        function if CPU_ON.contains(&function) => Answer::CpuOn { target: x1, entry: x2, context: x3 },
+        function if CPU_ON.contains(&function) => {
+            Answer::CpuOn { target: x1, entry: x2, context: x3 }
+        }
         function if AFFINITY_INFO.contains(&function) => affinity_info(x1, x2),
         function => Workaround::of(function).map_or(Answer::NotSupported, Answer::Apply),
     }
 }
 
-/// Of a whole cluster: all cores are in the first one of each level, and the caller is one of them that is on.
+/// Of a whole cluster: all cores are in the first one of each level, and the caller is one of them
+/// that is on.
 const fn affinity_info(target: u64, level: u64) -> Answer {
     match level {
         0 => Answer::AffinityInfo(target),
@@ -159,7 +171,8 @@ impl Workaround {
 /// What all cores have against what they speculate, from their identification registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mitigations {
-    /// `ID_AA64PFR0_EL1.CSV2`: 1 for branch targets of their own in each context, 3 for branch history as well.
+    /// `ID_AA64PFR0_EL1.CSV2`: 1 for branch targets of their own in each context, 3 for branch
+    /// history as well.
     pub contexts: u64,
     /// `ID_AA64PFR1_EL1.SSBS`: a guest keeps loads behind stores by itself.
     pub store_bypass: bool,
@@ -169,11 +182,13 @@ pub struct Mitigations {
     pub clears_history: bool,
 }
 
-/// The call is there and does nothing, for no core needs it (DEN 0028, SMCCC_ARCH_WORKAROUND_1 to 3).
+/// The call is there and does nothing, for no core needs it (DEN 0028, SMCCC_ARCH_WORKAROUND_1 to
+/// 3).
 pub const NOT_REQUIRED: u64 = 1;
 
 impl Mitigations {
-    /// From `ID_AA64PFR0_EL1`, `ID_AA64PFR1_EL1`, `ID_AA64ISAR2_EL1` and `ID_AA64MMFR1_EL1` of all cores.
+    /// From `ID_AA64PFR0_EL1`, `ID_AA64PFR1_EL1`, `ID_AA64ISAR2_EL1` and `ID_AA64MMFR1_EL1` of all
+    /// cores.
     pub const fn new(pfr0: u64, pfr1: u64, isar2: u64, mmfr1: u64) -> Self {
         Self {
             contexts: pfr0 >> 56 & 0xf,
@@ -183,7 +198,8 @@ impl Mitigations {
         }
     }
 
-    /// SMCCC_ARCH_FEATURES of a workaround: [`NOT_REQUIRED`], or [`NOT_SUPPORTED`] where a core may need one; there is none in Bale.
+    /// SMCCC_ARCH_FEATURES of a workaround: [`NOT_REQUIRED`], or [`NOT_SUPPORTED`] where a core may
+    /// need one; there is none in Bale.
     pub const fn discovered(self, workaround: Workaround) -> u64 {
         let spared = match workaround {
             Workaround::BranchTargets => self.contexts >= 1,
@@ -207,8 +223,16 @@ impl Mitigations {
 fn is_offered(function: u32) -> bool {
     matches!(
         function,
-        VERSION | CPU_OFF | MIGRATE_INFO_TYPE | SYSTEM_OFF | SYSTEM_RESET | FEATURES | SMCCC_VERSION
-    ) || [CPU_SUSPEND, CPU_ON, AFFINITY_INFO, SYSTEM_RESET2].iter().any(|pair| pair.contains(&function))
+        VERSION
+            | CPU_OFF
+            | MIGRATE_INFO_TYPE
+            | SYSTEM_OFF
+            | SYSTEM_RESET
+            | FEATURES
+            | SMCCC_VERSION
+    ) || [CPU_SUSPEND, CPU_ON, AFFINITY_INFO, SYSTEM_RESET2]
+        .iter()
+        .any(|pair| pair.contains(&function))
 }
 
 #[cfg(test)]
@@ -222,7 +246,11 @@ mod tests {
         assert_eq!(answer(0x8400_000a, [0x8000_0000, 0, 0]), Answer::Value(0));
         assert_eq!(answer(0x8400_000a, [0xc400_0001, 0, 0]), Answer::Value(0));
         assert_eq!(answer(0x8400_000a, [0xc400_000e, 0, 0]), Answer::Value(NOT_SUPPORTED));
-        assert_eq!(answer(0x8000_0001, [0x8000_0002, 0, 0]), Answer::Value(NOT_SUPPORTED), "SOC_ID");
+        assert_eq!(
+            answer(0x8000_0001, [0x8000_0002, 0, 0]),
+            Answer::Value(NOT_SUPPORTED),
+            "SOC_ID"
+        );
         let on = Answer::CpuOn { target: 1, entry: 0x4020_0000, context: 7 };
         assert_eq!(answer(0xc400_0003, [1, 0x4020_0000, 7]), on);
         assert_eq!(answer(0x8400_0008, [0; 3]), Answer::SystemOff);
@@ -250,13 +278,19 @@ mod tests {
                 assert_eq!(answer(function.into(), [state, 0, 0]), Answer::Suspend, "{state:#x}");
             }
             for state in [1 << 17, 1 << 24, 1 << 25, 1 << 26, 1 << 31] {
-                assert_eq!(answer(function.into(), [state, 0, 0]), Answer::Value(INVALID_PARAMETERS));
+                assert_eq!(
+                    answer(function.into(), [state, 0, 0]),
+                    Answer::Value(INVALID_PARAMETERS)
+                );
             }
         }
         for function in SYSTEM_RESET2 {
             assert_eq!(answer(function.into(), [0, 7, 0]), Answer::SystemReset);
             for kind in [1, 1 << 31, 0xffff_ffff] {
-                assert_eq!(answer(function.into(), [kind, 0, 0]), Answer::Value(INVALID_PARAMETERS));
+                assert_eq!(
+                    answer(function.into(), [kind, 0, 0]),
+                    Answer::Value(INVALID_PARAMETERS)
+                );
             }
         }
     }
@@ -284,7 +318,8 @@ mod tests {
             for ((workaround, identifier), spared) in
                 [BranchTargets, StoreBypass, BranchHistory].into_iter().zip(WORKAROUNDS).zip(spared)
             {
-                let (found, done) = if spared { (NOT_REQUIRED, 0) } else { (NOT_SUPPORTED, NOT_SUPPORTED) };
+                let (found, done) =
+                    if spared { (NOT_REQUIRED, 0) } else { (NOT_SUPPORTED, NOT_SUPPORTED) };
                 let asked = answer(SMCCC_ARCH_FEATURES.into(), [identifier.into(), 0, 0]);
                 assert_eq!(asked, Answer::Discover(workaround));
                 assert_eq!(has.discovered(workaround), found, "{has:?} {workaround:?}");
@@ -294,10 +329,13 @@ mod tests {
         }
     }
 
-    /// Every identifier of the standard and architecture ranges: what FEATURES offers is answered, all else refused.
+    /// Every identifier of the standard and architecture ranges: what FEATURES offers is answered,
+    /// all else refused.
     #[test]
     fn features_and_answers_agree() {
-        for base in [0x8400_0000u32, 0xc400_0000, 0x8000_0000, 0xc000_0000, 0x8600_0000, 0xc600_0000, 0] {
+        for base in
+            [0x8400_0000u32, 0xc400_0000, 0x8000_0000, 0xc000_0000, 0x8600_0000, 0xc600_0000, 0]
+        {
             for function in base..base + 0x1_0000 {
                 let supported = answer(function.into(), [0; 3]) != Answer::NotSupported;
                 let offered = answer(FEATURES.into(), [function.into(), 0, 0]) == Answer::Value(0);

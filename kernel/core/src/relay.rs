@@ -1,8 +1,9 @@
 //! A guest's bytes on the serial line, beside text for people and frames of the log.
 //!
-//! Where a machine serves one guest alone (boot argument `guest=NAME`), whoever listens gets the guest's bytes as they are: they go out
-//! in frames of their own, which begin with SOH and end with EOT. Those two, NUL, which begins a frame of the log, and DLE
-//! itself have DLE in front and are told apart by a bit. Text holds none of the four.
+//! Where a machine serves one guest alone (boot argument `guest=NAME`), whoever listens gets the
+//! guest's bytes as they are: they go out in frames of their own, which begin with SOH and end with
+//! EOT. Those two, NUL, which begins a frame of the log, and DLE itself have DLE in front and are
+//! told apart by a bit. Text holds none of the four.
 
 /// SOH: a frame begins.
 pub const START: u8 = 0x01;

@@ -1,21 +1,22 @@
-//! Which pages of a machine are resident, and which one is on its way out: the part of paging that needs
-//! no hardware.
+//! Which pages of a machine are resident, and which one is on its way out: the part of paging that
+//! needs no hardware.
 //!
-//! A machine that is held to less memory than it has keeps the other pages in a store with one slot for
-//! each page. Every page of its memory is in exactly one of three states:
+//! A machine that is held to less memory than it has keeps the other pages in a store with one slot
+//! for each page. Every page of its memory is in exactly one of three states:
 //!
 //! - *mapped*: stage 2 leads to its frame;
-//! - *leaving*: stage 2 does not, and its frame is kept here while somebody stores a copy. One page at a
-//!   time;
+//! - *leaving*: stage 2 does not, and its frame is kept here while somebody stores a copy. One page
+//!   at a time;
 //! - *stored*: its slot has it, and it has no frame.
 //!
-//! Mapping a page again "cannot" fail, since its table was there before, but nothing here relies on that:
-//! where it does fail, a page that was leaving goes on leaving, and one that came back stays stored. Who
-//! touched it tries again. A guest may wait for such a page; it never reads another one's bytes.
+//! Mapping a page again "cannot" fail, since its table was there before, but nothing here relies on
+//! that: where it does fail, a page that was leaving goes on leaving, and one that came back stays
+//! stored. Who touched it tries again. A guest may wait for such a page; it never reads another
+//! one's bytes.
 //!
-//! The caller locks all this. It drops what TLBs hold of a block that `changed` names before it goes on, and
-//! of a page before it gives up the lock; and it publishes the tables after [`Residency::touch`],
-//! [`Residency::arrive`], [`Residency::turn`] and [`Residency::settle`].
+//! The caller locks all this. It drops what TLBs hold of a block that `changed` names before it
+//! goes on, and of a page before it gives up the lock; and it publishes the tables after
+//! [`Residency::touch`], [`Residency::arrive`], [`Residency::turn`] and [`Residency::settle`].
 
 use core::cell::Cell;
 use core::ops::Range;
@@ -62,8 +63,8 @@ pub enum Turn {
     Within,
     /// Pages that were used since the last pass, or one that came back.
     Used,
-    /// Nothing can go now: there is no memory for the tables of what is mapped as blocks, once round,
-    /// or for that of the page that is leaving.
+    /// Nothing can go now: there is no memory for the tables of what is mapped as blocks, once
+    /// round, or for that of the page that is leaving.
     Blocked,
     /// A page that was not used is leaving: its slot, and its frame's address.
     Leaving(usize, u64),
@@ -125,8 +126,8 @@ impl<M: TableMemory> Residency<M> {
         self.held.is_some()
     }
 
-    /// Holds the machine to `limit` resident pages from now on. The first time all of its `slots` pages
-    /// are resident; limit and store come into view together.
+    /// Holds the machine to `limit` resident pages from now on. The first time all of its `slots`
+    /// pages are resident; limit and store come into view together.
     pub fn hold(&mut self, limit: u64, slots: usize) {
         let all = Counts { resident: slots as u64, ..Counts::default() };
         let held = self.held.get_or_insert(Held { counts: all, slots, leaving: None });
@@ -143,8 +144,8 @@ impl<M: TableMemory> Residency<M> {
         self.counts().is_some_and(|counts| counts.resident > counts.limit)
     }
 
-    /// Marks the page of an address as used if it has a frame, also one that is leaving, which is mapped
-    /// again. `ram` is all that can be paged out; `ipa` the start of a page.
+    /// Marks the page of an address as used if it has a frame, also one that is leaving, which is
+    /// mapped again. `ram` is all that can be paged out; `ipa` the start of a page.
     pub fn touch(&mut self, ipa: u64, ram: &Range<u64>) -> Place {
         if self.stage2.mark_used(ipa) {
             return Place::Mapped;
@@ -164,7 +165,9 @@ impl<M: TableMemory> Residency<M> {
 
     /// Maps the page that is leaving again; false if that failed, and it goes on leaving.
     fn keep(&mut self) -> bool {
-        let Some((ipa, address)) = self.held.as_ref().and_then(|held| held.leaving) else { return true };
+        let Some((ipa, address)) = self.held.as_ref().and_then(|held| held.leaving) else {
+            return true;
+        };
         let mapped = self.map(ipa, address);
         if let (Some(held), true) = (&mut self.held, mapped) {
             held.leaving = None;
@@ -180,9 +183,9 @@ impl<M: TableMemory> Residency<M> {
         mapped
     }
 
-    /// Maps a page that was stored, whose bytes are in the frame at `address`. If this is false, the frame
-    /// is the caller's still and the page stays stored; otherwise the caller empties the slot before it
-    /// gives up the lock.
+    /// Maps a page that was stored, whose bytes are in the frame at `address`. If this is false,
+    /// the frame is the caller's still and the page stays stored; otherwise the caller empties the
+    /// slot before it gives up the lock.
     #[must_use = "a page that could not be mapped is still in its slot, and nowhere else"]
     pub fn arrive(&mut self, ipa: u64, address: u64) -> bool {
         let mapped = self.map(ipa, address);
@@ -192,9 +195,9 @@ impl<M: TableMemory> Residency<M> {
         mapped
     }
 
-    /// Moves the clock hand over [`SCAN`] pages at most: a page that was used since the last pass loses
-    /// its access flag, one that was not is unmapped and leaves. With `starved`, however few are
-    /// resident. `changed` is called as by [`Stage2::unmap`].
+    /// Moves the clock hand over [`SCAN`] pages at most: a page that was used since the last pass
+    /// loses its access flag, one that was not is unmapped and leaves. With `starved`, however few
+    /// are resident. `changed` is called as by [`Stage2::unmap`].
     pub fn turn(
         &mut self,
         hand: &mut ClockHand,
@@ -245,7 +248,9 @@ impl<M: TableMemory> Residency<M> {
                 break;
             }
         }
-        let (Some((slot, ipa, address)), Some(held)) = (found, &mut self.held) else { return Turn::Used };
+        let (Some((slot, ipa, address)), Some(held)) = (found, &mut self.held) else {
+            return Turn::Used;
+        };
         held.leaving = Some((ipa, address));
         held.counts.resident -= 1;
         Turn::Leaving(slot, address)
@@ -269,8 +274,8 @@ impl<M: TableMemory> Residency<M> {
         }
     }
 
-    /// The machine is at its end: the tables, whose frames are the caller's, and the frame of a page that
-    /// could not be mapped again.
+    /// The machine is at its end: the tables, whose frames are the caller's, and the frame of a
+    /// page that could not be mapped again.
     pub fn into_tables(self) -> (Stage2<M>, Option<u64>) {
         let left = self.held.and_then(|held| held.leaving).map(|(_, address)| address);
         (self.stage2, left)

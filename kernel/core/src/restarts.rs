@@ -19,7 +19,8 @@ impl Restarts {
         Self { times: Deque::new() }
     }
 
-    /// Whether one more is allowed at a time, in ticks, of which `window` may see `most`; it counts then. A window of 0 allows all.
+    /// Whether one more is allowed at a time, in ticks, of which `window` may see `most`; it counts
+    /// then. A window of 0 allows all.
     pub fn allow(&mut self, now: u64, most: u32, window: u64) -> bool {
         if window == 0 {
             return true;
@@ -51,7 +52,8 @@ mod tests {
     }
 
     proptest! {
-        /// No window of any place holds more than are allowed, and what is refused would have been one too many.
+        /// No window of any place holds more than are allowed, and what is refused would have been
+        /// one too many.
         #[test]
         fn no_window_holds_more(steps in proptest::collection::vec(0u64..100, 0..200), most in 0u32..=64, window in 1u64..1000) {
             let mut restarts = Restarts::new();

@@ -1,16 +1,20 @@
-//! The scheduler's queues: which task runs next on a core, and which wakes next; and how long a task runs beside equals.
+//! The scheduler's queues: which task runs next on a core, and which wakes next; and how long a
+//! task runs beside equals.
 //!
 //! All are plain values over task indexes; who locks them and when is the kernel's business.
 
-#![expect(clippy::cast_possible_truncation, reason = "priorities are below 32, task indexes below u16::MAX")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "priorities are below 32, task indexes below u16::MAX"
+)]
 
 /// Priorities: 0 runs last.
 pub const PRIORITIES: usize = 32;
 /// End of a list.
 const NONE: u16 = u16::MAX;
 
-/// Ready tasks of one core: a list for each priority, first in, first out but for [`ReadyQueue::push_first`]; all
-/// in O(1) but [`ReadyQueue::remove`].
+/// Ready tasks of one core: a list for each priority, first in, first out but for
+/// [`ReadyQueue::push_first`]; all in O(1) but [`ReadyQueue::remove`].
 ///
 /// # Invariants
 /// Bit `p` of `occupied` is set exactly when list `p` is not empty. A task is in at most one list.
@@ -25,7 +29,12 @@ pub struct ReadyQueue<const TASKS: usize> {
 impl<const TASKS: usize> ReadyQueue<TASKS> {
     /// No task is ready.
     pub const fn new() -> Self {
-        Self { occupied: 0, head: [NONE; PRIORITIES], tail: [NONE; PRIORITIES], next: [NONE; TASKS] }
+        Self {
+            occupied: 0,
+            head: [NONE; PRIORITIES],
+            tail: [NONE; PRIORITIES],
+            next: [NONE; TASKS],
+        }
     }
 
     /// Appends a task that is in no list.
@@ -74,7 +83,8 @@ impl<const TASKS: usize> ReadyQueue<TASKS> {
         if self.highest()? < least { None } else { self.pop() }
     }
 
-    /// Takes a task out of the list of this priority; false if it is not there. Linear in the list's length.
+    /// Takes a task out of the list of this priority; false if it is not there. Linear in the
+    /// list's length.
     pub fn remove(&mut self, task: u16, priority: u8) -> bool {
         let list = usize::from(priority) % PRIORITIES;
         if self.occupied & (1 << list) == 0 {
@@ -108,8 +118,9 @@ impl<const TASKS: usize> Default for ReadyQueue<TASKS> {
     }
 }
 
-/// What a task has left of its slice, in one word. It passes only while the task runs and an equal waits, so there are
-/// three kinds: whole; one that passes, by its end; and one that stands still, by its length and [`Slice::STANDS`].
+/// What a task has left of its slice, in one word. It passes only while the task runs and an equal
+/// waits, so there are three kinds: whole; one that passes, by its end; and one that stands still,
+/// by its length and [`Slice::STANDS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slice(u64);
 
@@ -157,7 +168,8 @@ impl Slice {
     }
 }
 
-/// Deadlines of one core's sleeping tasks, the nearest first. Insertion is linear in the number of sleepers.
+/// Deadlines of one core's sleeping tasks, the nearest first. Insertion is linear in the number of
+/// sleepers.
 #[derive(Debug)]
 pub struct TimerQueue<const TASKS: usize> {
     /// Sorted by deadline, latest first, so that taking the nearest is a pop.
@@ -224,8 +236,8 @@ impl Period {
         Self { next: start.saturating_add(length), length, overruns: 0 }
     }
 
-    /// The task is done with its work: when it is released next. Releases that came while it was busy, but for the
-    /// first, which it serves late, are overruns.
+    /// The task is done with its work: when it is released next. Releases that came while it was
+    /// busy, but for the first, which it serves late, are overruns.
     pub const fn advance(&mut self, now: u64) -> u64 {
         let release = self.next;
         let late = now.saturating_sub(release);
@@ -286,7 +298,8 @@ mod tests {
             }
         }
 
-        /// However often it is interrupted, a slice is over when it has passed for its length, neither earlier nor later.
+        /// However often it is interrupted, a slice is over when it has passed for its length,
+        /// neither earlier nor later.
         #[test]
         fn slices_pass_while_they_run(start in 0u64..1000, length in 1u64..100, turns in proptest::collection::vec((0u64..40, 0u64..200), 1..40)) {
             let (mut slice, mut now, mut passed) = (Slice::WHOLE, start, 0);

@@ -1,8 +1,8 @@
-//! Arm's semihosting calls (Semihosting for AArch32 and AArch64, version 3.0), as far as a machine without files answers them: the
-//! console, the time, and the status that a program ends with.
+//! Arm's semihosting calls (Semihosting for AArch32 and AArch64, version 3.0), as far as a machine
+//! without files answers them: the console, the time, and the status that a program ends with.
 //!
-//! The architecture makes `HLT #0xf000` undefined at EL1, and nothing takes that to EL2. So a guest's image has `HVC #0xf000` in
-//! its place, which `cargo bale guest run` writes there.
+//! The architecture makes `HLT #0xf000` undefined at EL1, and nothing takes that to EL2. So a
+//! guest's image has `HVC #0xf000` in its place, which `cargo bale guest run` writes there.
 
 /// `HLT #0xf000`.
 pub const HLT: u32 = 0xd45e_0000;
@@ -17,7 +17,8 @@ const APPLICATION_EXIT: u64 = 0x2_0026;
 /// The console, and the file that says what is offered.
 const CONSOLE: u64 = 1;
 const FEATURES: u64 = 4;
-/// That file: its magic, and in one byte SYS_EXIT_EXTENDED; standard output and standard error are one.
+/// That file: its magic, and in one byte SYS_EXIT_EXTENDED; standard output and standard error are
+/// one.
 const FEATURE_BYTES: [u8; 5] = [b'S', b'H', b'F', b'B', 1];
 /// Words of a block of parameters at most.
 const WORDS: usize = 3;
@@ -36,7 +37,8 @@ pub enum Request {
     },
     /// The same up to a NUL.
     WriteString(u64),
-    /// These bytes go to the address, as many as there is room for; x0 is how many of the room are left.
+    /// These bytes go to the address, as many as there is room for; x0 is how many of the room are
+    /// left.
     Read {
         /// Address and length.
         to: (u64, u64),
@@ -86,7 +88,9 @@ pub fn request(operation: u32, x1: u64, words: [u64; WORDS]) -> Request {
         }
         0x05 => Request::Value(words[2]),
         // SYS_READ. Nothing is ever typed here: the end of the file.
-        0x06 if words[0] == FEATURES => Request::Read { to: (words[1], words[2]), bytes: &FEATURE_BYTES },
+        0x06 if words[0] == FEATURES => {
+            Request::Read { to: (words[1], words[2]), bytes: &FEATURE_BYTES }
+        }
         0x06 => Request::Value(words[2]),
         // SYS_ISERROR.
         0x08 => Request::Value((words[0] >> 63).wrapping_neg()),
@@ -136,8 +140,15 @@ mod tests {
         assert_eq!(request(0x03, 9, [0; 3]), Request::Write { from: (9, 1), then: 0 });
         assert_eq!(request(0x04, 9, [0; 3]), Request::WriteString(9));
         assert_eq!(request(0x05, 0, [1, 9, 5]), Request::Write { from: (9, 5), then: 0 });
-        assert_eq!(request(0x05, 0, [8, 9, 5]), Request::Value(5), "no such handle: nothing is written");
-        assert_eq!([open(b":tt"), open(b"/etc/passwd"), open(b":semihosting-features")], [1, FAILED, 4]);
+        assert_eq!(
+            request(0x05, 0, [8, 9, 5]),
+            Request::Value(5),
+            "no such handle: nothing is written"
+        );
+        assert_eq!(
+            [open(b":tt"), open(b"/etc/passwd"), open(b":semihosting-features")],
+            [1, FAILED, 4]
+        );
         assert_eq!(
             (request(0x09, 0, [1, 0, 0]), request(0x09, 0, [4, 0, 0])),
             (Request::Value(1), Request::Value(0))

@@ -1,6 +1,8 @@
-//! A shell's line: editing on a serial terminal, and splitting what was typed into commands and words.
+//! A shell's line: editing on a serial terminal, and splitting what was typed into commands and
+//! words.
 //!
-//! Everything here is text in, text out; who reads the bytes and runs the commands is the kernel's business.
+//! Everything here is text in, text out; who reads the bytes and runs the commands is the kernel's
+//! business.
 
 mod editor;
 mod nearest;

@@ -1,4 +1,5 @@
-//! What the firmware calls the machine: the product name of its SMBIOS tables (DMTF DSP0134 3.7, 5.2.2, 6.1 and 7.2).
+//! What the firmware calls the machine: the product name of its SMBIOS tables (DMTF DSP0134 3.7,
+//! 5.2.2, 6.1 and 7.2).
 //!
 //! The bytes are not trusted: what does not fit is no name.
 
@@ -25,7 +26,8 @@ const LAST: u8 = 127;
 /// The product's name by the tables whose entry point is at `entry`.
 pub fn product(memory: &impl Memory, entry: u64) -> Option<String<LETTERS>> {
     let head = memory.bytes(entry, ENTRY)?;
-    if !head.starts_with(ANCHOR) || head.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)) != 0 {
+    if !head.starts_with(ANCHOR) || head.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)) != 0
+    {
         return None;
     }
     let length = head.get(12..)?.first_chunk().copied().map(u32::from_le_bytes)? as usize;
@@ -37,7 +39,8 @@ pub fn product(memory: &impl Memory, entry: u64) -> Option<String<LETTERS>> {
             return None;
         }
         let (fixed, behind) = rest.split_at_checked(length)?;
-        // Strings end with a zero each, and with one more behind the last; none at all is two zeroes.
+        // Strings end with a zero each, and with one more behind the last; none at all is two
+        // zeroes.
         let end = behind.windows(2).position(|pair| pair == [0, 0])?;
         if kind == SYSTEM {
             let number = usize::from(*fixed.get(PRODUCT)?).checked_sub(1)?;
@@ -100,11 +103,15 @@ mod tests {
     #[test]
     fn the_product_is_named() {
         let firmware: (u8, &[u8], &[&str]) = (0, &[1, 2], &["a maker", "1.2"]);
-        let system = |name| tables(&[firmware, (SYSTEM, &FIXED, &["Radxa", name]), (LAST, &[], &[])]);
+        let system =
+            |name| tables(&[firmware, (SYSTEM, &FIXED, &["Radxa", name]), (LAST, &[], &[])]);
         let named = |name| product(&system(name), START);
         assert_eq!(named("Radxa Orion O6").as_deref(), Some("Radxa Orion O6"));
         assert_eq!(named("  O6N\t").as_deref(), Some("O6N"));
-        assert_eq!(named("A name of far more than thirty letters").map(|name| name.len()), Some(LETTERS));
+        assert_eq!(
+            named("A name of far more than thirty letters").map(|name| name.len()),
+            Some(LETTERS)
+        );
         assert_eq!(named(" "), None);
     }
 
@@ -112,7 +119,11 @@ mod tests {
     fn what_is_missing_or_broken_is_no_name() {
         assert_eq!(product(&tables(&[(0, &[], &[]), (LAST, &[], &[])]), START), None, "no system");
         assert_eq!(product(&tables(&[(SYSTEM, &[1, 0], &["Radxa"])]), START), None, "no product");
-        assert_eq!(product(&tables(&[(SYSTEM, &[1, 9], &["Radxa"])]), START), None, "no such string");
+        assert_eq!(
+            product(&tables(&[(SYSTEM, &[1, 9], &["Radxa"])]), START),
+            None,
+            "no such string"
+        );
         assert_eq!(product(&tables(&[(SYSTEM, &[], &["Radxa"])]), START), None, "too short");
         let whole = tables(&[(SYSTEM, &FIXED, &["Radxa", "Orion"])]);
         for length in 0..whole.0.len() {

@@ -1,8 +1,9 @@
 //! Stage 2 translation: from a guest's physical addresses (IPA) to real ones.
 //!
-//! 4 KiB pages, 40-bit IPA, first lookup at level 1 with two concatenated tables (DDI 0487, D8.2 and D8.3). Blocks
-//! of 1 GiB and 2 MiB are used where address and length allow and are split on demand. The tables lie behind
-//! [`TableMemory`], so everything here runs on the host; TLB maintenance is the caller's, who is told what changed.
+//! 4 KiB pages, 40-bit IPA, first lookup at level 1 with two concatenated tables (DDI 0487, D8.2
+//! and D8.3). Blocks of 1 GiB and 2 MiB are used where address and length allow and are split on
+//! demand. The tables lie behind [`TableMemory`], so everything here runs on the host; TLB
+//! maintenance is the caller's, who is told what changed.
 
 mod aging;
 
@@ -26,7 +27,8 @@ pub trait TableMemory {
     fn release_root(&mut self, root: u64);
     /// Physical address of a zeroed 4 KiB table.
     fn allocate(&mut self) -> Option<u64>;
-    /// Physical address of a table whose first entry is `first`, and each further one `step` more than the one before.
+    /// Physical address of a table whose first entry is `first`, and each further one `step` more
+    /// than the one before.
     fn allocate_filled(&mut self, first: u64, step: u64) -> Option<u64>;
     /// Takes a table back.
     fn release(&mut self, table: u64);
@@ -50,7 +52,8 @@ pub enum Access {
 /// Who says how a guest's memory is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caching {
-    /// The guest, by attributes of its own, which are combined with write-back: what caches less counts.
+    /// The guest, by attributes of its own, which are combined with write-back: what caches less
+    /// counts.
     Combined,
     /// Nobody but stage 2: write-back, also while the guest's caches are off (`HCR_EL2.FWB`).
     Forced,
@@ -90,7 +93,8 @@ mod bits {
     pub(super) const ACCESSED: u64 = 1 << 10;
     /// MemAttr 0b1111 (normal, write-back), inner shareable, accessed.
     const COMBINED: u64 = 0b1111 << 2 | 0b11 << 8 | ACCESSED;
-    /// With `HCR_EL2.FWB`, MemAttr 0b0110 (normal, write-back, whatever stage 1 says), inner shareable, accessed.
+    /// With `HCR_EL2.FWB`, MemAttr 0b0110 (normal, write-back, whatever stage 1 says), inner
+    /// shareable, accessed.
     const FORCED: u64 = 0b0110 << 2 | 0b11 << 8 | ACCESSED;
     /// MemAttr 0b0001 (Device-nGnRE, with `HCR_EL2.FWB` or without), accessed, never executed.
     const DEVICE: u64 = 0b0001 << 2 | ACCESSED | 1 << 54;
@@ -158,7 +162,8 @@ fn leaf_entry(address: u64, access: Access, caching: Caching, level: u32) -> u64
 /// The translation tables of one guest.
 ///
 /// # Invariants
-/// Every table but the root is referred to by exactly one entry; every entry is invalid, a table or a leaf.
+/// Every table but the root is referred to by exactly one entry; every entry is invalid, a table or
+/// a leaf.
 #[derive(Debug)]
 pub struct Stage2<M: TableMemory> {
     memory: M,
@@ -181,8 +186,8 @@ impl<M: TableMemory> Stage2<M> {
         self.root
     }
 
-    /// `VTCR_EL2`: T0SZ = 24, first lookup at level 1, walks cached and inner shareable, 4 KiB, as many output bits
-    /// as the core has (`ID_AA64MMFR0_EL1.PARange`) but no more than 48.
+    /// `VTCR_EL2`: T0SZ = 24, first lookup at level 1, walks cached and inner shareable, 4 KiB, as
+    /// many output bits as the core has (`ID_AA64MMFR0_EL1.PARange`) but no more than 48.
     pub fn vtcr(physical_address_range: u64) -> u64 {
         const T0SZ: u64 = 64 - IPA_BITS as u64;
         const SL0_LEVEL_1: u64 = 1 << 6;
@@ -199,8 +204,15 @@ impl<M: TableMemory> Stage2<M> {
     /// Maps a range, which may not be mapped yet, so that nothing stale can be cached.
     ///
     /// # Errors
-    /// See [`Stage2Error`]. After `OutOfMemory` the front part may be mapped; `unmap` takes any range.
-    pub fn map(&mut self, ipa: u64, address: u64, length: u64, access: Access) -> Result<(), Stage2Error> {
+    /// See [`Stage2Error`]. After `OutOfMemory` the front part may be mapped; `unmap` takes any
+    /// range.
+    pub fn map(
+        &mut self,
+        ipa: u64,
+        address: u64,
+        length: u64,
+        access: Access,
+    ) -> Result<(), Stage2Error> {
         check(ipa, length)?;
         if !address.is_multiple_of(PAGE) {
             return Err(Stage2Error::Misaligned);
@@ -220,7 +232,13 @@ impl<M: TableMemory> Stage2<M> {
     }
 
     /// Maps the largest leaf that fits; its size.
-    fn map_one(&mut self, ipa: u64, address: u64, length: u64, access: Access) -> Result<u64, Stage2Error> {
+    fn map_one(
+        &mut self,
+        ipa: u64,
+        address: u64,
+        length: u64,
+        access: Access,
+    ) -> Result<u64, Stage2Error> {
         let mut table = self.root;
         for level in 1..=LAST_LEVEL {
             let at = index(ipa, level);
@@ -261,7 +279,9 @@ impl<M: TableMemory> Stage2<M> {
         for level in 1..=LAST_LEVEL {
             match decode(self.memory.read(table, index(ipa, level)), level) {
                 Entry::Invalid => return (None, level),
-                Entry::Leaf(base, access) => return (Some((base + ipa % span(level), access)), level),
+                Entry::Leaf(base, access) => {
+                    return (Some((base + ipa % span(level), access)), level);
+                }
                 Entry::Table(next) => table = next,
             }
         }
@@ -276,12 +296,13 @@ impl<M: TableMemory> Stage2<M> {
         self.lookup(ipa).0
     }
 
-    /// Unmaps a range, splitting blocks at its ends. `changed` is called with the start and length of every entry
-    /// that was valid and is not any more, after the change: the caller drops what is cached before it goes on, which
-    /// makes the split of a block break before make as well.
+    /// Unmaps a range, splitting blocks at its ends. `changed` is called with the start and length
+    /// of every entry that was valid and is not any more, after the change: the caller drops what
+    /// is cached before it goes on, which makes the split of a block break before make as well.
     ///
     /// # Errors
-    /// See [`Stage2Error`]; only a split can run out of memory, and then nothing of that block has changed.
+    /// See [`Stage2Error`]; only a split can run out of memory, and then nothing of that block has
+    /// changed.
     pub fn unmap(
         &mut self,
         ipa: u64,
@@ -329,7 +350,8 @@ impl<M: TableMemory> Stage2<M> {
         }
     }
 
-    /// Replaces a block by a table of the same content: broken first, so that two sizes are never cached at once.
+    /// Replaces a block by a table of the same content: broken first, so that two sizes are never
+    /// cached at once.
     fn split(
         &mut self,
         table: u64,
@@ -340,7 +362,8 @@ impl<M: TableMemory> Stage2<M> {
     ) -> Result<u64, Stage2Error> {
         // The address is added to the other bits, so entries differ as addresses do.
         let first = leaf_entry(base, access, self.caching, level + 1);
-        let inner = self.memory.allocate_filled(first, span(level + 1)).ok_or(Stage2Error::OutOfMemory)?;
+        let inner =
+            self.memory.allocate_filled(first, span(level + 1)).ok_or(Stage2Error::OutOfMemory)?;
         self.memory.write(table, place, 0);
         changed(start, span(level));
         self.memory.write(table, place, inner | bits::VALID | bits::TABLE);
@@ -352,7 +375,13 @@ impl<M: TableMemory> Stage2<M> {
         self.visit(self.root, 1, 0, visit);
     }
 
-    fn visit(&self, table: u64, level: u32, base: u64, visit: &mut dyn FnMut(u64, u64, u64, Access)) {
+    fn visit(
+        &self,
+        table: u64,
+        level: u32,
+        base: u64,
+        visit: &mut dyn FnMut(u64, u64, u64, Access),
+    ) {
         let entries = if level == 1 { ROOT_ENTRIES } else { ENTRIES };
         for at in 0..entries {
             let ipa = base + at as u64 * span(level);

@@ -1,8 +1,9 @@
 //! System registers of a guest that trap to EL2: what they read as, and what becomes of a write.
 //!
-//! Identification registers show what the hardware has, less what needs state or controls that Bale does not
-//! switch: every field is named that is let through, so an unknown new one reads as zero. What is hidden and
-//! touched all the same is undefined, as the architecture has it. Encodings and fields: DDI 0487, D19.
+//! Identification registers show what the hardware has, less what needs state or controls that Bale
+//! does not switch: every field is named that is let through, so an unknown new one reads as zero.
+//! What is hidden and touched all the same is undefined, as the architecture has it. Encodings and
+//! fields: DDI 0487, D19.
 
 use crate::exception::SystemAccess;
 use crate::guest_timer::TimerRegister;
@@ -51,9 +52,12 @@ pub fn decide(access: SystemAccess) -> Action {
         ([3, 0, 12, 12, 5], true) => Action::Value(INTERFACE_BY_REGISTERS),
         ([3, 0, 12, 12, 5], false) => Action::Ignored,
         ([2, 0 | 3, ..], _) => Action::Debug,
-        // PMCR_EL0 to PMOVSSET_EL0, PMINTENSET_EL1 and PMINTENCLR_EL1; PMEVCNTR0_EL0 to PMCCFILTR_EL0.
+        // PMCR_EL0 to PMOVSSET_EL0, PMINTENSET_EL1 and PMINTENCLR_EL1; PMEVCNTR0_EL0 to
+        // PMCCFILTR_EL0.
         ([3, 3, 9, 12..=14, _] | [3, 0, 9, 14, 1 | 2] | [3, 3, 14, 8..=15, _], _) => Action::Pmu,
-        ([3, 3, 14, 2, op2], _) => TimerRegister::of(op2).map_or(Action::Undefined, Action::PhysicalTimer),
+        ([3, 3, 14, 2, op2], _) => {
+            TimerRegister::of(op2).map_or(Action::Undefined, Action::PhysicalTimer)
+        }
         _ => Action::Undefined,
     }
 }
@@ -87,8 +91,10 @@ const PFR0: &[Field] = &[
 ];
 /// BTI, SSBS.
 const PFR1: &[Field] = &[at_most(0, 1), at_most(4, 2)];
-/// Debug version up to 8.8's, PMUv3 up to 8.1's, breakpoints, watchpoints, contexts, DoubleLock; no trace, profiling.
-const DFR0: &[Field] = &[at_most(0, 0xa), at_most(PMU_SHIFT, 4), whole(12), whole(20), whole(28), whole(36)];
+/// Debug version up to 8.8's, PMUv3 up to 8.1's, breakpoints, watchpoints, contexts, DoubleLock; no
+/// trace, profiling.
+const DFR0: &[Field] =
+    &[at_most(0, 0xa), at_most(PMU_SHIFT, 4), whole(12), whole(20), whole(28), whole(36)];
 /// All instructions but TME.
 const ISAR0: &[Field] = &[
     whole(4),
@@ -106,7 +112,8 @@ const ISAR0: &[Field] = &[
     whole(56),
     whole(60),
 ];
-/// DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB, SPECRES, BF16, DGH, I8MM; no pointer authentication, XS, LS64.
+/// DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB, SPECRES, BF16, DGH, I8MM; no pointer authentication, XS,
+/// LS64.
 const ISAR1: &[Field] = &[
     whole(0),
     whole(12),
@@ -122,9 +129,11 @@ const ISAR1: &[Field] = &[
 /// RPRES, BC, CLRBHB; no WFxT, MOPS, pointer authentication.
 const ISAR2: &[Field] = &[whole(4), whole(20), whole(28)];
 /// 40 address bits, as stage 2 has; ASID size, endianness, granules.
-const MMFR0: &[Field] = &[at_most(0, 2), whole(4), whole(8), whole(16), whole(20), whole(24), whole(28)];
+const MMFR0: &[Field] =
+    &[at_most(0, 2), whole(4), whole(8), whole(16), whole(20), whole(24), whole(28)];
 /// Access flag and dirty state, HPDS, PAN, ETS, AFP, nTLBPA.
-const MMFR1: &[Field] = &[at_most(0, 2), whole(12), at_most(20, 3), whole(36), whole(44), whole(48)];
+const MMFR1: &[Field] =
+    &[at_most(0, 2), whole(12), at_most(20, 3), whole(36), whole(44), whole(48)];
 /// CnP, UAO, LSM, address size, CCIDX, ST, AT, IDST, TTL, BBM, E0PD.
 const MMFR2: &[Field] = &[
     whole(0),
@@ -140,8 +149,8 @@ const MMFR2: &[Field] = &[
     whole(60),
 ];
 
-/// What a guest reads from the identification register `S3_0_C0_C<crm>_<op2>` where the hardware's holds `value`.
-/// Registers that are not named here, those of AArch32 among them, read as zero.
+/// What a guest reads from the identification register `S3_0_C0_C<crm>_<op2>` where the hardware's
+/// holds `value`. Registers that are not named here, those of AArch32 among them, read as zero.
 pub fn identification(crm: u8, op2: u8, value: u64) -> u64 {
     let fields = match (crm, op2) {
         (4, 0) => PFR0,
@@ -155,9 +164,14 @@ pub fn identification(crm: u8, op2: u8, value: u64) -> u64 {
         (7, 2) => MMFR2,
         _ => return 0,
     };
-    let value =
-        if (crm, op2) == DFR0_PLACE && value >> PMU_SHIFT & 0xf == 0xf { without_pmu(value) } else { value };
-    fields.iter().fold(0, |all, field| all | (value >> field.shift & 0xf).min(field.limit) << field.shift)
+    let value = if (crm, op2) == DFR0_PLACE && value >> PMU_SHIFT & 0xf == 0xf {
+        without_pmu(value)
+    } else {
+        value
+    };
+    fields
+        .iter()
+        .fold(0, |all, field| all | (value >> field.shift & 0xf).min(field.limit) << field.shift)
 }
 
 /// `ID_AA64DFR0_EL1`, and its field PMUVer; 0xf there is something that is not PMUv3.
@@ -170,13 +184,16 @@ pub const fn without_pmu(value: u64) -> u64 {
 }
 
 /// The identification registers that [`identification`] lets anything through of, as (CRm, op2).
-pub const SHOWN: [(u8, u8); 9] = [(4, 0), (4, 1), (5, 0), (6, 0), (6, 1), (6, 2), (7, 0), (7, 1), (7, 2)];
+pub const SHOWN: [(u8, u8); 9] =
+    [(4, 0), (4, 1), (5, 0), (6, 0), (6, 1), (6, 2), (7, 0), (7, 1), (7, 2)];
 
-/// The smaller of what two cores offer, field by field; fields that count downwards from absence are signed.
+/// The smaller of what two cores offer, field by field; fields that count downwards from absence
+/// are signed.
 pub fn common(crm: u8, op2: u8, one: u64, other: u64) -> u64 {
     (0..16).fold(0, |all, place| {
         let shift = 4 * place;
-        let signed = matches!((crm, op2, shift), (4, 0, 16 | 20) | (5, 0, PMU_SHIFT | 36) | (7, 0, 24 | 28));
+        let signed =
+            matches!((crm, op2, shift), (4, 0, 16 | 20) | (5, 0, PMU_SHIFT | 36) | (7, 0, 24 | 28));
         let key = |value: u64| {
             let field = value >> shift & 0xf;
             // 0xf, "absent", comes before 0.
@@ -197,7 +214,8 @@ mod tests {
         SystemAccess { encoding, register: 0, read }
     }
 
-    /// Each of the 2^16 encodings, read and written: reads of the ID space answered, unknown ones undefined.
+    /// Each of the 2^16 encodings, read and written: reads of the ID space answered, unknown ones
+    /// undefined.
     #[test]
     fn every_encoding() {
         let mut known = [0usize; 5];
@@ -228,9 +246,10 @@ mod tests {
                 }
             }
         }
-        // Reads: 56 of identification, ACTLR_EL1, ICC_SRE_EL1. Writes: three SGI registers, ACTLR_EL1, three set/way operations,
-        // ICC_SRE_EL1. Debug registers: op1 0 and 3, 2048 each, read and written.
-        // The physical timer: three, read and written. Performance monitors: 24 and 2, and 64 of counters.
+        // Reads: 56 of identification, ACTLR_EL1, ICC_SRE_EL1. Writes: three SGI registers,
+        // ACTLR_EL1, three set/way operations, ICC_SRE_EL1. Debug registers: op1 0 and 3, 2048
+        // each, read and written. The physical timer: three, read and written. Performance
+        // monitors: 24 and 2, and 64 of counters.
         assert_eq!(known, [56 + 2, 3 + 1 + 3 + 1, 2 * 4096, 6, 2 * (24 + 2 + 64)]);
     }
 

@@ -1,5 +1,6 @@
-//! The status that a test suite ends with, as QEMU's character device `testdev` reads it (its chardev/testdev.c): white space, a
-//! decimal number, white space, a letter. `q` ends the machine with the number for status; other letters mean nothing.
+//! The status that a test suite ends with, as QEMU's character device `testdev` reads it (its
+//! chardev/testdev.c): white space, a decimal number, white space, a letter. `q` ends the machine
+//! with the number for status; other letters mean nothing.
 
 /// Reads a stream of bytes.
 #[derive(Debug, Default, Clone, Copy)]

@@ -1,7 +1,9 @@
-//! What the kernel's trace holds: events of one core, and the line in which the shell gives one to the host.
+//! What the kernel's trace holds: events of one core, and the line in which the shell gives one to
+//! the host.
 //!
-//! A line is `CORE TICKS KIND NUMBER NAME`, all numbers decimal; the name is the rest of the line. The first line of a
-//! dump is `trace FREQUENCY NOW`: ticks a second, and when the trace was stopped.
+//! A line is `CORE TICKS KIND NUMBER NAME`, all numbers decimal; the name is the rest of the line.
+//! The first line of a dump is `trace FREQUENCY NOW`: ticks a second, and when the trace was
+//! stopped.
 
 use core::fmt;
 
@@ -142,8 +144,15 @@ mod tests {
 
     #[test]
     fn other_text_is_no_line() {
-        for line in ["", "0", "0 1", "0 1 switch", "0 1 jump 2 x", "0 x switch 2 idle", "-1 1 switch 2 idle"]
-        {
+        for line in [
+            "",
+            "0",
+            "0 1",
+            "0 1 switch",
+            "0 1 jump 2 x",
+            "0 x switch 2 idle",
+            "-1 1 switch 2 idle",
+        ] {
             assert_eq!(Line::parse(line), None, "{line}");
         }
         for line in ["", "trace", "trace 1", "trace 0 1", "trace x 1", "0 1 switch 2 idle"] {

@@ -1,4 +1,5 @@
-//! What becomes of a guest that came out: the decision alone, from the syndrome (DDI 0487, "ESR_EL2", field EC).
+//! What becomes of a guest that came out: the decision alone, from the syndrome (DDI 0487,
+//! "ESR_EL2", field EC).
 
 use crate::exception::{Fault, Syndrome};
 use crate::guest_tree::RAM;
@@ -14,9 +15,11 @@ pub enum Treatment {
     Wait,
     /// A trapped system register is emulated, or undefined.
     SystemRegister,
-    /// An access below memory: a device's register is emulated, or there is none, and the guest is given an abort.
+    /// An access below memory: a device's register is emulated, or there is none, and the guest is
+    /// given an abort.
     Device,
-    /// Data or instructions in memory or beyond: the page comes back, or the guest is given an abort.
+    /// Data or instructions in memory or beyond: the page comes back, or the guest is given an
+    /// abort.
     Memory {
         /// A fetch.
         fetch: bool,
@@ -40,8 +43,8 @@ pub enum Stop {
     Unsupported,
 }
 
-/// Decides about a synchronous exit: `full` is a machine with devices and handlers of its own, the others are small guests. `ipa` is the
-/// guest-physical address of an abort.
+/// Decides about a synchronous exit: `full` is a machine with devices and handlers of its own, the
+/// others are small guests. `ipa` is the guest-physical address of an abort.
 #[inline(always)]
 pub fn treatment(syndrome: Syndrome, full: bool, ipa: u64) -> Treatment {
     match (syndrome.class(), full) {
@@ -64,11 +67,14 @@ pub fn treatment(syndrome: Syndrome, full: bool, ipa: u64) -> Treatment {
 mod tests {
     use super::*;
 
-    /// Each of the 64 classes with each of the 64 status codes, of both kinds of guests, below memory and in it.
+    /// Each of the 64 classes with each of the 64 status codes, of both kinds of guests, below
+    /// memory and in it.
     #[test]
     fn every_class() {
         let external = |status: u64| matches!(status, 0x10 | 0x13..=0x17);
-        for (class, status) in (0..64u64).flat_map(|class| (0..64u64).map(move |status| (class, status))) {
+        for (class, status) in
+            (0..64u64).flat_map(|class| (0..64u64).map(move |status| (class, status)))
+        {
             let syndrome = Syndrome::new(class << 26 | 1 << 25 | status);
             let [full, device, small] = [(true, RAM), (true, RAM - 1), (false, RAM)]
                 .map(|(full, ipa)| treatment(syndrome, full, ipa));
@@ -90,14 +96,19 @@ mod tests {
         }
     }
 
-    /// What trapped features of those that are hidden come as: SIMD and SVE, pointer authentication, SME, branch targets, and what
-    /// nobody has allocated.
+    /// What trapped features of those that are hidden come as: SIMD and SVE, pointer
+    /// authentication, SME, branch targets, and what nobody has allocated.
     #[test]
     fn hidden_features_are_undefined() {
-        for class in
-            [0x00, 0x07, 0x08, 0x09, 0x0a, 0x0d, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x27, 0x2d, 0x3d, 0x3f]
-        {
-            assert_eq!(treatment(Syndrome::new(class << 26), true, 0), Treatment::Undefined, "{class:#x}");
+        for class in [
+            0x00, 0x07, 0x08, 0x09, 0x0a, 0x0d, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x27, 0x2d,
+            0x3d, 0x3f,
+        ] {
+            assert_eq!(
+                treatment(Syndrome::new(class << 26), true, 0),
+                Treatment::Undefined,
+                "{class:#x}"
+            );
         }
     }
 }

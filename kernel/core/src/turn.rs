@@ -1,4 +1,5 @@
-//! Work that one does at a time, while others leave a mark for it and go on: a queue of a device that several virtual CPUs notify.
+//! Work that one does at a time, while others leave a mark for it and go on: a queue of a device
+//! that several virtual CPUs notify.
 //!
 //! Mark and place are one word, so that nobody can leave a mark behind the last look for one.
 
@@ -37,7 +38,8 @@ impl Turn {
     /// [`Self::serve`] with another end of it, which is to be [`Self::leave`].
     #[inline]
     fn serve_until(&self, leave: impl Fn(&Self) -> bool, mut work: impl FnMut()) {
-        // Release: what there is to do is there for whoever takes the mark below. Acquire: what was done last is there for us.
+        // Release: what there is to do is there for whoever takes the mark below. Acquire: what was
+        // done last is there for us.
         if self.0.fetch_or(AT_WORK | MARKED, Ordering::AcqRel) & AT_WORK != 0 {
             return;
         }
@@ -73,7 +75,8 @@ impl Default for Turn {
     }
 }
 
-/// Interleavings, checked by loom: `RUSTFLAGS="--cfg bale_loom" cargo test -p bale-core --lib model`.
+/// Interleavings, checked by loom: `RUSTFLAGS="--cfg bale_loom" cargo test -p bale-core --lib
+/// model`.
 #[cfg(all(test, bale_loom))]
 mod model {
     use loom::cell::UnsafeCell;

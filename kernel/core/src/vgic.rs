@@ -1,10 +1,12 @@
-//! The interrupt controller that a guest sees: a GICv3 with affinity routing and one security state (Arm IHI 0069).
+//! The interrupt controller that a guest sees: a GICv3 with affinity routing and one security state
+//! (Arm IHI 0069).
 //!
-//! [`Vgic`] is the books: what is enabled, pending, active, of which priority and for whom. The guest's accesses to
-//! the distributor and the redistributors come in through [`Vgic::distributor`] and [`Vgic::redistributor`], its
-//! writes to `ICC_SGI1R_EL1` through [`Vgic::send`], devices through [`Vgic::set_line`]. Acknowledge and end of interrupt
-//! happen in the hardware's list registers without an exit: [`Vgic::fold`] takes into the books what became of
-//! them, [`Vgic::fill`] puts in what the virtual CPU should see next.
+//! [`Vgic`] is the books: what is enabled, pending, active, of which priority and for whom. The
+//! guest's accesses to the distributor and the redistributors come in through [`Vgic::distributor`]
+//! and [`Vgic::redistributor`], its writes to `ICC_SGI1R_EL1` through [`Vgic::send`], devices
+//! through [`Vgic::set_line`]. Acknowledge and end of interrupt happen in the hardware's list
+//! registers without an exit: [`Vgic::fold`] takes into the books what became of them,
+//! [`Vgic::fill`] puts in what the virtual CPU should see next.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -13,9 +15,10 @@
 //! | [`registers`] | the memory-mapped registers |
 //! | [`urgent`] | the most urgent of many interrupts, in a bounded number of steps |
 //!
-//! A register access by a virtual CPU comes after a fold of its own list registers. Of what an interrupt is in
-//! *another* one's the books know what they knew at that one's last fold: a read of ISPENDR or ISACTIVER may be late by
-//! one of its exits, and a write to them loses against what happened there.
+//! A register access by a virtual CPU comes after a fold of its own list registers. Of what an
+//! interrupt is in *another* one's the books know what they knew at that one's last fold: a read of
+//! ISPENDR or ISACTIVER may be late by one of its exits, and a write to them loses against what
+//! happened there.
 
 mod bank;
 mod list;
@@ -70,9 +73,11 @@ struct Private {
     listed: u32,
     /// `GICR_WAKER.ProcessorSleep`.
     asleep: bool,
-    /// The virtual timer's interrupt is active in the hardware, and ends with the guest's end of interrupt.
+    /// The virtual timer's interrupt is active in the hardware, and ends with the guest's end of
+    /// interrupt.
     linked: bool,
-    /// It no longer has to be, and the guest's end of interrupt will not come: somebody deactivates it in the hardware.
+    /// It no longer has to be, and the guest's end of interrupt will not come: somebody deactivates
+    /// it in the hardware.
     release: bool,
 }
 
@@ -138,7 +143,8 @@ impl Vgic {
         self.vcpus
     }
 
-    /// Virtual CPUs, a bit each, whose list registers have to be folded and filled again; forgotten by this call.
+    /// Virtual CPUs, a bit each, whose list registers have to be folded and filled again; forgotten
+    /// by this call.
     pub fn take_attention(&mut self) -> u32 {
         core::mem::take(&mut self.attention)
     }
@@ -149,8 +155,8 @@ impl Vgic {
         group(ENABLE_GROUPS[0], !bank.group1) | group(ENABLE_GROUPS[1], bank.group1)
     }
 
-    /// Sets the line of a device's shared interrupt: a level for level-triggered ones, an edge where it rises for
-    /// edge-triggered ones. An interrupt that does not exist is ignored.
+    /// Sets the line of a device's shared interrupt: a level for level-triggered ones, an edge
+    /// where it rises for edge-triggered ones. An interrupt that does not exist is ignored.
     pub fn set_line(&mut self, interrupt: u32, high: bool) {
         let Some((place, bit)) = shared_place(interrupt) else { return };
         if self.shared[place].bank.set_line(bit, high) {
@@ -158,7 +164,8 @@ impl Vgic {
         }
     }
 
-    /// Sets the line of a private interrupt of a virtual CPU, as [`Self::set_line`] does of a shared one.
+    /// Sets the line of a private interrupt of a virtual CPU, as [`Self::set_line`] does of a
+    /// shared one.
     pub fn set_private_line(&mut self, vcpu: usize, interrupt: u32, high: bool) {
         let Some(private) = self.private.get_mut(vcpu) else { return };
         let bit = 1u32.checked_shl(interrupt).unwrap_or(0);
@@ -173,8 +180,8 @@ impl Vgic {
         self.set_line(interrupt, false);
     }
 
-    /// The virtual timer of this virtual CPU fired in the hardware, where its interrupt is active from now on. After a
-    /// fold: the guest may have ended the last one meanwhile.
+    /// The virtual timer of this virtual CPU fired in the hardware, where its interrupt is active
+    /// from now on. After a fold: the guest may have ended the last one meanwhile.
     pub fn fire_timer(&mut self, vcpu: usize) {
         let Some(private) = self.private.get_mut(vcpu) else { return };
         private.linked = true;
@@ -183,7 +190,8 @@ impl Vgic {
         self.touch_private(vcpu, 1 << VIRTUAL_TIMER);
     }
 
-    /// The timer's line has fallen before the guest took its interrupt: there is nothing to be taken any more.
+    /// The timer's line has fallen before the guest took its interrupt: there is nothing to be
+    /// taken any more.
     pub fn drop_timer(&mut self, vcpu: usize) {
         let Some(private) = self.private.get_mut(vcpu) else { return };
         let bit = 1 << VIRTUAL_TIMER;
@@ -194,8 +202,9 @@ impl Vgic {
         }
     }
 
-    /// The virtual CPU leaves its core, after a fold: what the hardware keeps active for it there has to be deactivated if
-    /// this is true. The timer's line is high still and fires again where the virtual CPU goes on.
+    /// The virtual CPU leaves its core, after a fold: what the hardware keeps active for it there
+    /// has to be deactivated if this is true. The timer's line is high still and fires again where
+    /// the virtual CPU goes on.
     pub fn unlink_timer(&mut self, vcpu: usize) -> bool {
         let Some(private) = self.private.get_mut(vcpu) else { return false };
         if core::mem::take(&mut private.linked) {
@@ -205,16 +214,19 @@ impl Vgic {
         core::mem::take(&mut private.release)
     }
 
-    /// Whether the hardware's timer interrupt of this virtual CPU is to be deactivated; forgotten by this call.
+    /// Whether the hardware's timer interrupt of this virtual CPU is to be deactivated; forgotten
+    /// by this call.
     pub fn take_release(&mut self, vcpu: usize) -> bool {
         self.private.get_mut(vcpu).is_some_and(|private| core::mem::take(&mut private.release))
     }
 
-    /// A write of `value` to `ICC_SGI1R_EL1` (group 1) or `ICC_SGI0R_EL1` (group 0) by virtual CPU `from`.
+    /// A write of `value` to `ICC_SGI1R_EL1` (group 1) or `ICC_SGI0R_EL1` (group 0) by virtual CPU
+    /// `from`.
     pub fn send(&mut self, from: usize, value: u64, group1: bool) {
         // IRM: all others, whatever the list says.
         const ALL_OTHERS: u64 = 1 << 40;
-        // Affinity 3 to 1 and the range selector, which must be 0: only affinity 0.0.0.n exists, n below 16.
+        // Affinity 3 to 1 and the range selector, which must be 0: only affinity 0.0.0.n exists, n
+        // below 16.
         const ELSEWHERE: u64 = 0xff << 48 | 0xf << 44 | 0xff << 32 | 0xff << 16;
         let bit = 1u32 << (value >> 24 & 15);
         let named = match value & (ALL_OTHERS | ELSEWHERE) {
@@ -247,7 +259,8 @@ impl Vgic {
         let shared = &self.shared[place];
         let pending = shared.bank.pending() & bits;
         for vcpu in 0..self.vcpus {
-            if pending & shared.routed[vcpu] | (shared.held[vcpu] | shared.listed[vcpu]) & bits != 0 {
+            if pending & shared.routed[vcpu] | (shared.held[vcpu] | shared.listed[vcpu]) & bits != 0
+            {
                 self.attention |= 1 << vcpu;
             }
         }
@@ -257,7 +270,8 @@ impl Vgic {
         self.attention |= (1 << self.vcpus) - 1;
     }
 
-    /// What a virtual CPU should see and nobody's list registers hold. It is one of those that there are.
+    /// What a virtual CPU should see and nobody's list registers hold. It is one of those that
+    /// there are.
     #[inline(always)]
     fn due(&self, vcpu: usize) -> Due {
         let private = &self.private[vcpu];

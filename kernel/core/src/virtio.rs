@@ -1,8 +1,10 @@
-//! Devices of a guest behind virtio-mmio (Virtual I/O Device 1.2, chapters 2, 4.2, 5.2 and 5.3): what a driver may do to them, and what it gets for it.
+//! Devices of a guest behind virtio-mmio (Virtual I/O Device 1.2, chapters 2, 4.2, 5.2 and 5.3):
+//! what a driver may do to them, and what it gets for it.
 //!
-//! The guest is not trusted. A descriptor is copied once and then checked; addresses are the guest's and every access to them is checked by
-//! [`GuestRam`](crate::guest_ram::GuestRam); work is bounded by the size of the queue. What breaks the rules marks the device as needing a reset, as the standard says,
-//! and nothing else happens.
+//! The guest is not trusted. A descriptor is copied once and then checked; addresses are the
+//! guest's and every access to them is checked by [`GuestRam`](crate::guest_ram::GuestRam); work is
+//! bounded by the size of the queue. What breaks the rules marks the device as needing a reset, as
+//! the standard says, and nothing else happens.
 //!
 //! | module | subject |
 //! |---|---|
@@ -32,11 +34,13 @@ pub enum Broken {
     Descriptor,
     /// A chain is longer than [`queue::MOST_SEGMENTS`], or a loop.
     TooLong,
-    /// A table of descriptors is empty, cut, nested, or goes on behind its end; or was not negotiated.
+    /// A table of descriptors is empty, cut, nested, or goes on behind its end; or was not
+    /// negotiated.
     Indirect,
     /// A buffer to read comes behind one to write.
     Order,
-    /// A request has no whole header, or no room for its status; a console's is empty, or longer than [`console::MOST_BYTES`].
+    /// A request has no whole header, or no room for its status; a console's is empty, or longer
+    /// than [`console::MOST_BYTES`].
     Request,
     /// A queue that goes one way has a buffer for the other.
     Direction,

@@ -25,7 +25,8 @@
 //! | `restart_window` | seconds, 1 to 86400, or 0 for restarts without a limit | 300 |
 //! | `cores` | physical cores for its virtual CPUs, as `1,2,4-7` | all but the first, in turn |
 //!
-//! Empty lines and lines that begin with `#` are left out. Each key may come once. The text is not trusted.
+//! Empty lines and lines that begin with `#` are left out. Each key may come once. The text is not
+//! trusted.
 
 mod error;
 
@@ -257,7 +258,9 @@ impl VmDescription {
             }
             "console_rate" => {
                 self.console_rate = bytes(value)?;
-                if self.console_rate != 0 && !(1 << 10..=RateLimit::LARGEST).contains(&self.console_rate) {
+                if self.console_rate != 0
+                    && !(1 << 10..=RateLimit::LARGEST).contains(&self.console_rate)
+                {
                     return Err(Wrong::ConsoleRate);
                 }
             }

@@ -1,4 +1,5 @@
-//! ACPI tables: made of the bytes with lengths and checksums that are right, then some bytes are spoilt.
+//! ACPI tables: made of the bytes with lengths and checksums that are right, then some bytes are
+//! spoilt.
 
 use arbitrary::{Result, Unstructured};
 use bale_core::acpi::{self, Memory};

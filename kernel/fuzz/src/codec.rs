@@ -20,7 +20,9 @@ fn run_one(input: &mut Unstructured<'_>) -> Result<()> {
     }
     let spoilt: [(u16, u8); 2] = input.arbitrary()?;
     let page = page(input)?;
-    let Some(packed) = codec.compress(&page, &mut scratch).map(<[u8]>::to_vec) else { return Ok(()) };
+    let Some(packed) = codec.compress(&page, &mut scratch).map(<[u8]>::to_vec) else {
+        return Ok(());
+    };
     assert!(packed.len() < PAGE_SIZE, "longer than the page");
     let mut back = [0x5a; PAGE_SIZE];
     codec.decompress(&packed, &mut back, &mut scratch).expect("its own output is read");

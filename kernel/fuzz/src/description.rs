@@ -1,4 +1,5 @@
-//! Files that a user or a boot loader gives: descriptions of machines, the boot configuration, a guest's kernel.
+//! Files that a user or a boot loader gives: descriptions of machines, the boot configuration, a
+//! guest's kernel.
 
 use bale_core::boot_config;
 use bale_core::guest_image::{GuestImage, Raw};
@@ -25,19 +26,23 @@ pub(crate) fn run(bytes: &[u8]) {
     }
     // The first bytes say how it is placed.
     let word = |at: usize| {
-        bytes.get(at..at + 8).map_or(0, |word| word.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)))
+        bytes
+            .get(at..at + 8)
+            .map_or(0, |word| word.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)))
     };
     let raw = Raw { load: word(0), entry: word(8) };
     for raw in [None, Some(raw)] {
         match GuestLayout::new(word(16), bytes, raw, Some(word(24))) {
             Ok(layout) => {
                 assert!(
-                    layout.kernel >= RAM_BASE && layout.tree >= RAM_BASE && layout.entry >= layout.kernel
+                    layout.kernel >= RAM_BASE
+                        && layout.tree >= RAM_BASE
+                        && layout.entry >= layout.kernel
                 );
                 assert!(
-                    layout
-                        .initrd
-                        .is_some_and(|(start, end)| start >= layout.kernel && end - start == word(24))
+                    layout.initrd.is_some_and(
+                        |(start, end)| start >= layout.kernel && end - start == word(24)
+                    )
                 );
             }
             Err(error) => assert!(!error.to_string().is_empty()),

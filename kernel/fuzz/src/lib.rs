@@ -1,5 +1,6 @@
-//! What the kernel reads from those whom it does not trust, each as a function of any bytes: it must not panic, and what it
-//! checks must hold. `cargo bale fuzz NAME` feeds one of them, guided by coverage; the tests feed all of them a little.
+//! What the kernel reads from those whom it does not trust, each as a function of any bytes: it
+//! must not panic, and what it checks must hold. `cargo bale fuzz NAME` feeds one of them, guided
+//! by coverage; the tests feed all of them a little.
 //!
 //! | target | who is hostile | what must hold beside "no panic" |
 //! |---|---|---|
@@ -13,7 +14,10 @@
 //! | `traps` | a guest at its UART, registers, firmware calls | values stay within their registers |
 //! | `vgic` | a guest at its interrupt controller | list registers are such as the architecture allows |
 //! | `virtio` | a guest at its disk, its console | nothing is touched but its rings and buffers; work is bounded |
-#![expect(clippy::panic_in_result_fn, reason = "a panic is how a target says that something does not hold")]
+#![expect(
+    clippy::panic_in_result_fn,
+    reason = "a panic is how a target says that something does not hold"
+)]
 
 mod acpi;
 mod bundle;

@@ -36,13 +36,17 @@ fn step(
             let answer = psci::answer(function.into(), input.arbitrary()?);
             let narrow = function >> 30 & 1 == 0;
             if let Answer::CpuOn { target, entry, context } = answer {
-                assert!(!narrow || [target, entry, context].iter().all(|value| *value <= u32::MAX.into()));
+                assert!(
+                    !narrow
+                        || [target, entry, context].iter().all(|value| *value <= u32::MAX.into())
+                );
             }
         }
         2 => {
             let (pstate, vectors, control): (u64, u64, u64) = input.arbitrary()?;
-            let entry = Exception::DataAbort(input.arbitrary()?, Place::TableWalk(input.arbitrary()?))
-                .entry(pstate, vectors, control, true);
+            let entry =
+                Exception::DataAbort(input.arbitrary()?, Place::TableWalk(input.arbitrary()?))
+                    .entry(pstate, vectors, control, true);
             assert_eq!(entry.pstate & 0x3df, 0x3c5, "EL1h, all masked");
             assert!(entry.pc.wrapping_sub(vectors) < 0x800);
         }
@@ -57,7 +61,8 @@ fn step(
         }
         _ => {
             let (offset, width, write): (u16, u8, Option<u64>) = input.arbitrary()?;
-            let sent = uart.access(offset.into(), width, write).ok().and_then(|outcome| outcome.sent);
+            let sent =
+                uart.access(offset.into(), width, write).ok().and_then(|outcome| outcome.sent);
             assert!(sent.is_none() || offset == 0 && write.is_some(), "something else sent a byte");
         }
     }
@@ -90,11 +95,19 @@ fn exit(syndrome: Syndrome, value: u64, debug: &mut DebugRegisters) {
                     timer.read(register, value)
                         <= u64::MAX >> if register == TimerRegister::Compare { 0 } else { 32 }
                 );
-                assert!(!timer.line() || timer.wake_up().is_none(), "a line that is high rises again");
+                assert!(
+                    !timer.line() || timer.wake_up().is_none(),
+                    "a line that is high rises again"
+                );
             }
             Action::Debug => {
-                let _ = if access.read { debug.read(access) } else { debug.write(access, value).map(|()| 0) };
-                let points = debug.hardware().breakpoints().iter().chain(debug.hardware().watchpoints());
+                let _ = if access.read {
+                    debug.read(access)
+                } else {
+                    debug.write(access, value).map(|()| 0)
+                };
+                let points =
+                    debug.hardware().breakpoints().iter().chain(debug.hardware().watchpoints());
                 // HMC and SSC: no other exception level, no other security state.
                 assert!(points.into_iter().all(|[_, control]| control & (1 << 13 | 3 << 14) == 0));
             }
@@ -104,7 +117,11 @@ fn exit(syndrome: Syndrome, value: u64, debug: &mut DebugRegisters) {
         },
         Cause::DataAbort => {
             let access = syndrome.memory_access();
-            assert!(access.is_none_or(|access| matches!(access.size, 1 | 2 | 4 | 8) && access.register < 32));
+            assert!(
+                access.is_none_or(
+                    |access| matches!(access.size, 1 | 2 | 4 | 8) && access.register < 32
+                )
+            );
         }
         _ => {}
     }

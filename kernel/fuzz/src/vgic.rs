@@ -1,4 +1,5 @@
-//! The interrupt controller under its guest, its devices, and processors that do with list registers what hardware may.
+//! The interrupt controller under its guest, its devices, and processors that do with list
+//! registers what hardware may.
 
 use arbitrary::{Result, Unstructured};
 use bale_core::vgic::{Lists, MAX_VCPUS, VIRTUAL_TIMER, Vgic};
@@ -70,7 +71,9 @@ impl Machine {
         }
         let lists = &mut self.lists[vcpu];
         self.vgic.fill(vcpu, lists);
-        assert!(lists.used <= lists.count && lists.values[lists.used..].iter().all(|value| *value == 0));
+        assert!(
+            lists.used <= lists.count && lists.values[lists.used..].iter().all(|value| *value == 0)
+        );
         let mut seen = [false; 1024];
         for value in &lists.values[..lists.used] {
             let interrupt = (value & 0x3ff) as u32;
@@ -78,7 +81,10 @@ impl Machine {
             assert!(value & (PENDING | ACTIVE) != 0, "an entry without a state");
             let linked = value & HARDWARE != 0;
             assert!(!linked || interrupt == VIRTUAL_TIMER, "{interrupt} is linked to hardware");
-            assert!(!linked || value & (PENDING | ACTIVE) != PENDING | ACTIVE, "linked, pending and active");
+            assert!(
+                !linked || value & (PENDING | ACTIVE) != PENDING | ACTIVE,
+                "linked, pending and active"
+            );
         }
         self.running[vcpu] = true;
         self.no_interrupt_is_active_twice();
@@ -122,7 +128,10 @@ impl Machine {
             for value in lists.values[..lists.used].iter().filter(|value| *value & ACTIVE != 0) {
                 let interrupt = (value & 0x3ff) as u32;
                 let before = core::mem::replace(&mut active[interrupt as usize], true);
-                assert!(interrupt < FIRST_SHARED || !before, "{interrupt} is active at two virtual CPUs");
+                assert!(
+                    interrupt < FIRST_SHARED || !before,
+                    "{interrupt} is active at two virtual CPUs"
+                );
             }
         }
     }

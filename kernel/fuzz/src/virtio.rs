@@ -1,4 +1,5 @@
-//! A guest's disk, or its console, under a driver that does anything: registers, rings, chains, and memory that changes meanwhile.
+//! A guest's disk, or its console, under a driver that does anything: registers, rings, chains, and
+//! memory that changes meanwhile.
 
 mod port;
 
@@ -28,7 +29,8 @@ struct Ram {
 
 impl Ram {
     fn place(ipa: u64, length: usize) -> core::result::Result<core::ops::Range<usize>, OutOfRam> {
-        let start = usize::try_from(ipa.checked_sub(BASE).ok_or(OutOfRam)?).map_err(|_| OutOfRam)?;
+        let start =
+            usize::try_from(ipa.checked_sub(BASE).ok_or(OutOfRam)?).map_err(|_| OutOfRam)?;
         let end = start.checked_add(length).filter(|end| *end <= RAM).ok_or(OutOfRam)?;
         Ok(start..end)
     }
@@ -57,7 +59,8 @@ impl Ram {
         Ok(())
     }
 
-    /// All that was written since it was asked last lies in buffers of this chain that are to be written.
+    /// All that was written since it was asked last lies in buffers of this chain that are to be
+    /// written.
     fn written_inside(&self, chain: &Chain) {
         let writable = &chain.segments[chain.readable..];
         for (address, length) in self.written.borrow_mut().drain(..) {
@@ -134,8 +137,9 @@ impl BlockStore for Blocks {
 pub(crate) fn run(bytes: &[u8]) {
     // Ends where the input does.
     let mut input = Unstructured::new(bytes);
-    let _ =
-        input.arbitrary().and_then(|port| if port { port::run(&mut input) } else { run_disk(&mut input) });
+    let _ = input
+        .arbitrary()
+        .and_then(|port| if port { port::run(&mut input) } else { run_disk(&mut input) });
 }
 
 fn run_disk(input: &mut Unstructured<'_>) -> Result<()> {
@@ -176,7 +180,8 @@ fn set_up<const QUEUES: usize>(registers: &mut Registers<QUEUES>, features: u64,
     };
     let [low, high] =
         [features & 0xffff_ffff, features >> 32].map(|half| u32::try_from(half).expect("a half"));
-    for (offset, value) in [(0x70, 1), (0x70, 3), (0x24, 0), (0x20, low), (0x24, 1), (0x20, high), (0x70, 11)]
+    for (offset, value) in
+        [(0x70, 1), (0x70, 3), (0x24, 0), (0x20, low), (0x24, 1), (0x20, high), (0x70, 11)]
     {
         write(offset, value);
     }

@@ -1,4 +1,5 @@
-//! A little of what `cargo bale fuzz` does, without coverage: made-up bytes, and good inputs that were spoilt.
+//! A little of what `cargo bale fuzz` does, without coverage: made-up bytes, and good inputs that
+//! were spoilt.
 
 use bale_fuzz::{TARGETS, target};
 use proptest::collection::vec;
@@ -24,15 +25,17 @@ fn feed(name: &str, cases: u32, inputs: impl Strategy<Value = Vec<u8>>) {
 
 /// A good input with some bytes changed and its end cut off.
 fn spoilt(good: &'static [u8]) -> impl Strategy<Value = Vec<u8>> {
-    (vec((any::<prop::sample::Index>(), any::<u8>()), 0..6), 0..=good.len()).prop_map(|(changes, end)| {
-        let mut bytes = good.to_vec();
-        for (place, value) in changes {
-            bytes[place.index(good.len())] = value;
-        }
-        // Most are left whole.
-        bytes.truncate(if end % 4 == 0 { end } else { good.len() });
-        bytes
-    })
+    (vec((any::<prop::sample::Index>(), any::<u8>()), 0..6), 0..=good.len()).prop_map(
+        |(changes, end)| {
+            let mut bytes = good.to_vec();
+            for (place, value) in changes {
+                bytes[place.index(good.len())] = value;
+            }
+            // Most are left whole.
+            bytes.truncate(if end % 4 == 0 { end } else { good.len() });
+            bytes
+        },
+    )
 }
 
 #[test]
@@ -56,7 +59,11 @@ fn spoilt_descriptions() {
 
 #[test]
 fn spoilt_lines() {
-    feed("shell", 5_000, spoilt(b"vm run \"a b\"; pool\x1b[D\x1b[3~\t\x03bench list\r\n\x1b[A\r\n"));
+    feed(
+        "shell",
+        5_000,
+        spoilt(b"vm run \"a b\"; pool\x1b[D\x1b[3~\t\x03bench list\r\n\x1b[A\r\n"),
+    );
 }
 
 #[test]

@@ -1,8 +1,11 @@
-//! The disk behind the store: a virtio block device with memory-mapped registers, in blocks of a page.
+//! The disk behind the store: a virtio block device with memory-mapped registers, in blocks of a
+//! page.
 //!
-//! A swap device that may write back gets a region of it; what lies there means nothing once the region is given back, and slots say which
-//! blocks hold a page, so no guest reads another one's. One request is under way at a time, from a buffer that stays with the driver; whoever waits
-//! sleeps until the interrupt. A disk that does not answer in [`PATIENCE_US`] may write to that buffer whenever it likes, so it is never used again.
+//! A swap device that may write back gets a region of it; what lies there means nothing once the
+//! region is given back, and slots say which blocks hold a page, so no guest reads another one's.
+//! One request is under way at a time, from a buffer that stays with the driver; whoever waits
+//! sleeps until the interrupt. A disk that does not answer in [`PATIENCE_US`] may write to that
+//! buffer whenever it likes, so it is never used again.
 
 mod memory;
 
@@ -28,7 +31,8 @@ const PATIENCE_US: u64 = 10_000_000;
 const REGIONS: usize = 64;
 /// Sectors of a page.
 const SECTORS: usize = PAGE_SIZE / SECTOR_SIZE;
-/// Register: why the device interrupts; and the one that takes this back (Virtual I/O Device 1.2, 4.2.2).
+/// Register: why the device interrupts; and the one that takes this back (Virtual I/O Device 1.2,
+/// 4.2.2).
 const INTERRUPT_STATUS: u64 = 0x60;
 const INTERRUPT_ACK: u64 = 0x64;
 
@@ -66,7 +70,8 @@ pub fn find(machine: &Machine) -> Option<u32> {
 fn open(place: &VirtioPlace) -> Option<Disk> {
     let header = NonNull::new(place.registers.base as *mut VirtIOHeader)?;
     let size = usize::try_from(place.registers.size).ok()?;
-    // SAFETY: the tables name a place for a virtio device here, which is mapped as device memory and used by nobody else.
+    // SAFETY: the tables name a place for a virtio device here, which is mapped as device memory
+    // and used by nobody else.
     let transport = unsafe { MmioTransport::new(header, size) }.ok()?;
     if transport.device_type() != DeviceType::Block {
         return None;
@@ -81,9 +86,18 @@ fn open(place: &VirtioPlace) -> Option<Disk> {
     };
     let sectors = usize::try_from(device.capacity()).ok()?;
     let page = frames::allocate_static(1)?.first_chunk_mut()?;
-    let driver =
-        Driver { device, request: BlkReq::default(), response: BlkResp::default(), page, dead: false };
-    Some(Disk { blocks: sectors / SECTORS, driver: Mutex::new(driver), regions: Lock::new(Vec::new()) })
+    let driver = Driver {
+        device,
+        request: BlkReq::default(),
+        response: BlkResp::default(),
+        page,
+        dead: false,
+    };
+    Some(Disk {
+        blocks: sectors / SECTORS,
+        driver: Mutex::new(driver),
+        regions: Lock::new(Vec::new()),
+    })
 }
 
 /// The disk, if the machine has one.
@@ -178,13 +192,15 @@ impl Blocks for Window {
     fn read(&mut self, block: usize, into: &mut [u8; PAGE_SIZE]) -> Result<(), IoError> {
         let (driver, sector) = self.at(block)?;
         let Driver { device, request, response, page, .. } = driver;
-        // SAFETY: the buffers stay where they are, and are not touched before `completed` has seen the request come back.
-        let token =
-            unsafe { device.read_blocks_nb(sector, request, *page, response) }.map_err(|_| IoError)?;
+        // SAFETY: the buffers stay where they are, and are not touched before `completed` has seen
+        // the request come back.
+        let token = unsafe { device.read_blocks_nb(sector, request, *page, response) }
+            .map_err(|_| IoError)?;
         driver.completed(token)?;
         let Driver { device, request, response, page, .. } = driver;
         // SAFETY: the buffers of the request that has come back.
-        unsafe { device.complete_read_blocks(token, request, *page, response) }.map_err(|_| IoError)?;
+        unsafe { device.complete_read_blocks(token, request, *page, response) }
+            .map_err(|_| IoError)?;
         *into = **page;
         Ok(())
     }
@@ -194,12 +210,13 @@ impl Blocks for Window {
         let Driver { device, request, response, page, .. } = driver;
         **page = *from;
         // SAFETY: as in `read`.
-        let token =
-            unsafe { device.write_blocks_nb(sector, request, *page, response) }.map_err(|_| IoError)?;
+        let token = unsafe { device.write_blocks_nb(sector, request, *page, response) }
+            .map_err(|_| IoError)?;
         driver.completed(token)?;
         let Driver { device, request, response, page, .. } = driver;
         // SAFETY: the buffers of the request that has come back.
-        unsafe { device.complete_write_blocks(token, request, *page, response) }.map_err(|_| IoError)
+        unsafe { device.complete_write_blocks(token, request, *page, response) }
+            .map_err(|_| IoError)
     }
 }
 

@@ -1,4 +1,5 @@
-//! The boot bundle: a tar archive handed over as the initrd, with guests' images and the pages they swap.
+//! The boot bundle: a tar archive handed over as the initrd, with guests' images and the pages they
+//! swap.
 //!
 //! | entry | content |
 //! |---|---|
@@ -7,7 +8,8 @@
 //! | `NAME.vm` | description of a virtual machine (see [`bale_core::vm_description`]) |
 //! | any other | a kernel or initial RAM disk that a description names |
 //!
-//! The bundle is not trusted: an archive that cannot be read, or pages that are not whole, are errors.
+//! The bundle is not trusted: an archive that cannot be read, or pages that are not whole, are
+//! errors.
 
 use core::fmt;
 
@@ -58,8 +60,10 @@ impl fmt::Display for BundleError {
 /// See [`BundleError`].
 pub fn find(machine: &Machine) -> Result<(), BundleError> {
     let Some(initrd) = &machine.initrd else { return Ok(()) };
-    // SAFETY: the boot loader put the bundle there, it is mapped, and the frame allocator leaves it alone.
-    let archive = unsafe { core::slice::from_raw_parts(initrd.base as *const u8, initrd.size as usize) };
+    // SAFETY: the boot loader put the bundle there, it is mapped, and the frame allocator leaves it
+    // alone.
+    let archive =
+        unsafe { core::slice::from_raw_parts(initrd.base as *const u8, initrd.size as usize) };
     let mut bundle = Bundle { archive, pages: &[] };
     if let Some(pages) = entry(archive, "pages")? {
         if pages.is_empty() || pages.len() % PAGE_SIZE != 0 {
@@ -103,15 +107,18 @@ pub fn description(name: &str) -> Option<&'static [u8]> {
     file(&path)
 }
 
-/// Calls `visit` with the name of each virtual machine that the bundle describes. Of several files of a name, as a boot loader may have put
-/// one in front, the first counts, here and elsewhere.
+/// Calls `visit` with the name of each virtual machine that the bundle describes. Of several files
+/// of a name, as a boot loader may have put one in front, the first counts, here and elsewhere.
 pub fn for_each_description(mut visit: impl FnMut(&str)) {
-    let Some(archive) = BUNDLE.get().and_then(|bundle| TarArchiveRef::new(bundle.archive).ok()) else {
+    let Some(archive) = BUNDLE.get().and_then(|bundle| TarArchiveRef::new(bundle.archive).ok())
+    else {
         return;
     };
     for (place, entry) in archive.entries().enumerate() {
         let file = entry.filename();
-        let Some(name) = file.as_str().ok().and_then(|name| name.strip_suffix(DESCRIPTION)) else { continue };
+        let Some(name) = file.as_str().ok().and_then(|name| name.strip_suffix(DESCRIPTION)) else {
+            continue;
+        };
         if archive.entries().take(place).all(|before| before.filename() != file) {
             visit(name);
         }

@@ -1,9 +1,11 @@
 //! The UART: text for people, and frames of the log between them.
 //!
-//! Output goes into a ring in short pieces, from which the UART's interrupt feeds the line: nobody waits for the wire
-//! with interrupts masked, and a task whose text does not fit sleeps until there is room. Tasks print a line at a time, each
-//! waiting for the other's to end. What cannot sleep (an interrupt handler, the boot, a crash) sends by polling, in the midst of a line if need be. Input arrives by
-//! interrupt into a queue that the shell's task reads. On the wire a log frame is NUL, its bytes (never NUL), NUL; text never holds a NUL.
+//! Output goes into a ring in short pieces, from which the UART's interrupt feeds the line: nobody
+//! waits for the wire with interrupts masked, and a task whose text does not fit sleeps until there
+//! is room. Tasks print a line at a time, each waiting for the other's to end. What cannot sleep
+//! (an interrupt handler, the boot, a crash) sends by polling, in the midst of a line if need be.
+//! Input arrives by interrupt into a queue that the shell's task reads. On the wire a log frame is
+//! NUL, its bytes (never NUL), NUL; text never holds a NUL.
 
 pub mod pager;
 pub mod progress;
@@ -31,8 +33,8 @@ const FIFO: usize = 32;
 const TAKEN: usize = 8;
 /// Bytes pushed at a time, so that the lock is held for a short time.
 const PIECE: usize = 32;
-/// Room in the ring that text leaves free: text comes in small pieces, and would otherwise always be there before a frame, which needs room
-/// for all of it.
+/// Room in the ring that text leaves free: text comes in small pieces, and would otherwise always
+/// be there before a frame, which needs room for all of it.
 const FRAME_ROOM: usize = LONGEST_FRAME + 2;
 
 /// What Ctrl-C sends.
@@ -95,8 +97,8 @@ pub unsafe fn initialise(base: u64) {
     });
 }
 
-/// Lets the UART interrupt when input waits. What arrived before is taken first: a receiver that holds more than its
-/// mark already need not interrupt for the next byte.
+/// Lets the UART interrupt when input waits. What arrived before is taken first: a receiver that
+/// holds more than its mark already need not interrupt for the next byte.
 pub fn enable_input() {
     if let Some(console) = CONSOLE.lock().as_mut() {
         (0..FIFO / TAKEN).for_each(|_| console.receive());
@@ -105,8 +107,8 @@ pub fn enable_input() {
     }
 }
 
-/// From here on nothing that arrives is lost for want of room, if the sender waits while the receiver is full, as QEMU does. Ctrl-C
-/// is not looked for ahead of other bytes then.
+/// From here on nothing that arrives is lost for want of room, if the sender waits while the
+/// receiver is full, as QEMU does. Ctrl-C is not looked for ahead of other bytes then.
 pub fn hold_input_back() {
     if let Some(console) = CONSOLE.lock().as_mut() {
         console.holds_back = true;
@@ -118,14 +120,14 @@ pub fn has_input() -> bool {
     CONSOLE.lock().as_ref().is_some_and(|console| !console.input.is_empty())
 }
 
-/// The UART's interrupt: moves what has arrived into the queue and what waits to the wire, and wakes who waits for
-/// either.
+/// The UART's interrupt: moves what has arrived into the queue and what waits to the wire, and
+/// wakes who waits for either.
 pub fn on_interrupt() {
     let (readers, writers) = {
         let mut console = CONSOLE.lock();
         let Some(console) = console.as_mut() else { return };
-        // Not the receiver's: reading ends those, and one that was cleared would not come back for bytes that
-        // `receive` leaves.
+        // Not the receiver's: reading ends those, and one that was cleared would not come back for
+        // bytes that `receive` leaves.
         console.uart.clear_interrupts(Interrupts::TXI);
         console.receive();
         if console.sending {
@@ -150,7 +152,8 @@ pub fn read() -> Input {
                 if let Some(input) = console.take() {
                     return input;
                 }
-                // A full list means others wait too and will be woken; we look again at the next wake-up.
+                // A full list means others wait too and will be woken; we look again at the next
+                // wake-up.
                 let _ = console.readers.push(reader);
             }
         }
@@ -195,7 +198,8 @@ pub fn take_input(wanted: u8) -> bool {
     true
 }
 
-/// Whether somebody has typed Ctrl-C since the last line was read: long work ends. What was typed before it is dropped.
+/// Whether somebody has typed Ctrl-C since the last line was read: long work ends. What was typed
+/// before it is dropped.
 pub fn interrupted() -> bool {
     take_input(CTRL_C)
 }
@@ -206,7 +210,8 @@ pub fn lost_input() -> u64 {
 }
 
 impl Console {
-    /// Takes some of what has arrived: interrupts are masked meanwhile, and the line stays up for the rest.
+    /// Takes some of what has arrived: interrupts are masked meanwhile, and the line stays up for
+    /// the rest.
     fn receive(&mut self) {
         if self.holds_back && self.input.capacity() - self.input.len() < TAKEN {
             self.holding = true;
@@ -230,7 +235,8 @@ impl Console {
         }
         self.lose();
         if byte == CTRL_C {
-            // It drops the line in which bytes are missing, and whatever is at work without reading is to see it.
+            // It drops the line in which bytes are missing, and whatever is at work without reading
+            // is to see it.
             self.input.pop_back();
             self.missing = self.input.push_back(Input::Byte(byte)).is_err();
         }
@@ -251,8 +257,9 @@ impl Console {
         self.input.pop_front().or_else(|| core::mem::take(&mut self.missing).then_some(Input::Lost))
     }
 
-    /// Feeds the UART until it is full or nothing waits. The interrupt comes once the FIFO has fallen to its mark, so
-    /// it is asked for exactly while the FIFO was filled and something is left.
+    /// Feeds the UART until it is full or nothing waits. The interrupt comes once the FIFO has
+    /// fallen to its mark, so it is asked for exactly while the FIFO was filled and something is
+    /// left.
     fn send(&mut self) {
         for _ in 0..FIFO {
             if self.uart.is_tx_fifo_full() {
@@ -291,8 +298,8 @@ fn put(bytes: &[u8]) {
     put_beside(bytes, FRAME_ROOM);
 }
 
-/// Sends bytes, all of them together, and leaves so much of the ring free: [`OUTPUT`] at most, both. Sleeps until they fit, where the
-/// caller may.
+/// Sends bytes, all of them together, and leaves so much of the ring free: [`OUTPUT`] at most,
+/// both. Sleeps until they fit, where the caller may.
 fn put_beside(bytes: &[u8], free: usize) {
     let room = bytes.len() + free;
     let writer = task::may_wait().then(task::current);
@@ -356,13 +363,14 @@ pub fn write_whole(bytes: &[u8]) {
 /// Writes one log frame.
 pub fn write_frame(frame: &[u8]) {
     let mut whole: Vec<u8, { LONGEST_FRAME + 2 }> = Vec::new();
-    let fits = whole.push(0).is_ok() && whole.extend_from_slice(frame).is_ok() && whole.push(0).is_ok();
+    let fits =
+        whole.push(0).is_ok() && whole.extend_from_slice(frame).is_ok() && whole.push(0).is_ok();
     debug_assert!(fits, "a frame is longer than the longest");
     put_beside(&whole, 0);
 }
 
-/// Writes bytes of a guest that has the terminal as they are, but for those that would not reach the terminal:
-/// [`guest_text::may_pass`].
+/// Writes bytes of a guest that has the terminal as they are, but for those that would not reach
+/// the terminal: [`guest_text::may_pass`].
 pub fn write_raw(bytes: &[u8]) {
     let _turn = Turn::take();
     progress::take_away();

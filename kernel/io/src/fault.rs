@@ -1,7 +1,7 @@
 //! Panics and exceptions from EL2: say what happened, stop the other cores, turn the machine off.
 //!
-//! Every line is plain text. Backtrace lines read `#N +0xOFFSET`, relative to the image, so that `cargo bale` can
-//! name function and line from the ELF wherever the image was loaded.
+//! Every line is plain text. Backtrace lines read `#N +0xOFFSET`, relative to the image, so that
+//! `cargo bale` can name function and line from the ELF wherever the image was loaded.
 
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,8 @@ use bale_rt::{clock, cores, interrupts, platform, power, task};
 
 /// A core is reporting; others that fault meanwhile just stop.
 static REPORTING: AtomicBool = AtomicBool::new(false);
-/// A report, or what led to it, has used up the emergency stack: there is one more report, and no third.
+/// A report, or what led to it, has used up the emergency stack: there is one more report, and no
+/// third.
 static EMERGENCY_USED_UP: AtomicBool = AtomicBool::new(false);
 
 /// One core's probe: see [`probe`]. Only that core touches it.
@@ -59,15 +60,21 @@ extern "C" fn bale_exception(frame: &mut TrapFrame, kind: u64) {
         Kind::Synchronous => println!("bale: exception on {}: {}", Here, Syndrome::new(syndrome)),
         Kind::SError => println!("bale: SError on {}: {}", Here, Syndrome::new(syndrome)),
         Kind::Unused => {
-            println!("bale: exception through an unused vector on {}: {}", Here, Syndrome::new(syndrome))
+            println!(
+                "bale: exception through an unused vector on {}: {}",
+                Here,
+                Syndrome::new(syndrome)
+            )
         }
         Kind::StackOverflow => {
-            let owner =
-                stacks::guard_owner(mmu::fault_address()).or_else(|| stacks::guard_owner(frame.stack));
+            let owner = stacks::guard_owner(mmu::fault_address())
+                .or_else(|| stacks::guard_owner(frame.stack));
             let name = owner.map_or("?", task::name_of);
             println!("bale: stack overflow on {}: the stack of task {name} is full", Here);
         }
-        Kind::EmergencyOverflow => println!("bale: stack overflow on {}: the emergency stack is full", Here),
+        Kind::EmergencyOverflow => {
+            println!("bale: stack overflow on {}: the emergency stack is full", Here)
+        }
     }
     println!(
         "  ESR {syndrome:#x}  FAR {:#x}  ELR {:#x}  SPSR {:#x}",
@@ -162,7 +169,10 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         core::arch::asm!("mov {0}, x29", "mov {1}, sp", "mov {2}, x30",
             out(reg) frame_pointer, out(reg) stack, out(reg) link, options(nomem, nostack, preserves_flags));
     }
-    println!("  fp {frame_pointer:#x}  sp {stack:#x}  lr {link:#x}  uptime {} us", clock::uptime_us());
+    println!(
+        "  fp {frame_pointer:#x}  sp {stack:#x}  lr {link:#x}  uptime {} us",
+        clock::uptime_us()
+    );
     backtrace(None, frame_pointer);
     finish_report("a panic in the hypervisor")
 }
@@ -181,8 +191,8 @@ impl core::fmt::Display for Here {
     }
 }
 
-/// One core reports; it stops the others first. If the emergency stack is full, this core is the one, or none was: who
-/// is on that stack has it alone.
+/// One core reports; it stops the others first. If the emergency stack is full, this core is the
+/// one, or none was: who is on that stack has it alone.
 fn begin_report(emergency_is_full: bool) {
     mask::mask_all();
     // Relaxed: only the core that has the emergency stack comes here with it full.
@@ -218,7 +228,8 @@ fn registers(frame: &TrapFrame) {
     println!("  sp  {:016x}", frame.stack);
 }
 
-/// Follows the chain of frame records (return address above saved x29) as long as it stays on one stack.
+/// Follows the chain of frame records (return address above saved x29) as long as it stays on one
+/// stack.
 fn backtrace(at: Option<u64>, mut frame_pointer: u64) {
     let base = entry::image_base();
     let [text, ..] = memory::image_sections();

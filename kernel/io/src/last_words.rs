@@ -1,7 +1,9 @@
-//! The last words of the boot before: a crash's report, or why the machine was started anew, and what of the log nobody had taken.
+//! The last words of the boot before: a crash's report, or why the machine was started anew, and
+//! what of the log nobody had taken.
 //!
-//! They stand in a part of the image that no boot clears, so they are there after a warm reboot wherever firmware and loader leave that
-//! memory alone and the image comes to lie at the same place; [`bale_core::last_words`] says whether they are whole.
+//! They stand in a part of the image that no boot clears, so they are there after a warm reboot
+//! wherever firmware and loader leave that memory alone and the image comes to lie at the same
+//! place; [`bale_core::last_words`] says whether they are whole.
 
 use core::cell::UnsafeCell;
 use core::fmt::Write;
@@ -34,10 +36,11 @@ static PREVIOUS: Lock<String<ROOM>> = Lock::new(String::new());
 /// What goes to the UART is kept as well.
 static KEEPING: AtomicBool = AtomicBool::new(false);
 
-/// Does something with the record, which is in memory afterwards: a reset may drop what is in caches alone.
+/// Does something with the record, which is in memory afterwards: a reset may drop what is in
+/// caches alone.
 fn with<R>(f: impl FnOnce(&mut LastWords<'_>) -> R) -> R {
-    // SAFETY: by `find` at boot, before there is a second core; by `part` and `keep`, of which the first is the shell's alone, and the
-    // second belongs to the only core that still runs.
+    // SAFETY: by `find` at boot, before there is a second core; by `part` and `keep`, of which the
+    // first is the shell's alone, and the second belongs to the only core that still runs.
     let result = f(&mut LastWords::new(unsafe { &mut *PLACE.0.get() }));
     mmu::clean_invalidate(PLACE.0.get() as u64, ROOM);
     result
@@ -58,7 +61,8 @@ pub fn length() -> usize {
     PREVIOUS.lock().len()
 }
 
-/// Calls `visit` with each line that the boot before left; one that is longer than any of the log comes in pieces.
+/// Calls `visit` with each line that the boot before left; one that is longer than any of the log
+/// comes in pieces.
 pub fn for_each_line(mut visit: impl FnMut(&str)) {
     let mut at = 0;
     loop {
@@ -74,8 +78,9 @@ pub fn for_each_line(mut visit: impl FnMut(&str)) {
     }
 }
 
-/// From here on what is written to the UART is kept as well: this core reports a crash, and all others have stopped. What waits of the log
-/// comes first, and gives way to the report, its oldest lines first.
+/// From here on what is written to the UART is kept as well: this core reports a crash, and all
+/// others have stopped. What waits of the log comes first, and gives way to the report, its oldest
+/// lines first.
 pub fn begin_crash() {
     log::keep_last(with(|words| words.room()), keep_frame);
     KEEPING.store(true, Ordering::Relaxed);
@@ -88,7 +93,8 @@ pub fn keep(text: &str) {
     }
 }
 
-/// Leaves for the next boot why this one stops before it has a console. On the boot core while it is alone, with the early map on.
+/// Leaves for the next boot why this one stops before it has a console. On the boot core while it
+/// is alone, with the early map on.
 pub fn leave(before: &str, reason: &[&str]) {
     with(|words| {
         words.clear();

@@ -1,9 +1,10 @@
-//! defmt's global logger: frames go into a ring of the core that logs, and a task sends them to the UART.
+//! defmt's global logger: frames go into a ring of the core that logs, and a task sends them to the
+//! UART.
 //!
-//! Any context may log: a frame is written with interrupts masked on this core, touches only this core's ring, and
-//! never waits. A full ring gives up its oldest frames, each of them whole, and counts them: what waits is the end of the
-//! log. Nothing is sent until somebody asks for it (boot argument `log=defmt`, or `log stream on`), so a plain terminal
-//! shows clean text.
+//! Any context may log: a frame is written with interrupts masked on this core, touches only this
+//! core's ring, and never waits. A full ring gives up its oldest frames, each of them whole, and
+//! counts them: what waits is the end of the log. Nothing is sent until somebody asks for it (boot
+//! argument `log=defmt`, or `log stream on`), so a plain terminal shows clean text.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +25,8 @@ pub const LONGEST_FRAME: usize = 256;
 /// Written by its core, with interrupts masked. Read by whoever holds `READER`.
 struct Log {
     ring: FrameRing<RING>,
-    /// The frame being written, and how much of it is there; `LONGEST_FRAME + 1` once it is too long.
+    /// The frame being written, and how much of it is there; `LONGEST_FRAME + 1` once it is too
+    /// long.
     frame: UnsafeCell<([u8; LONGEST_FRAME], usize)>,
     encoder: UnsafeCell<defmt::Encoder>,
     mask: UnsafeCell<Option<Masked>>,
@@ -55,7 +57,8 @@ fn this() -> &'static Log {
 #[defmt::global_logger]
 struct Logger;
 
-// SAFETY: acquire masks interrupts on this core until release, and each core has its own ring, so frames never mix.
+// SAFETY: acquire masks interrupts on this core until release, and each core has its own ring, so
+// frames never mix.
 unsafe impl defmt::Logger for Logger {
     fn acquire() {
         let mask = Masked::new();
@@ -133,7 +136,8 @@ pub fn streaming() -> bool {
     STREAMING.load(Ordering::Relaxed)
 }
 
-/// Sends frames to the UART from now on, or keeps them: nobody takes one to send it, once this has come back.
+/// Sends frames to the UART from now on, or keeps them: nobody takes one to send it, once this has
+/// come back.
 pub fn set_streaming(on: bool) {
     let _nobody_takes = READER.lock();
     STREAMING.store(on, Ordering::Relaxed);
@@ -145,19 +149,23 @@ pub fn take(core: usize, frame: &mut [u8; LONGEST_FRAME]) -> Option<usize> {
     LOGS[core].ring.take(frame)
 }
 
-/// Takes what waits, and calls `keep` with the newest frames of each core: as many as make `room` bytes of text at most.
+/// Takes what waits, and calls `keep` with the newest frames of each core: as many as make `room`
+/// bytes of text at most.
 pub fn keep_newest(room: usize, keep: impl FnMut(&[u8])) {
     let _one_reader = READER.lock();
     keep_last(room, keep);
 }
 
-/// As [`keep_newest`], from the core that reports a crash: whoever else was taking frames will not go on.
+/// As [`keep_newest`], from the core that reports a crash: whoever else was taking frames will not
+/// go on.
 pub fn keep_last(room: usize, keep: impl FnMut(&[u8])) {
-    let rings: Vec<_, MAX_CORES> = LOGS.iter().take(cores::all().len().max(1)).map(|log| &log.ring).collect();
+    let rings: Vec<_, MAX_CORES> =
+        LOGS.iter().take(cores::all().len().max(1)).map(|log| &log.ring).collect();
     log::keep_newest(&rings, room, &mut [0; LONGEST_FRAME], keep);
 }
 
-/// Sends what waits from a core that reports a crash: as [`send_waiting`], unless the crash broke into a reader.
+/// Sends what waits from a core that reports a crash: as [`send_waiting`], unless the crash broke
+/// into a reader.
 pub fn send_last() {
     if READER.try_lock().is_some() {
         send_waiting();

@@ -1,8 +1,9 @@
 //! The frame allocator: 4 KiB frames of all memory that nobody else has.
 //!
-//! Frames that were never used come from ranges, one after the other, so boot touches no memory; frames that were
-//! given back lie in bundles, and are joined to blocks when one is wanted. Each core keeps a few of its own. A frame is a token: it cannot be copied, and giving it
-//! back uses it up.
+//! Frames that were never used come from ranges, one after the other, so boot touches no memory;
+//! frames that were given back lie in bundles, and are joined to blocks when one is wanted. Each
+//! core keeps a few of its own. A frame is a token: it cannot be copied, and giving it back uses it
+//! up.
 
 mod blocks;
 mod bundle;
@@ -85,7 +86,8 @@ struct Common {
     usage: Usage,
     /// Numbers of all frames, those between ranges included.
     numbers: Range<u32>,
-    /// Least number of free frames since nothing could be joined: with no more than these there is nothing to join either.
+    /// Least number of free frames since nothing could be joined: with no more than these there is
+    /// nothing to join either.
     unjoined: usize,
 }
 
@@ -99,10 +101,12 @@ static FRAMES: Lock<Common> = Lock::new(Common {
     unjoined: 0,
 });
 
-/// Frames that guests' disks leave: a page of a held machine that is put out may need one before it frees one, and nothing would be put out any more if
-/// somebody else had stored something in the last.
+/// Frames that guests' disks leave: a page of a held machine that is put out may need one before it
+/// frees one, and nothing would be put out any more if somebody else had stored something in the
+/// last.
 pub const RESERVE: usize = 256;
-/// Of these, the ones that pages which come back leave to others that go: see [`allocate_but_last`].
+/// Of these, the ones that pages which come back leave to others that go: see
+/// [`allocate_but_last`].
 pub const LAST: usize = 32;
 
 /// Frames end below this address, so that their numbers have 32 bits.
@@ -129,8 +133,10 @@ impl Common {
     fn take_fresh(&mut self, to: &mut Bundle) -> usize {
         let mut count = 0;
         if self.fresh.is_empty() {
-            // A block that was given back is broken up; the ranges are all used up, so there is room for it.
-            let broken = self.blocks.pop().map(|start| self.fresh.push((start, start + BLOCK_SIZE)));
+            // A block that was given back is broken up; the ranges are all used up, so there is
+            // room for it.
+            let broken =
+                self.blocks.pop().map(|start| self.fresh.push((start, start + BLOCK_SIZE)));
             debug_assert!(broken.is_none_or(|noted| noted.is_ok()));
         }
         while let Some((next, end)) = self.fresh.last_mut() {
@@ -147,12 +153,14 @@ impl Common {
         count
     }
 
-    /// Cuts a block from the end of a range; what lies behind its last boundary becomes a range of its own.
+    /// Cuts a block from the end of a range; what lies behind its last boundary becomes a range of
+    /// its own.
     fn cut_block(&mut self) -> Option<u64> {
         for place in 0..self.fresh.len() {
             let (next, end) = self.fresh[place];
             let boundary = end & !(BLOCK_SIZE - 1);
-            let Some(start) = boundary.checked_sub(BLOCK_SIZE).filter(|start| *start >= next) else {
+            let Some(start) = boundary.checked_sub(BLOCK_SIZE).filter(|start| *start >= next)
+            else {
                 continue;
             };
             if boundary < end && self.fresh.push((boundary, end)).is_err() {
@@ -195,8 +203,8 @@ impl Common {
     }
 }
 
-/// Adds a range of unused, mapped memory; partial frames at its ends are left out. False if there is no room to
-/// note one more range, or it ends above 16 TiB.
+/// Adds a range of unused, mapped memory; partial frames at its ends are left out. False if there
+/// is no room to note one more range, or it ends above 16 TiB.
 ///
 /// # Safety
 /// Nobody else uses this memory, now or later.
@@ -235,8 +243,8 @@ pub fn allocate_zeroed() -> Option<Frame> {
     Some(frame)
 }
 
-/// `count` frames that lie one after the other, as one slice of zeroed bytes that is never given back. `None` when
-/// no range of unused memory is long enough.
+/// `count` frames that lie one after the other, as one slice of zeroed bytes that is never given
+/// back. `None` when no range of unused memory is long enough.
 pub fn allocate_static(count: usize) -> Option<&'static mut [u8]> {
     let length = (count * PAGE_SIZE) as u64;
     let start = {
@@ -253,10 +261,12 @@ pub fn allocate_static(count: usize) -> Option<&'static mut [u8]> {
     Some(bytes)
 }
 
-/// A block with undefined content: one that was given back, the end of a range of unused memory, or one whose frames were all given back, which takes
-/// time. `None` when there is none, though there may be as many single frames.
+/// A block with undefined content: one that was given back, the end of a range of unused memory, or
+/// one whose frames were all given back, which takes time. `None` when there is none, though there
+/// may be as many single frames.
 ///
-/// `one_at_a_time` waits until nobody else joins frames and keeps it so until its value is dropped; `None` from it gives up.
+/// `one_at_a_time` waits until nobody else joins frames and keeps it so until its value is dropped;
+/// `None` from it gives up.
 pub fn allocate_block<Turn>(one_at_a_time: impl FnOnce() -> Option<Turn>) -> Option<Block> {
     let there = FRAMES.lock().take_block();
     if there.is_some() || !has_more_than_unjoined() {
@@ -299,7 +309,8 @@ pub fn release(frames: impl IntoIterator<Item = Frame>) {
     cache::put(&numbers[..count]);
 }
 
-/// A frame with undefined content, by number: its address is the number times 4096. Its holder owns it as by [`Frame::into_address`].
+/// A frame with undefined content, by number: its address is the number times 4096. Its holder owns
+/// it as by [`Frame::into_address`].
 #[inline]
 pub fn allocate_number() -> Option<u32> {
     cache::take()
@@ -325,7 +336,8 @@ pub fn allocate_but_last() -> Option<Frame> {
     if are_few(LAST) { None } else { allocate() }
 }
 
-/// Whether no more than so many are free, in common or kept by cores, which are only asked if the common ones do not tell.
+/// Whether no more than so many are free, in common or kept by cores, which are only asked if the
+/// common ones do not tell.
 #[inline(always)]
 fn are_few(few: usize) -> bool {
     let common = FRAMES.lock().usage.free;

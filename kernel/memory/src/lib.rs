@@ -49,12 +49,14 @@ pub fn image_sections() -> [Section; 5] {
     ]
 }
 
-/// Memory that is handed out in typed pieces, once and for good: workspaces whose size is known at boot only.
+/// Memory that is handed out in typed pieces, once and for good: workspaces whose size is known at
+/// boot only.
 #[derive(Debug)]
 pub struct Arena(&'static mut [u8]);
 
 impl Arena {
-    /// `bytes` of zeroed memory from the frames; `None` if no range of unused memory is long enough.
+    /// `bytes` of zeroed memory from the frames; `None` if no range of unused memory is long
+    /// enough.
     pub fn new(bytes: usize) -> Option<Self> {
         frames::allocate_static(bytes.div_ceil(PAGE_SIZE)).map(Self)
     }
@@ -63,8 +65,9 @@ impl Arena {
     pub fn in_block(block: frames::Block) -> (Self, u64) {
         let address = block.into_address();
         // SAFETY: the token was given up, so the memory is ours alone; any bytes are valid.
-        let bytes =
-            unsafe { core::slice::from_raw_parts_mut(address as *mut u8, frames::BLOCK_SIZE as usize) };
+        let bytes = unsafe {
+            core::slice::from_raw_parts_mut(address as *mut u8, frames::BLOCK_SIZE as usize)
+        };
         (Self(bytes), address)
     }
 
@@ -78,18 +81,24 @@ impl Arena {
         Some(unsafe { &mut *place })
     }
 
-    /// Room for a copy of `template`, made without a stop on the stack; `None` once the arena is used up.
+    /// Room for a copy of `template`, made without a stop on the stack; `None` once the arena is
+    /// used up.
     pub fn place_copy<T: Copy + 'static>(&mut self, template: &T) -> Option<&'static mut T> {
         let room = self.take(align_of::<T>(), size_of::<T>())?;
         let place = room.as_mut_ptr().cast::<T>();
-        // SAFETY: `take` gave out aligned room for one T that nobody else has, and a T may be copied.
+        // SAFETY: `take` gave out aligned room for one T that nobody else has, and a T may be
+        // copied.
         unsafe { place.copy_from_nonoverlapping(template, 1) };
         // SAFETY: just initialised, and ours for good.
         Some(unsafe { &mut *place })
     }
 
     /// Room for `count` values, each made by `make`; `None` once the arena is used up.
-    pub fn place_each<T: 'static>(&mut self, count: usize, make: impl Fn() -> T) -> Option<&'static mut [T]> {
+    pub fn place_each<T: 'static>(
+        &mut self,
+        count: usize,
+        make: impl Fn() -> T,
+    ) -> Option<&'static mut [T]> {
         let room = self.take(align_of::<T>(), count.checked_mul(size_of::<T>())?)?;
         let first = room.as_mut_ptr().cast::<T>();
         for index in 0..count {

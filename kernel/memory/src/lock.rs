@@ -42,7 +42,8 @@ impl<T> Lock<T> {
         self.0.into_inner()
     }
 
-    /// Takes the lock where interrupts are masked already, and stay so for longer than the lock is held.
+    /// Takes the lock where interrupts are masked already, and stay so for longer than the lock is
+    /// held.
     #[inline(always)]
     pub fn lock_masked<'a>(&'a self, _masked: &'a Masked) -> SpinMutexGuard<'a, T> {
         self.0.lock()

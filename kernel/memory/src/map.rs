@@ -1,7 +1,8 @@
 //! The map of EL2: the identity, W^X, with a hole below every stack.
 //!
-//! Tables come from a pool in `.bss`: the map is built while only the image's gigabyte is reachable, and it does not change after the other
-//! cores have started. Where memory is so scattered that the pool does not do, boot finds further ones and makes them reachable first.
+//! Tables come from a pool in `.bss`: the map is built while only the image's gigabyte is
+//! reachable, and it does not change after the other cores have started. Where memory is so
+//! scattered that the pool does not do, boot finds further ones and makes them reachable first.
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
@@ -14,7 +15,8 @@ use bale_arch::mmu;
 
 use super::{PAGE_SIZE, image_sections, stacks};
 
-/// Tables in the pool: root, one per 512 GiB, per GiB and per 2 MiB that is not mapped in whole blocks. Enough for most machines.
+/// Tables in the pool: root, one per 512 GiB, per GiB and per 2 MiB that is not mapped in whole
+/// blocks. Enough for most machines.
 pub const TABLES: usize = 48;
 
 #[repr(C, align(4096))]
@@ -46,12 +48,14 @@ impl Translation<El23Attributes> for FromPool {
             }
         };
         self.used += 1;
-        let table = NonNull::new(address as *mut PageTable<El23Attributes>).unwrap_or(NonNull::dangling());
+        let table =
+            NonNull::new(address as *mut PageTable<El23Attributes>).unwrap_or(NonNull::dangling());
         (table, PhysicalAddress(address))
     }
 
     unsafe fn deallocate_table(&mut self, _table: NonNull<PageTable<El23Attributes>>) {
-        // Happens when a later range replaces a whole table; the pool is sized for the tables that were ever made.
+        // Happens when a later range replaces a whole table; the pool is sized for the tables that
+        // were ever made.
     }
 
     fn physical_to_virtual(&self, address: PhysicalAddress) -> NonNull<PageTable<El23Attributes>> {
@@ -68,19 +72,22 @@ pub struct Range {
     pub end: u64,
 }
 
-/// Builds the map from memory and device ranges, and turns it on. `further` are zeroed pages for the tables beyond [`TABLES`].
+/// Builds the map from memory and device ranges, and turns it on. `further` are zeroed pages for
+/// the tables beyond [`TABLES`].
 ///
 /// # Errors
 /// A range that the tables cannot hold, such as one beyond 48 bits.
 ///
 /// # Safety
-/// On the boot core, once, with interrupts masked; the ranges are memory and devices as named, and the further pages are nobody else's.
+/// On the boot core, once, with interrupts masked; the ranges are memory and devices as named, and
+/// the further pages are nobody else's.
 pub unsafe fn enable(memory: &[Range], devices: &[Range], further: Range) -> Result<(), MapError> {
     const BASE: El23Attributes =
         El23Attributes::VALID.union(El23Attributes::ACCESSED).union(El23Attributes::USER_RES1);
     const NORMAL: El23Attributes =
         BASE.union(El23Attributes::ATTRIBUTE_INDEX_1).union(El23Attributes::INNER_SHAREABLE);
-    const DEVICE: El23Attributes = BASE.union(El23Attributes::ATTRIBUTE_INDEX_0).union(El23Attributes::XN);
+    const DEVICE: El23Attributes =
+        BASE.union(El23Attributes::ATTRIBUTE_INDEX_0).union(El23Attributes::XN);
     const DATA: El23Attributes = NORMAL.union(El23Attributes::XN);
     const CONSTANT: El23Attributes = DATA.union(El23Attributes::READ_ONLY);
     const CODE: El23Attributes = NORMAL.union(El23Attributes::READ_ONLY);

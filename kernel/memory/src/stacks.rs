@@ -1,7 +1,7 @@
 //! Stacks: a fixed array of them, each with an unmapped page below.
 //!
-//! The boot stack is the last slot; the emergency stack, on which an overflow is reported, comes behind it; the rest
-//! belong to tasks, one each.
+//! The boot stack is the last slot; the emergency stack, on which an overflow is reported, comes
+//! behind it; the rest belong to tasks, one each.
 
 use core::cell::UnsafeCell;
 
@@ -16,7 +16,8 @@ struct Stack(UnsafeCell<[u8; STACK_SIZE]>);
 // SAFETY: each stack is used by one task or core at a time, through its stack pointer only.
 unsafe impl Sync for Stack {}
 
-const _: () = assert!(align_of::<Stack>() == STACK_SIZE, "the vectors look at a stack pointer's low bits");
+const _: () =
+    assert!(align_of::<Stack>() == STACK_SIZE, "the vectors look at a stack pointer's low bits");
 
 impl Stack {
     fn start(&self) -> u64 {
@@ -53,8 +54,8 @@ pub unsafe fn paint(task: usize) {
 /// the paint's own byte at its deepest place has used some more.
 pub fn used(task: usize) -> (usize, usize) {
     let (start, end) = (STACKS[task].start() + GUARD_SIZE as u64, STACKS[task].top());
-    // SAFETY: mapped, aligned and initialised for good; the task may write meanwhile, so each word is
-    // read for itself.
+    // SAFETY: mapped, aligned and initialised for good; the task may write meanwhile, so each word
+    // is read for itself.
     let is_painted =
         |at: &u64| unsafe { (*at as *const u64).read_volatile() } == u64::from_ne_bytes([PAINT; 8]);
     let untouched = (start..end).step_by(8).take_while(is_painted).count() * 8;
@@ -76,7 +77,8 @@ fn all() -> impl Iterator<Item = &'static Stack> {
     STACKS.iter().chain([&EMERGENCY])
 }
 
-/// The pages that must not be mapped: those of the tasks in their order, then the emergency stack's.
+/// The pages that must not be mapped: those of the tasks in their order, then the emergency
+/// stack's.
 pub fn guards() -> impl Iterator<Item = (u64, usize)> {
     all().map(|stack| (stack.start(), GUARD_SIZE))
 }
@@ -88,7 +90,8 @@ pub fn guard_owner(address: u64) -> Option<usize> {
         .position(|(start, length)| (start..start + length as u64).contains(&address))
 }
 
-/// Bounds of the mapped part of the stack that holds `address`, for a backtrace that must not leave it.
+/// Bounds of the mapped part of the stack that holds `address`, for a backtrace that must not leave
+/// it.
 pub fn bounds_of(address: u64) -> Option<(u64, u64)> {
     all()
         .map(|stack| (stack.start() + GUARD_SIZE as u64, stack.top()))

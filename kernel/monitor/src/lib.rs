@@ -1,4 +1,5 @@
-//! What a person sees: the shell with its commands, and the report that the machine gives of itself.
+//! What a person sees: the shell with its commands, and the report that the machine gives of
+//! itself.
 //!
 //! Layers above add commands of their own with [`shell::add_commands`].
 #![no_std]

@@ -1,7 +1,9 @@
-//! `board report`: what is unknown about a board until it has run, in one text to be pasted into an issue, or as JSON.
+//! `board report`: what is unknown about a board until it has run, in one text to be pasted into an
+//! issue, or as JSON.
 //!
-//! Identification registers are recorded by each core as it starts; the rest is read when it is asked for. What needs the firmware's own
-//! services (memory map, secure boot, screen) the loader has written down before it left them.
+//! Identification registers are recorded by each core as it starts; the rest is read when it is
+//! asked for. What needs the firmware's own services (memory map, secure boot, screen) the loader
+//! has written down before it left them.
 
 use core::fmt::{Display, Write};
 
@@ -27,7 +29,8 @@ struct Record {
 
 static RECORDS: [Once<Record>; MAX_CORES] = [const { Once::new() }; MAX_CORES];
 
-/// Records this core, which has its GIC registers on; `found` is `HCR_EL2` as it was at its first instruction in Rust.
+/// Records this core, which has its GIC registers on; `found` is `HCR_EL2` as it was at its first
+/// instruction in Rust.
 pub fn record(index: usize, found: u64) {
     if let Some(place) = RECORDS.get(index) {
         place.call_once(|| Record { registers: identity::read(), found });
@@ -37,11 +40,15 @@ pub fn record(index: usize, found: u64) {
 static OFF: [Column; 2] = [column("core", "core", 4), column("affinity", "affinity", 10)];
 static REGISTERS: [Column; 3] =
     [column("register", "register", 18), column("core", "core", 4), column("value", "value", 18)];
-static REDISTRIBUTORS: [Column; 2] = [column("address", "address", 14), column("typer", "TYPER", 18)];
+static REDISTRIBUTORS: [Column; 2] =
+    [column("address", "address", 14), column("typer", "TYPER", 18)];
 static RANGES: [Column; 3] =
     [column("range", "range", 8), column("start", "start", 14), column("end", "end", 14)];
-static WATCHED: [Column; 3] =
-    [column("address", "address", 14), column("register", "register", 20), column("value", "value", 10)];
+static WATCHED: [Column; 3] = [
+    column("address", "address", 14),
+    column("register", "register", 20),
+    column("value", "value", 10),
+];
 
 /// Writes the report.
 pub fn write<W: Write>(sheet: &mut Sheet<W>) {
@@ -96,10 +103,13 @@ fn processors<W: Write>(sheet: &mut Sheet<W>, machine: &Machine) {
 
 /// A register's values, each with the cores that have it; as JSON a row for each core.
 fn by_core<W: Write>(sheet: &mut Sheet<W>, name: &str, value: impl Fn(&Record) -> u64) {
-    let records =
-        || RECORDS.iter().enumerate().filter_map(|(core, record)| Some((core, value(record.get()?))));
+    let records = || {
+        RECORDS.iter().enumerate().filter_map(|(core, record)| Some((core, value(record.get()?))))
+    };
     if sheet.is_json() {
-        records().for_each(|(core, value)| sheet.row(&[name.into(), core.into(), Value::Address(value)]));
+        records().for_each(|(core, value)| {
+            sheet.row(&[name.into(), core.into(), Value::Address(value)])
+        });
         return;
     }
     let mut label = name;
@@ -141,7 +151,8 @@ fn firmware_calls<C: Call, W: Write>(sheet: &mut Sheet<W>, how: &str) {
     show(sheet, "psci_cpu_on", "PSCI features of CPU_ON", features(PSCI_CPU_ON_64));
     let what = "PSCI features of AFFINITY_INFO";
     show(sheet, "psci_affinity_info", what, features(PSCI_AFFINITY_INFO_64));
-    // Before version 1.1 of the calling convention, only PSCI tells whether its version can be asked for.
+    // Before version 1.1 of the calling convention, only PSCI tells whether its version can be
+    // asked for.
     match features(smccc::arch::SMCCC_VERSION) {
         Ok(_) => show(sheet, "smccc_version", "SMCCC version", smccc::arch::version::<C>()),
         Err(_) => show(sheet, "smccc_version", "SMCCC version", Ok::<_, &str>("1.0")),
@@ -156,9 +167,11 @@ fn interrupt_controller<W: Write>(sheet: &mut Sheet<W>, gic: &Gic) {
     const R_TYPE: u64 = 0x8;
     const FRAMES: u64 = 0x2_0000;
     let at = gic.distributor.base;
-    let [control, kind, implementer] = [CONTROL, TYPE, IMPLEMENTER].map(|offset| register(at + offset));
-    sheet
-        .note(format_args!("GICD {at:#x}: CTLR {control:#010x} TYPER {kind:#010x} IIDR {implementer:#010x}"));
+    let [control, kind, implementer] =
+        [CONTROL, TYPE, IMPLEMENTER].map(|offset| register(at + offset));
+    sheet.note(format_args!(
+        "GICD {at:#x}: CTLR {control:#010x} TYPER {kind:#010x} IIDR {implementer:#010x}"
+    ));
     sheet.hidden("gicd", Value::Address(at));
     sheet.hidden("gicd_ctlr", Value::Address(control.into()));
     sheet.hidden("gicd_typer", Value::Address(kind.into()));
@@ -169,7 +182,8 @@ fn interrupt_controller<W: Write>(sheet: &mut Sheet<W>, gic: &Gic) {
     for region in &gic.redistributors {
         let mut at = region.base;
         while at + FRAMES <= region.base + region.size {
-            let kind = u64::from(register(at + R_TYPE + 4)) << 32 | u64::from(register(at + R_TYPE));
+            let kind =
+                u64::from(register(at + R_TYPE + 4)) << 32 | u64::from(register(at + R_TYPE));
             if sheet.is_json() {
                 sheet.row(&[Value::Address(at), Value::Address(kind)]);
             } else {
@@ -186,7 +200,8 @@ fn interrupt_controller<W: Write>(sheet: &mut Sheet<W>, gic: &Gic) {
 
 /// A device's register.
 fn register(address: u64) -> u32 {
-    // SAFETY: of the interrupt controller or one that the board's page names, mapped as device memory at the start; reading changes nothing.
+    // SAFETY: of the interrupt controller or one that the board's page names, mapped as device
+    // memory at the start; reading changes nothing.
     unsafe { (address as *const u32).read_volatile() }
 }
 
@@ -194,7 +209,9 @@ fn ranges<W: Write>(sheet: &mut Sheet<W>, machine: &Machine) {
     if sheet.is_json() {
         sheet.table("ranges", &RANGES);
     }
-    for (what, ranges) in [("memory", machine.memory.as_slice()), ("kept out", machine.reserved.as_slice())] {
+    for (what, ranges) in
+        [("memory", machine.memory.as_slice()), ("kept out", machine.reserved.as_slice())]
+    {
         for range in ranges {
             let (start, end) = (range.base, range.base + range.size);
             if sheet.is_json() {
@@ -214,7 +231,8 @@ fn firmware<W: Write>(sheet: &mut Sheet<W>, machine: &Machine) {
         return;
     };
     // SAFETY: the loader's text, taken out of what is given away, and mapped as memory.
-    let bytes = unsafe { core::slice::from_raw_parts(range.base as *const u8, range.size as usize) };
+    let bytes =
+        unsafe { core::slice::from_raw_parts(range.base as *const u8, range.size as usize) };
     match core::str::from_utf8(bytes) {
         Ok(text) => {
             text.lines().for_each(|line| sheet.note(format_args!("{line}")));
@@ -227,13 +245,18 @@ fn firmware<W: Write>(sheet: &mut Sheet<W>, machine: &Machine) {
     }
 }
 
-/// Last: on a board that is not the one it says, these may be nobody's. What is read is said before.
+/// Last: on a board that is not the one it says, these may be nobody's. What is read is said
+/// before.
 fn watched<W: Write>(sheet: &mut Sheet<W>, machine: &Machine) {
     let watched = acpi::watched(&machine.model);
     if sheet.is_json() {
         sheet.table("watched", &WATCHED);
         for (what, address) in watched {
-            sheet.row(&[Value::Address(*address), (*what).into(), Value::Address(register(*address).into())]);
+            sheet.row(&[
+                Value::Address(*address),
+                (*what).into(),
+                Value::Address(register(*address).into()),
+            ]);
         }
         return;
     }

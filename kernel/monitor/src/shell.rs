@@ -1,9 +1,10 @@
 //! The shell on the UART: commands of one line, several behind one another with `;`.
 //!
-//! With the boot argument `exec` it serves a script: nothing is echoed, a line `\x1eREADY` comes before the first
-//! command is read, and a line `\x1eSTATUS n` after each line of commands, 0 when all of them succeeded. A byte 0x03 stops what runs for
-//! long, as Ctrl-C does at a terminal: status 1, and what came before it and was not read yet is dropped. Where nothing runs it drops the line that was begun,
-//! and is answered with status 1 too.
+//! With the boot argument `exec` it serves a script: nothing is echoed, a line `\x1eREADY` comes
+//! before the first command is read, and a line `\x1eSTATUS n` after each line of commands, 0 when
+//! all of them succeeded. A byte 0x03 stops what runs for long, as Ctrl-C does at a terminal:
+//! status 1, and what came before it and was not read yet is dropped. Where nothing runs it drops
+//! the line that was begun, and is answered with status 1 too.
 
 mod alone;
 mod completion;
@@ -94,16 +95,22 @@ impl<'a> Arguments<'a> {
     fn none(&self) -> Outcome {
         match self.words {
             [] => Ok(()),
-            [first, ..] => fail(format_args!("{} takes no argument, but got {first}", self.command)),
+            [first, ..] => {
+                fail(format_args!("{} takes no argument, but got {first}", self.command))
+            }
         }
     }
 
     /// The number behind `--name`, or `default` without it.
     fn option(&self, name: &str, default: u64) -> Result<u64, Failure> {
-        let Some(place) = self.words.iter().position(|word| *word == name) else { return Ok(default) };
+        let Some(place) = self.words.iter().position(|word| *word == name) else {
+            return Ok(default);
+        };
         match self.words.get(place + 1) {
             None => fail(format_args!("{name} needs a number behind it")),
-            Some(word) => number(word).or_else(|error| fail(format_args!("{name} {word}: {error}"))),
+            Some(word) => {
+                number(word).or_else(|error| fail(format_args!("{name} {word}: {error}")))
+            }
         }
     }
 
@@ -146,8 +153,10 @@ macro_rules! commands {
     };
 }
 
-/// Commands whose text comes as it comes: they run for long, have the terminal to themselves, or are to be copied.
-const NEVER_PAGED: [&str; 8] = ["bench", "board", "clear", "selftest", "top", "trace", "vm", "watch"];
+/// Commands whose text comes as it comes: they run for long, have the terminal to themselves, or
+/// are to be copied.
+const NEVER_PAGED: [&str; 8] =
+    ["bench", "board", "clear", "selftest", "top", "trace", "vm", "watch"];
 
 /// Commands that only an image which measures itself has.
 const MEASURING: [&str; 2] = ["bench", "selftest"];
@@ -196,7 +205,8 @@ static COMMANDS: &[Command] = commands![
     "version", ["[--json]"], "version, build and board" => familiar::version;
 ];
 
-/// Prints words, in lines that begin behind `indent` blanks; the first one has begun, and stands there.
+/// Prints words, in lines that begin behind `indent` blanks; the first one has begun, and stands
+/// there.
 pub fn print_wrapped(text: &str, indent: usize) {
     let room = WIDTH - indent;
     for (place, line) in wrap::lines(text, room, room).enumerate() {
@@ -218,7 +228,8 @@ impl fmt::Display for Wrapped<'_> {
     }
 }
 
-/// Says why a command failed: in one line where a program reads it, in lines that fit where a person does. In one piece, whatever guests say meanwhile.
+/// Says why a command failed: in one line where a program reads it, in lines that fit where a
+/// person does. In one piece, whatever guests say meanwhile.
 fn complain(why: &str) {
     const BEGINS: &str = "error: ";
     if TYPED_AT.load(Ordering::Relaxed) {
@@ -285,9 +296,9 @@ fn run_command(words: &[&str], editor: Option<&Editor>) -> Outcome {
     match all_commands().find(|command| command.name == *name) {
         Some(command) => (command.run)(&Arguments { command: command.name, words: rest, editor })
             .map_err(|failure| familiar::explain(command, rest, failure)),
-        None if MEASURING.contains(name) => {
-            fail(format_args!("this image has no {name}; the one that `cargo bale run` boots has it"))
-        }
+        None if MEASURING.contains(name) => fail(format_args!(
+            "this image has no {name}; the one that `cargo bale run` boots has it"
+        )),
         None => familiar::no_such_command(name),
     }
 }
@@ -334,11 +345,15 @@ pub extern "C" fn task(_argument: u64) -> ! {
             }
             Event::Interrupt => false,
             Event::TooLong => {
-                println!("error: the line is longer than {LONGEST_LINE} characters; nothing was run");
+                println!(
+                    "error: the line is longer than {LONGEST_LINE} characters; nothing was run"
+                );
                 false
             }
             Event::Foreign => {
-                println!("error: commands are ASCII, and the line has other characters (?); nothing was run");
+                println!(
+                    "error: commands are ASCII, and the line has other characters (?); nothing was run"
+                );
                 false
             }
             Event::Damaged => {

@@ -1,6 +1,8 @@
-//! The compactor: a task that gives back what part-filled zspages hold once much was freed, when nobody else wants its core.
+//! The compactor: a task that gives back what part-filled zspages hold once much was freed, when
+//! nobody else wants its core.
 //!
-//! Drain tasks wake it. It goes on, class by class in short steps, until less than one page in [`SHARE`] could be given back.
+//! Drain tasks wake it. It goes on, class by class in short steps, until less than one page in
+//! [`SHARE`] could be given back.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -42,7 +44,8 @@ pub fn hurry() {
 
 /// The step is done: whoever waited for it has what it wanted.
 fn end_hurry() {
-    // AcqRel: pairs with the store in `hurry`. One that sets the priority only behind this is served by the next step.
+    // AcqRel: pairs with the store in `hurry`. One that sets the priority only behind this is
+    // served by the next step.
     if AWAITED.swap(false, Ordering::AcqRel) {
         task::set_priority(task::current(), task::COMPACT);
     }

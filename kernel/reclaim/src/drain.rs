@@ -1,12 +1,15 @@
-//! The drain: one task for each core, woken by an interrupt, that gives back what was freed through that core's ring.
+//! The drain: one task for each core, woken by an interrupt, that gives back what was freed through
+//! that core's ring.
 //!
-//! Where there are small cores beside fast ones, the rings of the fast ones are drained on the small ones (their home), in turn; elsewhere each core drains its own.
+//! Where there are small cores beside fast ones, the rings of the fast ones are drained on the
+//! small ones (their home), in turn; elsewhere each core drains its own.
 //!
-//! A push that passes the watermark raises the drain interrupt of its core; the handler wakes the task. What stays
-//! below the watermark is fetched by the task's own timer, so every handle is freed within [`AGE_US`] and two
-//! periods of [`PERIOD_US`] of the last push, as long as the drain gets to run. The timer stands still while the
-//! core is idle and its ring empty: nothing can be pushed there before something else wakes the core. The priority
-//! rises once the ring is half full.
+//! A push that passes the watermark raises the drain interrupt of its core; the handler wakes the
+//! task. What stays below the watermark is fetched by the task's own timer, so every handle is
+//! freed within [`AGE_US`] and two periods of [`PERIOD_US`] of the last push, as long as the drain
+//! gets to run. The timer stands still while the core is idle and its ring empty: nothing can be
+//! pushed there before something else wakes the core. The priority rises once the ring is half
+//! full.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,9 +34,11 @@ const LEAVE_US: u64 = 4_000_000;
 /// How long something may wait below the watermark.
 const AGE_US: u64 = 10_000;
 
-static TASKS: [Lock<Option<TaskId>>; cores::MAX_CORES] = [const { Lock::new(None) }; cores::MAX_CORES];
+static TASKS: [Lock<Option<TaskId>>; cores::MAX_CORES] =
+    [const { Lock::new(None) }; cores::MAX_CORES];
 /// The ring's task is told to end.
-static ENDING: [AtomicBool; cores::MAX_CORES] = [const { AtomicBool::new(false) }; cores::MAX_CORES];
+static ENDING: [AtomicBool; cores::MAX_CORES] =
+    [const { AtomicBool::new(false) }; cores::MAX_CORES];
 /// Some ring is drained on another core than its own.
 static PLACED: AtomicBool = AtomicBool::new(false);
 static STARTED: Once<()> = Once::new();
@@ -60,15 +65,16 @@ fn begin(ring: usize) -> bool {
     spawned.is_ok()
 }
 
-/// A core is about to leave, and counts as online no more: its own drain task ends, and those of others that are there go elsewhere.
-/// False if they did not within a while.
+/// A core is about to leave, and counts as online no more: its own drain task ends, and those of
+/// others that are there go elsewhere. False if they did not within a while.
 pub fn leave(core: usize) -> bool {
     let mut patience = Patience::of_us(LEAVE_US);
     for ring in 0..cores::all().len() {
         if ring != core && homes::home(ring) != core || TASKS[ring].lock().is_none() {
             continue;
         }
-        // Whoever takes the wish back first has it: the task, which ends then, or this one, which gives up.
+        // Whoever takes the wish back first has it: the task, which ends then, or this one, which
+        // gives up.
         ENDING[ring].store(true, Ordering::Release);
         while TASKS[ring].lock().is_some() {
             wake(ring);
@@ -90,13 +96,18 @@ pub fn leave(core: usize) -> bool {
 /// A core has come: it gets a drain task.
 pub fn join(core: usize) {
     if TASKS[core].lock().is_none() && !begin(core) {
-        defmt::warn!("no room for the drain task of core {}: its ring is drained by who frees", core as u32);
+        defmt::warn!(
+            "no room for the drain task of core {}: its ring is drained by who frees",
+            core as u32
+        );
     }
 }
 
-/// From a ring's drain task: ends it if it was told to. What is left in the ring is emptied when the core has gone, or by the next task.
+/// From a ring's drain task: ends it if it was told to. What is left in the ring is emptied when
+/// the core has gone, or by the next task.
 fn end_if_asked(ring: usize) {
-    // AcqRel: pairs with the swap in `leave`; the load before it, which may be late, keeps the common path free of it.
+    // AcqRel: pairs with the swap in `leave`; the load before it, which may be late, keeps the
+    // common path free of it.
     if ENDING[ring].load(Ordering::Relaxed) && ENDING[ring].swap(false, Ordering::AcqRel) {
         *TASKS[ring].lock() = None;
         task::exit()
@@ -109,7 +120,9 @@ pub fn on_interrupt() {
     wake(this);
     if PLACED.load(Ordering::Relaxed) {
         // Whose it was is not said: a task that finds its ring low sleeps on.
-        (0..cores::MAX_CORES).filter(|ring| *ring != this && homes::home(*ring) == this).for_each(wake);
+        (0..cores::MAX_CORES)
+            .filter(|ring| *ring != this && homes::home(*ring) == this)
+            .for_each(wake);
     }
 }
 
@@ -145,7 +158,8 @@ extern "C" fn drain(core: u64) -> ! {
             }
             end_if_asked(core);
             if report.freed == 0 {
-                // Somebody else is at this ring, perhaps a task below this one on this very core: let it get done.
+                // Somebody else is at this ring, perhaps a task below this one on this very core:
+                // let it get done.
                 task::sleep_us(BUSY_PAUSE_US);
             } else {
                 task::yield_now();
@@ -177,12 +191,14 @@ fn wait(core: usize) -> bool {
     pool::pool().pending(core) >= pool::pool().config().watermark
 }
 
-/// Whether the timer of this core's drain may stand still while the core is idle. Interrupts are masked.
+/// Whether the timer of this core's drain may stand still while the core is idle. Interrupts are
+/// masked.
 pub fn is_quiet(core: usize) -> bool {
     pool::pool().pending(core) == 0
 }
 
-/// Waits until nothing is pending in any ring and no page is on its way back, from a drain or from compaction, for `limit_us` at most.
+/// Waits until nothing is pending in any ring and no page is on its way back, from a drain or from
+/// compaction, for `limit_us` at most.
 pub fn wait_until_quiet(limit_us: u64) -> bool {
     let mut patience = Patience::of_us(limit_us);
     loop {

@@ -1,4 +1,5 @@
-//! The kernel under `zsmalloc`: frames, cores, interrupts and time for the one pool that all guests share.
+//! The kernel under `zsmalloc`: frames, cores, interrupts and time for the one pool that all guests
+//! share.
 
 use core::sync::atomic::Ordering;
 
@@ -49,7 +50,8 @@ unsafe impl zsmalloc::PinnedInSteps for PinnedInSteps {
     }
 }
 
-// SAFETY: frames are owned tokens of mapped memory; the core index is the caller's own while it is pinned.
+// SAFETY: frames are owned tokens of mapped memory; the core index is the caller's own while it is
+// pinned.
 unsafe impl Platform for Kernel {
     type Pinned<'a> = Pinned;
     type PinnedInSteps<'a> = PinnedInSteps;
@@ -90,8 +92,8 @@ unsafe impl Platform for Kernel {
     }
 }
 
-/// Pending handles at which the drain interrupt is raised: the death of a small guest is noticed, however large the
-/// ring; what the ring holds beyond is for bursts.
+/// Pending handles at which the drain interrupt is raised: the death of a small guest is noticed,
+/// however large the ring; what the ring holds beyond is for bursts.
 const WATERMARK: usize = 512;
 
 static POOL: Once<Pool<Kernel>> = Once::new();

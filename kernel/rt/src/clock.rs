@@ -10,7 +10,8 @@ static START: AtomicU64 = AtomicU64::new(0);
 /// Seconds from 1970 to the boot; 0 if nobody knows.
 static BOOT_SECONDS: AtomicU64 = AtomicU64::new(0);
 
-/// The machine's clock says that it is so many seconds after the beginning of 1970, UTC. Once, at boot.
+/// The machine's clock says that it is so many seconds after the beginning of 1970, UTC. Once, at
+/// boot.
 pub fn set_of_day(seconds: u64) {
     BOOT_SECONDS.store(seconds.saturating_sub(uptime_us() / 1_000_000), Ordering::Relaxed);
 }
@@ -41,9 +42,10 @@ pub fn uptime_us() -> u64 {
 
 /// For how long something is waited for that should not take long.
 ///
-/// Of what passes between two looks, [`Patience::STEP_US`] count at most: a machine that stands still as a whole for a moment, or whose cores wait for a
-/// busy host, holds that against nobody. But it ends by the clock too, after [`Patience::STRETCH`] times as long and [`Patience::GRACE_US`]
-/// more, however seldom somebody looks.
+/// Of what passes between two looks, [`Patience::STEP_US`] count at most: a machine that stands
+/// still as a whole for a moment, or whose cores wait for a busy host, holds that against nobody.
+/// But it ends by the clock too, after [`Patience::STRETCH`] times as long and
+/// [`Patience::GRACE_US`] more, however seldom somebody looks.
 pub struct Patience {
     left: u64,
     looked: u64,

@@ -44,10 +44,11 @@ pub struct Core {
     pub in_interrupt: AtomicBool,
     /// Tasks that are ready here, but for the running one.
     pub ready: Lock<ReadyQueue<STACKS_FOR_TASKS>>,
-    /// What is to be done beside the common path: see [`Core::mark_departed`] and [`Core::set_traced`]. One word, so that
-    /// the common path looks once.
+    /// What is to be done beside the common path: see [`Core::mark_departed`] and
+    /// [`Core::set_traced`]. One word, so that the common path looks once.
     aside: AtomicU32,
-    /// Whose state the guests' registers hold: a virtual CPU's, of which [`bale_vmm`] knows more; null for nobody's.
+    /// Whose state the guests' registers hold: a virtual CPU's, of which [`bale_vmm`] knows more;
+    /// null for nobody's.
     pub guest: AtomicPtr<()>,
     /// The nearer one of `next_deadline` and `lazy_deadline`.
     pub wake_at: AtomicU64,
@@ -55,7 +56,8 @@ pub struct Core {
     pub next_deadline: AtomicU64,
     /// What the timer is set to; [`u64::MAX`] if it is off.
     pub armed: AtomicU64,
-    /// Deadline, and period, of the task whose timer waits while the core is idle; [`u64::MAX`] for none.
+    /// Deadline, and period, of the task whose timer waits while the core is idle; [`u64::MAX`] for
+    /// none.
     pub lazy_deadline: AtomicU64,
     /// See `lazy_deadline`.
     pub lazy_period: AtomicU64,
@@ -132,7 +134,8 @@ impl Core {
         self.small.store(true, Ordering::Relaxed);
     }
 
-    /// Nothing runs or waits here: as at the boot, also where the core was off for a while. On the core itself, masked.
+    /// Nothing runs or waits here: as at the boot, also where the core was off for a while. On the
+    /// core itself, masked.
     pub fn begin(&self) {
         self.reschedule.store(false, Ordering::Relaxed);
         self.in_interrupt.store(false, Ordering::Relaxed);
@@ -151,10 +154,12 @@ impl Core {
     /// Sets `lazy_deadline`. On the core itself, with interrupts masked.
     pub fn set_lazy_deadline(&self, deadline: u64) {
         self.lazy_deadline.store(deadline, Ordering::Relaxed);
-        self.wake_at.store(deadline.min(self.next_deadline.load(Ordering::Relaxed)), Ordering::Relaxed);
+        self.wake_at
+            .store(deadline.min(self.next_deadline.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
 
-    /// Longest stretch with interrupts masked since boot or the last [`Core::forget_longest`], in ticks.
+    /// Longest stretch with interrupts masked since boot or the last [`Core::forget_longest`], in
+    /// ticks.
     pub fn longest_masked(&self) -> u64 {
         self.longest_masked.load(Ordering::Relaxed)
     }
@@ -164,14 +169,15 @@ impl Core {
         self.longest_ended.load(Ordering::Relaxed)
     }
 
-    /// Begins anew with the longest stretch and the latest timer. Racy beside the core itself, which may put back what it
-    /// has just measured.
+    /// Begins anew with the longest stretch and the latest timer. Racy beside the core itself,
+    /// which may put back what it has just measured.
     pub fn forget_longest(&self) {
         self.longest_masked.store(0, Ordering::Relaxed);
         self.latest_timer.store(0, Ordering::Relaxed);
     }
 
-    /// The running task is over: its stack may be reused once this core has left it. On the core itself, masked.
+    /// The running task is over: its stack may be reused once this core has left it. On the core
+    /// itself, masked.
     pub fn mark_departed(&self, task: u16) {
         self.aside.fetch_or(u32::from(task) + 1, Ordering::Relaxed);
     }
@@ -213,8 +219,8 @@ impl Core {
 static CORES: [Core; MAX_CORES] = [const { Core::new() }; MAX_CORES];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// Adds one to a counter that only its own core writes, with interrupts masked or from one context alone: a load
-/// and a store, no atomic read-modify-write.
+/// Adds one to a counter that only its own core writes, with interrupts masked or from one context
+/// alone: a load and a store, no atomic read-modify-write.
 pub fn count(counter: &AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
@@ -247,8 +253,8 @@ pub fn this(_pinned: &Masked) -> &'static Core {
     this_unpinned()
 }
 
-/// This core's block, for code that cannot be moved: with interrupts masked, in a task that is pinned to its core, or
-/// where another core's block does as well.
+/// This core's block, for code that cannot be moved: with interrupts masked, in a task that is
+/// pinned to its core, or where another core's block does as well.
 #[inline(always)]
 pub fn this_unpinned() -> &'static Core {
     // SAFETY: `claim` put the address of an element of CORES there before any of this ran.

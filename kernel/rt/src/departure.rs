@@ -1,5 +1,5 @@
-//! The last steps of a core that leaves: its idle task turns timer, interrupt interface and core off.
-//! [`crate::hotplug`] asks for it and says in which order a core leaves.
+//! The last steps of a core that leaves: its idle task turns timer, interrupt interface and core
+//! off. [`crate::hotplug`] asks for it and says in which order a core leaves.
 
 use core::sync::atomic::Ordering;
 
@@ -8,7 +8,8 @@ use bale_arch::timer;
 use crate::cores::Core;
 use crate::{interrupts, power};
 
-/// From the idle task of a core with nothing to do, interrupts masked: turns it off if it is to leave.
+/// From the idle task of a core with nothing to do, interrupts masked: turns it off if it is to
+/// leave.
 #[inline]
 pub fn leave_if_asked(core: &Core) {
     // Relaxed: `leave` looks again.

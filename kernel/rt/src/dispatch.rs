@@ -1,7 +1,7 @@
 //! Taking interrupts: from the vectors, or by a task that looks for itself.
 //!
-//! A handler runs on the interrupted task's stack with interrupts masked, and is short: it hands over
-//! to a task by [`crate::task::unpark`]. The switch happens on the way out.
+//! A handler runs on the interrupted task's stack with interrupts masked, and is short: it hands
+//! over to a task by [`crate::task::unpark`]. The switch happens on the way out.
 
 use core::sync::atomic::Ordering;
 
@@ -21,9 +21,10 @@ extern "C" fn bale_interrupt(_frame: &mut TrapFrame) {
     mask::end_stretch();
 }
 
-/// Takes the interrupt that waits, without an exception; then another task may go on first. One alone: a second one is taken once interrupts
-/// are unmasked, so that no device that always wants something keeps them masked. Called by a task with interrupts masked and no lock held, or
-/// from the vectors.
+/// Takes the interrupt that waits, without an exception; then another task may go on first. One
+/// alone: a second one is taken once interrupts are unmasked, so that no device that always wants
+/// something keeps them masked. Called by a task with interrupts masked and no lock held, or from
+/// the vectors.
 pub fn serve() {
     let core = cores::this_unpinned();
     core.in_interrupt.store(true, Ordering::Relaxed);
@@ -33,7 +34,12 @@ pub fn serve() {
         // The priority drop; interrupts stay masked, so nothing comes in between.
         GicCpuInterface::end_interrupt(id, InterruptGroup::Group1);
         let source = interrupts::find(number);
-        trace::note(core, Kind::InterruptIn, number, source.map_or("unknown", |source| source.name));
+        trace::note(
+            core,
+            Kind::InterruptIn,
+            number,
+            source.map_or("unknown", |source| source.name),
+        );
         match source {
             Some(source) => {
                 cores::count(&source.taken[core.index()]);

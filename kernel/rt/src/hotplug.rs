@@ -1,9 +1,11 @@
 //! Cores that come and go.
 //!
-//! A core leaves in this order: nothing new is started there ([`task::spawn`] refuses); its drain tasks end, and those of other
-//! cores' rings that were its guests go elsewhere; its free tasks move ([`task::spawn_free`]); no task is left; its idle task, with interrupts masked, turns timer and interrupt
-//! interface off and itself by PSCI; once firmware says that it is off its ring is emptied by whoever asked. It comes back by the way of
-//! the boot. A task that is pinned, a virtual CPU for instance, keeps the core: nothing has changed then.
+//! A core leaves in this order: nothing new is started there ([`task::spawn`] refuses); its drain
+//! tasks end, and those of other cores' rings that were its guests go elsewhere; its free tasks
+//! move ([`task::spawn_free`]); no task is left; its idle task, with interrupts masked, turns timer
+//! and interrupt interface off and itself by PSCI; once firmware says that it is off its ring is
+//! emptied by whoever asked. It comes back by the way of the boot. A task that is pinned, a virtual
+//! CPU for instance, keeps the core: nothing has changed then.
 //!
 //! One task at a time does this.
 
@@ -22,7 +24,8 @@ use crate::sync::{IN_ORDER, Mutex};
 use crate::{hooks, interrupts, power, task, watchdog};
 use bale_memory::map;
 
-/// How long a core may take to come: firmware may have to be waited for, and under an emulator a busy host.
+/// How long a core may take to come: firmware may have to be waited for, and under an emulator a
+/// busy host.
 const COME_US: u64 = 10_000_000;
 /// How long it may take to go.
 const GO_US: u64 = 4_000_000;
@@ -56,7 +59,9 @@ impl fmt::Display for Refused {
             Self::NoSuchCore => write!(f, "there is no such core; `cores` lists them"),
             Self::BootCore => f.write_str("core 0 has the console and the shell, and stays"),
             Self::Already => f.write_str("it is so already"),
-            Self::Used(name) => write!(f, "task {name} belongs there; `tasks` and `vm list` tell more"),
+            Self::Used(name) => {
+                write!(f, "task {name} belongs there; `tasks` and `vm list` tell more")
+            }
             Self::Late => f.write_str("it has not done so in time; `tasks` says what runs there"),
             Self::Hung => f.write_str("it takes no interrupts; `tasks` says what runs there"),
             Self::Firmware(error) => write!(f, "PSCI says {error}"),
@@ -138,7 +143,8 @@ fn wait_until(limit_us: u64, mut so: impl FnMut() -> bool) -> bool {
 /// Takes a core offline; how many handles its ring held at the end.
 ///
 /// # Errors
-/// [`Refused`]: the core is as it was, but for [`Refused::Late`] from one that was on its way out already.
+/// [`Refused`]: the core is as it was, but for [`Refused::Late`] from one that was on its way out
+/// already.
 ///
 /// # Panics
 /// Never: nothing else is locked by who calls this.
@@ -172,7 +178,8 @@ pub fn take_offline(index: usize) -> Result<usize, Refused> {
     core.leaving.store(true, Ordering::Release);
     interrupts::raise(index, interrupts::RESCHEDULE);
     if !wait_until(GO_US, || power::is_off(core.affinity()) || core.online()) {
-        // AcqRel: pairs with the swap in `departure::leave`. Whoever takes the wish back first has it.
+        // AcqRel: pairs with the swap in `departure::leave`. Whoever takes the wish back first has
+        // it.
         return if core.leaving.swap(false, Ordering::AcqRel) {
             stays(Refused::Late)
         } else {
@@ -184,12 +191,14 @@ pub fn take_offline(index: usize) -> Result<usize, Refused> {
         return Err(Refused::Firmware(Error::Denied));
     }
     let mut emptied = 0;
-    let empty = wait_until(GO_US, || match hooks::get().map_or(Some(0), |hooks| (hooks.core_left)(index)) {
-        Some(count) => {
-            emptied = count;
-            true
+    let empty = wait_until(GO_US, || {
+        match hooks::get().map_or(Some(0), |hooks| (hooks.core_left)(index)) {
+            Some(count) => {
+                emptied = count;
+                true
+            }
+            None => false,
         }
-        None => false,
     });
     if empty { Ok(emptied) } else { Err(Refused::Late) }
 }

@@ -14,7 +14,8 @@ pub fn run() -> ! {
     let core = cores::this_unpinned();
     loop {
         let masked = Masked::new();
-        // Nothing is lost between the look and the wait: WFI also returns for an interrupt that is masked.
+        // Nothing is lost between the look and the wait: WFI also returns for an interrupt that is
+        // masked.
         if !core.reschedule.load(Ordering::Relaxed) {
             // A core that leaves does not come back here: its rest must not have begun.
             departure::leave_if_asked(core);

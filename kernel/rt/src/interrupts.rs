@@ -1,5 +1,5 @@
-//! GICv3: setting it up, routing, raising software-generated interrupts (IHI 0069); who handles what.
-//! [`crate::dispatch`] takes what it delivers.
+//! GICv3: setting it up, routing, raising software-generated interrupts (IHI 0069); who handles
+//! what. [`crate::dispatch`] takes what it delivers.
 //!
 //! Only SGIs 0 to 7 are used: firmware keeps some of 8 to 15 for the secure side.
 
@@ -8,7 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{
-    GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator, SgiTarget, SgiTargetGroup,
+    GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator, SgiTarget,
+    SgiTargetGroup,
 };
 use arm_gic::{IntId, Trigger, UniqueMmioPointer};
 use bale_arch::{gich, mask};
@@ -102,7 +103,8 @@ static DISTRIBUTOR: Lock<()> = Lock::new(());
 /// Interrupts that nobody had asked for.
 pub(crate) static UNKNOWN: AtomicU64 = AtomicU64::new(0);
 
-/// Names the controller and every interrupt that will be handled. Once, on the boot core, before any is enabled.
+/// Names the controller and every interrupt that will be handled. Once, on the boot core, before
+/// any is enabled.
 ///
 /// # Panics
 /// With more sources than the table holds.
@@ -123,18 +125,22 @@ pub fn initialise(controller: Controller, sources: &[(u32, &'static str, fn())])
 
 fn with_distributor<R>(controller: &Controller, f: impl FnOnce(&mut GicDistributor<'_>) -> R) -> R {
     let _exclusive = DISTRIBUTOR.lock();
-    let registers = NonNull::new(controller.distributor as *mut Gicd).unwrap_or(NonNull::dangling());
-    // SAFETY: the tables name a distributor here, the map has it as device memory, and the lock makes us the only user.
+    let registers =
+        NonNull::new(controller.distributor as *mut Gicd).unwrap_or(NonNull::dangling());
+    // SAFETY: the tables name a distributor here, the map has it as device memory, and the lock
+    // makes us the only user.
     let pointer = unsafe { UniqueMmioPointer::new(registers) };
     f(&mut GicDistributor::new(pointer))
 }
 
-fn with_redistributor<R>(f: impl FnOnce(&mut GicRedistributor<'_>) -> R) -> Result<R, InterruptError> {
+fn with_redistributor<R>(
+    f: impl FnOnce(&mut GicRedistributor<'_>) -> R,
+) -> Result<R, InterruptError> {
     let controller = CONTROLLER.get().ok_or(InterruptError::NoRedistributor)?;
     for region in &controller.redistributors {
         let base = NonNull::new(*region as *mut GicrSgi).ok_or(InterruptError::NoRedistributor)?;
-        // SAFETY: the tables name a region of redistributors here. Each core uses only the frame with its own
-        // affinity; of the others only GICR_TYPER is read.
+        // SAFETY: the tables name a region of redistributors here. Each core uses only the frame
+        // with its own affinity; of the others only GICR_TYPER is read.
         let frames = unsafe { GicRedistributorIterator::new(base) };
         for mut frame in frames.map_err(|_| InterruptError::RedistributorLayout)? {
             if frame.typer().core_mpidr() == mask::affinity() {
@@ -156,7 +162,9 @@ pub fn initialise_core(private: &[u32]) -> Result<(), InterruptError> {
         redistributor.configure_default_settings();
         for &id in private.iter().chain(&[RESCHEDULE, DRAIN, STOP, TEST, WATCHDOG]) {
             let id = IntId::try_from(id).map_err(|_| InterruptError::NoSuchInterrupt)?;
-            redistributor.enable_interrupt(id, true).map_err(|_| InterruptError::NoSuchInterrupt)?;
+            redistributor
+                .enable_interrupt(id, true)
+                .map_err(|_| InterruptError::NoSuchInterrupt)?;
         }
         Ok(())
     })??;
@@ -173,12 +181,14 @@ pub fn open_core() {
     GicCpuInterface::enable_group1(true);
 }
 
-/// Keeps interrupts from this core, which is about to be turned off; none of a device's is routed to it.
+/// Keeps interrupts from this core, which is about to be turned off; none of a device's is routed
+/// to it.
 pub fn close_core() {
     GicCpuInterface::enable_group1(false);
 }
 
-/// Enables a shared peripheral interrupt, level-triggered, delivered to the core with this affinity.
+/// Enables a shared peripheral interrupt, level-triggered, delivered to the core with this
+/// affinity.
 ///
 /// # Errors
 /// The GIC has no such interrupt.
@@ -200,7 +210,8 @@ pub fn route_devices(core: usize) {
     with_distributor(controller, |distributor| {
         for source in table.all.iter().filter(|source| source.id >= FIRST_SHARED) {
             // It was enabled, so there is one.
-            let _ = IntId::try_from(source.id).map(|id| distributor.set_routing(id, Some(affinity)));
+            let _ =
+                IntId::try_from(source.id).map(|id| distributor.set_routing(id, Some(affinity)));
         }
     });
 }
@@ -211,8 +222,12 @@ pub fn raise(core: usize, id: u32) {
     let level = |shift: u32| (affinity >> shift) as u8;
     // The target list holds 16 values of affinity level 0; a range selector would be needed beyond.
     let target_list = 1u16 << (level(0) & 15);
-    let target =
-        SgiTarget::List { affinity3: level(32), affinity2: level(16), affinity1: level(8), target_list };
+    let target = SgiTarget::List {
+        affinity3: level(32),
+        affinity2: level(16),
+        affinity1: level(8),
+        target_list,
+    };
     if let Ok(id) = IntId::try_from(id) {
         // What was stored before the interrupt must be visible to its handler.
         aarch64_cpu::asm::barrier::dsb(aarch64_cpu::asm::barrier::ISHST);

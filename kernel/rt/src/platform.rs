@@ -1,4 +1,5 @@
-//! What boot learned of the machine: the firmware's tables, the board, the boot arguments, how long it took.
+//! What boot learned of the machine: the firmware's tables, the board, the boot arguments, how long
+//! it took.
 //!
 //! Boot writes each value once, on the boot core; every layer above reads it from here, so none of
 //! them has to know who boots.
@@ -67,7 +68,8 @@ pub fn boot_us() -> u64 {
 
 /// Whether `word` is one of the boot arguments.
 pub fn has_argument(word: &str) -> bool {
-    machine().is_some_and(|machine| machine.bootargs.split_whitespace().any(|argument| argument == word))
+    machine()
+        .is_some_and(|machine| machine.bootargs.split_whitespace().any(|argument| argument == word))
 }
 
 /// What stands behind `name=` in the boot arguments, the first time.

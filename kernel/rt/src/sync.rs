@@ -10,8 +10,9 @@
 //!
 //! Lock order: an object's own lock, the priorities, a task, a run queue.
 //!
-//! An interrupt handler may take any of these locks, so a holder on the same core must not be interrupted; and a
-//! holder that is not interrupted is not preempted, so nobody spins for longer than a short critical section.
+//! An interrupt handler may take any of these locks, so a holder on the same core must not be
+//! interrupted; and a holder that is not interrupted is not preempted, so nobody spins for longer
+//! than a short critical section.
 
 mod events;
 mod mutex;
@@ -27,7 +28,8 @@ pub use bale_memory::lock::{Guard, Lock};
 
 use crate::{clock, task};
 
-/// Why a [`Mutex`] is not refused where nobody takes another in the wrong order; a kernel that breaks this stops.
+/// Why a [`Mutex`] is not refused where nobody takes another in the wrong order; a kernel that
+/// breaks this stops.
 pub const IN_ORDER: &str = "mutexes are taken in their order, so no wait for one is endless";
 
 /// Parks until `served` says so, or until the deadline; whether it was served.

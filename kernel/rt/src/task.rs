@@ -1,9 +1,10 @@
 //! Tasks: fixed priorities, one run queue a core, preemption, park and unpark.
 //!
-//! A task belongs to one core at a time: for good, or until that core leaves ([`spawn_free`]). Waiting is built on two calls: [`park`] blocks the caller unless somebody
-//! has called [`unpark`] on it since it last returned; [`unpark`] makes it ready, from any context on any core. A
-//! wake-up that comes before its park is remembered, so none is lost; a caller of `park` checks its condition again
-//! in a loop. What tasks wait for in practice is in [`crate::sync`].
+//! A task belongs to one core at a time: for good, or until that core leaves ([`spawn_free`]).
+//! Waiting is built on two calls: [`park`] blocks the caller unless somebody has called [`unpark`]
+//! on it since it last returned; [`unpark`] makes it ready, from any context on any core. A wake-up
+//! that comes before its park is remembered, so none is lost; a caller of `park` checks its
+//! condition again in a loop. What tasks wait for in practice is in [`crate::sync`].
 //!
 //! | module | what it does |
 //! |---|---|
@@ -12,10 +13,11 @@
 //! | `moving` | tasks that go elsewhere when their core leaves |
 //! | `priority` | own and inherited priorities |
 //!
-//! There is no tick: a core's timer is set to the nearest deadline, or to the end of a slice while an equal waits.
+//! There is no tick: a core's timer is set to the nearest deadline, or to the end of a slice while
+//! an equal waits.
 //!
-//! Equals run in turn: a task goes behind them when it wakes, yields or has used up its slice. One that is preempted stays
-//! before them, with what is left of its slice.
+//! Equals run in turn: a task goes behind them when it wakes, yields or has used up its slice. One
+//! that is preempted stays before them, with what is left of its slice.
 //!
 //! Lock order: priorities, a task, then a run queue or a timer queue. All mask interrupts.
 
@@ -139,7 +141,8 @@ impl Slot {
     /// What is left of the task's slice.
     #[inline(always)]
     fn slice(&self) -> Slice {
-        // Relaxed: on the task's own core, masked; a task that goes elsewhere is handed over by locks.
+        // Relaxed: on the task's own core, masked; a task that goes elsewhere is handed over by
+        // locks.
         Slice::from_raw(self.slice.load(Ordering::Relaxed))
     }
 
@@ -177,8 +180,8 @@ static SLOTS: [Slot; MAX_TASKS] = [const {
     }
 }; MAX_TASKS];
 
-/// What `tasks` shows of a periodic task. Apart from its slot, whose size is in every switch: an index into the slots
-/// is a shift as long as a slot has no more words than now.
+/// What `tasks` shows of a periodic task. Apart from its slot, whose size is in every switch: an
+/// index into the slots is a shift as long as a slot has no more words than now.
 struct Rhythm {
     /// Ticks between releases; 0 for a task that is not periodic.
     period: AtomicU64,
@@ -189,7 +192,8 @@ struct Rhythm {
 static RHYTHMS: [Rhythm; MAX_TASKS] =
     [const { Rhythm { period: AtomicU64::new(0), latest: AtomicU64::new(0) } }; MAX_TASKS];
 
-static TIMERS: [Lock<TimerQueue<MAX_TASKS>>; MAX_CORES] = [const { Lock::new(TimerQueue::new()) }; MAX_CORES];
+static TIMERS: [Lock<TimerQueue<MAX_TASKS>>; MAX_CORES] =
+    [const { Lock::new(TimerQueue::new()) }; MAX_CORES];
 
 /// Why no task was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,14 +265,16 @@ fn begin(
         return Err(SpawnError::NoSuchCore);
     }
     let index = reserve().ok_or(SpawnError::TooMany)?;
-    // SAFETY: the slot was free, so no task is on its stack, and it is reserved for the one that is made here.
+    // SAFETY: the slot was free, so no task is on its stack, and it is reserved for the one that is
+    // made here.
     unsafe { stacks::paint(index) };
     PRIORITIES.lock().begin(index, priority);
     let slot = &SLOTS[index];
     let masked = Masked::new();
     let id = {
         let mut status = slot.status.lock_masked(&masked);
-        // Under the lock that `on_core` takes: a core that leaves finds the task, or the task finds that it leaves.
+        // Under the lock that `on_core` takes: a core that leaves finds the task, or the task finds
+        // that it leaves.
         if !takes(&cores::all()[core]) {
             status.state = State::Free;
             return Err(SpawnError::NoSuchCore);
@@ -285,7 +291,8 @@ fn begin(
         for figure in [&slot.overruns, &RHYTHMS[index].period, &RHYTHMS[index].latest] {
             figure.store(0, Ordering::Relaxed);
         }
-        // SAFETY: the slot was free and is not in a run queue yet, so nobody else touches the context.
+        // SAFETY: the slot was free and is not in a run queue yet, so nobody else touches the
+        // context.
         unsafe { *slot.context.get() = Context::new(stacks::top(index), first_run, index as u64) };
         make_ready(index as u16, &status, &masked);
         TaskId { index: index as u16, generation: status.generation }
@@ -299,7 +306,8 @@ fn begin(
 pub fn on_core(core: usize) -> Option<&'static str> {
     SLOTS.iter().take(MAX_TASKS - MAX_CORES).find_map(|slot| {
         let status = slot.status.lock();
-        let is_there = !matches!(status.state, State::Free | State::Starting) && status.core == core;
+        let is_there =
+            !matches!(status.state, State::Free | State::Starting) && status.core == core;
         is_there.then_some(status.name)
     })
 }
@@ -379,12 +387,14 @@ pub fn park() {
     drop(masked);
 }
 
-/// As [`park`], of a task that has masked interrupts, holds no lock, and finds them masked when it goes on.
+/// As [`park`], of a task that has masked interrupts, holds no lock, and finds them masked when it
+/// goes on.
 pub fn park_masked(masked: &Masked) {
     block(masked, |_, _| {});
 }
 
-/// [`park`], with `prepare` called before the task leaves its core unless it was unparked already. Whether it left.
+/// [`park`], with `prepare` called before the task leaves its core unless it was unparked already.
+/// Whether it left.
 fn block(masked: &Masked, prepare: impl FnOnce(&'static Core, u16)) -> bool {
     let core = cores::this(masked);
     let index = core.current_task.load(Ordering::Relaxed);
@@ -401,7 +411,8 @@ fn block(masked: &Masked, prepare: impl FnOnce(&'static Core, u16)) -> bool {
     true
 }
 
-/// Wakes a task that is parked, or lets its next park return at once. A task that is over is left alone.
+/// Wakes a task that is parked, or lets its next park return at once. A task that is over is left
+/// alone.
 pub fn unpark(task: TaskId) {
     let masked = Masked::new();
     wake(task, &masked);
@@ -418,7 +429,8 @@ pub fn wake(task: TaskId, masked: &Masked) {
     }
 }
 
-/// As [`wake`], for a task that cannot have ended: it was seen to wait. The caller looks whether to switch once it unmasks.
+/// As [`wake`], for a task that cannot have ended: it was seen to wait. The caller looks whether to
+/// switch once it unmasks.
 pub(crate) fn wake_index(index: usize, masked: &Masked) {
     notify(index as u16, &mut SLOTS[index].status.lock_masked(masked), masked);
 }

@@ -1,4 +1,5 @@
-//! The interrupt that tests and benchmarks raise to see interrupts work ([`crate::interrupts::TEST`]).
+//! The interrupt that tests and benchmarks raise to see interrupts work
+//! ([`crate::interrupts::TEST`]).
 
 use crate::sync::Semaphore;
 

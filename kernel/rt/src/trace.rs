@@ -1,8 +1,9 @@
 //! The trace: what each core did last, in a ring of its own that overwrites the oldest.
 //!
-//! Off, an event costs two instructions: a load and a branch; a switch none, since it looks at the same word anyway
-//! ([`crate::cores::Core::has_aside`]). On, an event is written under the ring's lock, which masks interrupts: no core
-//! waits for another but for one that dumps, and that takes one event at a time.
+//! Off, an event costs two instructions: a load and a branch; a switch none, since it looks at the
+//! same word anyway ([`crate::cores::Core::has_aside`]). On, an event is written under the ring's
+//! lock, which masks interrupts: no core waits for another but for one that dumps, and that takes
+//! one event at a time.
 
 use bale_arch::timer;
 use bale_core::trace::{Event, Head, Kind};

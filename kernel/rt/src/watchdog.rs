@@ -1,11 +1,12 @@
 //! The watchdog: names a core that takes no interrupts any more, and the task that runs there.
 //!
-//! A task on the boot core watches all others, and one on another core watches the boot core. Every half of the limit a core that is
-//! at work gets an interrupt whose handler counts; one whose count stands still for the whole limit is hung. Idle cores are left alone,
-//! since they do nothing but wait for interrupts: nobody wakes them for this.
+//! A task on the boot core watches all others, and one on another core watches the boot core. Every
+//! half of the limit a core that is at work gets an interrupt whose handler counts; one whose count
+//! stands still for the whole limit is hung. Idle cores are left alone, since they do nothing but
+//! wait for interrupts: nobody wakes them for this.
 //!
-//! While the boot core is hung, the one that watches it takes the devices' interrupts: what is said still reaches the wire. The shell is
-//! the boot core's and answers no more.
+//! While the boot core is hung, the one that watches it takes the devices' interrupts: what is said
+//! still reaches the wire. The shell is the boot core's and answers no more.
 //!
 //! The boot argument `watchdog=SECONDS` changes the limit, 0 turns it off.
 
@@ -91,14 +92,14 @@ fn occupy() {
     }
 }
 
-/// A core is about to leave, and counts as online no more: a watcher there goes elsewhere. False if it did not end within a
-/// while, and stays. One task at a time calls this, or [`join`].
+/// A core is about to leave, and counts as online no more: a watcher there goes elsewhere. False if
+/// it did not end within a while, and stays. One task at a time calls this, or [`join`].
 pub fn leave(core: usize) -> bool {
     let outpost = *OUTPOST.lock();
     let Some((task, _)) = outpost.filter(|(_, home)| *home == core) else { return true };
     let mut patience = Patience::of_us(LEAVE_US);
-    // Release: pairs with the swap in `watch_boot_core`. Whoever takes the wish back first has it: the watcher, which ends
-    // then, or this task, which gives up.
+    // Release: pairs with the swap in `watch_boot_core`. Whoever takes the wish back first has it:
+    // the watcher, which ends then, or this task, which gives up.
     ENDING.store(true, Ordering::Release);
     // Acquire: pairs with that swap too.
     while ENDING.load(Ordering::Acquire) {
@@ -152,8 +153,9 @@ impl Watched {
     }
 }
 
-/// Where the core that was found hung, or to be well again, is the one that serves the devices, another one does it from now on: without
-/// the UART's interrupt nothing longer than its FIFO would be said of this.
+/// Where the core that was found hung, or to be well again, is the one that serves the devices,
+/// another one does it from now on: without the UART's interrupt nothing longer than its FIFO would
+/// be said of this.
 fn serve_devices(found: &Core, server: usize) {
     if found.index() == BOOT_CORE {
         interrupts::route_devices(server);

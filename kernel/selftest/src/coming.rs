@@ -47,7 +47,8 @@ fn fill_ring(core: usize) -> Verdict {
     Ok(())
 }
 
-/// Each core but the first in turn, 48 times in all or a thousand, in the midst of its drain; nothing is lost.
+/// Each core but the first in turn, 48 times in all or a thousand, in the midst of its drain;
+/// nothing is lost.
 pub(super) fn cores_go_and_come_back() -> Verdict {
     let all = cores::all().len();
     if all < 2 {
@@ -100,7 +101,10 @@ pub(super) fn cores_in_use_stay() -> Verdict {
     let refused = hotplug::take_offline(last);
     let online = cores::all()[last].online();
     FREED.store(u32::MAX, Ordering::Release);
-    ensure!(super::scheduling::eventually(|| FREED.load(Ordering::Acquire) == 0), "the task does not end");
+    ensure!(
+        super::scheduling::eventually(|| FREED.load(Ordering::Acquire) == 0),
+        "the task does not end"
+    );
     ensure!(refused == Err(Refused::Used("stays")) && online, "a core in use: {refused:?}");
     let before = pool().stats();
     fill_ring(last)?;
@@ -138,7 +142,10 @@ pub(super) fn a_busy_core_stays() -> Verdict {
             super::scheduling::eventually(|| FREED.load(Ordering::Acquire) == 0),
             "the task does not end"
         );
-        ensure!(matches!(refused, Err(Refused::Late | Refused::Used(_))), "core {core} went: {refused:?}");
+        ensure!(
+            matches!(refused, Err(Refused::Late | Refused::Used(_))),
+            "core {core} went: {refused:?}"
+        );
         ensure!(online, "core {core} is on, and counts as off");
         let before = pool().stats();
         fill_ring(core)?;
@@ -168,7 +175,8 @@ extern "C" fn roams(kind: u64) -> ! {
     task::exit()
 }
 
-/// Tasks that are free leave with their core's going, in whatever state they are, and go on elsewhere.
+/// Tasks that are free leave with their core's going, in whatever state they are, and go on
+/// elsewhere.
 pub(super) fn free_tasks_move() -> Verdict {
     let all = cores::all().len();
     if all < 2 {
@@ -185,8 +193,11 @@ pub(super) fn free_tasks_move() -> Verdict {
     let rounds = if is_long() { 300 } else { 24 };
     for round in 0..rounds {
         // Wherever one of them is, if that is not the boot core.
-        let core =
-            task::summaries().filter(|task| task.name == "roams").map(|task| task.core).max().unwrap_or(0);
+        let core = task::summaries()
+            .filter(|task| task.name == "roams")
+            .map(|task| task.core)
+            .max()
+            .unwrap_or(0);
         let core = if core == 0 { first } else { core };
         let gone = hotplug::take_offline(core);
         ensure!(gone.is_ok(), "round {round}: core {core} stays: {gone:?}");
@@ -196,8 +207,9 @@ pub(super) fn free_tasks_move() -> Verdict {
         if let Some(parked) = tasks[2] {
             task::unpark(parked);
         }
-        let goes_on =
-            || TURNS.iter().zip(before).all(|(turns, before)| turns.load(Ordering::Relaxed) != before);
+        let goes_on = || {
+            TURNS.iter().zip(before).all(|(turns, before)| turns.load(Ordering::Relaxed) != before)
+        };
         ensure!(
             super::scheduling::eventually(goes_on),
             "round {round}: a task does not go on: {TURNS:?}, {before:?}"

@@ -1,4 +1,5 @@
-//! Our `memcpy`, `memmove`, `memset`, `memcmp` against byte loops, and the SIMD registers they borrow.
+//! Our `memcpy`, `memmove`, `memset`, `memcmp` against byte loops, and the SIMD registers they
+//! borrow.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -9,7 +10,8 @@ use super::{Verdict, ensure};
 use bale_memory::frames;
 use bale_rt::{cores, task};
 
-/// Every length up to here is tried: past every branch of the copy routines, and two turns of their longest loop.
+/// Every length up to here is tried: past every branch of the copy routines, and two turns of their
+/// longest loop.
 const LONGEST: usize = 600;
 
 fn pattern(index: usize) -> u8 {
@@ -40,7 +42,10 @@ pub(super) fn copy_matches_reference() -> Verdict {
         for (index, byte) in area.iter().enumerate() {
             let inside = (to_at..to_at + length).contains(&index);
             let expected = if inside { pattern(index - to_at + from_at) } else { 0xee };
-            ensure!(*byte == expected, "length {length}, from +{from_at} to +{to_at}: byte {index}");
+            ensure!(
+                *byte == expected,
+                "length {length}, from +{from_at} to +{to_at}: byte {index}"
+            );
         }
         Ok(())
     };
@@ -72,7 +77,10 @@ pub(super) fn overlapping_moves() -> Verdict {
                 for (index, byte) in area.iter().enumerate() {
                     let inside = (to..to + length).contains(&index);
                     let expected = pattern(if inside { index - to + from } else { index });
-                    ensure!(*byte == expected, "length {length}, from {from} to {to}: byte {index}");
+                    ensure!(
+                        *byte == expected,
+                        "length {length}, from {from} to {to}: byte {index}"
+                    );
                 }
             }
         }
@@ -98,7 +106,9 @@ pub(super) fn set_and_compare() -> Verdict {
             }
             let (left, right) = (&area[at..at + length], &mut right.bytes_mut()[at..at + length]);
             ensure!(left == right, "equal {length} bytes at +{at} compared unequal");
-            for place in [0, length / 2, length.saturating_sub(1)].into_iter().filter(|place| *place < length)
+            for place in [0, length / 2, length.saturating_sub(1)]
+                .into_iter()
+                .filter(|place| *place < length)
             {
                 // A later byte that differs the other way must not decide.
                 let kept = (right[place], right[length - 1]);
@@ -160,7 +170,8 @@ pub(super) fn simd_registers_survive() -> Verdict {
     for seed in [0x11, 0x22, 0x33] {
         ensure!(task::spawn("copier", core, task::LOG, copier, seed).is_ok(), "no task");
     }
-    // Three equals share this core by time slices; each wake-up of ours preempts one of them as well.
+    // Three equals share this core by time slices; each wake-up of ours preempts one of them as
+    // well.
     for _ in 0..100 {
         task::sleep_us(1_500);
     }

@@ -30,11 +30,20 @@ pub(super) fn all_back(before: zsmalloc::Stats) -> Verdict {
         stats.helped,
         stats.flushed
     );
-    ensure!(stats.objects == before.objects, "{} objects, {} before", stats.objects, before.objects);
+    ensure!(
+        stats.objects == before.objects,
+        "{} objects, {} before",
+        stats.objects,
+        before.objects
+    );
     // The compactor, which runs last of all, may hold some in the midst of a step.
     let back = eventually(|| pool().stats().pages == before.pages);
     ensure!(back, "{} pages, {} before", pool().stats().pages, before.pages);
-    ensure!(stats.refused == before.refused, "{} handles were refused", stats.refused - before.refused);
+    ensure!(
+        stats.refused == before.refused,
+        "{} handles were refused",
+        stats.refused - before.refused
+    );
     Ok(())
 }
 
@@ -43,7 +52,8 @@ fn stamp(number: u64) -> u8 {
     (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
 
-/// Stores, checks and frees objects of all sizes on its core, in batches, some one by one and some in runs.
+/// Stores, checks and frees objects of all sizes on its core, in batches, some one by one and some
+/// in runs.
 extern "C" fn churn(seed: u64) -> ! {
     let mut batch: heapless::Vec<(Handle, u8, usize), 64> = heapless::Vec::new();
     let mut buffer = [0; 512];
@@ -88,7 +98,10 @@ pub(super) fn all_comes_back() -> Verdict {
     let before = pool().stats();
     let online = cores::online();
     for core in cores::indexes() {
-        ensure!(task::spawn("churn", core, task::VCPU, churn, core as u64).is_ok(), "no task on core {core}");
+        ensure!(
+            task::spawn("churn", core, task::VCPU, churn, core as u64).is_ok(),
+            "no task on core {core}"
+        );
     }
     let mut finished = 0;
     while (finished as usize) < online {
@@ -98,7 +111,11 @@ pub(super) fn all_comes_back() -> Verdict {
         );
         finished = DONE.load(Ordering::Acquire);
     }
-    ensure!(BROKEN.load(Ordering::Relaxed) == 0, "{} objects were broken", BROKEN.load(Ordering::Relaxed));
+    ensure!(
+        BROKEN.load(Ordering::Relaxed) == 0,
+        "{} objects were broken",
+        BROKEN.load(Ordering::Relaxed)
+    );
     let enqueued = pool().stats().enqueued - before.enqueued;
     ensure!(enqueued == online as u64 * 200 * 64, "{enqueued} enqueued");
     all_back(before)
@@ -136,7 +153,8 @@ pub(super) fn burst_beyond_the_ring() -> Verdict {
     let mut pushed = 0;
     while pushed < wanted {
         let handles = make(64)?;
-        // Interrupts stay masked over a whole burst of rings only here: the drain of this core cannot run.
+        // Interrupts stay masked over a whole burst of rings only here: the drain of this core
+        // cannot run.
         let pinned = pool().platform().pin();
         pool().free_deferred_many(&pinned, handles);
         pushed += 64;
@@ -187,7 +205,9 @@ pub(super) fn stale_handle_is_an_error() -> Verdict {
     let mut handles = make(1)?;
     let Some(handle) = handles.pop() else { return Err(super::failure(format_args!("no handle"))) };
     let raw = handle.into_raw();
-    let copy = || Handle::from_raw(raw).ok_or_else(|| super::failure(format_args!("{raw:#x} is no handle")));
+    let copy = || {
+        Handle::from_raw(raw).ok_or_else(|| super::failure(format_args!("{raw:#x} is no handle")))
+    };
     ensure!(pool().free(copy()?) == Ok(()), "the first free failed");
     ensure!(pool().free(copy()?) == Err(Error::StaleHandle), "the second free was not refused");
     ensure!(

@@ -1,4 +1,5 @@
-//! The frame allocator on all cores at once: no frame has two owners, none is lost, and the books are exact.
+//! The frame allocator on all cores at once: no frame has two owners, none is lost, and the books
+//! are exact.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -180,7 +181,8 @@ fn blocks() -> usize {
     count
 }
 
-/// All memory is taken frame by frame and given back: there are as many blocks as before then, also while other cores take and give frames.
+/// All memory is taken frame by frame and given back: there are as many blocks as before then, also
+/// while other cores take and give frames.
 pub(super) fn frames_become_blocks_again() -> Verdict {
     let before = (free_when_quiet()?, blocks());
     ensure!(before.1 > 16, "only {} blocks at the beginning", before.1);
@@ -202,7 +204,11 @@ pub(super) fn frames_become_blocks_again() -> Verdict {
     // What is counted in lies in a block, and a part of one was never handed out.
     ensure!(after.1 + 2 >= before.1, "{} blocks, {} before", after.1, before.1);
     let again = free_when_quiet()?;
-    ensure!(after.0 == before.0 && again == before.0, "{again} frames are free, {} were before", before.0);
+    ensure!(
+        after.0 == before.0 && again == before.0,
+        "{again} frames are free, {} were before",
+        before.0
+    );
     Ok(())
 }
 

@@ -114,7 +114,8 @@ fn checks_in(mode: u64, steps: u64, more_than: u64) -> Verdict {
 /// Turns of each virtual CPU that looks at its SIMD registers.
 const SIMD_TURNS: u64 = 16;
 
-/// Two machines of two virtual CPUs each, on one core: none finds SIMD registers that it has not written.
+/// Two machines of two virtual CPUs each, on one core: none finds SIMD registers that it has not
+/// written.
 pub(super) fn simd_registers_are_kept() -> Verdict {
     let last = cores::last_online();
     let endless = start_seeded(mode::SIMD, last, 0, 7)?;
@@ -127,15 +128,19 @@ pub(super) fn simd_registers_are_kept() -> Verdict {
     let runs = vm::kill(endless);
     let (summary, reason) = ended(endless)?;
     let failed = figure(&summary, report::CHECK_FAILED);
-    ensure!(runs && reason == Reason::Killed && failed == 0, "the endless one: {reason}, register {failed}");
+    ensure!(
+        runs && reason == Reason::Killed && failed == 0,
+        "the endless one: {reason}, register {failed}"
+    );
     nothing_left()
 }
 
 /// Turns of two virtual CPUs with timers that must not fire.
 const TIMER_TURNS: u64 = 100_000;
 
-/// Two virtual CPUs on one core: no moment between them has the one's timer beside the other's compare value. Where one has, QEMU 7.2 overflows
-/// and hangs with all its locks, and a board raises an interrupt that nobody asked for.
+/// Two virtual CPUs on one core: no moment between them has the one's timer beside the other's
+/// compare value. Where one has, QEMU 7.2 overflows and hangs with all its locks, and a board
+/// raises an interrupt that nobody asked for.
 pub(super) fn timers_are_kept_apart() -> Verdict {
     let (summary, reason) = ended(start_steps(mode::TIMERS, cores::last_online(), TIMER_TURNS)?)?;
     let failed = figure(&summary, report::CHECK_FAILED);
@@ -144,7 +149,8 @@ pub(super) fn timers_are_kept_apart() -> Verdict {
     nothing_left()
 }
 
-/// A device's registers by pairs, with the base written back, and from SIMD registers: what no syndrome describes.
+/// A device's registers by pairs, with the base written back, and from SIMD registers: what no
+/// syndrome describes.
 pub(super) fn accesses_of_every_form() -> Verdict {
     checks(mode::ACCESSES, 18)
 }
@@ -161,21 +167,25 @@ pub(super) fn alarm_of_the_clock() -> Verdict {
 /// Rounds of the physical timers.
 const PHYSICAL_ROUNDS: u64 = 20;
 
-/// The physical timers of two virtual CPUs on one core: registers, level, at work and in a wait, loaded or not.
+/// The physical timers of two virtual CPUs on one core: registers, level, at work and in a wait,
+/// loaded or not.
 pub(super) fn physical_timers_fire() -> Verdict {
-    let (summary, reason) = ended(start_steps(mode::PHYSICAL_TIMER, cores::last_online(), PHYSICAL_ROUNDS)?)?;
+    let (summary, reason) =
+        ended(start_steps(mode::PHYSICAL_TIMER, cores::last_online(), PHYSICAL_ROUNDS)?)?;
     let failed = figure(&summary, report::CHECK_FAILED);
     ensure!(reason == Reason::Exited(0) && failed == 0, "{reason}, check {failed}");
     ensure!(figure(&summary, report::CHECKS_PASSED) == PHYSICAL_ROUNDS, "too few rounds");
     nothing_left()
 }
 
-/// Performance monitors of two virtual CPUs on one core: counts, cycles, overflows, and each one's own registers.
+/// Performance monitors of two virtual CPUs on one core: counts, cycles, overflows, and each one's
+/// own registers.
 pub(super) fn monitors_count() -> Verdict {
     checks_in(mode::MONITORS, 100, 100)
 }
 
-/// Every breakpoint and watchpoint, linked contexts, and steps over what is emulated; a virtual CPU beside it on the core is left in peace.
+/// Every breakpoint and watchpoint, linked contexts, and steps over what is emulated; a virtual CPU
+/// beside it on the core is left in peace.
 pub(super) fn debugs_itself() -> Verdict {
     checks(mode::DEBUG, 1_000)
 }
@@ -183,14 +193,18 @@ pub(super) fn debugs_itself() -> Verdict {
 /// Looks at all registers that each of two machines takes.
 const REGISTER_LOOKS: u64 = 2;
 
-/// Two machines on one core, each with patterns of its own in every system register that it can write: none finds anything there but its own.
+/// Two machines on one core, each with patterns of its own in every system register that it can
+/// write: none finds anything there but its own.
 pub(super) fn no_register_is_shared() -> Verdict {
     let last = cores::last_online();
     let start = |seed| start_seeded(mode::REGISTERS, last, REGISTER_LOOKS, seed);
     for index in [start(3)?, start(12)?] {
         let (summary, reason) = ended(index)?;
         let failed = figure(&summary, report::CHECK_FAILED);
-        ensure!(reason == Reason::Exited(0) && failed == 0, "{reason}, register {failed:#x} is not kept");
+        ensure!(
+            reason == Reason::Exited(0) && failed == 0,
+            "{reason}, register {failed:#x} is not kept"
+        );
         ensure!(figure(&summary, report::CHECKS_PASSED) > 50, "too few registers were kept");
     }
     nothing_left()
@@ -237,7 +251,8 @@ fn storm_steps() -> u64 {
     if is_long() { 1_000_000 } else { 20_000 }
 }
 
-/// A hundred thousand register accesses, calls and interrupts of every kind from four virtual CPUs, and a neighbour that swaps.
+/// A hundred thousand register accesses, calls and interrupts of every kind from four virtual CPUs,
+/// and a neighbour that swaps.
 pub(super) fn storm_beside_a_neighbour() -> Verdict {
     storm(mode::STORM, STORM_STEPS)
 }
@@ -246,7 +261,8 @@ pub(super) fn storm_of_device_registers() -> Verdict {
     storm(mode::STORM_DEVICES, storm_steps())
 }
 
-/// All but `ICC_BPR1_EL1` and `ICC_CTLR_EL1`, whose writes QEMU 7.2 answers with an assertion of its own.
+/// All but `ICC_BPR1_EL1` and `ICC_CTLR_EL1`, whose writes QEMU 7.2 answers with an assertion of
+/// its own.
 pub(super) fn storm_of_system_registers() -> Verdict {
     storm(mode::STORM_REGISTERS, storm_steps())
 }
@@ -276,14 +292,15 @@ pub(super) fn storm_of_translation_tables() -> Verdict {
     storm(mode::STORM_TABLES, storm_steps())
 }
 
-/// A guest that storms and a neighbour on one of its cores that swaps: both end well, and nothing is left of them. The neighbour comes once, or, where tests
-/// take their time, again and again until the storm is over.
+/// A guest that storms and a neighbour on one of its cores that swaps: both end well, and nothing
+/// is left of them. The neighbour comes once, or, where tests take their time, again and again
+/// until the storm is over.
 fn storm(mode: u64, steps: u64) -> Verdict {
     let last = cores::last_online();
     let free = frames::usage().free as u64;
     let metadata = pool::pool().stats().metadata_pages;
-    // The first free place is taken first: one before the storm's is kept for the neighbours, or one of them could take that of a storm
-    // which has just ended, and its figures with it.
+    // The first free place is taken first: one before the storm's is kept for the neighbours, or
+    // one of them could take that of a storm which has just ended, and its figures with it.
     let place = start(mode::ENDLESS, last)?;
     let storm = start_steps(mode, last, steps)?;
     ensure!(vm::kill(place), "the endless one does not run");

@@ -1,8 +1,9 @@
-//! Tests that run on the target: `selftest --list`, `selftest`, `selftest NAME...`, where a name is a test's or a module's. With `--long` before the names,
-//! tests that repeat something do so a million times, or a thousand times where each is long.
+//! Tests that run on the target: `selftest --list`, `selftest`, `selftest NAME...`, where a name is
+//! a test's or a module's. With `--long` before the names, tests that repeat something do so a
+//! million times, or a thousand times where each is long.
 //!
-//! Each ends with a line `test NAME ... ok` or `test NAME ... FAILED: why`; the host counts those lines, one
-//! machine a test, each with its own time limit.
+//! Each ends with a line `test NAME ... ok` or `test NAME ... FAILED: why`; the host counts those
+//! lines, one machine a test, each with its own time limit.
 #![no_std]
 #![cfg(target_arch = "aarch64")]
 #![allow(
@@ -181,7 +182,9 @@ fn selftest(arguments: &Arguments<'_>) -> Outcome {
     match run(names) {
         Ok(true) => Ok(()),
         Ok(false) => fail(format_args!("not every test passed")),
-        Err(unknown) => fail(format_args!("there is no test {unknown}; `selftest --list` names them")),
+        Err(unknown) => {
+            fail(format_args!("there is no test {unknown}; `selftest --list` names them"))
+        }
     }
 }
 
@@ -198,13 +201,14 @@ impl Test {
 
 /// Names of all modules and tests.
 fn names() -> impl Iterator<Item = &'static str> + Clone {
-    let begins = |(place, test): &(usize, &Test)| *place == 0 || TESTS[place - 1].module() != test.module();
+    let begins =
+        |(place, test): &(usize, &Test)| *place == 0 || TESTS[place - 1].module() != test.module();
     let modules = TESTS.iter().enumerate().filter(begins).map(|(_, test)| test.module());
     modules.chain(TESTS.iter().map(|test| test.name))
 }
 
-/// Runs the tests with these names, those of modules with these names, or all; whether every one of them passed. An unknown name
-/// is an error.
+/// Runs the tests with these names, those of modules with these names, or all; whether every one of
+/// them passed. An unknown name is an error.
 ///
 /// # Errors
 /// The name that no test and no module has.
@@ -214,7 +218,8 @@ fn run<'a>(names: &[&'a str]) -> Result<bool, &'a str> {
     }
     let mut failed = 0;
     let mut passed = 0;
-    let chosen = || TESTS.iter().filter(|test| names.is_empty() || names.iter().any(|name| test.is(name)));
+    let chosen =
+        || TESTS.iter().filter(|test| names.is_empty() || names.iter().any(|name| test.is(name)));
     let count = chosen().count();
     for (place, test) in chosen().enumerate() {
         progress::show(format_args!("selftest: {} of {count}: {}", place + 1, test.name));

@@ -37,7 +37,8 @@ fn let_go() {
     GO.store(true, Ordering::Release);
 }
 
-/// A round in which equals run in the order of their arrival: again if the host took so long that a slice may have been over.
+/// A round in which equals run in the order of their arrival: again if the host took so long that a
+/// slice may have been over.
 fn within_a_slice(round: impl Fn() -> Verdict) -> Verdict {
     for _ in 0..100 {
         let verdict = round();
@@ -71,7 +72,8 @@ fn all_ended(count: u32) -> bool {
 /// Waits until this many of the tasks of these tests are parked.
 fn parked(count: usize) -> bool {
     eventually(|| {
-        let waits = |task: &task::Summary| task.name == "locking" && task.state == task::State::Blocked;
+        let waits =
+            |task: &task::Summary| task.name == "locking" && task.state == task::State::Blocked;
         task::summaries().filter(waits).count() == count
     })
 }
@@ -100,7 +102,11 @@ extern "C" fn taker(value: u64) -> ! {
 pub(super) fn semaphore_serves_by_priority() -> Verdict {
     let core = begin();
     // The values are the places in which they must be served: by priority, then by arrival.
-    wait_in_turn(core, taker, &[(3, task::LOG), (1, task::DRAIN), (4, task::LOG), (2, task::VCPU)])?;
+    wait_in_turn(
+        core,
+        taker,
+        &[(3, task::LOG), (1, task::DRAIN), (4, task::LOG), (2, task::VCPU)],
+    )?;
     for served in 1..=4 {
         ensure!(SEMAPHORE.give().is_ok(), "give was refused");
         ensure!(all_ended(served), "give {served} woke nobody");
@@ -169,7 +175,8 @@ pub(super) fn mutex_lends_priority() -> Verdict {
     spawn(core, task::DRAIN, waiter, 0)?;
     ensure!(parked(1), "the urgent task does not wait");
     ensure!(priority_of(low) == Some(task::DRAIN), "the holder runs at {:?}", priority_of(low));
-    // Without the loan this one, between the two, would run now, and the urgent one would wait for it.
+    // Without the loan this one, between the two, would run now, and the urgent one would wait for
+    // it.
     spawn(core, task::VCPU, bystander, 9)?;
     task::sleep_us(10_000);
     let early = ORDER.lock().contains(&9);
@@ -206,7 +213,8 @@ extern "C" fn occupier(_argument: u64) -> ! {
     end()
 }
 
-/// A task that waits for its core and loses what it inherited goes before its equals; one that rises goes behind them.
+/// A task that waits for its core and loses what it inherited goes before its equals; one that
+/// rises goes behind them.
 pub(super) fn loans_cost_no_turn() -> Verdict {
     within_a_slice(lend_and_take_back)
 }
@@ -233,7 +241,9 @@ fn lend_and_take_back() -> Verdict {
 
 pub(super) fn mutex_refuses_a_deadlock() -> Verdict {
     let mutex = Mutex::new(7);
-    let Ok(held) = mutex.lock() else { return Err(super::failure(format_args!("a free mutex was refused"))) };
+    let Ok(held) = mutex.lock() else {
+        return Err(super::failure(format_args!("a free mutex was refused")));
+    };
     ensure!(mutex.lock().err() == Some(LockError::Deadlock), "a task may wait for itself");
     drop(held);
     ensure!(mutex.lock().is_ok_and(|value| *value == 7), "the mutex is not free again");
@@ -281,7 +291,8 @@ extern "C" fn flag_waiter(value: u64) -> ! {
     end()
 }
 
-/// One that sets flags makes way for the most urgent of those that it serves, whoever was the first in the table.
+/// One that sets flags makes way for the most urgent of those that it serves, whoever was the first
+/// in the table.
 pub(super) fn events_serve_by_priority() -> Verdict {
     within_a_slice(serve_all)
 }
@@ -306,7 +317,11 @@ fn serve_all() -> Verdict {
     spawn(core, task::LOG, setter, 0)?;
     ensure!(all_ended(10), "not all ended");
     EVENTS.clear(u32::MAX);
-    ensure!(ORDER.lock().as_slice() == [1, 2, 3, 4, 5, 6, 7, 8, 9], "order {:?}", ORDER.lock().as_slice());
+    ensure!(
+        ORDER.lock().as_slice() == [1, 2, 3, 4, 5, 6, 7, 8, 9],
+        "order {:?}",
+        ORDER.lock().as_slice()
+    );
     Ok(())
 }
 
@@ -356,7 +371,8 @@ extern "C" fn giver(wanted: u64) -> ! {
     end()
 }
 
-/// A give hands over and wakes in one: an interrupt in between would let a task run that the served one outranks.
+/// A give hands over and wakes in one: an interrupt in between would let a task run that the served
+/// one outranks.
 pub(super) fn semaphore_wakes_before_interrupts() -> Verdict {
     let core = begin();
     if core == cores::this_unpinned().index() {
@@ -381,7 +397,10 @@ pub(super) fn semaphore_wakes_before_interrupts() -> Verdict {
     let early = EARLY.load(Ordering::Relaxed);
     let met = INTERRUPTED.load(Ordering::Relaxed);
     ensure!(met > 0, "no interrupt came in the midst of a give");
-    ensure!(early == 0, "{early} times of {met} a task ran before the more urgent one that was served");
+    ensure!(
+        early == 0,
+        "{early} times of {met} a task ran before the more urgent one that was served"
+    );
     Ok(())
 }
 
@@ -423,7 +442,8 @@ pub(super) fn no_wake_up_is_lost_to_interrupts() -> Verdict {
     let rounds = if super::is_long() { 1_000_000 } else { INTERRUPTS };
     while test_interrupt::ARRIVED.try_take() {}
     for round in 0..rounds {
-        // To each core in turn, this one too: its handler gives, and this task takes before, after, or meanwhile.
+        // To each core in turn, this one too: its handler gives, and this task takes before, after,
+        // or meanwhile.
         interrupts::raise(cores::in_turn(round as usize), interrupts::TEST);
         let taken = test_interrupt::ARRIVED.take_until(clock::now() + clock::from_us(LOST_US));
         ensure!(taken, "interrupt {round} woke nobody");
@@ -465,7 +485,8 @@ pub(super) fn overruns_are_counted() -> Verdict {
     let core = begin();
     spawn(core, task::DRAIN_URGENT, late, 0)?;
     ensure!(all_ended(1), "the periodic task did not end");
-    let [served, missed, span] = [&SERVED, &MISSED, &SPAN].map(|value| value.load(Ordering::Relaxed));
+    let [served, missed, span] =
+        [&SERVED, &MISSED, &SPAN].map(|value| value.load(Ordering::Relaxed));
     // More may be missed where the host is slow, but every release is served or counted.
     ensure!(missed >= 2, "{missed} overruns after a delay of three periods and a half");
     ensure!(served + missed == span + 1, "{served} served and {missed} missed in {span} periods");

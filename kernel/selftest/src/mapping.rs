@@ -24,8 +24,8 @@ pub(super) fn constants_are_not_writable() -> Verdict {
 
 fn refuses_writes(name: &str, section: usize) -> Verdict {
     let address = image_sections()[section].start;
-    // SAFETY: if the map failed to protect it, this zeroes the image's first byte or the first constant, and the
-    // test fails.
+    // SAFETY: if the map failed to protect it, this zeroes the image's first byte or the first
+    // constant, and the test fails.
     match unsafe { probe_write(address) } {
         Ok(()) => Err(super::failure(format_args!("{name} was written"))),
         Err(syndrome) => {
@@ -51,7 +51,11 @@ pub(super) fn guard_pages_fault() -> Verdict {
     for (address, length) in stacks::guards() {
         for address in [address, address + length as u64 - 8] {
             match probe(address) {
-                Ok(_) => return Err(super::failure(format_args!("guard page at {address:#x} was read"))),
+                Ok(_) => {
+                    return Err(super::failure(format_args!(
+                        "guard page at {address:#x} was read"
+                    )));
+                }
                 Err(syndrome) => {
                     ensure!(
                         is_translation_fault(syndrome),
@@ -60,7 +64,10 @@ pub(super) fn guard_pages_fault() -> Verdict {
                 }
             }
         }
-        ensure!(probe(address + length as u64).is_ok(), "the stack above {address:#x} is not mapped");
+        ensure!(
+            probe(address + length as u64).is_ok(),
+            "the stack above {address:#x} is not mapped"
+        );
     }
     Ok(())
 }

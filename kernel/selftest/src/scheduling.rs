@@ -35,7 +35,9 @@ pub(super) fn higher_priority_preempts() -> Verdict {
     COUNT.store(0, Ordering::Relaxed);
     let core = cores::this_unpinned().index();
     // Lower than this task: they run once it waits, the most urgent first; higher: at once.
-    for (value, priority) in [(1, task::LOG), (2, task::VCPU), (3, task::DRAIN), (4, task::DRAIN_URGENT)] {
+    for (value, priority) in
+        [(1, task::LOG), (2, task::VCPU), (3, task::DRAIN), (4, task::DRAIN_URGENT)]
+    {
         ensure!(task::spawn("note", core, priority, note, value).is_ok(), "no task");
         let ran = ORDER.lock().contains(&value);
         ensure!(
@@ -75,7 +77,8 @@ pub(super) fn equals_share_a_core() -> Verdict {
     Ok(())
 }
 
-/// Preemptions that are looked at, and the time between them: much shorter than a slice, and longer in all than several.
+/// Preemptions that are looked at, and the time between them: much shorter than a slice, and longer
+/// in all than several.
 const PREEMPTIONS: u32 = 100;
 const BETWEEN_US: u64 = 500;
 const NOBODY: u32 = u32::MAX;
@@ -124,8 +127,8 @@ extern "C" fn preempting(_argument: u64) -> ! {
     task::exit()
 }
 
-/// Who is preempted goes on before its equal, unless its slice is over; and what passed of the slice stays passed, so that
-/// the equal has its turns.
+/// Who is preempted goes on before its equal, unless its slice is over; and what passed of the
+/// slice stays passed, so that the equal has its turns.
 pub(super) fn preempted_goes_on_before_equals() -> Verdict {
     COUNT.store(0, Ordering::Relaxed);
     WENT_ON.store(0, Ordering::Relaxed);
@@ -153,7 +156,8 @@ static TOO_LATE: AtomicBool = AtomicBool::new(false);
 extern "C" fn sleeper(milliseconds: u64) -> ! {
     let base = BASE.load(Ordering::Relaxed);
     let deadline = base + clock::from_us(milliseconds * 1_000);
-    let look = |by| TOO_LATE.fetch_or(clock::now() >= by + clock::from_us(40_000), Ordering::Relaxed);
+    let look =
+        |by| TOO_LATE.fetch_or(clock::now() >= by + clock::from_us(40_000), Ordering::Relaxed);
     look(base);
     task::sleep_until(deadline);
     look(deadline);
@@ -182,7 +186,10 @@ fn sleep_in_turn() -> Verdict {
     let core = cores::last_online();
     BASE.store(clock::now(), Ordering::Relaxed);
     for milliseconds in [400, 100, 300, 200] {
-        ensure!(task::spawn("sleeper", core, task::DRAIN_URGENT, sleeper, milliseconds).is_ok(), "no task");
+        ensure!(
+            task::spawn("sleeper", core, task::DRAIN_URGENT, sleeper, milliseconds).is_ok(),
+            "no task"
+        );
     }
     ensure!(eventually(|| COUNT.load(Ordering::Acquire) == 4), "not all woke");
     ensure!(ORDER.lock().as_slice() == [100, 200, 300, 400], "order {:?}", ORDER.lock().as_slice());
@@ -261,7 +268,10 @@ pub(super) fn stacks_are_reused() -> Verdict {
         COUNT.store(0, Ordering::Relaxed);
         ORDER.lock().clear();
         let core = cores::in_turn(round as usize);
-        ensure!(task::spawn("note", core, task::DRAIN_URGENT, note, 0).is_ok(), "no task in round {round}");
+        ensure!(
+            task::spawn("note", core, task::DRAIN_URGENT, note, 0).is_ok(),
+            "no task in round {round}"
+        );
         ensure!(eventually(|| COUNT.load(Ordering::Acquire) == 1), "round {round} did not run");
     }
     Ok(())

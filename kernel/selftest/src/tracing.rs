@@ -13,8 +13,9 @@ use bale_rt::{clock, cores, interrupts, task, test_interrupt, trace};
 /// A step of a run: its kind and, where it has one, its name.
 type Step = (Kind, &'static str);
 
-/// On the core that drains, from the interrupt to the drain's first slice. The push that passes the watermark comes before, and is traced on
-/// the core that pushes: the same, or one whose ring a small core drains for it.
+/// On the core that drains, from the interrupt to the drain's first slice. The push that passes the
+/// watermark comes before, and is traced on the core that pushes: the same, or one whose ring a
+/// small core drains for it.
 const RUN: [Step; 6] = [
     (Kind::InterruptIn, "drain"),
     (Kind::Wake, "drain"),
@@ -36,7 +37,8 @@ fn missing(events: impl Iterator<Item = Event<'static>>) -> Option<Step> {
     wanted.copied()
 }
 
-/// Tries: the drain's own timer may come between the push and the interrupt, and wake the task first.
+/// Tries: the drain's own timer may come between the push and the interrupt, and wake the task
+/// first.
 const TRIES: usize = 20;
 
 pub(super) fn holds_a_run_in_order() -> Verdict {
@@ -50,7 +52,11 @@ pub(super) fn holds_a_run_in_order() -> Verdict {
             ensure!(kept as u64 == written, "{written} events, more than a core keeps");
             in_order(traced)?;
         }
-        ensure!(slices(drains) == pushed, "the drain's slices freed {} of {pushed}", slices(drains));
+        ensure!(
+            slices(drains) == pushed,
+            "the drain's slices freed {} of {pushed}",
+            slices(drains)
+        );
         let push = trace::events(core).find(|event| event.kind == Kind::Enqueue);
         let push = push.ok_or_else(|| super::failure(format_args!("no push is in the trace")))?.at;
         last = missing(trace::events(drains).filter(|event| event.at >= push));
@@ -62,18 +68,22 @@ pub(super) fn holds_a_run_in_order() -> Verdict {
     Err(super::failure(format_args!("no {} {name} where it has to be", kind.word())))
 }
 
-/// Traces from a push that passes the watermark until the drain, on the core that drains for this one, is quiet; how many handles were
-/// pushed.
+/// Traces from a push that passes the watermark until the drain, on the core that drains for this
+/// one, is quiet; how many handles were pushed.
 fn pass_the_watermark(drains: usize) -> Result<usize, super::Failure> {
     ensure!(drain::wait_until_quiet(10_000_000), "the drain is not quiet");
     let mut words: heapless::Vec<u64, 1024> = heapless::Vec::new();
     while words.len() <= pool().config().watermark {
         for handle in make(64)? {
-            ensure!(words.push(handle.into_raw()).is_ok(), "the watermark is above what this test pushes");
+            ensure!(
+                words.push(handle.into_raw()).is_ok(),
+                "the watermark is above what this test pushes"
+            );
         }
     }
     trace::start();
-    // This task outranks the drain, which so begins after the last push where it is on the same core.
+    // This task outranks the drain, which so begins after the last push where it is on the same
+    // core.
     pool().free_deferred_words(&pool().platform().pin(), &words);
     let pushed = words.len();
     // Not until nothing is pending: that is so a few instructions before the drain notes its slice.
@@ -124,12 +134,23 @@ pub(super) fn overwrites_the_oldest() -> Verdict {
     interrupt()?;
     trace::stop();
     let (kept, written) = trace::counts(core);
-    ensure!(kept == trace::KEPT && written > 2 * kept as u64, "{kept} of {written} events are kept");
-    ensure!(trace::events(core).count() == kept, "{} events in the dump", trace::events(core).count());
-    ensure!(trace::events(core).next().is_some_and(|event| event.at > first), "the oldest is still there");
+    ensure!(
+        kept == trace::KEPT && written > 2 * kept as u64,
+        "{kept} of {written} events are kept"
+    );
+    ensure!(
+        trace::events(core).count() == kept,
+        "{} events in the dump",
+        trace::events(core).count()
+    );
+    ensure!(
+        trace::events(core).next().is_some_and(|event| event.at > first),
+        "the oldest is still there"
+    );
     let late = |event: &Event<'_>| event.kind == Kind::InterruptIn && event.at > before_last;
     ensure!(trace::events(core).any(|event| late(&event)), "the last interrupt is not there");
-    let ordered = trace::events(core).zip(trace::events(core).skip(1)).all(|(one, next)| one.at <= next.at);
+    let ordered =
+        trace::events(core).zip(trace::events(core).skip(1)).all(|(one, next)| one.at <= next.at);
     ensure!(ordered, "the events are out of order");
     Ok(())
 }

@@ -1,11 +1,13 @@
-//! Codecs beside the libraries in C that one would take in their place, over files of pages such as `cargo bale pages` makes, a kind of
-//! process each. `cargo bale bench codecs` captures the kinds that codecs are judged by and runs this.
+//! Codecs beside the libraries in C that one would take in their place, over files of pages such as
+//! `cargo bale pages` makes, a kind of process each. `cargo bale bench codecs` captures the kinds
+//! that codecs are judged by and runs this.
 //!
 //! `cargo run --release -p bale-swap --example codecs -- FILE...`
 //!
-//! Times are the host's, and only their ratios mean something. They are minima over rounds, in which all codecs take turns on the same few
-//! pages: whatever disturbs the machine disturbs them alike. A round goes over all pages before it meets one again, so that no predictor of
-//! jumps has learnt it by heart.
+//! Times are the host's, and only their ratios mean something. They are minima over rounds, in
+//! which all codecs take turns on the same few pages: whatever disturbs the machine disturbs them
+//! alike. A round goes over all pages before it meets one again, so that no predictor of jumps has
+//! learnt it by heart.
 
 use core::{hint::black_box, time::Duration};
 use std::{env, fs, io, path::Path, process, time::Instant};
@@ -50,7 +52,9 @@ impl Packer {
         match self {
             Self::Own(codec, scratch) => codec.decompress(bytes, page, scratch).is_some(),
             Self::Lz4 => decompress_to_buffer(bytes, Some(4096), page).is_ok(),
-            Self::Zstd(_, decompressor) => decompressor.decompress_to_buffer(bytes, &mut page[..]).is_ok(),
+            Self::Zstd(_, decompressor) => {
+                decompressor.decompress_to_buffer(bytes, &mut page[..]).is_ok()
+            }
         }
     }
 }
@@ -75,7 +79,8 @@ fn main() {
         let bytes = fs::read(file).unwrap_or_else(|error| fail(file, &error));
         let (pages, _) = bytes.as_chunks::<PAGE_SIZE>();
         // What a device stores without any codec is no codec's merit.
-        let pages: Vec<&Page> = pages.iter().filter(|page| page[8..] != page[..PAGE_SIZE - 8]).collect();
+        let pages: Vec<&Page> =
+            pages.iter().filter(|page| page[8..] != page[..PAGE_SIZE - 8]).collect();
         if pages.is_empty() {
             fail(file, &io::Error::other("no page that is not same-filled"));
         }
@@ -119,7 +124,10 @@ fn measure(packers: &mut [Packer], pages: &[&Page]) -> Vec<Figures> {
                 let length = packer.pack(page, &mut out);
                 let mut back = [0; PAGE_SIZE];
                 if length < PAGE_SIZE {
-                    assert!(packer.unpack(&out[..length], &mut back) && back == **page, "a page is lost");
+                    assert!(
+                        packer.unpack(&out[..length], &mut back) && back == **page,
+                        "a page is lost"
+                    );
                 }
                 packed.push(out[..length].to_vec());
             }
@@ -191,7 +199,8 @@ fn report(names: &[String], kinds: &[(String, Vec<Figures>)]) {
     let all: Vec<Figures> = (0..names.len())
         .map(|which| {
             let mean = |of: &dyn Fn(&Figures) -> f64| {
-                kinds.iter().map(|(_, figures)| of(&figures[which])).sum::<f64>() / kinds.len() as f64
+                kinds.iter().map(|(_, figures)| of(&figures[which])).sum::<f64>()
+                    / kinds.len() as f64
             };
             // The ratio of equal parts is that of the mean lengths.
             Figures {
@@ -215,7 +224,10 @@ fn report(names: &[String], kinds: &[(String, Vec<Figures>)]) {
         say(&format!("{name}-compress"), 100.0 * all[which].pack / than.pack);
         say(&format!("{name}-decompress"), 100.0 * all[which].unpack / than.unpack);
         let by_kind = |of: &dyn Fn(&Figures) -> f64| -> Vec<f64> {
-            kinds.iter().map(|(_, figures)| 100.0 * of(&figures[which]) / of(&figures[YARDSTICK])).collect()
+            kinds
+                .iter()
+                .map(|(_, figures)| 100.0 * of(&figures[which]) / of(&figures[YARDSTICK]))
+                .collect()
         };
         let least = by_kind(&|own| own.ratio).into_iter().fold(f64::INFINITY, f64::min);
         let most = by_kind(&|own| own.unpack).into_iter().fold(0.0, f64::max);

@@ -1,13 +1,16 @@
-//! A device in front of a backing device: pages are compressed while there is room, the coldest ones go to the backing device, and what there is no
-//! room for goes there at once.
+//! A device in front of a backing device: pages are compressed while there is room, the coldest
+//! ones go to the backing device, and what there is no room for goes there at once.
 //!
-//! Slot `n` of the device is block `n` of the backing device, so that no block has to be looked for. Coldness is found by a hand that goes round the
-//! slots (CLOCK): it marks what it meets as idle, and takes what it finds still marked when it comes by again. A use of the page takes the mark off
-//! with the store that notes the time anyway, where a list of the least recently used would take a lock.
+//! Slot `n` of the device is block `n` of the backing device, so that no block has to be looked
+//! for. Coldness is found by a hand that goes round the slots (CLOCK): it marks what it meets as
+//! idle, and takes what it finds still marked when it comes by again. A use of the page takes the
+//! mark off with the store that notes the time anyway, where a list of the least recently used
+//! would take a lock.
 //!
 //! # Order of writes
-//! All writes of a block happen under the backing device's own exclusion, in which the slot's word is looked at once more. A page that
-//! is written back while the guest stores another one in its slot may reach the block, but then the slot does not say so.
+//! All writes of a block happen under the backing device's own exclusion, in which the slot's word
+//! is looked at once more. A page that is written back while the guest stores another one in its
+//! slot may reach the block, but then the slot does not say so.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -128,10 +131,12 @@ enum Counter {
 }
 const COUNTERS: usize = Counter::IoErrors as usize + 1;
 
-// Relaxed in all that follows: counters, a hint that is looked at again, and the hand of one worker.
+// Relaxed in all that follows: counters, a hint that is looked at again, and the hand of one
+// worker.
 
 impl<'d, P: Platform, B: Backing> Cache<'d, P, B> {
-    /// A cache whose limit is the quota of the device, and which accepts pages again below `accept` percent of it.
+    /// A cache whose limit is the quota of the device, and which accepts pages again below `accept`
+    /// percent of it.
     ///
     /// # Errors
     /// [`SwapError::NoSuchSlot`] if the backing device has fewer blocks than the device slots.
@@ -157,7 +162,8 @@ impl<'d, P: Platform, B: Backing> Cache<'d, P, B> {
     /// Stores a page, in the pool or on the backing device.
     ///
     /// # Errors
-    /// [`SwapError::NoSuchSlot`]; [`SwapError::Io`] if the backing device fails: then a slot whose page was in the pool keeps it.
+    /// [`SwapError::NoSuchSlot`]; [`SwapError::Io`] if the backing device fails: then a slot whose
+    /// page was in the pool keeps it.
     pub fn write(
         &self,
         slot: usize,
@@ -216,7 +222,9 @@ impl<'d, P: Platform, B: Backing> Cache<'d, P, B> {
             Err(SwapError::Backed) => {}
             other => return other,
         }
-        self.backing.exclusive(|blocks| blocks.read(slot, page)).map_err(|IoError| self.io_error())?;
+        self.backing
+            .exclusive(|blocks| blocks.read(slot, page))
+            .map_err(|IoError| self.io_error())?;
         self.count(Counter::ReadBack);
         Ok(())
     }
@@ -238,7 +246,8 @@ impl<'d, P: Platform, B: Backing> Cache<'d, P, B> {
         let slots = self.device.slots();
         let mut hand = self.hand.load(Ordering::Relaxed);
         let mut done = Writeback::default();
-        // Twice round: what was not idle when the hand came by first is, if nobody uses it, when it comes again.
+        // Twice round: what was not idle when the hand came by first is, if nobody uses it, when it
+        // comes again.
         for _ in 0..slots.saturating_mul(2) {
             if done.written >= pages || done.failed >= PATIENCE {
                 break;
@@ -275,7 +284,10 @@ impl<'d, P: Platform, B: Backing> Cache<'d, P, B> {
                 break;
             }
             let round = self.write_back(above.min(BATCH), shop)?;
-            done = Writeback { written: done.written + round.written, failed: done.failed + round.failed };
+            done = Writeback {
+                written: done.written + round.written,
+                failed: done.failed + round.failed,
+            };
             if round == Writeback::default() {
                 break;
             }
@@ -284,8 +296,15 @@ impl<'d, P: Platform, B: Backing> Cache<'d, P, B> {
     }
 
     /// Whether the page is on the backing device now; not if it went its own way.
-    fn write_one(&self, index: usize, worker: &Worker<'_>, shop: &mut Workshop) -> Result<bool, SwapError> {
-        let Some((word, object)) = self.device.copy_out(index, worker, shop) else { return Ok(false) };
+    fn write_one(
+        &self,
+        index: usize,
+        worker: &Worker<'_>,
+        shop: &mut Workshop,
+    ) -> Result<bool, SwapError> {
+        let Some((word, object)) = self.device.copy_out(index, worker, shop) else {
+            return Ok(false);
+        };
         let result = match self.device.unpack(&object, shop) {
             Err(error) => Err(error),
             Ok(()) => self.backing.exclusive(|blocks| {
@@ -331,7 +350,9 @@ impl<'d, P: Platform, B: Backing> Cache<'d, P, B> {
 
     /// Bytes below which pages are accepted again.
     fn accepted(&self) -> u64 {
-        (u128::from(self.device.quota_bytes()) * u128::from(self.accept) / 100).try_into().unwrap_or(u64::MAX)
+        (u128::from(self.device.quota_bytes()) * u128::from(self.accept) / 100)
+            .try_into()
+            .unwrap_or(u64::MAX)
     }
 
     fn io_error(&self) -> SwapError {

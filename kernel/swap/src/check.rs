@@ -1,7 +1,9 @@
-//! Checksums of stored objects: what the pool gives back is what was put there, or the guest gets an error.
+//! Checksums of stored objects: what the pool gives back is what was put there, or the guest gets
+//! an error.
 //!
-//! A check is 32 bits of the object's rapidhash beside 32 bits of its handle, in one word for each slot. It is stored after the slot's own word,
-//! so that for a moment a check may speak of another object: the handle tells, and such a read is counted as unchecked, not as wrong.
+//! A check is 32 bits of the object's rapidhash beside 32 bits of its handle, in one word for each
+//! slot. It is stored after the slot's own word, so that for a moment a check may speak of another
+//! object: the handle tells, and such a read is counted as unchecked, not as wrong.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,12 +1,15 @@
-//! Work on a stored page behind the guest's back: recompression, and writeback to the backing device.
+//! Work on a stored page behind the guest's back: recompression, and writeback to the backing
+//! device.
 //!
-//! The worker copies the object's bytes out, works on the copy, and in the end puts a new word in the slot's place if the slot still holds the
-//! old one. That the words are equal must mean that the page is: so the old object is not freed, and its handle not used again, until the worker
-//! has looked. For this the worker leaves a claim on the object. Whoever takes a claimed word out of a slot takes the claim away and leaves the
-//! object; the worker finds its claim gone, and frees.
+//! The worker copies the object's bytes out, works on the copy, and in the end puts a new word in
+//! the slot's place if the slot still holds the old one. That the words are equal must mean that
+//! the page is: so the old object is not freed, and its handle not used again, until the worker has
+//! looked. For this the worker leaves a claim on the object. Whoever takes a claimed word out of a
+//! slot takes the claim away and leaves the object; the worker finds its claim gone, and frees.
 //!
-//! One worker for each device. The claim is made while the worker's read of the object is still marked in the slot; so whoever swaps the word out
-//! later reads what the worker released, and sees the claim.
+//! One worker for each device. The claim is made while the worker's read of the object is still
+//! marked in the slot; so whoever swaps the word out later reads what the worker released, and sees
+//! the claim.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -41,7 +44,10 @@ impl Claim {
     fn leave_slowly(&self, word: Word) -> bool {
         // Release: what was done with the object comes before its free by the worker.
         !word.is_empty()
-            && self.word.compare_exchange(word.raw(), 0, Ordering::Release, Ordering::Relaxed).is_ok()
+            && self
+                .word
+                .compare_exchange(word.raw(), 0, Ordering::Release, Ordering::Relaxed)
+                .is_ok()
     }
 }
 
@@ -85,6 +91,7 @@ pub(crate) enum Outcome {
     Replaced,
     /// The slot holds something else by now; the old object is the caller's.
     Left,
-    /// The slot is being read, or what it held went its own way: the old object is not the caller's.
+    /// The slot is being read, or what it held went its own way: the old object is not the
+    /// caller's.
     Kept,
 }

@@ -9,7 +9,8 @@
 //! | `page` | our own, see its module | pages of memory |
 //! | `token` | our own, see its module | pages of memory, and of text in it |
 //!
-//! A codec's encoder and decoder share nothing but the format; none allocates, and every decoder takes any bytes.
+//! A codec's encoder and decoder share nothing but the format; none allocates, and every decoder
+//! takes any bytes.
 
 mod bits;
 mod bytes;
@@ -68,7 +69,8 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// The codec of a name, with its level behind a colon if it has levels: `lz4`, `lz4hc`, `lz4hc:9`, `page`, `deflate:1`, `zstd:9`.
+    /// The codec of a name, with its level behind a colon if it has levels: `lz4`, `lz4hc`,
+    /// `lz4hc:9`, `page`, `deflate:1`, `zstd:9`.
     pub fn from_name(name: &str) -> Option<Self> {
         let (name, level) = match name.split_once(':') {
             Some((name, level)) => (name, Some(Level::new(level.parse().ok()?)?)),
@@ -86,7 +88,11 @@ impl Codec {
     }
 
     /// Compresses a page into the working memory's buffer; `None` if it does not get shorter.
-    pub fn compress<'s>(self, page: &[u8; PAGE_SIZE], scratch: &'s mut Scratch) -> Option<&'s [u8]> {
+    pub fn compress<'s>(
+        self,
+        page: &[u8; PAGE_SIZE],
+        scratch: &'s mut Scratch,
+    ) -> Option<&'s [u8]> {
         let Scratch { work, buffer } = scratch;
         let length = match self {
             Self::Lz4 => lz4::compress(page, &mut work.table, buffer, 0),
@@ -103,8 +109,14 @@ impl Codec {
         buffer.get(..length?)
     }
 
-    /// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and what the page holds after `None` is not said.
-    pub fn decompress(self, bytes: &[u8], page: &mut [u8; PAGE_SIZE], scratch: &mut Scratch) -> Option<()> {
+    /// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe,
+    /// and what the page holds after `None` is not said.
+    pub fn decompress(
+        self,
+        bytes: &[u8],
+        page: &mut [u8; PAGE_SIZE],
+        scratch: &mut Scratch,
+    ) -> Option<()> {
         self.decompress_with(bytes, page, &mut scratch.work)
     }
 

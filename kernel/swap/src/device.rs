@@ -1,7 +1,8 @@
 //! A guest's swap device: pages into slots, out of slots, and slots given up.
 //!
-//! Locks: none. May be called from any task; not from an interrupt handler, since a write can drain rings. Interrupts are masked only for
-//! counting and, by [`Device::release`], for runs of [`RUN`] slots.
+//! Locks: none. May be called from any task; not from an interrupt handler, since a write can drain
+//! rings. Interrupts are masked only for counting and, by [`Device::release`], for runs of [`RUN`]
+//! slots.
 
 mod backed;
 mod recompress;
@@ -66,8 +67,8 @@ pub struct Setup {
     pub clock_shift: u32,
     /// Whether a page is all zeros: for a platform that has a quicker test than portable code.
     pub is_zero: fn(&[u8; PAGE_SIZE]) -> bool,
-    /// Whether a page may be made an object: for a platform that keeps memory back. One that may not is refused with [`SwapError::PoolFull`]; recompression,
-    /// which makes room, does not ask.
+    /// Whether a page may be made an object: for a platform that keeps memory back. One that may
+    /// not is refused with [`SwapError::PoolFull`]; recompression, which makes room, does not ask.
     pub has_room: fn() -> bool,
 }
 
@@ -164,10 +165,12 @@ impl<'p, P: Platform> Device<'p, P> {
         self.peak.store(self.charged.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// Stores a page; what the slot held before is freed at once. The page must not change meanwhile: give a private copy of a guest's.
+    /// Stores a page; what the slot held before is freed at once. The page must not change
+    /// meanwhile: give a private copy of a guest's.
     ///
     /// # Errors
-    /// [`SwapError::NoSuchSlot`], [`SwapError::PoolFull`], [`SwapError::QuotaReached`]; the slot keeps what it had.
+    /// [`SwapError::NoSuchSlot`], [`SwapError::PoolFull`], [`SwapError::QuotaReached`]; the slot
+    /// keeps what it had.
     pub fn write(
         &self,
         slot: usize,
@@ -188,20 +191,24 @@ impl<'p, P: Platform> Device<'p, P> {
         scratch: &mut Scratch,
     ) -> Result<Stored, SwapError> {
         let slot = self.slots.get(index).ok_or(SwapError::NoSuchSlot)?;
-        let (stored, word, check) = match same::filling(page, self.setup.is_zero).and_then(Word::same) {
-            Some(word) => (Stored::Same, word, 0),
-            None if !(self.setup.has_room)() => return Err(SwapError::PoolFull),
-            None => {
-                let bytes =
-                    self.setup.codec.compress(page, scratch).filter(|bytes| self.is_worth_it(bytes.len()));
-                let bytes = bytes.unwrap_or(page);
-                let handle = self.place(bytes, slot::peek(slot).length())?;
-                let word = Word::object(handle, bytes.len(), false);
-                let raw = bytes.len() == PAGE_SIZE;
-                let stored = if raw { Stored::Raw } else { Stored::Compressed(bytes.len()) };
-                (stored, word, self.check_of(word, bytes))
-            }
-        };
+        let (stored, word, check) =
+            match same::filling(page, self.setup.is_zero).and_then(Word::same) {
+                Some(word) => (Stored::Same, word, 0),
+                None if !(self.setup.has_room)() => return Err(SwapError::PoolFull),
+                None => {
+                    let bytes = self
+                        .setup
+                        .codec
+                        .compress(page, scratch)
+                        .filter(|bytes| self.is_worth_it(bytes.len()));
+                    let bytes = bytes.unwrap_or(page);
+                    let handle = self.place(bytes, slot::peek(slot).length())?;
+                    let word = Word::object(handle, bytes.len(), false);
+                    let raw = bytes.len() == PAGE_SIZE;
+                    let stored = if raw { Stored::Raw } else { Stored::Compressed(bytes.len()) };
+                    (stored, word, self.check_of(word, bytes))
+                }
+            };
         let old = slot::swap(slot, word);
         self.keep_check(index, check);
         if let Some(note) = self.notes.get(index) {
@@ -270,9 +277,10 @@ impl<'p, P: Platform> Device<'p, P> {
     /// Reads a page; zeros if nothing was ever stored in the slot. The slot keeps it.
     ///
     /// # Errors
-    /// [`SwapError::NoSuchSlot`]; [`SwapError::Busy`] if another read of this slot does not end; [`SwapError::Backed`] if the page is on the backing
-    /// device. [`SwapError::Corrupt`] if the stored bytes are not a page or not those that were stored: then the content of `page` is not said,
-    /// and the slot keeps the object for whoever wants to look.
+    /// [`SwapError::NoSuchSlot`]; [`SwapError::Busy`] if another read of this slot does not end;
+    /// [`SwapError::Backed`] if the page is on the backing device. [`SwapError::Corrupt`] if the
+    /// stored bytes are not a page or not those that were stored: then the content of `page` is not
+    /// said, and the slot keeps the object for whoever wants to look.
     pub fn read(
         &self,
         slot: usize,
@@ -293,7 +301,12 @@ impl<'p, P: Platform> Device<'p, P> {
         result
     }
 
-    fn load(&self, index: usize, page: &mut [u8; PAGE_SIZE], scratch: &mut Scratch) -> Result<(), SwapError> {
+    fn load(
+        &self,
+        index: usize,
+        page: &mut [u8; PAGE_SIZE],
+        scratch: &mut Scratch,
+    ) -> Result<(), SwapError> {
         let slot = self.slots.get(index).ok_or(SwapError::NoSuchSlot)?;
         let word = slot::begin_read(slot)?;
         if let Some(note) = self.notes.get(index) {

@@ -13,7 +13,8 @@ pub enum SwapError {
     QuotaReached,
     /// What was stored cannot be read back.
     Corrupt,
-    /// Another read of the same slot does not come to its end, or another caller works on the device.
+    /// Another read of the same slot does not come to its end, or another caller works on the
+    /// device.
     Busy,
     /// The page is on the backing device.
     Backed,
@@ -29,7 +30,8 @@ impl From<zsmalloc::Error> for SwapError {
         match error {
             Error::OutOfMemory | Error::LimitReached => Self::PoolFull,
             Error::Busy => Self::Busy,
-            // A slot's handle is the pool's own and live, and lengths are 1 to 4096: otherwise the slot table was damaged.
+            // A slot's handle is the pool's own and live, and lengths are 1 to 4096: otherwise the
+            // slot table was damaged.
             Error::ZeroSize
             | Error::TooLarge
             | Error::StaleHandle

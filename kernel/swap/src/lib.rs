@@ -1,11 +1,13 @@
-//! Compressed swap for guests: a table of slots for each device, its pages compressed in a `zsmalloc` pool that all devices share.
+//! Compressed swap for guests: a table of slots for each device, its pages compressed in a
+//! `zsmalloc` pool that all devices share.
 //!
-//! Ranked principles: what a slot holds is never lost to a failure of the next operation; a guest's operations on one slot never wait
-//! for each other but where two read it; the releasing path does next to nothing; no heap, no unsafe code.
+//! Ranked principles: what a slot holds is never lost to a failure of the next operation; a guest's
+//! operations on one slot never wait for each other but where two read it; the releasing path does
+//! next to nothing; no heap, no unsafe code.
 //!
-//! Limits: pages of 4096 bytes; two reads of one slot at a time make the second wait, then fail with
-//! [`SwapError::Busy`] if the first was interrupted for long: a guest's disk serves one request at a time, and what works on pages behind the
-//! guest's back never reads for long.
+//! Limits: pages of 4096 bytes; two reads of one slot at a time make the second wait, then fail
+//! with [`SwapError::Busy`] if the first was interrupted for long: a guest's disk serves one
+//! request at a time, and what works on pages behind the guest's back never reads for long.
 //!
 //! | module | |
 //! |---|---|
@@ -27,8 +29,8 @@
 //! | `statistics` | counters without contention |
 //!
 //! # Working memory
-//! A [`Scratch`] serves one caller at a time; the kernel keeps one for each that can be inside of a device at once. A slot costs 12 bytes, and 8 more
-//! with checksums.
+//! A [`Scratch`] serves one caller at a time; the kernel keeps one for each that can be inside of a
+//! device at once. A slot costs 12 bytes, and 8 more with checksums.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -46,7 +48,9 @@ mod statistics;
 
 pub use cache::{Backing, Blocks, Cache, CacheStatistics, IoError, Placed, Reject, Writeback};
 pub use codec::{Codec, Level, Scratch};
-pub use device::{Device, PAGE_SIZE, Pick, Recompression, Setup, SlotState, Stored, Tables, Workshop};
+pub use device::{
+    Device, PAGE_SIZE, Pick, Recompression, Setup, SlotState, Stored, Tables, Workshop,
+};
 pub use error::SwapError;
 pub use slot::Kind;
 pub use statistics::Statistics;

@@ -6,8 +6,8 @@
 //! | 30 | idle: not used since it was marked |
 //! | 31 | the second codec was tried and brought nothing |
 //!
-//! A note is a hint. It is stored beside the word without a lock, so that in a race it may speak of the page before; nothing but the choice of
-//! what to work on depends on it.
+//! A note is a hint. It is stored beside the word without a lock, so that in a race it may speak of
+//! the page before; nothing but the choice of what to work on depends on it.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

@@ -6,9 +6,13 @@ const WORD: usize = 8;
 
 /// The word that fills the whole page, if there is one.
 ///
-/// The last word is compared first: what fills a page from its start seldom reaches its end by chance.
+/// The last word is compared first: what fills a page from its start seldom reaches its end by
+/// chance.
 #[inline]
-pub(crate) fn filling(page: &[u8; PAGE_SIZE], is_zero: fn(&[u8; PAGE_SIZE]) -> bool) -> Option<u64> {
+pub(crate) fn filling(
+    page: &[u8; PAGE_SIZE],
+    is_zero: fn(&[u8; PAGE_SIZE]) -> bool,
+) -> Option<u64> {
     let (first, _) = page.split_first_chunk::<WORD>()?;
     let (_, last) = page.split_last_chunk::<WORD>()?;
     if first != last {

@@ -8,17 +8,21 @@
 //! | 60..63 | 0 |
 //! | 63 | a reader uses the object |
 //!
-//! A word of zero is an empty slot; one with bit 47 alone says that the page is on the backing device. A same-filled page is the word that fills
-//! it, bit 60 inverted, if that leaves bits 60 to 62 not all 0: for all words but those whose upper hexadecimal digit is 1 or 9. Of those, the
-//! ones made of two equal halves are one half in bits 0 to 32 under bits 47 to 60, all set: no page that is stored as it is was made by a codec. A
-//! page filled with another one is compressed like any other.
+//! A word of zero is an empty slot; one with bit 47 alone says that the page is on the backing
+//! device. A same-filled page is the word that fills it, bit 60 inverted, if that leaves bits 60 to
+//! 62 not all 0: for all words but those whose upper hexadecimal digit is 1 or 9. Of those, the
+//! ones made of two equal halves are one half in bits 0 to 32 under bits 47 to 60, all set: no page
+//! that is stored as it is was made by a codec. A page filled with another one is compressed like
+//! any other.
 //!
 //! # Who owns the object
-//! The slot does. Whoever takes its word out by a swap owns the object from then on and frees it, unless the word says that a reader
-//! uses the object: then the reader finds its word gone when it is done, and frees it in the other's stead. So write and release
-//! never wait, and no lock is held over a copy or a codec. The word cannot come back meanwhile, since its handle is live.
+//! The slot does. Whoever takes its word out by a swap owns the object from then on and frees it,
+//! unless the word says that a reader uses the object: then the reader finds its word gone when it
+//! is done, and frees it in the other's stead. So write and release never wait, and no lock is held
+//! over a copy or a codec. The word cannot come back meanwhile, since its handle is live.
 //!
-//! Who works on a page behind the guest's back (see `claim`) does not read the object for long: it copies the bytes out.
+//! Who works on a page behind the guest's back (see `claim`) does not read the object for long: it
+//! copies the bytes out.
 
 use core::{
     hint::spin_loop,
@@ -203,8 +207,9 @@ pub(crate) fn peek(slot: &AtomicU64) -> Word {
 /// Puts a word in and takes the other out.
 #[inline]
 pub(crate) fn swap(slot: &AtomicU64, word: Word) -> Word {
-    // Release: the object was filled before; pairs with the acquire in `begin_read`. Acquire: pairs with the release in `end_read` and in an
-    // earlier swap, so that the object's free comes after its use.
+    // Release: the object was filled before; pairs with the acquire in `begin_read`. Acquire: pairs
+    // with the release in `end_read` and in an earlier swap, so that the object's free comes after
+    // its use.
     Word(slot.swap(word.0, Ordering::AcqRel))
 }
 
@@ -215,8 +220,8 @@ pub(crate) fn replace(slot: &AtomicU64, old: Word, new: Word) -> bool {
     slot.compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
-/// Marks the slot's object as being read. A slot without object is only looked at. Waits for another reader, who may
-/// be off its core: so not to be called with interrupts masked.
+/// Marks the slot's object as being read. A slot without object is only looked at. Waits for
+/// another reader, who may be off its core: so not to be called with interrupts masked.
 #[inline]
 pub(crate) fn begin_read(slot: &AtomicU64) -> Result<Word, SwapError> {
     for _ in 0..PATIENCE {
@@ -228,7 +233,8 @@ pub(crate) fn begin_read(slot: &AtomicU64) -> Result<Word, SwapError> {
     Err(SwapError::Busy)
 }
 
-/// As [`begin_read`], once: `None` while somebody else reads the object, or where the slot changes at this moment.
+/// As [`begin_read`], once: `None` while somebody else reads the object, or where the slot changes
+/// at this moment.
 #[inline]
 pub(crate) fn try_read(slot: &AtomicU64) -> Option<Word> {
     // Relaxed: confirmed by the exchange below, or carries its whole meaning in itself.
@@ -237,18 +243,21 @@ pub(crate) fn try_read(slot: &AtomicU64) -> Option<Word> {
         return Some(Word(word));
     }
     let is_free = word & READING == 0;
-    // Acquire: pairs with the release in `swap`, behind which lie the object's bytes. Relaxed on failure: nothing was
-    // taken.
-    let exchange =
-        || slot.compare_exchange_weak(word, word | READING, Ordering::Acquire, Ordering::Relaxed).is_ok();
+    // Acquire: pairs with the release in `swap`, behind which lie the object's bytes. Relaxed on
+    // failure: nothing was taken.
+    let exchange = || {
+        slot.compare_exchange_weak(word, word | READING, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    };
     (is_free && exchange()).then_some(Word(word))
 }
 
-/// Ends a read of `word`'s object. `false` if the slot holds something else by now: then the object is the reader's to free.
+/// Ends a read of `word`'s object. `false` if the slot holds something else by now: then the object
+/// is the reader's to free.
 #[inline]
 pub(crate) fn end_read(slot: &AtomicU64, word: Word) -> bool {
-    // Release: pairs with the acquire in `swap`: the object's free comes after these reads. Relaxed on failure: the object is ours, and the free
-    // orders itself.
+    // Release: pairs with the acquire in `swap`: the object's free comes after these reads. Relaxed
+    // on failure: the object is ours, and the free orders itself.
     slot.compare_exchange(word.0 | READING, word.0, Ordering::Release, Ordering::Relaxed).is_ok()
 }
 
@@ -262,11 +271,19 @@ mod tests {
 
     #[test]
     fn words_keep_their_content() {
-        for (length, second) in
-            [(1, false), (2, false), (1, true), (2047, true), (PAGE_SIZE - 1, true), (PAGE_SIZE, false)]
-        {
+        for (length, second) in [
+            (1, false),
+            (2, false),
+            (1, true),
+            (2047, true),
+            (PAGE_SIZE - 1, true),
+            (PAGE_SIZE, false),
+        ] {
             let word = Word::object(handle(), length, second);
-            assert_eq!(word.content(), Content::Object(Object { handle: handle(), length, second }));
+            assert_eq!(
+                word.content(),
+                Content::Object(Object { handle: handle(), length, second })
+            );
             assert_eq!(word.length(), length);
             let kind = match (length, second) {
                 (PAGE_SIZE, _) => Kind::Raw,
@@ -279,7 +296,10 @@ mod tests {
             for lower in [0, 1, (1 << 52) - 1, 0x1234_5678] {
                 let filling = upper << 52 | lower;
                 let Some(word) = Word::same(filling) else {
-                    assert!(upper >> 8 & 7 == 1 && filling >> 32 != filling & 0xffff_ffff, "{filling:#x}");
+                    assert!(
+                        upper >> 8 & 7 == 1 && filling >> 32 != filling & 0xffff_ffff,
+                        "{filling:#x}"
+                    );
                     continue;
                 };
                 assert_eq!(word.content(), Content::Same(filling));
@@ -290,7 +310,10 @@ mod tests {
         for half in [0x1000_0000, 0x9999_9999, 0x1fff_ffff] {
             let filling = half << 32 | half;
             let word = Word::same(filling).expect("two equal halves");
-            assert_eq!((word.content(), word.length(), word.is_same()), (Content::Same(filling), 0, true));
+            assert_eq!(
+                (word.content(), word.length(), word.is_same()),
+                (Content::Same(filling), 0, true)
+            );
             assert_eq!(word.kind(), Kind::Same);
         }
         assert_eq!((Word::EMPTY.content(), Word::EMPTY.length()), (Content::Empty, 0));

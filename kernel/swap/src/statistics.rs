@@ -1,7 +1,8 @@
 //! What a device counts.
 //!
-//! The counters of a core have one writer, with interrupts masked, so that counting takes no atomic read-modify-write; cores beyond the first
-//! sixteen share theirs, and pay for one. A snapshot is exact when the device is at rest.
+//! The counters of a core have one writer, with interrupts masked, so that counting takes no atomic
+//! read-modify-write; cores beyond the first sixteen share theirs, and pay for one. A snapshot is
+//! exact when the device is at rest.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,7 +51,8 @@ pub struct Statistics {
     pub corrupt: u64,
     /// Reads whose checksum was just being changed.
     pub unchecked: u64,
-    /// Objects that the pool did not know any more when they were to be freed: not 0 means that the table of slots was damaged.
+    /// Objects that the pool did not know any more when they were to be freed: not 0 means that the
+    /// table of slots was damaged.
     pub lost: u64,
 }
 
@@ -81,8 +83,8 @@ impl Statistics {
     }
 }
 
-/// What is counted, behind the slots of each [`Kind`]; those and the bytes go up and down and wrap in a core's own counters, only their sum
-/// has a meaning.
+/// What is counted, behind the slots of each [`Kind`]; those and the bytes go up and down and wrap
+/// in a core's own counters, only their sum has a meaning.
 #[derive(Clone, Copy)]
 #[repr(usize)]
 pub(crate) enum Event {
@@ -133,7 +135,8 @@ impl Pen<'_> {
     fn add_at(self, place: usize, amount: u64) {
         // All places are below: the remainder only says so.
         let counter = &self.counters[place % ROOM];
-        // Relaxed: statistics; nothing is reached through them. Without a second writer a load and a store lose nothing.
+        // Relaxed: statistics; nothing is reached through them. Without a second writer a load and
+        // a store lose nothing.
         if self.alone {
             counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
         } else {
@@ -168,7 +171,9 @@ impl Counters {
     pub(crate) fn snapshot(&self) -> Statistics {
         // Relaxed: as in `Pen::add`.
         let sum_at = |place: usize| {
-            self.0.iter().fold(0u64, |sum, core| sum.wrapping_add(core.0[place].load(Ordering::Relaxed)))
+            self.0
+                .iter()
+                .fold(0u64, |sum, core| sum.wrapping_add(core.0[place].load(Ordering::Relaxed)))
         };
         let sum = |event: Event| sum_at(event as usize);
         // A gauge whose fall was seen before its rise shows 0.

@@ -210,7 +210,11 @@ fn the_quota_holds_and_old_content_survives() {
     let mut scratch = Scratch::new();
     device.write(0, &page(1, 16), &mut scratch).expect("within the quota");
     device.write(1, &page(2, 8), &mut scratch).expect("within the quota");
-    assert_eq!(device.write(1, &page(3, 16), &mut scratch), Ok(Stored::Raw), "to the last byte, in exchange");
+    assert_eq!(
+        device.write(1, &page(3, 16), &mut scratch),
+        Ok(Stored::Raw),
+        "to the last byte, in exchange"
+    );
     assert_eq!(device.write(2, &page(4, 1), &mut scratch), Err(SwapError::QuotaReached));
     assert_eq!(device.write(1, &page(5, 16), &mut scratch), Ok(Stored::Raw), "in exchange again");
     assert_eq!(device.write(2, &POISON, &mut scratch), Ok(Stored::Same), "takes nothing");
@@ -258,7 +262,9 @@ fn an_overwritten_object_is_gone_at_once() {
     let device = Device::new(&pool, memory.tables(), setup(64, Codec::Page));
     let mut scratch = Scratch::new();
     for tag in 0..200 {
-        device.write(0, &page(tag, usize::try_from(tag % 17).expect("small")), &mut scratch).expect("memory");
+        device
+            .write(0, &page(tag, usize::try_from(tag % 17).expect("small")), &mut scratch)
+            .expect("memory");
         assert_eq!(pool.stats().objects, 1);
     }
     device.write(0, &[0; PAGE_SIZE], &mut scratch).expect("nothing to allocate");
@@ -287,6 +293,10 @@ fn damaged_bytes_are_an_error_of(codec: Codec) {
     let mut out = POISON;
     assert_eq!(device.read(0, &mut out, &mut scratch), Err(SwapError::Corrupt));
     assert_eq!(device.statistics().failed_reads, 1);
-    assert_eq!(device.write(0, &page(2, 3), &mut scratch).map(|_| ()), Ok(()), "the slot can be used again");
+    assert_eq!(
+        device.write(0, &page(2, 3), &mut scratch).map(|_| ()),
+        Ok(()),
+        "the slot can be used again"
+    );
     assert_eq!(content(&device, 0, &mut scratch), page(2, 3));
 }

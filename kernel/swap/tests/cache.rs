@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use std::{sync::Mutex, thread};
 
 use bale_swap::{
-    Backing, Blocks, Cache, Codec, Device, IoError, Kind, Level, PAGE_SIZE, Pick, Placed, Reject, Scratch,
-    Setup, SwapError, Workshop,
+    Backing, Blocks, Cache, Codec, Device, IoError, Kind, Level, PAGE_SIZE, Pick, Placed, Reject,
+    Scratch, Setup, SwapError, Workshop,
 };
 use common::{Host, Memory, Random, page, set_core, setup};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
@@ -60,7 +60,8 @@ impl Backing for &Disk {
 }
 
 fn pool(host: &Host) -> Pool<&Host> {
-    Pool::new(host, Config { ring_capacity: 128, watermark: 32, ..Config::default() }).expect("memory")
+    Pool::new(host, Config { ring_capacity: 128, watermark: 32, ..Config::default() })
+        .expect("memory")
 }
 
 fn content(cache: &Cache<'_, &Host, &Disk>, slot: usize) -> [u8; PAGE_SIZE] {
@@ -96,7 +97,11 @@ fn the_coldest_go_first_and_come_back() {
     assert_eq!((done.written, done.failed), (8, 0));
     for slot in 0..16 {
         let kind = cache.device().state(slot).expect("a slot").kind;
-        assert_eq!(kind, if slot % 2 == 1 { Kind::Backed } else { Kind::Compressed }, "slot {slot}");
+        assert_eq!(
+            kind,
+            if slot % 2 == 1 { Kind::Backed } else { Kind::Compressed },
+            "slot {slot}"
+        );
         assert!(content(&cache, slot) == page(slot as u64 + 1, 5), "slot {slot}");
     }
     assert_eq!(cache.statistics().read_back, 8);
@@ -116,8 +121,9 @@ fn a_full_cache_writes_through_until_there_is_room() {
     let device = Device::new(&pool, memory.tables(), setup(10, Codec::Lz4));
     let cache = Cache::new(&device, &disk, 50).expect("a disk");
     let (mut scratch, mut shop) = (Scratch::new(), Workshop::new());
-    let mut write =
-        |slot: usize| cache.write(slot, &page(slot as u64 + 1, 16), &mut scratch).expect("somewhere");
+    let mut write = |slot: usize| {
+        cache.write(slot, &page(slot as u64 + 1, 16), &mut scratch).expect("somewhere")
+    };
     assert!((0..10).all(|slot| matches!(write(slot), Placed::Kept(_))));
     assert_eq!(write(10), Placed::WrittenThrough(Reject::Limit));
     assert_eq!(write(11), Placed::WrittenThrough(Reject::Full));
@@ -138,7 +144,8 @@ fn memory_that_is_kept_back_sends_pages_to_the_disk() {
     let (host, disk) = (Host::new(512, 1), Disk::new(8));
     let pool = pool(&host);
     let mut memory = Memory::new(8);
-    let device = Device::new(&pool, memory.tables(), Setup { has_room: || false, ..setup(8, Codec::Lz4) });
+    let device =
+        Device::new(&pool, memory.tables(), Setup { has_room: || false, ..setup(8, Codec::Lz4) });
     let cache = Cache::new(&device, &disk, 50).expect("a disk");
     let written = cache.write(1, &page(2, 16), &mut Scratch::new());
     assert_eq!(written, Ok(Placed::WrittenThrough(Reject::Memory)));
@@ -257,13 +264,15 @@ proptest! {
     }
 }
 
-/// Twelve cores that each own some slots store, overwrite, read and release; one recompresses, writes back, drains and compacts. Short here;
-/// `BALE_OPERATIONS=10000000 cargo test --release -p bale-swap --test cache twelve` is the long form.
+/// Twelve cores that each own some slots store, overwrite, read and release; one recompresses,
+/// writes back, drains and compacts. Short here; `BALE_OPERATIONS=10000000 cargo test --release -p
+/// bale-swap --test cache twelve` is the long form.
 #[test]
 fn twelve_cores_against_a_shadow() {
     const OWNERS: usize = 12;
     const EACH: usize = 24;
-    let operations = std::env::var("BALE_OPERATIONS").map_or(120_000, |n| n.parse().expect("a number"));
+    let operations =
+        std::env::var("BALE_OPERATIONS").map_or(120_000, |n| n.parse().expect("a number"));
     let (host, disk) = (Host::new(8192, OWNERS + 1), Disk::new(OWNERS * EACH));
     let pool = pool(&host);
     let mut memory = Memory::checked(OWNERS * EACH);
@@ -277,7 +286,9 @@ fn twelve_cores_against_a_shadow() {
         let mut versions = [0; EACH];
         let steps = operations / OWNERS as u64;
         // On until the thread beside them has had its turns.
-        let met = || cache.statistics().written_back > 0 && cache.device().statistics().recompressions > 0;
+        let met = || {
+            cache.statistics().written_back > 0 && cache.device().statistics().recompressions > 0
+        };
         for step in (1..=50 * steps).take_while(|step| *step <= steps || !met()) {
             let at = random.below(EACH);
             let slot = owner * EACH + at;
@@ -297,7 +308,8 @@ fn twelve_cores_against_a_shadow() {
                     while cache.read(slot, &mut out, &mut scratch) == Err(SwapError::Busy) {
                         thread::yield_now();
                     }
-                    let good = if versions[at] == 0 { [0; PAGE_SIZE] } else { expected(versions[at]) };
+                    let good =
+                        if versions[at] == 0 { [0; PAGE_SIZE] } else { expected(versions[at]) };
                     assert!(out == good, "slot {slot}");
                 }
             }
@@ -315,7 +327,8 @@ fn twelve_cores_against_a_shadow() {
                     pool.drain(core, 64);
                 }
                 cache.write_back(4, &mut shop).expect("the only worker");
-                let step = cache.device().recompress(next, 8, pick, &mut shop).expect("the only worker");
+                let step =
+                    cache.device().recompress(next, 8, pick, &mut shop).expect("the only worker");
                 next = step.next % (OWNERS * EACH);
                 pool.compact(32);
                 thread::yield_now();

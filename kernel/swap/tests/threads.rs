@@ -1,4 +1,5 @@
-//! Threads as cores over one device, and one that recompresses it: each page that is read must be a whole one that was written to that slot.
+//! Threads as cores over one device, and one that recompresses it: each page that is read must be a
+//! whole one that was written to that slot.
 
 mod common;
 
@@ -63,7 +64,8 @@ fn run(slots: usize) {
     let pool = Pool::new(&host, config).expect("memory");
     let mut memory = Memory::checked(slots);
     let second = Some(Codec::Deflate(Level::DEFAULT));
-    let device = Device::new(&pool, memory.tables(), Setup { second, ..setup(usize::MAX, Codec::Lz4) });
+    let device =
+        Device::new(&pool, memory.tables(), Setup { second, ..setup(usize::MAX, Codec::Lz4) });
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS)

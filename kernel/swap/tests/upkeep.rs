@@ -1,10 +1,13 @@
-//! What is done with stored pages behind the guest's back: marks, recompression, checksums, limits, listings.
+//! What is done with stored pages behind the guest's back: marks, recompression, checksums, limits,
+//! listings.
 
 mod common;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use bale_swap::{Codec, Device, Kind, Level, PAGE_SIZE, Pick, Scratch, Setup, Stored, SwapError, Workshop};
+use bale_swap::{
+    Codec, Device, Kind, Level, PAGE_SIZE, Pick, Scratch, Setup, Stored, SwapError, Workshop,
+};
 use common::{Host, Memory, damage, page, setup};
 use zsmalloc::{Config, Pool};
 
@@ -12,7 +15,8 @@ const ALL: Pick = Pick { idle: false, huge: false, least: 0 };
 const SMALLER: Codec = Codec::Deflate(Level::DEFAULT);
 
 fn pool(host: &Host) -> Pool<&Host> {
-    Pool::new(host, Config { ring_capacity: 128, watermark: 32, ..Config::default() }).expect("memory")
+    Pool::new(host, Config { ring_capacity: 128, watermark: 32, ..Config::default() })
+        .expect("memory")
 }
 
 fn two_codecs() -> Setup {
@@ -24,7 +28,8 @@ fn a_use_takes_the_mark_off() {
     let host = Host::new(256, 1);
     let pool = pool(&host);
     let mut memory = Memory::new(4);
-    let device = Device::new(&pool, memory.tables(), Setup { clock_shift: 4, ..setup(64, Codec::Page) });
+    let device =
+        Device::new(&pool, memory.tables(), Setup { clock_shift: 4, ..setup(64, Codec::Page) });
     let (mut scratch, mut out) = (Scratch::new(), [0; PAGE_SIZE]);
     device.write(0, &page(1, 4), &mut scratch).expect("memory");
     device.write(1, &page(2, 4), &mut scratch).expect("memory");
@@ -98,10 +103,18 @@ fn recompression_keeps_what_gains_and_remembers_what_does_not() {
         assert!(out == page(slot as u64 + 1, slot % 17), "slot {slot}");
     }
     let again = device.recompress(0, 40, ALL, &mut shop).expect("a second codec");
-    assert_eq!((again.tried, again.next), (0, 40), "neither what gained nor what did not is tried twice");
+    assert_eq!(
+        (again.tried, again.next),
+        (0, 40),
+        "neither what gained nor what did not is tried twice"
+    );
     assert_eq!(device.statistics().unchecked, 0);
     device.write(0, &page(77, 3), &mut scratch).expect("memory");
-    assert_eq!(device.recompress(0, 40, ALL, &mut shop).expect("a second codec").tried, 1, "written again");
+    assert_eq!(
+        device.recompress(0, 40, ALL, &mut shop).expect("a second codec").tried,
+        1,
+        "written again"
+    );
     assert_eq!(device.release(0, 40), Ok(40));
     assert_eq!(device.statistics().recompressed, 0);
     pool.flush();
@@ -152,11 +165,20 @@ fn a_checksum_tells_one_page_from_another() {
         device.read(0, &mut out, &mut scratch).expect("good");
         // Another page's object: it decompresses, but it is not what was stored.
         let other = page(2, noise);
-        let bytes = Codec::Lz4.compress(&other, &mut scratch).map_or(other.to_vec(), <[u8]>::to_vec);
+        let bytes =
+            Codec::Lz4.compress(&other, &mut scratch).map_or(other.to_vec(), <[u8]>::to_vec);
         assert!(damage(&pool, &bytes[..length.min(bytes.len())], length) > 0);
-        assert_eq!(device.read(0, &mut out, &mut scratch), Err(SwapError::Corrupt), "noise {noise}");
+        assert_eq!(
+            device.read(0, &mut out, &mut scratch),
+            Err(SwapError::Corrupt),
+            "noise {noise}"
+        );
         let done = device.recompress(0, 2, ALL, &mut Workshop::new()).expect("a second codec");
-        assert_eq!((done.tried, done.smaller), (0, 0), "what is corrupt is not hidden under a new checksum");
+        assert_eq!(
+            (done.tried, done.smaller),
+            (0, 0),
+            "what is corrupt is not hidden under a new checksum"
+        );
         assert_eq!(device.state(0).map(|state| state.length), Some(length), "kept for diagnosis");
         let now = device.statistics();
         assert_eq!((now.corrupt, now.failed_reads, now.unchecked, now.stored), (1, 1, 0, 1));
@@ -199,7 +221,8 @@ fn a_reset_device_is_as_new() {
     assert_eq!(pool.flush(), 4);
 }
 
-/// A platform that keeps memory back refuses pages that would need some; what needs none, and what makes room, goes on.
+/// A platform that keeps memory back refuses pages that would need some; what needs none, and what
+/// makes room, goes on.
 #[test]
 fn memory_that_is_kept_back_is_for_what_makes_room() {
     static HAS_ROOM: AtomicBool = AtomicBool::new(true);

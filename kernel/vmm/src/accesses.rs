@@ -1,4 +1,5 @@
-//! Accesses of a guest to what its memory does not map: a device's registers, or nothing, which gives an external abort.
+//! Accesses of a guest to what its memory does not map: a device's registers, or nothing, which
+//! gives an external abort.
 
 use bale_arch::mask::Masked;
 use bale_arch::{mmu, simd};
@@ -45,7 +46,8 @@ impl Vcpu {
         self.inject_abort(syndrome, (ipa, address), Exception::DataAbort);
     }
 
-    /// An access that the syndrome does not describe: the instruction does. `None` for one that no device can be reached by.
+    /// An access that the syndrome does not describe: the instruction does. `None` for one that no
+    /// device can be reached by.
     #[cold]
     #[inline(never)]
     fn undescribed(&mut self, ipa: u64, address: u64) -> Option<Result<(), Refused>> {
@@ -63,8 +65,11 @@ impl Vcpu {
                 return None;
             }
             // What is beyond the page may lie anywhere.
-            let at =
-                if within < PAGE { ipa + piece.offset } else { self.translated(address + piece.offset)? };
+            let at = if within < PAGE {
+                ipa + piece.offset
+            } else {
+                self.translated(address + piece.offset)?
+            };
             if let Err(refused) = self.access_piece(at, *piece, access.write) {
                 return Some(Err(refused));
             }
@@ -85,8 +90,8 @@ impl Vcpu {
         place
     }
 
-    /// Whether an access that writes its base back begins at the address that faulted; of the others the instruction may
-    /// say so by a register that need not be looked at.
+    /// Whether an access that writes its base back begins at the address that faulted; of the
+    /// others the instruction may say so by a register that need not be looked at.
     fn begins_at(&self, access: &LoadStore, address: u64) -> bool {
         access.write_back.is_none_or(|(base, step)| {
             let base = self.operand(base);
@@ -102,7 +107,8 @@ impl Vcpu {
             self.fold();
         }
         let mask = u64::MAX >> (64 - 8 * u32::from(size));
-        let value = self.slot.access(device, size, write.map(|value| value & mask), self.memory())?;
+        let value =
+            self.slot.access(device, size, write.map(|value| value & mask), self.memory())?;
         Ok(value & mask)
     }
 

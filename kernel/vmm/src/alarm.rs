@@ -1,4 +1,5 @@
-//! The alarm of a machine's clock of the day: while one is set, a task looks at it from time to time.
+//! The alarm of a machine's clock of the day: while one is set, a task looks at it from time to
+//! time.
 
 use core::sync::atomic::Ordering;
 
@@ -14,7 +15,12 @@ const LOOK_US: u64 = 100_000;
 
 impl Slot {
     /// An access to the clock of the day; where nobody knows the time there is none.
-    pub(super) fn access_clock(&self, offset: u64, width: u8, write: Option<u64>) -> Result<u64, Refused> {
+    pub(super) fn access_clock(
+        &self,
+        offset: u64,
+        width: u8,
+        write: Option<u64>,
+    ) -> Result<u64, Refused> {
         let now = clock::of_day().ok_or(Refused)?;
         let value = self.with_clock(|clock| clock.access(offset, width, write, now))?;
         if self.devices.clock.device.lock().is_armed() {
@@ -45,7 +51,10 @@ impl Slot {
         let core = cores::helper_of(0);
         if task::spawn_free("vm alarm", core, task::VCPU, watch, self.number() as u64).is_err() {
             self.devices.clock.watched.store(false, Ordering::Release);
-            defmt::warn!("no room for a task that looks at the alarm of vm {}", self.number() as u32);
+            defmt::warn!(
+                "no room for a task that looks at the alarm of vm {}",
+                self.number() as u32
+            );
         }
     }
 }

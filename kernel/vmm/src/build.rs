@@ -1,4 +1,5 @@
-//! A machine from its description in the bundle: memory, kernel, initial RAM disk and device tree in place.
+//! A machine from its description in the bundle: memory, kernel, initial RAM disk and device tree
+//! in place.
 //!
 //! Where each of them goes is [`GuestLayout`]'s to say.
 
@@ -80,7 +81,8 @@ pub fn start_described(name: &str) -> Result<usize, StartError> {
     }
     let plan = Plan::read(name)?;
     let cores = choose_cores(&plan.description)?;
-    let index = reserve(name, &cores, plan.description.memory, Kind::Full).ok_or(StartError::TooMany)?;
+    let index =
+        reserve(name, &cores, plan.description.memory, Kind::Full).ok_or(StartError::TooMany)?;
     plan.launch(index).map_err(|error| abandon(index, error))
 }
 
@@ -89,7 +91,8 @@ pub(super) fn is_described(name: &str) -> bool {
     bundle::description(name).is_some()
 }
 
-/// A task that starts the machine in a slot anew, once the tasks of its last life have left their stacks.
+/// A task that starts the machine in a slot anew, once the tasks of its last life have left their
+/// stacks.
 pub(super) extern "C" fn restart(argument: u64) -> ! {
     let index = argument as usize;
     let slot = &SLOTS[index];
@@ -108,7 +111,8 @@ pub(super) extern "C" fn restart(argument: u64) -> ! {
     task::exit()
 }
 
-/// Cores for guests that name none: the fast ones, without the first, which is left to the shell and its like.
+/// Cores for guests that name none: the fast ones, without the first, which is left to the shell
+/// and its like.
 fn fast_cores() -> heapless::Vec<usize, MAX_CORES> {
     let others = cores::all().iter().skip(1).filter(|core| core.online());
     let fast = others.clone().filter(|core| core.kind() == CoreKind::Fast);
@@ -130,7 +134,11 @@ fn choose_cores(
                 0 => free[number % free.len()],
                 listed => usize::from(description.cores[number % listed]),
             };
-            cores::all().get(core).filter(|core| core.online()).map(|_| core).ok_or(StartError::NoSuchCore)
+            cores::all()
+                .get(core)
+                .filter(|core| core.online())
+                .map(|_| core)
+                .ok_or(StartError::NoSuchCore)
         })
         .collect()
 }
@@ -176,7 +184,9 @@ fn fill(
             let mut places = [Some(layout.tree), layout.copy].into_iter().flatten();
             places.try_for_each(|place| memory.place(place, &bytes[..length]).map_err(|_| ()))
         })
-        .and_then(|()| if firmware { Ok(()) } else { memory.place(layout.kernel, kernel).map_err(|_| ()) })
+        .and_then(|()| {
+            if firmware { Ok(()) } else { memory.place(layout.kernel, kernel).map_err(|_| ()) }
+        })
         .and_then(|()| match (layout.initrd, initrd) {
             (Some((start, _)), Some(content)) => memory.place(start, content).map_err(|_| ()),
             _ => Ok(()),
@@ -191,8 +201,9 @@ fn fill(
     Ok(memory)
 }
 
-/// Bytes that differ from machine to machine and from boot to boot: random numbers of the core where it has them (FEAT_RNG),
-/// mixed with the counter; elsewhere from the counter alone, which makes a guest's own generator start and is no secret.
+/// Bytes that differ from machine to machine and from boot to boot: random numbers of the core
+/// where it has them (FEAT_RNG), mixed with the counter; elsewhere from the counter alone, which
+/// makes a guest's own generator start and is no secret.
 fn seed() -> [u8; 64] {
     let random = super::offered::has_random_numbers();
     let mut state = clock::now();

@@ -1,8 +1,10 @@
-//! A guest's console: line by line with the machine's name in front, or the whole terminal while it is attached.
+//! A guest's console: line by line with the machine's name in front, or the whole terminal while it
+//! is attached.
 //!
-//! A mutex orders what the virtual CPUs of a machine print, so at most one task of each machine waits for the terminal. What
-//! somebody else's line waits for is therefore bounded: for the shell's, which is more urgent, by the line that is being printed;
-//! for another guest's, by one line of each other machine ([`LINE`] bytes and its name); and by what the console's ring holds
+//! A mutex orders what the virtual CPUs of a machine print, so at most one task of each machine
+//! waits for the terminal. What somebody else's line waits for is therefore bounded: for the
+//! shell's, which is more urgent, by the line that is being printed; for another guest's, by one
+//! line of each other machine ([`LINE`] bytes and its name); and by what the console's ring holds
 //! already. An attached guest has no rate of its own: it waits for the wire.
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -20,16 +22,16 @@ use bale_rt::sync::{IN_ORDER, Mutex};
 const LINE: usize = 512;
 /// Columns of what stands before a line.
 const NAME: usize = "[vm0] ".len();
-/// Gives the terminal back to the shell whatever an attached guest has left it in: ends a sequence or a string that has begun (CAN, ST),
-/// then soft reset (DECSTR), main screen, no colours, the cursor to be seen, no mouse, no bracketed paste, ASCII (SI, SCS).
-const GIVEN_BACK: &str =
-    "\x18\x1b\\\x1b[!p\x1b[?1049l\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?2004l\x0f\x1b(B";
+/// Gives the terminal back to the shell whatever an attached guest has left it in: ends a sequence
+/// or a string that has begun (CAN, ST), then soft reset (DECSTR), main screen, no colours, the
+/// cursor to be seen, no mouse, no bracketed paste, ASCII (SI, SCS).
+const GIVEN_BACK: &str = "\x18\x1b\\\x1b[!p\x1b[?1049l\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?2004l\x0f\x1b(B";
 
 /// What a guest has written, and whether the terminal is its own.
 pub(super) struct Console {
     text: Mutex<Text>,
-    /// Bytes that were dropped since the machine was started. A figure, so all accesses are relaxed: whoever shows it may hold a lock, and
-    /// must not wait for the mutex.
+    /// Bytes that were dropped since the machine was started. A figure, so all accesses are
+    /// relaxed: whoever shows it may hold a lock, and must not wait for the mutex.
     dropped: AtomicU64,
 }
 
@@ -49,12 +51,17 @@ impl Console {
     /// For a new machine.
     pub(super) fn reset(&self) {
         self.with(|console| {
-            *console = Text { text: GuestText::new(), limit: RateLimit::new(CONSOLE_RATE), attached: false };
+            *console = Text {
+                text: GuestText::new(),
+                limit: RateLimit::new(CONSOLE_RATE),
+                attached: false,
+            };
         });
         self.dropped.store(0, Ordering::Relaxed);
     }
 
-    /// The machine may print so many bytes a second; 0 for no limit. A restart gives it no new burst.
+    /// The machine may print so many bytes a second; 0 for no limit. A restart gives it no new
+    /// burst.
     pub(super) fn set_rate(&self, rate: u64) {
         self.with(|console| {
             if console.limit.rate() != rate {
@@ -72,7 +79,8 @@ impl Console {
         f(&mut self.text.lock().expect(IN_ORDER))
     }
 
-    /// Bytes from the guest, a few hundred at most. The caller may wait until they are on their way.
+    /// Bytes from the guest, a few hundred at most. The caller may wait until they are on their
+    /// way.
     pub(super) fn put(&self, slot: usize, bytes: &[u8]) {
         if relay::is_on() {
             return relay::put(bytes);
@@ -118,7 +126,8 @@ impl Console {
     }
 }
 
-/// Columns of a row behind a machine's name: one is left free, so that no terminal wraps behind a full row.
+/// Columns of a row behind a machine's name: one is left free, so that no terminal wraps behind a
+/// full row.
 fn width() -> usize {
     match console::columns() {
         0 => usize::MAX,
@@ -126,7 +135,8 @@ fn width() -> usize {
     }
 }
 
-/// Prints a guest's line, if its rate allows. Lines of Bale about a guest never begin as those of guests do.
+/// Prints a guest's line, if its rate allows. Lines of Bale about a guest never begin as those of
+/// guests do.
 fn show(slot: usize, limit: &mut RateLimit, line: &str) {
     match limit.rule(line.len(), clock::now(), clock::frequency()) {
         Ruling::Print => println!("[vm{slot}] {line}"),
@@ -175,10 +185,15 @@ pub fn detach(index: usize) {
 /// Whether a byte for that console finds room: it is not behind more than a wire's receiver holds.
 pub fn has_room(index: usize) -> bool {
     let Some(slot) = running(index) else { return false };
-    if slot.devices.port.is_plugged() { slot.has_room() } else { slot.with_uart(|uart| uart.has_room()) }
+    if slot.devices.port.is_plugged() {
+        slot.has_room()
+    } else {
+        slot.with_uart(|uart| uart.has_room())
+    }
 }
 
-/// A byte for the console that a machine has, the UART or a virtio console; false if it runs no more. A full queue loses the byte, as on a wire.
+/// A byte for the console that a machine has, the UART or a virtio console; false if it runs no
+/// more. A full queue loses the byte, as on a wire.
 pub fn send(index: usize, byte: u8) -> bool {
     let Some(slot) = running(index) else { return false };
     if slot.devices.port.is_plugged() {

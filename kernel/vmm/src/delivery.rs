@@ -1,8 +1,9 @@
 //! Interrupts to virtual CPUs.
 //!
-//! The books ([`bale_core::vgic`]) say what a virtual CPU should see; [`sync`] brings books and list registers together, on
-//! the virtual CPU's own core while its state is loaded there. Whoever changes the books of another one calls
-//! [`Slot::deliver`], which makes it look: by an interrupt if it is in the guest, by a wake-up if it is parked.
+//! The books ([`bale_core::vgic`]) say what a virtual CPU should see; [`sync`] brings books and
+//! list registers together, on the virtual CPU's own core while its state is loaded there. Whoever
+//! changes the books of another one calls [`Slot::deliver`], which makes it look: by an interrupt
+//! if it is in the guest, by a wake-up if it is parked.
 //!
 //! How it is made to see that is [`bale_core::attention`]'s, where interleavings are tested.
 
@@ -65,7 +66,8 @@ impl Slot {
         result
     }
 
-    /// As [`Self::deliver`], and the caller looks whether to switch if this says that any was concerned.
+    /// As [`Self::deliver`], and the caller looks whether to switch if this says that any was
+    /// concerned.
     #[inline(always)]
     fn deliver_masked<R>(&self, masked: &Masked, change: impl FnOnce(&mut Vgic) -> R) -> (R, bool) {
         let (result, concerned) = self.change_books(masked, change);
@@ -107,8 +109,15 @@ impl Slot {
         self.kick_those(concerned, masked);
     }
 
-    /// Sets the line of a private interrupt of a virtual CPU of this core; the caller looks whether to switch.
-    pub(super) fn set_private_line(&self, state: &State, interrupt: u32, high: bool, masked: &Masked) {
+    /// Sets the line of a private interrupt of a virtual CPU of this core; the caller looks whether
+    /// to switch.
+    pub(super) fn set_private_line(
+        &self,
+        state: &State,
+        interrupt: u32,
+        high: bool,
+        masked: &Masked,
+    ) {
         self.deliver_masked(masked, |vgic| vgic.set_private_line(state.number, interrupt, high));
     }
 
@@ -119,8 +128,9 @@ impl Slot {
     }
 }
 
-/// Takes the list registers of the loaded virtual CPU into the books, and then that its timer fired: the guest may have ended the
-/// last one meanwhile. Interrupts are masked; the caller writes [`gich::control`] next, which forgets the ends that were counted.
+/// Takes the list registers of the loaded virtual CPU into the books, and then that its timer
+/// fired: the guest may have ended the last one meanwhile. Interrupts are masked; the caller writes
+/// [`gich::control`] next, which forgets the ends that were counted.
 #[inline(always)]
 fn fold(state: &mut State, vgic: &mut Vgic) {
     let ended = gich::ended_elsewhere();
@@ -133,7 +143,8 @@ fn fold(state: &mut State, vgic: &mut Vgic) {
     }
 }
 
-/// Puts what the loaded virtual CPU should see next into its list registers, which were folded before.
+/// Puts what the loaded virtual CPU should see next into its list registers, which were folded
+/// before.
 #[inline(always)]
 fn fill(state: &mut State, vgic: &mut Vgic) {
     let wanted = vgic.fill(state.number, &mut state.lists);
@@ -163,8 +174,8 @@ pub(super) fn sync(state: &mut State, masked: &Masked) {
     });
 }
 
-/// The virtual CPU leaves this core: its list registers go into the books, its timer's interrupt is the core's again.
-/// The virtual interface is off from here on.
+/// The virtual CPU leaves this core: its list registers go into the books, its timer's interrupt is
+/// the core's again. The virtual interface is off from here on.
 #[inline(always)]
 fn take_out(state: &mut State, vgic: &mut Vgic) {
     fold(state, vgic);
@@ -174,8 +185,8 @@ fn take_out(state: &mut State, vgic: &mut Vgic) {
     }
 }
 
-/// The virtual CPU comes to this core, whose list registers are empty. No interrupt of the hardware's timer is linked to one that no
-/// core has loaded.
+/// The virtual CPU comes to this core, whose list registers are empty. No interrupt of the
+/// hardware's timer is linked to one that no core has loaded.
 #[inline(always)]
 fn put_in(state: &mut State, vgic: &mut Vgic) {
     state.interface.load();
@@ -188,8 +199,8 @@ pub(super) fn leave(state: &mut State, masked: &Masked) {
     state.slot.deliver_masked(masked, |vgic| take_out(state, vgic));
 }
 
-/// The one virtual CPU leaves this core, if there is one, the other one comes: [`sync`] has nothing to do for it then. Whether they are
-/// of one machine.
+/// The one virtual CPU leaves this core, if there is one, the other one comes: [`sync`] has nothing
+/// to do for it then. Whether they are of one machine.
 #[inline(always)]
 pub(super) fn change(old: Option<&mut State>, new: &mut State, masked: &Masked) -> bool {
     new.shared.attention.take_books();
@@ -210,11 +221,13 @@ pub(super) fn change(old: Option<&mut State>, new: &mut State, masked: &Masked) 
     false
 }
 
-/// The virtual timer's interrupt: it is the loaded virtual CPU's, whose end of interrupt deactivates it.
+/// The virtual timer's interrupt: it is the loaded virtual CPU's, whose end of interrupt
+/// deactivates it.
 pub fn on_virtual_timer() {
     let fired = loaded::with_loaded(|state| {
         let attention = &state.shared.attention;
-        // While nobody has changed the books, the list register that held the last one does for this one.
+        // While nobody has changed the books, the list register that held the last one does for
+        // this one.
         if !attention.is_asked()
             && let Some((at, value)) = state.lists.timer_again(gich::list)
         {
@@ -231,7 +244,8 @@ pub fn on_virtual_timer() {
     }
 }
 
-/// The interrupt of the core's EL1 physical timer, which serves the loaded virtual CPU's: its line rises.
+/// The interrupt of the core's EL1 physical timer, which serves the loaded virtual CPU's: its line
+/// rises.
 pub fn on_physical_timer() {
     let masked = Masked::new();
     let loaded = loaded::with_loaded(|state| {
@@ -246,7 +260,8 @@ pub fn on_physical_timer() {
     drop(masked);
 }
 
-/// The interrupt of the core's performance monitors, which serve the loaded virtual CPU's: one of its counters overflowed.
+/// The interrupt of the core's performance monitors, which serve the loaded virtual CPU's: one of
+/// its counters overflowed.
 pub fn on_counter_overflow() {
     let masked = Masked::new();
     let loaded = loaded::with_loaded(|state| {
@@ -262,8 +277,9 @@ pub fn on_counter_overflow() {
     drop(masked);
 }
 
-/// The maintenance interrupt: the loaded virtual CPU's list registers want another look. It may have parked meanwhile, since the interrupt stays
-/// pending while it waits with interrupts masked; the caller looks whether to switch.
+/// The maintenance interrupt: the loaded virtual CPU's list registers want another look. It may
+/// have parked meanwhile, since the interrupt stays pending while it waits with interrupts masked;
+/// the caller looks whether to switch.
 pub fn on_maintenance() {
     gich::silence();
     let masked = Masked::new();

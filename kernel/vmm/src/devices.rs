@@ -73,7 +73,8 @@ impl Devices {
 }
 
 impl Slot {
-    /// An access of `width` bytes to a device; what is read. A device that looks at memory finds the machine's in `memory`.
+    /// An access of `width` bytes to a device; what is read. A device that looks at memory finds
+    /// the machine's in `memory`.
     pub(super) fn access(
         &self,
         device: Device,
@@ -82,8 +83,12 @@ impl Slot {
         memory: Option<&GuestMemory>,
     ) -> Result<u64, Refused> {
         match device {
-            Device::Distributor(offset) => self.deliver(|vgic| vgic.distributor(offset, width, write)),
-            Device::Redistributors(offset) => self.deliver(|vgic| vgic.redistributor(offset, width, write)),
+            Device::Distributor(offset) => {
+                self.deliver(|vgic| vgic.distributor(offset, width, write))
+            }
+            Device::Redistributors(offset) => {
+                self.deliver(|vgic| vgic.redistributor(offset, width, write))
+            }
             Device::Uart(offset) => {
                 let outcome = self.with_uart(|uart| uart.access(offset, width, write))?;
                 if let Some(byte) = outcome.sent {
@@ -92,15 +97,20 @@ impl Slot {
                 Ok(outcome.value)
             }
             Device::Clock(offset) => self.access_clock(offset, width, write),
-            // A command to a flash that firmware runs from would take it away beneath it: none is taken.
+            // A command to a flash that firmware runs from would take it away beneath it: none is
+            // taken.
             Device::Firmware(_) if self.devices.flash.is_plugged() => Ok(0),
             Device::Firmware(_) => Err(Refused),
             Device::Flash(offset) => self.devices.flash.access(offset, width, write).ok_or(Refused),
-            Device::Disk(offset) => self.access_disk(offset, width, write, memory).map_err(|_| Refused),
+            Device::Disk(offset) => {
+                self.access_disk(offset, width, write, memory).map_err(|_| Refused)
+            }
             Device::Report(offset) => self.access_report(offset, width, write),
             Device::Test(offset) => self.access_test(offset, width, write, memory),
             Device::Vacant(offset) => Ok(vacant(offset)),
-            Device::Port(offset) => self.access_port(offset, width, write, memory).map_err(|_| Refused),
+            Device::Port(offset) => {
+                self.access_port(offset, width, write, memory).map_err(|_| Refused)
+            }
         }
     }
 
@@ -122,7 +132,8 @@ impl Slot {
         Ok(found.value)
     }
 
-    /// Does something with the registers of the virtio device in a slot, and passes on what became of its interrupt line.
+    /// Does something with the registers of the virtio device in a slot, and passes on what became
+    /// of its interrupt line.
     pub(super) fn with_virtio<const QUEUES: usize, R>(
         &self,
         registers: &Mutex<Registers<QUEUES>>,

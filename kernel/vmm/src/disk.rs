@@ -1,9 +1,11 @@
 //! A machine's swap disk: a virtio block device whose blocks are slots of the compressed store.
 //!
-//! Whoever notifies a queue serves it, in its own task with interrupts unmasked; a second virtual CPU that notifies the same one meanwhile leaves a
-//! mark and goes on. Queues are served side by side; a part of a block is written while nobody else writes. A request may be as long as the disk, so whoever serves it looks
-//! behind each block whether it is to go on: a pause and the machine's end are heard there too. Locks: a server before the registers; the registers are held for a look at the rings only,
-//! which may have to be brought back into memory first.
+//! Whoever notifies a queue serves it, in its own task with interrupts unmasked; a second virtual
+//! CPU that notifies the same one meanwhile leaves a mark and goes on. Queues are served side by
+//! side; a part of a block is written while nobody else writes. A request may be as long as the
+//! disk, so whoever serves it looks behind each block whether it is to go on: a pause and the
+//! machine's end are heard there too. Locks: a server before the registers; the registers are held
+//! for a look at the rings only, which may have to be brought back into memory first.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -54,7 +56,8 @@ struct Server {
 }
 
 impl Disk {
-    /// A disk of so many slots, in front of this region if there is one, and a server for each of its queues.
+    /// A disk of so many slots, in front of this region if there is one, and a server for each of
+    /// its queues.
     fn new(
         slots: usize,
         checksum: bool,
@@ -78,7 +81,8 @@ impl Disk {
         Ok((Self { medium, store, region }, servers))
     }
 
-    /// Gives up what the disk holds; how many slots held something. Its memory stays until [`Disk::release`], for those who look at its figures.
+    /// Gives up what the disk holds; how many slots held something. Its memory stays until
+    /// [`Disk::release`], for those who look at its figures.
     pub(super) fn empty(&self) -> usize {
         self.medium.empty()
     }
@@ -123,7 +127,12 @@ impl BlockStore for Request<'_> {
         self.slot.devices.disk.writers.beside_others(wait_a_little, write)
     }
 
-    fn write_part(&mut self, block: u64, bytes: Range<usize>, from: &[u8; BLOCK]) -> Result<(), StoreError> {
+    fn write_part(
+        &mut self,
+        block: u64,
+        bytes: Range<usize>,
+        from: &[u8; BLOCK],
+    ) -> Result<(), StoreError> {
         let bay = &self.slot.devices.disk;
         let _one_at_a_time = bay.part_writer.lock().expect(IN_ORDER);
         let error = |_| StoreError;
@@ -137,12 +146,15 @@ impl BlockStore for Request<'_> {
     fn release(&mut self, first: u64, count: u64) {
         let release = || self.store.release(first as usize, count as usize);
         // Refused only beyond the end, which was checked.
-        trace::released(self.slot.devices.disk.writers.beside_others(wait_a_little, release).unwrap_or(0));
+        trace::released(
+            self.slot.devices.disk.writers.beside_others(wait_a_little, release).unwrap_or(0),
+        );
     }
 
     fn goes_on(&mut self) -> bool {
         self.slot.stand_by();
-        // Relaxed, both: who ends or resets waits until this is noticed; nothing is handed over by it.
+        // Relaxed, both: who ends or resets waits until this is noticed; nothing is handed over by
+        // it.
         !self.slot.stop.load(Ordering::Relaxed)
             && self.slot.devices.disk.resetting.load(Ordering::Relaxed) == 0
     }
@@ -194,21 +206,26 @@ impl DiskBay {
     }
 
     /// Plugs in the disk that a description asks for, if any.
-    pub(super) fn plug_described(&self, description: &VmDescription) -> Result<Option<Store>, StartError> {
-        let slots = usize::try_from(description.swap).map_err(|_| StartError::SwapTooLarge)? / PAGE_SIZE;
+    pub(super) fn plug_described(
+        &self,
+        description: &VmDescription,
+    ) -> Result<Option<Store>, StartError> {
+        let slots =
+            usize::try_from(description.swap).map_err(|_| StartError::SwapTooLarge)? / PAGE_SIZE;
         let codec = |name| Codec::from_name(name).ok_or(StartError::NoCodec);
         let mut setup = store::setup(codec(&description.codec)?);
         setup.second = description.second.as_deref().map(codec).transpose()?;
-        setup.quota_pages = description
-            .quota
-            .map_or(setup.quota_pages, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX) / PAGE_SIZE);
+        setup.quota_pages = description.quota.map_or(setup.quota_pages, |bytes| {
+            usize::try_from(bytes).unwrap_or(usize::MAX) / PAGE_SIZE
+        });
         let region = if description.backing && slots != 0 {
             let disk = backing::disk().ok_or(StartError::NoDisk)?;
             Some(disk.take(slots).ok_or(StartError::DiskFull)?)
         } else {
             None
         };
-        self.plug_with(slots, description.checksum, setup, region).inspect_err(|_| give_back(region))
+        self.plug_with(slots, description.checksum, setup, region)
+            .inspect_err(|_| give_back(region))
     }
 
     /// Plugs in a disk of so many slots, if any.
@@ -298,11 +315,14 @@ impl Slot {
         }
     }
 
-    /// A device needs a reset: counted once until it gets one, and said the first time, so that no driver fills the log.
+    /// A device needs a reset: counted once until it gets one, and said the first time, so that no
+    /// driver fills the log.
     #[cold]
     pub(super) fn note_broken(&self, noted: &AtomicBool, device: &str) {
         // Relaxed: whoever comes first counts it.
-        if !noted.swap(true, Ordering::Relaxed) && self.broken_devices.fetch_add(1, Ordering::Relaxed) == 0 {
+        if !noted.swap(true, Ordering::Relaxed)
+            && self.broken_devices.fetch_add(1, Ordering::Relaxed) == 0
+        {
             defmt::warn!(
                 "vm {}: the {} needs a reset: its driver broke a rule",
                 self.number() as u32,
@@ -311,7 +331,8 @@ impl Slot {
         }
     }
 
-    /// Serves chain after chain until there is none, or the machine is to end. What became of one is told as the next one is fetched.
+    /// Serves chain after chain until there is none, or the machine is to end. What became of one
+    /// is told as the next one is fetched.
     fn serve_chains(&self, queue: usize, server: &mut Server, memory: &GuestMemory) {
         let Server { store, work: WorkingMemory { scratch, page }, block, chain } = server;
         let mut served = None;

@@ -8,7 +8,8 @@ use super::memory::GuestMemory;
 use super::{Holding, Reason, SLOTS, Slot, State, Summary, build, relay};
 use bale_rt::{clock, cores, task};
 
-/// Asks a machine to end; false if none runs there. It ends at its next exit, which the request forces.
+/// Asks a machine to end; false if none runs there. It ends at its next exit, which the request
+/// forces.
 pub fn kill(index: usize) -> bool {
     let Some(slot) = SLOTS.get(index) else { return false };
     if !matches!(slot.status.lock().summary.state, State::Running | State::Paused) {
@@ -18,7 +19,8 @@ pub fn kill(index: usize) -> bool {
     true
 }
 
-/// As [`kill`], for who does not wait for the end: that is told on the terminal when it comes, and when the drain is done.
+/// As [`kill`], for who does not wait for the end: that is told on the terminal when it comes, and
+/// when the drain is done.
 pub fn stop(index: usize) -> bool {
     let Some(slot) = SLOTS.get(index) else { return false };
     // Relaxed: ordered by the request's own release and acquire.
@@ -41,9 +43,15 @@ extern "C" fn tell_end(argument: u64) -> ! {
     let start = clock::now();
     bale_io::println!("vm {index} has stopped, {released} slots released");
     if bale_reclaim::drain::wait_until_quiet(DRAIN_LIMIT_US) {
-        bale_io::println!("vm {index}: the drain is done, {} us later", clock::to_us(clock::now() - start));
+        bale_io::println!(
+            "vm {index}: the drain is done, {} us later",
+            clock::to_us(clock::now() - start)
+        );
     } else {
-        bale_io::println!("vm {index}: the drain is not done after {} s", DRAIN_LIMIT_US / 1_000_000);
+        bale_io::println!(
+            "vm {index}: the drain is not done after {} s",
+            DRAIN_LIMIT_US / 1_000_000
+        );
     }
     task::exit()
 }
@@ -53,7 +61,8 @@ pub fn wait(index: usize) -> Option<Summary> {
     wait_while(index, || true)
 }
 
-/// As [`wait`], as long as `goes_on`, which is asked several times a second. Behind the end its slot can be taken again.
+/// As [`wait`], as long as `goes_on`, which is asked several times a second. Behind the end its
+/// slot can be taken again.
 pub fn wait_while(index: usize, mut goes_on: impl FnMut() -> bool) -> Option<Summary> {
     loop {
         let goes_on = goes_on();
@@ -125,8 +134,8 @@ pub(super) fn forget_device(slot: &Slot) {
     }
 }
 
-/// From the machine's last task: it has ended and released everything. One that asked for a restart and has a description
-/// is started anew by a task of its own, and runs on for everybody else.
+/// From the machine's last task: it has ended and released everything. One that asked for a restart
+/// and has a description is started anew by a task of its own, and runs on for everybody else.
 pub(super) fn ended(index: usize, released: usize, release_ticks: u64) {
     let slot = &SLOTS[index];
     {
@@ -178,7 +187,8 @@ pub(super) fn ended(index: usize, released: usize, release_ticks: u64) {
     }
     settle(index, reason);
     if matches!(reason, Reason::ResetLoop(..)) {
-        // Nobody need be waiting for it, and a guest that is gone without a word would be looked for.
+        // Nobody need be waiting for it, and a guest that is gone without a word would be looked
+        // for.
         bale_io::println!("vm {index} {reason}");
     }
 }

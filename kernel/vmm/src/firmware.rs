@@ -31,9 +31,13 @@ fn act(cpu: &mut Vcpu, answer: Answer) -> Option<Reason> {
             cpu.suspend();
         }
         Answer::Value(value) => cpu.registers.x[0] = value,
-        Answer::CpuOn { target, entry, context } => cpu.registers.x[0] = on(cpu, target, entry, context),
+        Answer::CpuOn { target, entry, context } => {
+            cpu.registers.x[0] = on(cpu, target, entry, context)
+        }
         Answer::AffinityInfo(target) => cpu.registers.x[0] = affinity(cpu, target),
-        Answer::Discover(workaround) => cpu.registers.x[0] = offered::mitigations().discovered(workaround),
+        Answer::Discover(workaround) => {
+            cpu.registers.x[0] = offered::mitigations().discovered(workaround)
+        }
         Answer::Apply(workaround) => cpu.registers.x[0] = offered::mitigations().called(workaround),
         // Behind all that has an answer: telling one costs a look at the instruction.
         Answer::NotSupported if semihosting::is_call(cpu) => return semihosting::answer(cpu),
@@ -56,9 +60,9 @@ fn number(cpu: &Vcpu, target: u64) -> Option<usize> {
 fn on(cpu: &Vcpu, target: u64, entry: u64, context: u64) -> u64 {
     let Some(number) = number(cpu, target) else { return psci::INVALID_PARAMETERS };
     let mut instruction = [0; 4];
-    let readable = cpu
-        .memory()
-        .is_some_and(|memory| bale_core::guest_ram::GuestRam::read(memory, entry, &mut instruction).is_ok());
+    let readable = cpu.memory().is_some_and(|memory| {
+        bale_core::guest_ram::GuestRam::read(memory, entry, &mut instruction).is_ok()
+    });
     if !entry.is_multiple_of(4) || !readable {
         return psci::INVALID_ADDRESS;
     }

@@ -37,7 +37,9 @@ impl Storage for Pages {
     }
 
     fn erase(&mut self, block: u64) -> bool {
-        let Some(pages) = self.0.chunks_mut(PAGES_OF_BLOCK).nth(block as usize) else { return false };
+        let Some(pages) = self.0.chunks_mut(PAGES_OF_BLOCK).nth(block as usize) else {
+            return false;
+        };
         frames::release(pages.iter_mut().filter_map(Option::take));
         true
     }

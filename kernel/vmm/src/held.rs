@@ -1,16 +1,21 @@
-//! A machine that is held to less memory than it has, and knows nothing of it: pages that it has not used for a while go into a swap
-//! device of the machine's own, whose slots are numbered as its pages, and come back when they are touched.
+//! A machine that is held to less memory than it has, and knows nothing of it: pages that it has
+//! not used for a while go into a swap device of the machine's own, whose slots are numbered as its
+//! pages, and come back when they are touched.
 //!
-//! The virtual CPUs do this themselves, between two turns in the guest ([`super::vcpu`]), so the time is the guest's own. A hand goes
-//! round the machine's pages: one that was used since loses its access flag, one that was not is put out. It is taken from the tables and
-//! from all TLBs first, then copied and stored. Whoever touches the page meanwhile gets the frame back, which is kept until the copy
-//! is stored: what was copied by then counts no more.
+//! The virtual CPUs do this themselves, between two turns in the guest ([`super::vcpu`]), so the
+//! time is the guest's own. A hand goes round the machine's pages: one that was used since loses
+//! its access flag, one that was not is put out. It is taken from the tables and from all TLBs
+//! first, then copied and stored. Whoever touches the page meanwhile gets the frame back, which is
+//! kept until the copy is stored: what was copied by then counts no more.
 //!
-//! Which page is where, and what becomes of one whose map fails, is [`bale_core::residency`]'s. Every look at the tables is under the memory's lock ([`super::memory`]), with interrupts masked; what takes long is not: one task at a
-//! time copies and compresses, another decompresses, and both look at the tables again afterwards. A page that is in the store stays
-//! there while one is brought back, since only who brings it back maps it. What a device copies to or from lies still under the lock; a
-//! page that it finds put out comes back first. Where there is no frame for one, somebody of the machine puts out a page of its own, whatever is
-//! resident, and it is tried again: a virtual CPU that is in the guest, and the one that serves the device ([`super::room`]).
+//! Which page is where, and what becomes of one whose map fails, is [`bale_core::residency`]'s.
+//! Every look at the tables is under the memory's lock ([`super::memory`]), with interrupts masked;
+//! what takes long is not: one task at a time copies and compresses, another decompresses, and both
+//! look at the tables again afterwards. A page that is in the store stays there while one is
+//! brought back, since only who brings it back maps it. What a device copies to or from lies still
+//! under the lock; a page that it finds put out comes back first. Where there is no frame for one,
+//! somebody of the machine puts out a page of its own, whatever is resident, and it is tried again:
+//! a virtual CPU that is in the guest, and the one that serves the device ([`super::room`]).
 //!
 //! Locks: the hand or the carrier, then the memory.
 
@@ -32,7 +37,8 @@ use bale_rt::clock;
 use bale_rt::sync::{IN_ORDER, Lock, Mutex};
 
 const PAGE: u64 = PAGE_SIZE as u64;
-/// For how long nothing is put out after the store has refused a page, or there was no frame to split a block.
+/// For how long nothing is put out after the store has refused a page, or there was no frame to
+/// split a block.
 const REFUSED_US: u64 = 100_000;
 
 /// Figures of a machine that is or was held.
@@ -134,8 +140,8 @@ impl Pages {
         place
     }
 
-    /// What was in a slot is in this frame, which nobody else brings. A frame that cannot be mapped goes
-    /// back: the page is in the slot still.
+    /// What was in a slot is in this frame, which nobody else brings. A frame that cannot be mapped
+    /// goes back: the page is in the slot still.
     fn arrived(&mut self, ipa: u64, slot: usize, address: u64) -> Touched {
         if !self.residency.arrive(ipa, address) {
             give_back(address);
@@ -227,8 +233,9 @@ impl Squeeze {
             && clock::now() >= self.not_before.load(Ordering::Relaxed)
     }
 
-    /// Makes an address fit to be used, and says whether it is: marks its page as used, and brings it back if it is put out. In a task
-    /// that may wait; one page of a machine at a time is brought back.
+    /// Makes an address fit to be used, and says whether it is: marks its page as used, and brings
+    /// it back if it is put out. In a task that may wait; one page of a machine at a time is
+    /// brought back.
     pub(super) fn touch(&self, pages: &Lock<Pages>, ipa: u64, ram: &Range<u64>) -> Touched {
         let ipa = ipa & !(PAGE - 1);
         let found = pages.lock().find(ipa, ram);
@@ -287,7 +294,12 @@ impl Squeeze {
     }
 
     /// Holds a machine's memory to so many pages from now on.
-    pub(super) fn hold(&self, pages: &Lock<Pages>, limit: u64, ram: &Range<u64>) -> Result<(), StartError> {
+    pub(super) fn hold(
+        &self,
+        pages: &Lock<Pages>,
+        limit: u64,
+        ram: &Range<u64>,
+    ) -> Result<(), StartError> {
         let slots = ((ram.end - ram.start) / PAGE) as usize;
         if !pages.lock().residency.is_held() {
             // What it stores makes room.
@@ -332,7 +344,8 @@ impl Squeeze {
     }
 
     /// Puts one page out, or looks at some. `with_tables` calls what it is given
-    /// with interrupts masked and the machine's tables loaded on this core, whose TLB maintenance goes by them.
+    /// with interrupts masked and the machine's tables loaded on this core, whose TLB maintenance
+    /// goes by them.
     pub(super) fn step(
         &self,
         pages: &Lock<Pages>,
@@ -356,8 +369,9 @@ impl Squeeze {
             Turn::Leaving(slot, address) => {
                 // The guest may have written past the caches.
                 mmu::clean_invalidate(address, PAGE_SIZE);
-                // SAFETY: a frame of this guest, which is kept until `settle`. If it is put back meanwhile the guest may write to it, so this is a
-                // copy of raw bytes, which count for nothing then.
+                // SAFETY: a frame of this guest, which is kept until `settle`. If it is put back
+                // meanwhile the guest may write to it, so this is a copy of raw bytes, which count
+                // for nothing then.
                 unsafe {
                     core::ptr::copy_nonoverlapping(
                         address as *const u8,

@@ -1,10 +1,10 @@
-//! Calls from a guest: those of `bale_abi`, and PSCI and SMCCC beside them. What nobody has is refused; the swap calls
-//! are there for guests with a workspace, the small ones.
+//! Calls from a guest: those of `bale_abi`, and PSCI and SMCCC beside them. What nobody has is
+//! refused; the swap calls are there for guests with a workspace, the small ones.
 
 use bale_abi::{
-    CONSOLE_LIMIT, CONSOLE_WRITE, EXIT, EXITS, INVALID_PARAMETER, NO_SUCH_SLOT, NOT_SUPPORTED, REPORT,
-    REVISION_MAJOR, REVISION_MINOR, STORE_BUSY, STORE_CORRUPT, STORE_FULL, SUCCESS, SWAP_FREE, SWAP_IN,
-    SWAP_INFO, SWAP_OUT, UID, VENDOR_REVISION, VENDOR_UID,
+    CONSOLE_LIMIT, CONSOLE_WRITE, EXIT, EXITS, INVALID_PARAMETER, NO_SUCH_SLOT, NOT_SUPPORTED,
+    REPORT, REVISION_MAJOR, REVISION_MINOR, STORE_BUSY, STORE_CORRUPT, STORE_FULL, SUCCESS,
+    SWAP_FREE, SWAP_IN, SWAP_INFO, SWAP_OUT, UID, VENDOR_REVISION, VENDOR_UID,
 };
 use bale_core::guest_ram::GuestRam;
 use bale_swap::SwapError;
@@ -15,7 +15,8 @@ use super::workspace::Workspace;
 use super::{Kind, Reason, firmware};
 use bale_rt::trace;
 
-/// Answers the call whose function and arguments are in the guest's registers; a reason if it ends the guest.
+/// Answers the call whose function and arguments are in the guest's registers; a reason if it ends
+/// the guest.
 #[inline(always)]
 pub(super) fn answer(cpu: &mut Vcpu) -> Option<Reason> {
     // SMCCC: the identifier is w0; the upper half of x0 is not looked at (DEN 0028, 2.5).
@@ -25,9 +26,8 @@ pub(super) fn answer(cpu: &mut Vcpu) -> Option<Reason> {
             (cpu.registers.x[0], cpu.registers.x[1]) = (REVISION_MAJOR, REVISION_MINOR);
             None
         }
-        SWAP_OUT | SWAP_IN | SWAP_FREE | SWAP_INFO | CONSOLE_WRITE | REPORT | EXITS | EXIT | VENDOR_UID => {
-            answer_own(cpu)
-        }
+        SWAP_OUT | SWAP_IN | SWAP_FREE | SWAP_INFO | CONSOLE_WRITE | REPORT | EXITS | EXIT
+        | VENDOR_UID => answer_own(cpu),
         _ => firmware::answer(cpu),
     }
 }
@@ -36,7 +36,9 @@ pub(super) fn answer(cpu: &mut Vcpu) -> Option<Reason> {
 fn answer_own(cpu: &mut Vcpu) -> Option<Reason> {
     let [function, first, second] = [cpu.registers.x[0], cpu.registers.x[1], cpu.registers.x[2]];
     let results: &[u64] = match function as u32 {
-        function @ (SWAP_OUT | SWAP_IN | SWAP_FREE | SWAP_INFO) => &swap(cpu, function, first, second),
+        function @ (SWAP_OUT | SWAP_IN | SWAP_FREE | SWAP_INFO) => {
+            &swap(cpu, function, first, second)
+        }
         CONSOLE_WRITE if cpu.kind == Kind::Small => &[console_write(cpu, first, second)],
         // It has a console, whose lines bear its number: this text could pass for the shell's.
         CONSOLE_WRITE => &[NOT_SUPPORTED],
@@ -88,7 +90,8 @@ fn swap_in(work: &mut Workspace, memory: &GuestMemory, slot: u64, ipa: u64) -> u
     if slot >= work.device.slots() as u64 {
         return NO_SUCH_SLOT;
     }
-    let read = memory.with_page_mut(ipa, |page| status(work.device.read(slot as usize, page, work.scratch)));
+    let read = memory
+        .with_page_mut(ipa, |page| status(work.device.read(slot as usize, page, work.scratch)));
     read.unwrap_or(INVALID_PARAMETER)
 }
 
@@ -111,7 +114,9 @@ fn status<T>(result: Result<T, SwapError>) -> u64 {
         Ok(_) => SUCCESS,
         Err(SwapError::NoSuchSlot) => NO_SUCH_SLOT,
         // A small guest's device has no backing device and no second codec.
-        Err(SwapError::Corrupt | SwapError::Backed | SwapError::Io | SwapError::NoCodec) => STORE_CORRUPT,
+        Err(SwapError::Corrupt | SwapError::Backed | SwapError::Io | SwapError::NoCodec) => {
+            STORE_CORRUPT
+        }
         Err(SwapError::Busy) => STORE_BUSY,
         Err(SwapError::PoolFull | SwapError::QuotaReached) => STORE_FULL,
     }

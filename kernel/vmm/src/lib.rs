@@ -1,4 +1,5 @@
-//! Virtual machines: up to [`MAX_VMS`] at once, each with one or more virtual CPUs that are tasks of cores.
+//! Virtual machines: up to [`MAX_VMS`] at once, each with one or more virtual CPUs that are tasks
+//! of cores.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -24,12 +25,12 @@
 //! | [`relay`] | the bytes of a guest that has the serial line to itself |
 //! | [`hypercall`], [`firmware`] | calls: Bale's own for small guests; PSCI and SMCCC |
 //!
-//! A machine ends for a [`Reason`]; nothing that a guest does ends more than that guest. When it ends, everything it
-//! stored goes into the deferred rings in runs and its memory goes back at once; the drain finishes later, and the
-//! books say when.
+//! A machine ends for a [`Reason`]; nothing that a guest does ends more than that guest. When it
+//! ends, everything it stored goes into the deferred rings in runs and its memory goes back at
+//! once; the drain finishes later, and the books say when.
 //!
-//! Lock order: a machine's [`Slot`] locks before everything of the pool and the frames; its UART before its interrupt
-//! controller.
+//! Lock order: a machine's [`Slot`] locks before everything of the pool and the frames; its UART
+//! before its interrupt controller.
 #![no_std]
 #![cfg(target_arch = "aarch64")]
 #![allow(
@@ -106,7 +107,8 @@ pub type SwapCache = bale_swap::Cache<'static, Kernel, Region>;
 /// Machines at most.
 pub const MAX_VMS: usize = 4;
 
-/// Starts a small guest of the bundle on a core, with what it needs for this mode; the number of its slot.
+/// Starts a small guest of the bundle on a core, with what it needs for this mode; the number of
+/// its slot.
 ///
 /// # Errors
 /// See [`StartError`]; nothing is left half-started.
@@ -127,9 +129,11 @@ pub fn start(
     }
     let shape = Shape::of(mode);
     let online = cores::all().len();
-    // On two cores where it spreads, if there are two, so that its virtual CPUs both run at once and take turns.
+    // On two cores where it spreads, if there are two, so that its virtual CPUs both run at once
+    // and take turns.
     let pair = [core, if shape.spreads { (core + online - 1) % online } else { core }];
-    let cores: heapless::Vec<usize, MAX_VCPUS> = (0..shape.vcpus).map(|number| pair[number % 2]).collect();
+    let cores: heapless::Vec<usize, MAX_VCPUS> =
+        (0..shape.vcpus).map(|number| pair[number % 2]).collect();
     let index = reserve(guest, &cores, RAM_SIZE, shape.kind).ok_or(StartError::TooMany)?;
     let page_count = pages.len() / 4096;
     let info = GuestInfo {
@@ -143,11 +147,13 @@ pub fn start(
     };
     SLOTS[index].devices.port.plug(shape.port);
     let filled =
-        SLOTS[index].devices.disk.plug(shape.disk, false, store::setup(Codec::Page)).and_then(|store| {
-            let filled = GuestMemory::new(index, image, &info, pages)?;
-            SLOTS[index].status.lock().store = store;
-            Ok(filled)
-        });
+        SLOTS[index].devices.disk.plug(shape.disk, false, store::setup(Codec::Page)).and_then(
+            |store| {
+                let filled = GuestMemory::new(index, image, &info, pages)?;
+                SLOTS[index].status.lock().store = store;
+                Ok(filled)
+            },
+        );
     match filled.and_then(|(memory, entry)| launch(index, memory, entry, bale_abi::INFO_BASE)) {
         Ok(index) => Ok(index),
         Err(error) => Err(abandon(index, error)),
@@ -176,12 +182,16 @@ impl Shape {
             | mode::TIMERS
             | mode::DEBUG
             | mode::PHYSICAL_TIMER
-            | mode::MONITORS => Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false },
+            | mode::MONITORS => {
+                Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false }
+            }
             mode::REGISTERS | mode::ACCESSES | mode::ALARM => {
                 Self { vcpus: 1, kind: Kind::Full, spreads: false, disk: 0, port: false }
             }
             // It has the small guests' calls for something.
-            mode::STORM_CALLS => Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0, port: false },
+            mode::STORM_CALLS => {
+                Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0, port: false }
+            }
             mode::STORM | mode::FIRST_STORM..=mode::LAST_STORM => Self {
                 vcpus: bale_abi::STORM_VCPUS as usize,
                 kind: Kind::Full,
@@ -194,8 +204,14 @@ impl Shape {
     }
 }
 
-/// Starts the virtual CPUs of a machine whose memory is ready, the first one at `entry` with `argument` in x0.
-fn launch(index: usize, memory: GuestMemory, entry: u64, argument: u64) -> Result<usize, StartError> {
+/// Starts the virtual CPUs of a machine whose memory is ready, the first one at `entry` with
+/// `argument` in x0.
+fn launch(
+    index: usize,
+    memory: GuestMemory,
+    entry: u64,
+    argument: u64,
+) -> Result<usize, StartError> {
     let slot = &SLOTS[index];
     let vcpus = slot.status.lock().summary.vcpus;
     *slot.memory.write() = Some(memory);
@@ -208,7 +224,8 @@ fn launch(index: usize, memory: GuestMemory, entry: u64, argument: u64) -> Resul
         let argument = (index * MAX_VCPUS + number) as u64;
         // The task says itself which one it is, before it waits for anything.
         if task::spawn("vcpu", core, task::VCPU, vcpu::task, argument).is_err() {
-            // Those that run end by themselves, the last one tidies up; without any, it is done here.
+            // Those that run end by themselves, the last one tidies up; without any, it is done
+            // here.
             slot.finish(Reason::NoWorkspace);
             if slot.live.fetch_sub(vcpus - number, Ordering::AcqRel) == vcpus - number {
                 release_memory(index);
@@ -240,7 +257,8 @@ fn device_slots(pages: usize) -> usize {
     pages + pages / 4
 }
 
-/// Makes what every slot keeps from one machine to the next. Once, at boot, with the pool and the bundle in place.
+/// Makes what every slot keeps from one machine to the next. Once, at boot, with the pool and the
+/// bundle in place.
 pub fn prepare() {
     if offered::has_forced_write_back() {
         bale_arch::mmu::force_write_back();
@@ -251,7 +269,8 @@ pub fn prepare() {
     }
 }
 
-/// Takes the first slot that holds no machine any more, for one with a virtual CPU on each of these cores.
+/// Takes the first slot that holds no machine any more, for one with a virtual CPU on each of these
+/// cores.
 fn reserve(guest: &str, cores: &[usize], memory: u64, kind: Kind) -> Option<usize> {
     for (index, slot) in SLOTS.iter().enumerate() {
         let mut status = slot.status.lock();
@@ -295,7 +314,8 @@ pub fn kick_all() {
     SLOTS.iter().for_each(Slot::kick_all);
 }
 
-/// Lets a machine stand still, or go on; false if none runs there or it does so already. Its virtual counter goes on.
+/// Lets a machine stand still, or go on; false if none runs there or it does so already. Its
+/// virtual counter goes on.
 pub fn pause(index: usize, still: bool) -> bool {
     let Some(slot) = SLOTS.get(index) else { return false };
     {
@@ -311,8 +331,8 @@ pub fn pause(index: usize, still: bool) -> bool {
     true
 }
 
-/// Holds a machine's memory to so many bytes from now on, until it ends or is started anew: its virtual CPUs put out what is
-/// more. All of its memory again: what comes back stays.
+/// Holds a machine's memory to so many bytes from now on, until it ends or is started anew: its
+/// virtual CPUs put out what is more. All of its memory again: what comes back stays.
 ///
 /// # Errors
 /// See [`HoldError`]; nothing has changed then.
@@ -323,7 +343,9 @@ pub fn hold(index: usize, bytes: u64) -> Result<(), HoldError> {
         let memory = memory.as_ref().ok_or(HoldError::NotRunning)?;
         match memory.ram_bytes() {
             0 => return Err(HoldError::Small),
-            most if !(LEAST_HELD..=most).contains(&bytes) => return Err(HoldError::OutOfRange(most)),
+            most if !(LEAST_HELD..=most).contains(&bytes) => {
+                return Err(HoldError::OutOfRange(most));
+            }
             _ => memory.hold(bytes).map_err(|_| HoldError::NoStore)?,
         }
     }

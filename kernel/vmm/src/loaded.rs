@@ -1,8 +1,9 @@
 //! Whose state a core's registers hold: EL1 and SIMD registers, list registers, tables.
 //!
-//! A core keeps what the virtual CPU that ran there last had until another one takes it: exits, preemption by other tasks and waiting
-//! move nothing. So SIMD state is switched eagerly, but only from one virtual CPU to another; a trap on first use would cost an exit
-//! on each switch of two guests that both use it, which Linux does at every context switch.
+//! A core keeps what the virtual CPU that ran there last had until another one takes it: exits,
+//! preemption by other tasks and waiting move nothing. So SIMD state is switched eagerly, but only
+//! from one virtual CPU to another; a trap on first use would cost an exit on each switch of two
+//! guests that both use it, which Linux does at every context switch.
 
 use core::ptr;
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -41,11 +42,13 @@ pub(super) struct State {
     simd: SimdState,
     pub(super) interface: VirtualInterface,
     pub(super) lists: Lists,
-    /// The virtual timer has fired since the last fold, and its interrupt is active in the hardware.
+    /// The virtual timer has fired since the last fold, and its interrupt is active in the
+    /// hardware.
     pub(super) fired: bool,
     vtcr: u64,
     vttbr: u64,
-    /// Which of the machine's virtual CPUs last ran on this one's core, as [`Slot::last_on`] has it, and this one there.
+    /// Which of the machine's virtual CPUs last ran on this one's core, as [`Slot::last_on`] has
+    /// it, and this one there.
     last_here: &'static AtomicU8,
     this: u8,
     /// What is switched beside the rest, a bit each: nothing for most.
@@ -111,7 +114,8 @@ impl State {
         }
     }
 
-    /// Reads what [`State::beside`] names, and leaves the core's registers so that whoever comes next need not know of it.
+    /// Reads what [`State::beside`] names, and leaves the core's registers so that whoever comes
+    /// next need not know of it.
     #[inline(never)]
     fn save_beside(&mut self) {
         if self.beside & DEBUG != 0 {
@@ -153,7 +157,9 @@ impl State {
             // What there is stands in the books.
             return;
         }
-        pmu::read_events(self.pmu.counters(), |number, count| self.pmu.take_back_event(number, count));
+        pmu::read_events(self.pmu.counters(), |number, count| {
+            self.pmu.take_back_event(number, count)
+        });
         let (overflowed, cycles) = pmu::read_overflow_and_cycles();
         self.pmu.take_back(overflowed, cycles);
     }
@@ -164,11 +170,13 @@ impl State {
         }
         let counters = self.pmu.counters();
         pmu::write_events(counters, |number| self.pmu.event(number));
-        let Hardware { control, enabled, interrupts, overflowed, user, cycles } = self.pmu.hardware();
+        let Hardware { control, enabled, interrupts, overflowed, user, cycles } =
+            self.pmu.hardware();
         pmu::start(counters, &Controls { control, enabled, interrupts, overflowed, user, cycles });
     }
 
-    /// Brings what the guest's performance monitors have counted into the books. Loaded, with interrupts masked.
+    /// Brings what the guest's performance monitors have counted into the books. Loaded, with
+    /// interrupts masked.
     pub(super) fn look_at_pmu(&mut self) {
         if self.beside & PMU != 0 {
             self.take_back_pmu();
@@ -236,16 +244,18 @@ fn loaded(core: &Core) -> *mut State {
     core.guest.load(Ordering::Relaxed).cast()
 }
 
-/// Does something with the state that this core holds, from an interrupt handler; `None` if it holds none.
+/// Does something with the state that this core holds, from an interrupt handler; `None` if it
+/// holds none.
 pub(super) fn with_loaded<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
     let masked = Masked::new();
     let loaded = loaded(cores::this(&masked));
-    // SAFETY: it leaves the core before its place is used anew, and does so on this core alone; whoever else refers to it
-    // does so with interrupts masked, and is not interrupted.
+    // SAFETY: it leaves the core before its place is used anew, and does so on this core alone;
+    // whoever else refers to it does so with interrupts masked, and is not interrupted.
     unsafe { loaded.as_mut() }.map(f)
 }
 
-/// Makes this core's registers those of a virtual CPU, list registers as the books say; whether they were others before.
+/// Makes this core's registers those of a virtual CPU, list registers as the books say; whether
+/// they were others before.
 #[inline(always)]
 pub(super) fn load(state: *mut State, masked: &Masked) -> bool {
     let core = cores::this(masked);
@@ -260,9 +270,11 @@ pub(super) fn load(state: *mut State, masked: &Masked) -> bool {
 
 #[inline(never)]
 fn load_in_place_of(state: *mut State, other: *mut State, masked: &Masked) {
-    // SAFETY: another virtual CPU of this core that was preempted between two turns; it leaves the core when it ends.
+    // SAFETY: another virtual CPU of this core that was preempted between two turns; it leaves the
+    // core when it ends.
     let mut other = unsafe { other.as_mut() };
-    // SAFETY: the virtual CPU's own place, of which its task is the caller, and which is not the other one's.
+    // SAFETY: the virtual CPU's own place, of which its task is the caller, and which is not the
+    // other one's.
     let new = unsafe { &mut *state };
     if let Some(other) = &mut other {
         other.save();
@@ -275,11 +287,13 @@ fn load_in_place_of(state: *mut State, other: *mut State, masked: &Masked) {
         new.load_beside();
     }
     if !same_machine {
-        // SAFETY: the tables live until every virtual CPU has ended, which drops their translations first.
+        // SAFETY: the tables live until every virtual CPU has ended, which drops their translations
+        // first.
         unsafe { mmu::load_stage2(new.vtcr, new.vttbr) };
     }
-    // A processor's own translations are nobody else's, but all of a machine have one VMID: what the last one of them that
-    // ran on this core left in its TLB goes, however many virtual CPUs of other machines ran in between.
+    // A processor's own translations are nobody else's, but all of a machine have one VMID: what
+    // the last one of them that ran on this core left in its TLB goes, however many virtual CPUs of
+    // other machines ran in between.
     if new.last_here.load(Ordering::Relaxed) != new.this {
         new.last_here.store(new.this, Ordering::Relaxed);
         mmu::invalidate_current_guest_here();
@@ -287,7 +301,8 @@ fn load_in_place_of(state: *mut State, other: *mut State, masked: &Masked) {
     new.system.resume();
 }
 
-/// The place of a virtual CPU's state: its task's own, but for what this module does with what is loaded.
+/// The place of a virtual CPU's state: its task's own, but for what this module does with what is
+/// loaded.
 pub(super) fn place(slot: usize, number: usize) -> *mut State {
     PLACES[slot][number].0.get().cast()
 }
@@ -298,17 +313,18 @@ struct Place(core::cell::UnsafeCell<core::mem::MaybeUninit<State>>);
 // SAFETY: used by the task of that virtual CPU, and by others of the core that has it loaded.
 unsafe impl Sync for Place {}
 
-static PLACES: [[Place; MAX_VCPUS]; MAX_VMS] =
-    [const { [const { Place(core::cell::UnsafeCell::new(core::mem::MaybeUninit::uninit())) }; MAX_VCPUS] };
-        MAX_VMS];
+static PLACES: [[Place; MAX_VCPUS]; MAX_VMS] = [const {
+    [const { Place(core::cell::UnsafeCell::new(core::mem::MaybeUninit::uninit())) }; MAX_VCPUS]
+}; MAX_VMS];
 
-/// Drops every trace of a virtual CPU from the registers of this core, and of its machine from all TLBs.
+/// Drops every trace of a virtual CPU from the registers of this core, and of its machine from all
+/// TLBs.
 pub(super) fn forget(state: *mut State) {
     let masked = Masked::new();
     let core = cores::this(&masked);
     let other = loaded(core);
-    // SAFETY: either this virtual CPU's own place, or another one of this core, preempted between two turns, which
-    // finds its state saved.
+    // SAFETY: either this virtual CPU's own place, or another one of this core, preempted between
+    // two turns, which finds its state saved.
     if let Some(other) = unsafe { other.as_mut() } {
         other.save();
         delivery::leave(other, &masked);

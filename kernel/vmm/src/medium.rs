@@ -1,4 +1,5 @@
-//! A swap device with its memory: a block with the slot table and working memory in it, and one for what a large table has beside it.
+//! A swap device with its memory: a block with the slot table and working memory in it, and one for
+//! what a large table has beside it.
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -11,14 +12,16 @@ use bale_memory::frames::{self, Block};
 use bale_memory::{Arena, PAGE_SIZE};
 use bale_reclaim::pool;
 
-/// Room for all but the tables: for the device, and for what its user places there, which is four times working memory and as many
-/// pages at most.
+/// Room for all but the tables: for the device, and for what its user places there, which is four
+/// times working memory and as many pages at most.
 const BESIDE: usize = 5 * (size_of::<Scratch>() + 2 * PAGE_SIZE);
 
-// The largest disks of descriptions fit: words of slots in one block, notes and checksums in another, and the rest beside either.
+// The largest disks of descriptions fit: words of slots in one block, notes and checksums in
+// another, and the rest beside either.
 const _: () = {
     let block = frames::BLOCK_SIZE as usize;
-    let (most, checked) = (LARGEST_SWAP as usize / PAGE_SIZE, LARGEST_CHECKED_SWAP as usize / PAGE_SIZE);
+    let (most, checked) =
+        (LARGEST_SWAP as usize / PAGE_SIZE, LARGEST_CHECKED_SWAP as usize / PAGE_SIZE);
     assert!(most * 8 <= block && most * 4 + BESIDE <= block);
     assert!(checked * 12 <= block && checked * 8 + BESIDE <= block);
 };
@@ -38,7 +41,10 @@ pub(super) struct WorkingMemory {
 impl WorkingMemory {
     /// One in an arena.
     pub(super) fn place(arena: &mut Arena) -> Option<Self> {
-        Some(Self { scratch: arena.place_copy(&*SCRATCH.read())?, page: arena.place([0; PAGE_SIZE])? })
+        Some(Self {
+            scratch: arena.place_copy(&*SCRATCH.read())?,
+            page: arena.place([0; PAGE_SIZE])?,
+        })
     }
 }
 
@@ -55,7 +61,8 @@ impl Medium {
             let words = arena.place_each(slots, || AtomicU64::new(0))?;
             let checks = if checksum { slots } else { 0 };
             let notes = slots * 4 + checks * 8;
-            let mut second = if arena.left() < BESIDE + notes { Some(blocks.second()?) } else { None };
+            let mut second =
+                if arena.left() < BESIDE + notes { Some(blocks.second()?) } else { None };
             let other = second.as_mut().unwrap_or(&mut arena);
             let tables = Tables {
                 slots: words,
@@ -63,7 +70,8 @@ impl Medium {
                 checks: other.place_each(checks, || AtomicU64::new(0))?,
             };
             // What is left is in either, by how large the tables are.
-            let roomier = second.as_mut().filter(|second| second.left() > arena.left()).unwrap_or(&mut arena);
+            let roomier =
+                second.as_mut().filter(|second| second.left() > arena.left()).unwrap_or(&mut arena);
             let more = beside(roomier)?;
             Some((roomier.place(SwapDevice::new(pool::pool(), tables, setup))?, more))
         };
@@ -109,8 +117,9 @@ impl Blocks {
 
     fn release(self) {
         for address in self.0 {
-            // SAFETY: taken in `second`, and nobody refers to anything in it any more: the machine's status has forgotten the device, and those
-            // who used it have been waited for.
+            // SAFETY: taken in `second`, and nobody refers to anything in it any more: the
+            // machine's status has forgotten the device, and those who used it have been waited
+            // for.
             frames::release_block(unsafe { Block::from_address(address) });
         }
     }

@@ -1,8 +1,10 @@
-//! A guest's memory: frames behind stage 2 translation, and access to them by guest-physical address.
+//! A guest's memory: frames behind stage 2 translation, and access to them by guest-physical
+//! address.
 //!
-//! Addresses from a guest are checked by translation each time they are used: what stage 2 does not map, the guest
-//! cannot name either. The tables change only under the memory's lock, which is held while something is copied to or from a page; a
-//! small guest's do not change while it lives. Frames are wiped before a guest gets them and after it had them.
+//! Addresses from a guest are checked by translation each time they are used: what stage 2 does not
+//! map, the guest cannot name either. The tables change only under the memory's lock, which is held
+//! while something is copied to or from a page; a small guest's do not change while it lives.
+//! Frames are wiped before a guest gets them and after it had them.
 
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -23,7 +25,8 @@ use bale_rt::sync::{Guard, Lock};
 use bale_rt::task;
 
 const PAGE: u64 = PAGE_SIZE as u64;
-/// Bytes that the start of a machine leaves free: pages that are put out and brought back need some on their way.
+/// Bytes that the start of a machine leaves free: pages that are put out and brought back need some
+/// on their way.
 pub(super) const RESERVE: u64 = 2 << 20;
 /// Between two looks for a frame for a page that is to come back.
 pub(super) const PATIENCE_US: u64 = 1_000;
@@ -83,12 +86,14 @@ impl TableMemory for Tables {
     }
 
     fn read(&self, table: u64, index: usize) -> u64 {
-        // SAFETY: a table of this machine, index within it; the hardware may read it at the same time.
+        // SAFETY: a table of this machine, index within it; the hardware may read it at the same
+        // time.
         unsafe { entry(table, index).read_volatile() }
     }
 
     fn write(&mut self, table: u64, index: usize, value: u64) {
-        // SAFETY: as above; whoever makes the machine or holds its memory's lock is the only writer.
+        // SAFETY: as above; whoever makes the machine or holds its memory's lock is the only
+        // writer.
         unsafe { entry(table, index).write_volatile(value) };
     }
 }
@@ -111,7 +116,8 @@ impl GuestMemory {
         Ok(Self { slot, pages: Lock::new(Pages::new(stage2)), ram, squeeze: Squeeze::new() })
     }
 
-    /// `length` bytes of zeroed memory from `base`: blocks as far as there are any, single pages beyond.
+    /// `length` bytes of zeroed memory from `base`: blocks as far as there are any, single pages
+    /// beyond.
     pub(super) fn zeroed(slot: usize, base: u64, length: u64) -> Result<Self, StartError> {
         check_room(length)?;
         let mut memory = Self::empty(slot, base..base + length)?;
@@ -139,17 +145,19 @@ impl GuestMemory {
         })
     }
 
-    /// Memory of a small guest with its image, start-up page and captured pages in place; and its entry point.
+    /// Memory of a small guest with its image, start-up page and captured pages in place; and its
+    /// entry point.
     pub(super) fn new(
         slot: usize,
         image: &[u8],
         info: &GuestInfo,
         pages: &[u8],
     ) -> Result<(Self, u64), StartError> {
-        let header =
-            GuestImage::parse(image).map_err(|error| StartError::Layout(LayoutError::Image(error)))?;
+        let header = GuestImage::parse(image)
+            .map_err(|error| StartError::Layout(LayoutError::Image(error)))?;
         let entry = header.load_address(RAM_BASE);
-        let fits = entry.checked_sub(RAM_BASE).and_then(|offset| offset.checked_add(header.image_size));
+        let fits =
+            entry.checked_sub(RAM_BASE).and_then(|offset| offset.checked_add(header.image_size));
         if fits.is_none_or(|end| end > RAM_SIZE) {
             return Err(StartError::Layout(LayoutError::ImageTooLarge));
         }
@@ -164,7 +172,13 @@ impl GuestMemory {
         }
     }
 
-    fn fill(&mut self, image: &[u8], entry: u64, info: &GuestInfo, pages: &[u8]) -> Result<(), StartError> {
+    fn fill(
+        &mut self,
+        image: &[u8],
+        entry: u64,
+        info: &GuestInfo,
+        pages: &[u8],
+    ) -> Result<(), StartError> {
         let offset = (entry - RAM_BASE) as usize;
         for at in (0..RAM_SIZE as usize).step_by(PAGE_SIZE) {
             // What of the image falls into this page.
@@ -191,7 +205,13 @@ impl GuestMemory {
     }
 
     /// One more page of memory, zero but for `content` at `place`.
-    fn add_page(&mut self, ipa: u64, access: Access, place: usize, content: &[u8]) -> Result<(), StartError> {
+    fn add_page(
+        &mut self,
+        ipa: u64,
+        access: Access,
+        place: usize,
+        content: &[u8],
+    ) -> Result<(), StartError> {
         let mut frame = frames::allocate_zeroed().ok_or(StartError::OutOfMemory)?;
         frame.bytes_mut()[place..place + content.len()].copy_from_slice(content);
         // The guest starts with its caches off.
@@ -219,7 +239,10 @@ impl GuestMemory {
 
     /// `VTCR_EL2` and `VTTBR_EL2` for this memory.
     pub(super) fn registers(&self, vmid: u16) -> (u64, u64) {
-        (Stage2::<Tables>::vtcr(mmu::physical_address_range()), self.pages.lock().stage2().vttbr(vmid))
+        (
+            Stage2::<Tables>::vtcr(mmu::physical_address_range()),
+            self.pages.lock().stage2().vttbr(vmid),
+        )
     }
 
     /// Holds it to so many bytes from now on.
@@ -273,23 +296,29 @@ impl GuestMemory {
         ipa.is_multiple_of(PAGE) && self.read(ipa, page).is_ok()
     }
 
-    /// Lets a page be written in place; `None` if the guest has no such page or may only read it. For guests with one
-    /// virtual CPU, which stands still meanwhile.
-    pub(super) fn with_page_mut<R>(&self, ipa: u64, f: impl FnOnce(&mut [u8; PAGE_SIZE]) -> R) -> Option<R> {
+    /// Lets a page be written in place; `None` if the guest has no such page or may only read it.
+    /// For guests with one virtual CPU, which stands still meanwhile.
+    pub(super) fn with_page_mut<R>(
+        &self,
+        ipa: u64,
+        f: impl FnOnce(&mut [u8; PAGE_SIZE]) -> R,
+    ) -> Option<R> {
         if !ipa.is_multiple_of(PAGE) {
             return None;
         }
         let found = self.pages.lock().stage2().translate(ipa)?;
         match found {
-            // SAFETY: a frame of this guest, whole, which stays where it is, as a small guest's do; its only virtual CPU is the caller's, and devices have no part in it.
+            // SAFETY: a frame of this guest, whole, which stays where it is, as a small guest's do;
+            // its only virtual CPU is the caller's, and devices have no part in it.
             (address, Access::Ram) => Some(f(unsafe { &mut *(address as *mut [u8; PAGE_SIZE]) })),
             _ => None,
         }
     }
 
-    /// Where an address of the guest's memory is, which stays there as long as the tables are locked; its page is brought back first if it is
-    /// put out, for which a frame is waited for until the machine ends. In a task that may wait; what it may hold meanwhile are mutexes of the
-    /// machine's own devices.
+    /// Where an address of the guest's memory is, which stays there as long as the tables are
+    /// locked; its page is brought back first if it is put out, for which a frame is waited for
+    /// until the machine ends. In a task that may wait; what it may hold meanwhile are mutexes of
+    /// the machine's own devices.
     #[inline(never)]
     fn locate(&self, ipa: u64, write: bool) -> Result<(Guard<'_, Pages>, u64), OutOfRam> {
         loop {
@@ -306,8 +335,8 @@ impl GuestMemory {
         }
     }
 
-    /// Brings a page back that a device needs, and puts another one out if there is no frame for it or the machine is over its limit. An
-    /// error: the machine ends.
+    /// Brings a page back that a device needs, and puts another one out if there is no frame for it
+    /// or the machine is over its limit. An error: the machine ends.
     #[cold]
     #[inline(never)]
     fn await_page(&self, ipa: u64) -> Result<(), OutOfRam> {
@@ -338,7 +367,8 @@ impl GuestMemory {
         }
     }
 
-    /// Calls `visit` with address, offset in the range and length of each piece of a range that lies in one page.
+    /// Calls `visit` with address, offset in the range and length of each piece of a range that
+    /// lies in one page.
     #[inline(never)]
     fn each_piece(
         &self,
@@ -402,15 +432,18 @@ impl GuestRam for GuestMemory {
         let to = into.as_mut_ptr();
         if in_one_page(ipa, into.len()) {
             let (_there, address) = self.locate(ipa, false)?;
-            // SAFETY: these bytes of a frame of this guest, and `into`; a copy of raw bytes, since the guest's other virtual CPUs may write
-            // there at the same time. Its length is a constant here in most cases, so this is a load or two.
+            // SAFETY: these bytes of a frame of this guest, and `into`; a copy of raw bytes, since
+            // the guest's other virtual CPUs may write there at the same time. Its length is a
+            // constant here in most cases, so this is a load or two.
             unsafe { core::ptr::copy_nonoverlapping(address as *const u8, to, into.len()) };
             return Ok(());
         }
         self.each_piece(ipa, into.len(), false, |address, at, length| {
-            // SAFETY: `length` bytes of a frame of this guest, and of `into` from `at`; a copy of raw bytes, since the guest's other
-            // virtual CPUs may write there at the same time.
-            unsafe { core::ptr::copy_nonoverlapping(address as *const u8, to.wrapping_add(at), length) };
+            // SAFETY: `length` bytes of a frame of this guest, and of `into` from `at`; a copy of
+            // raw bytes, since the guest's other virtual CPUs may write there at the same time.
+            unsafe {
+                core::ptr::copy_nonoverlapping(address as *const u8, to.wrapping_add(at), length)
+            };
         })
     }
 
@@ -419,13 +452,19 @@ impl GuestRam for GuestMemory {
         if in_one_page(ipa, from.len()) {
             let (_there, address) = self.locate(ipa, true)?;
             // SAFETY: as in `read`, the other way.
-            unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), address as *mut u8, from.len()) };
+            unsafe {
+                core::ptr::copy_nonoverlapping(from.as_ptr(), address as *mut u8, from.len())
+            };
             return Ok(());
         }
         self.each_piece(ipa, from.len(), true, |address, at, length| {
             // SAFETY: as in `read`, the other way.
             unsafe {
-                core::ptr::copy_nonoverlapping(from.as_ptr().wrapping_add(at), address as *mut u8, length)
+                core::ptr::copy_nonoverlapping(
+                    from.as_ptr().wrapping_add(at),
+                    address as *mut u8,
+                    length,
+                )
             };
         })
     }

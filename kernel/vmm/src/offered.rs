@@ -1,4 +1,5 @@
-//! What guests are offered of the cores: the identification registers, as far as all cores have what they show.
+//! What guests are offered of the cores: the identification registers, as far as all cores have
+//! what they show.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -14,7 +15,8 @@ static OFFERED: [AtomicU64; SHOWN.len()] = [const { AtomicU64::new(NOT_YET) }; S
 /// No core has been asked: a value that no register has.
 const NOT_YET: u64 = u64::MAX;
 
-/// Event counters that every core has for guests, and what each of them counts; 0 of cores without PMUv3.
+/// Event counters that every core has for guests, and what each of them counts; 0 of cores without
+/// PMUv3.
 static COUNTERS: AtomicUsize = AtomicUsize::new(MOST_COUNTERS);
 static EVENTS: [AtomicU64; 2] = [const { AtomicU64::new(u64::MAX) }; 2];
 
@@ -77,7 +79,10 @@ pub(super) fn performance_monitors() -> Option<Offered> {
 /// Break- and watchpoints that guests are offered, and those that this core has.
 pub(super) fn debug_registers() -> DebugRegisters {
     let (crm, op2) = DFR0;
-    DebugRegisters::new(Counts::of(common_to_all(DFR0)), Counts::of(hardware::identification(crm, op2)))
+    DebugRegisters::new(
+        Counts::of(common_to_all(DFR0)),
+        Counts::of(hardware::identification(crm, op2)),
+    )
 }
 
 /// What every core has against what it speculates.

@@ -1,8 +1,11 @@
-//! A machine's virtio console, which has the terminal instead of the UART where the description says so.
+//! A machine's virtio console, which has the terminal instead of the UART where the description
+//! says so.
 //!
-//! What the guest transmits is passed on by whoever notifies the device, in its own task with interrupts unmasked. What is typed waits here
-//! until the guest has room for it; a virtual CPU puts it there, since a page of a held machine may have to be waited for: the shell, which
-//! could end the machine, must not. Locks: the transmitter before the registers, the registers before what was typed.
+//! What the guest transmits is passed on by whoever notifies the device, in its own task with
+//! interrupts unmasked. What is typed waits here until the guest has room for it; a virtual CPU
+//! puts it there, since a page of a held machine may have to be waited for: the shell, which could
+//! end the machine, must not. Locks: the transmitter before the registers, the registers before
+//! what was typed.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -50,7 +53,8 @@ impl Port {
 
     /// Without a console, and as out of reset.
     pub(super) fn reset(&self) {
-        *self.registers.lock().expect(IN_ORDER) = Registers::new(console::DEVICE, console::FEATURES);
+        *self.registers.lock().expect(IN_ORDER) =
+            Registers::new(console::DEVICE, console::FEATURES);
         self.plugged.store(false, Ordering::Relaxed);
         self.typed.lock().clear();
         self.arrived.store(false, Ordering::Relaxed);
@@ -93,9 +97,12 @@ impl Slot {
             return Ok(vacant(offset));
         }
         // Its configuration (5.3.4) is all of features that are not offered: zeros.
-        let (value, effect) = self.with_port(|registers| registers.access(offset, width, write, &[]))?;
+        let (value, effect) =
+            self.with_port(|registers| registers.access(offset, width, write, &[]))?;
         match (effect, memory) {
-            (Effect::Notify(TRANSMIT), Some(memory)) => port.transmitter.serve(|| self.transmit(memory)),
+            (Effect::Notify(TRANSMIT), Some(memory)) => {
+                port.transmitter.serve(|| self.transmit(memory))
+            }
             (Effect::Notify(_), Some(memory)) => self.receive(memory),
             // Whoever passes a chain on does not go on with it.
             (Effect::Reset, _) => {
@@ -122,7 +129,8 @@ impl Slot {
         !self.devices.port.typed.lock().is_full()
     }
 
-    /// From a virtual CPU that was made to look: what was typed goes to the guest, unless another one sees to it.
+    /// From a virtual CPU that was made to look: what was typed goes to the guest, unless another
+    /// one sees to it.
     pub(super) fn take_arrivals(&self, memory: &GuestMemory) {
         // Acquire: pairs with the release in `type_in`.
         if self.devices.port.arrived.swap(false, Ordering::Acquire) {
@@ -134,7 +142,8 @@ impl Slot {
         self.with_virtio(&self.devices.port.registers, CONSOLE_SLOT, f)
     }
 
-    /// Passes on what waits in the queue, or as much of it as comes before the machine's end or the device's reset.
+    /// Passes on what waits in the queue, or as much of it as comes before the machine's end or the
+    /// device's reset.
     #[inline(never)]
     fn transmit(&self, memory: &GuestMemory) {
         let number = self.number();
@@ -159,15 +168,18 @@ impl Slot {
                 return;
             }
             served = Some(console::transmit(&chain, memory, |bytes| {
-                // A chain may be a megabyte long: a pause and an end are heard behind each piece of it.
+                // A chain may be a megabyte long: a pause and an end are heard behind each piece of
+                // it.
                 self.stand_by();
                 self.console.put(number, bytes);
-                !self.stop.load(Ordering::Relaxed) && self.with_port(|registers| registers.is_live(TRANSMIT))
+                !self.stop.load(Ordering::Relaxed)
+                    && self.with_port(|registers| registers.is_live(TRANSMIT))
             }));
         }
     }
 
-    /// Gives the guest what was typed, as far as it has room. Each chain takes a byte at least, or is the last.
+    /// Gives the guest what was typed, as far as it has room. Each chain takes a byte at least, or
+    /// is the last.
     #[inline(never)]
     fn receive(&self, memory: &GuestMemory) {
         let typed = &self.devices.port.typed;

@@ -19,7 +19,8 @@ pub enum Reason {
     PoweredOff,
     /// It asked for a restart through PSCI, and has no description or could not be started anew.
     Reset,
-    /// It asked for one more restart than its description allows: how many it had, within how many seconds.
+    /// It asked for one more restart than its description allows: how many it had, within how many
+    /// seconds.
     ResetLoop(u32, u32),
     /// `vm kill` or `vm stop`.
     Killed,
@@ -54,15 +55,22 @@ impl fmt::Display for Reason {
                 )
             }
             Self::Killed => f.write_str("killed"),
-            Self::StrayAccess(ipa, true) => write!(f, "stopped: wrote to {ipa:#x}, which it has not"),
-            Self::StrayAccess(ipa, false) => write!(f, "stopped: read from {ipa:#x}, which it has not"),
+            Self::StrayAccess(ipa, true) => {
+                write!(f, "stopped: wrote to {ipa:#x}, which it has not")
+            }
+            Self::StrayAccess(ipa, false) => {
+                write!(f, "stopped: read from {ipa:#x}, which it has not")
+            }
             Self::ReadOnly(ipa) => write!(f, "stopped: wrote to {ipa:#x}, which it may only read"),
             Self::StrayFetch(ipa) => write!(f, "stopped: ran into {ipa:#x}, which it has not"),
             Self::Unsupported(syndrome) => write!(f, "stopped: {syndrome}"),
             Self::Hardware => f.write_str("stopped: SError"),
             Self::MemoryLost(ipa) => write!(f, "stopped: its page at {ipa:#x} cannot be read back"),
             Self::NoVectors(ipa) => {
-                write!(f, "stopped: no handler for an exception at {ipa:#x}, where it has no memory")
+                write!(
+                    f,
+                    "stopped: no handler for an exception at {ipa:#x}, where it has no memory"
+                )
             }
             Self::NoWorkspace => f.write_str("not started: no memory for its swap device"),
         }
@@ -120,9 +128,14 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSuchGuest => f.write_str("the bundle holds no such guest (start with `cargo bale run`)"),
+            Self::NoSuchGuest => {
+                f.write_str("the bundle holds no such guest (start with `cargo bale run`)")
+            }
             Self::NameTooLong => {
-                write!(f, "a machine's name has {LONGEST_NAME} letters at most; rename its description")
+                write!(
+                    f,
+                    "a machine's name has {LONGEST_NAME} letters at most; rename its description"
+                )
             }
             Self::NoPages => f.write_str("the bundle holds no pages (start with `cargo bale run`)"),
             Self::Layout(error) => write!(f, "{error}"),
@@ -139,9 +152,15 @@ impl fmt::Display for StartError {
             Self::Reserve => {
                 write!(f, "less than {} MiB of memory would be left; `mem` shows it", RESERVE >> 20)
             }
-            Self::NoCodec => f.write_str("no such codec: lz4, lz4hc:1-9, page, token, deflate:1-9, zstd:1-9"),
-            Self::NoDisk => f.write_str("`backing = on` needs a disk (cargo bale run --backing SIZE)"),
-            Self::DiskFull => f.write_str("the disk behind the store has no room for its swap disk"),
+            Self::NoCodec => {
+                f.write_str("no such codec: lz4, lz4hc:1-9, page, token, deflate:1-9, zstd:1-9")
+            }
+            Self::NoDisk => {
+                f.write_str("`backing = on` needs a disk (cargo bale run --backing SIZE)")
+            }
+            Self::DiskFull => {
+                f.write_str("the disk behind the store has no room for its swap disk")
+            }
             Self::SwapTooLarge => f.write_str("the tables of its swap disk are too large"),
         }
     }
@@ -160,7 +179,8 @@ pub enum HoldError {
     NoStore,
 }
 
-/// Bytes that a machine cannot be held below: what its virtual CPUs need at the same time fits in many times over.
+/// Bytes that a machine cannot be held below: what its virtual CPUs need at the same time fits in
+/// many times over.
 pub const LEAST_HELD: u64 = 4 << 20;
 
 impl fmt::Display for HoldError {
@@ -171,7 +191,9 @@ impl fmt::Display for HoldError {
             Self::OutOfRange(most) => {
                 write!(f, "it can be held to {} to {} MiB", LEAST_HELD >> 20, most >> 20)
             }
-            Self::NoStore => f.write_str("no memory for the table of its pages, or more than 1 GiB"),
+            Self::NoStore => {
+                f.write_str("no memory for the table of its pages, or more than 1 GiB")
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The one guest of a machine that serves nothing else: its bytes go out as they are, in frames ([`bale_core::relay`]).
+//! The one guest of a machine that serves nothing else: its bytes go out as they are, in frames
+//! ([`bale_core::relay`]).
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,7 +16,8 @@ const WAITING: usize = 128;
 static ON: AtomicBool = AtomicBool::new(false);
 /// A guest that asks for a restart has ended.
 static ONCE: AtomicBool = AtomicBool::new(false);
-/// What waits. Held until it is sent, so that what two virtual CPUs write leaves in the order it came.
+/// What waits. Held until it is sent, so that what two virtual CPUs write leaves in the order it
+/// came.
 static BYTES: Mutex<Vec<u8, WAITING>> = Mutex::new(Vec::new());
 
 /// From here on, guests' bytes are relayed; with `once`, one that asks for a restart has ended.

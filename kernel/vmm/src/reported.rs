@@ -31,7 +31,12 @@ impl SwapUsed {
 
 impl Slot {
     /// An access to the registers.
-    pub(super) fn access_report(&self, offset: u64, width: u8, write: Option<u64>) -> Result<u64, Refused> {
+    pub(super) fn access_report(
+        &self,
+        offset: u64,
+        width: u8,
+        write: Option<u64>,
+    ) -> Result<u64, Refused> {
         let used = &self.devices.swap_used.0;
         match Access::of(offset, width, write).ok_or(Refused)? {
             Access::SetSwapUsed(kib) => {

@@ -1,4 +1,5 @@
-//! Semihosting calls of a guest ([`bale_core::semihosting`]): addresses are virtual ones of the guest, and looked up page by page.
+//! Semihosting calls of a guest ([`bale_core::semihosting`]): addresses are virtual ones of the
+//! guest, and looked up page by page.
 
 use core::sync::atomic::Ordering;
 
@@ -20,7 +21,8 @@ const NAME: usize = 32;
 /// A page that the guest's own tables do not map, or where it has no memory.
 struct Unmapped;
 
-/// Whether the call that the guest has just made is a semihosting call, and it may make one: the instruction says it.
+/// Whether the call that the guest has just made is a semihosting call, and it may make one: the
+/// instruction says it.
 pub(super) fn is_call(cpu: &mut Vcpu) -> bool {
     let mut instruction = [0; 4];
     cpu.slot.devices.test.answers_semihosting()
@@ -75,7 +77,8 @@ fn act(cpu: &mut Vcpu, request: Request) -> Result<u64, Unmapped> {
         }
         Request::Open(address, length) => {
             let mut name = [0; NAME];
-            let Some(name) = usize::try_from(length).ok().and_then(|length| name.get_mut(..length)) else {
+            let Some(name) = usize::try_from(length).ok().and_then(|length| name.get_mut(..length))
+            else {
                 return Ok(FAILED);
             };
             for (at, byte) in name.iter_mut().enumerate() {

@@ -1,4 +1,5 @@
-//! A machine's slot: what there is of it whether it runs or not, and what others may touch of its virtual CPUs.
+//! A machine's slot: what there is of it whether it runs or not, and what others may touch of its
+//! virtual CPUs.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
@@ -16,7 +17,8 @@ use bale_rt::cores::MAX_CORES;
 use bale_rt::sync::Lock;
 use bale_rt::task::{self, TaskId};
 
-/// What others may touch of a virtual CPU. Aligned to two cache lines: nobody writes to another one's by the way.
+/// What others may touch of a virtual CPU. Aligned to two cache lines: nobody writes to another
+/// one's by the way.
 #[repr(align(128))]
 pub(super) struct Shared {
     /// [`TaskId::to_bits`] of its task; 0 for none. Written before the virtual CPU first parks.
@@ -56,7 +58,8 @@ pub(super) struct Slot {
     /// Which virtual CPUs are on.
     pub(super) power: Power,
     pub(super) vcpus: [Shared; MAX_VCPUS],
-    /// By core, the virtual CPU that last ran there, plus one; 0 for none. Each core's is touched by that core alone.
+    /// By core, the virtual CPU that last ran there, plus one; 0 for none. Each core's is touched
+    /// by that core alone.
     pub(super) last_on: [AtomicU8; MAX_CORES],
     pub(super) vgic: Lock<Vgic>,
     pub(super) devices: devices::Devices,
@@ -113,7 +116,8 @@ impl Slot {
         }
     }
 
-    /// Everything as out of reset, and no virtual CPU on; on other cores than before if they are given. No task of the slot runs.
+    /// Everything as out of reset, and no virtual CPU on; on other cores than before if they are
+    /// given. No task of the slot runs.
     pub(super) fn renew(&self, cores: Option<&[usize]>) {
         let vcpus = self.status.lock().summary.vcpus;
         self.counter_offset.store(clock::now(), Ordering::Relaxed);
@@ -133,8 +137,8 @@ impl Slot {
         }
     }
 
-    /// Ends the machine: every virtual CPU leaves the guest and ends its task. The first reason counts, but a restart under way
-    /// does not save a machine that is killed.
+    /// Ends the machine: every virtual CPU leaves the guest and ends its task. The first reason
+    /// counts, but a restart under way does not save a machine that is killed.
     pub(super) fn finish(&self, reason: Reason) {
         {
             let mut first = self.reason.lock();
@@ -156,8 +160,10 @@ impl Slot {
 
     /// Whether a virtual CPU's task has not ended, perhaps on its way out after its last word.
     pub(super) fn has_tasks(&self) -> bool {
-        let tasks =
-            self.vcpus.iter().filter_map(|shared| TaskId::from_bits(shared.task.load(Ordering::Relaxed)));
+        let tasks = self
+            .vcpus
+            .iter()
+            .filter_map(|shared| TaskId::from_bits(shared.task.load(Ordering::Relaxed)));
         tasks.map(task::is_over).any(|over| !over)
     }
 

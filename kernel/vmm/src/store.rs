@@ -1,4 +1,5 @@
-//! A machine's swap device for others than its guest: the shell looks at it and works on it while the machine runs.
+//! A machine's swap device for others than its guest: the shell looks at it and works on it while
+//! the machine runs.
 
 use core::ops::Deref;
 use core::sync::atomic::Ordering;
@@ -18,14 +19,22 @@ const PATIENCE_US: u64 = 100;
 /// Working memory of who recompresses or writes back; one at a time.
 pub static WORKSHOP: Mutex<Workshop> = Mutex::new(Workshop::new());
 
-/// What swap devices are like on this machine: they may fill what the pool may, but for what is kept for pages on their way.
+/// What swap devices are like on this machine: they may fill what the pool may, but for what is
+/// kept for pages on their way.
 pub fn setup(codec: Codec) -> Setup {
     let quota_pages = pool::pool().config().page_limit;
     let has_room = || !frames::are_reserved();
-    Setup { quota_pages, clock_shift: clock_shift(), is_zero: copy::is_zero, has_room, ..Setup::new(codec) }
+    Setup {
+        quota_pages,
+        clock_shift: clock_shift(),
+        is_zero: copy::is_zero,
+        has_room,
+        ..Setup::new(codec)
+    }
 }
 
-/// A swap device's clock ticks about once a second: every 2 to the power of this ticks of the counter.
+/// A swap device's clock ticks about once a second: every 2 to the power of this ticks of the
+/// counter.
 fn clock_shift() -> u32 {
     timer::frequency().next_power_of_two().ilog2()
 }
@@ -70,7 +79,8 @@ impl Store {
         (self.device.statistics(), to_disk)
     }
 
-    /// Reads a page, from wherever it is. One that is being copied out by a task that was preempted is waited for.
+    /// Reads a page, from wherever it is. One that is being copied out by a task that was preempted
+    /// is waited for.
     pub(super) fn read(
         &self,
         slot: usize,
@@ -104,7 +114,9 @@ impl Store {
         page: &[u8; PAGE_SIZE],
         scratch: &mut Scratch,
     ) -> Result<(), SwapError> {
-        let Some(cache) = self.cache else { return self.device.write(slot, page, scratch).map(drop) };
+        let Some(cache) = self.cache else {
+            return self.device.write(slot, page, scratch).map(drop);
+        };
         if let Placed::WrittenThrough(_) = cache.write(slot, page, scratch)? {
             writeback::call();
         }
@@ -119,7 +131,8 @@ impl Deref for Store {
     }
 }
 
-/// The right to use a machine's swap device; its memory stays while this lives. To be held for short: the machine cannot end meanwhile.
+/// The right to use a machine's swap device; its memory stays while this lives. To be held for
+/// short: the machine cannot end meanwhile.
 pub struct StoreUser {
     slot: &'static Slot,
     store: Store,
@@ -130,7 +143,8 @@ pub fn user(index: usize) -> Option<StoreUser> {
     let slot = SLOTS.get(index)?;
     let status = slot.status.lock();
     let store = status.store?;
-    // Relaxed: ordered by the lock, under which the device is taken out of the status before its memory goes.
+    // Relaxed: ordered by the lock, under which the device is taken out of the status before its
+    // memory goes.
     slot.store_users.fetch_add(1, Ordering::Relaxed);
     Some(StoreUser { slot, store })
 }
@@ -144,7 +158,8 @@ impl Deref for StoreUser {
 
 impl Drop for StoreUser {
     fn drop(&mut self) {
-        // Release: the uses come before the memory's end; pairs with the acquire in `wait_for_store_users`.
+        // Release: the uses come before the memory's end; pairs with the acquire in
+        // `wait_for_store_users`.
         self.slot.store_users.fetch_sub(1, Ordering::Release);
     }
 }

@@ -142,7 +142,10 @@ pub fn summaries() -> impl Iterator<Item = Summary> {
         }
         drop(status);
         // Not there for a machine that comes or goes; what there was of one that is gone was noted.
-        let now = slot.memory.try_read().and_then(|memory| memory.as_ref().and_then(GuestMemory::holding));
+        let now = slot
+            .memory
+            .try_read()
+            .and_then(|memory| memory.as_ref().and_then(GuestMemory::holding));
         summary.held = now.or(summary.held);
         Some(summary)
     })

@@ -1,5 +1,6 @@
-//! How test suites say what came of them: a console for the status, as QEMU's `testdev`, on the legacy interface of virtio, which
-//! they know; and Arm's semihosting calls. A machine has either only if its description says so.
+//! How test suites say what came of them: a console for the status, as QEMU's `testdev`, on the
+//! legacy interface of virtio, which they know; and Arm's semihosting calls. A machine has either
+//! only if its description says so.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,7 +24,8 @@ pub(super) struct Accessed {
     pub(super) status: Option<u32>,
 }
 
-/// Where a machine's console for tests is plugged in. Its one lock is held while a chain is served: a status is some bytes long.
+/// Where a machine's console for tests is plugged in. Its one lock is held while a chain is served:
+/// a status is some bytes long.
 pub(super) struct TestBay {
     device: Mutex<(Legacy<QUEUES>, Packets)>,
     plugged: AtomicBool,
@@ -45,7 +47,8 @@ impl TestBay {
         self.plug(false, false);
     }
 
-    /// Plugs the device in, and lets semihosting calls be answered, if that is wanted. No virtual CPU runs.
+    /// Plugs the device in, and lets semihosting calls be answered, if that is wanted. No virtual
+    /// CPU runs.
     pub(super) fn plug(&self, device: bool, semihosting: bool) {
         // Relaxed: virtual CPUs are started behind this.
         self.plugged.store(device, Ordering::Relaxed);
@@ -76,8 +79,8 @@ impl TestBay {
         let mut status = None;
         if let (Effect::Notify(TRANSMIT), Some(ram)) = (effect, ram) {
             let mut chain = Chain::default();
-            // Whatever waits, unless the machine ends meanwhile: each chain is bounded, and so is the queue, but a
-            // guest may fill it anew.
+            // Whatever waits, unless the machine ends meanwhile: each chain is bounded, and so is
+            // the queue, but a guest may fill it anew.
             while status.is_none()
                 && !stop.load(Ordering::Relaxed)
                 && registers.fetch(TRANSMIT, ram, &mut chain)

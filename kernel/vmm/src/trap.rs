@@ -1,4 +1,5 @@
-//! What a guest comes out for: calls, aborts, system registers and device registers; and what it gets for it.
+//! What a guest comes out for: calls, aborts, system registers and device registers; and what it
+//! gets for it.
 
 use core::sync::atomic::Ordering;
 
@@ -23,8 +24,9 @@ use bale_rt::{clock, cores, task};
 const LEVEL: u64 = 0b1100;
 
 impl Vcpu {
-    /// What the guest wants, or has done: a reason if it cannot go on. What leads to another virtual CPU is done with interrupts masked,
-    /// as they are since the exit: all of it is one stretch up to a turn in the guest.
+    /// What the guest wants, or has done: a reason if it cannot go on. What leads to another
+    /// virtual CPU is done with interrupts masked, as they are since the exit: all of it is one
+    /// stretch up to a turn in the guest.
     pub(super) fn handle(&mut self, syndrome: Syndrome, masked: Masked) -> Result<Masked, Reason> {
         let reason = match syndrome.cause() {
             Cause::HypervisorCall => {
@@ -87,7 +89,8 @@ impl Vcpu {
                 None
             }
             Treatment::Memory { fetch } => {
-                let exception = if fetch { Exception::InstructionAbort } else { Exception::DataAbort };
+                let exception =
+                    if fetch { Exception::InstructionAbort } else { Exception::DataAbort };
                 self.memory_abort(syndrome, (ipa, address), exception)
             }
             Treatment::Undefined => {
@@ -100,9 +103,10 @@ impl Vcpu {
             }
             Treatment::Stop(Stop::StrayFetch) => Some(Reason::StrayFetch(ipa)),
             // The first three were seen to by the caller.
-            Treatment::Call | Treatment::Device | Treatment::Wait | Treatment::Stop(Stop::Unsupported) => {
-                Some(Reason::Unsupported(syndrome))
-            }
+            Treatment::Call
+            | Treatment::Device
+            | Treatment::Wait
+            | Treatment::Stop(Stop::Unsupported) => Some(Reason::Unsupported(syndrome)),
         }
     }
 
@@ -153,8 +157,8 @@ impl Vcpu {
         guest_walk::level_of(Controls { translation, tables }, address, ipa, read).unwrap_or(3)
     }
 
-    /// An abort, perhaps for want of a mapping or an access flag: whether the guest can try the same instruction again. A reason if it cannot
-    /// go on at all.
+    /// An abort, perhaps for want of a mapping or an access flag: whether the guest can try the
+    /// same instruction again. A reason if it cannot go on at all.
     #[cold]
     #[inline(never)]
     fn touch(&mut self, fault: Fault, ipa: u64) -> Result<bool, Reason> {
@@ -168,7 +172,8 @@ impl Vcpu {
             Touched::There if !memory.is_over() => {}
             // The next one pays for it.
             Touched::There => self.shared.attention.remind(),
-            // Others give frames back, or this one does: it puts a page out before the next try. Who stops the machine is heard before, too.
+            // Others give frames back, or this one does: it puts a page out before the next try.
+            // Who stops the machine is heard before, too.
             Touched::NoFrame => {
                 task::sleep_us(memory::PATIENCE_US);
                 self.shared.attention.remind();
@@ -185,7 +190,10 @@ impl Vcpu {
             Action::Identification(crm, op2) => {
                 let value = offered::register(crm, op2);
                 let hides_pmu = (crm, op2) == DFR0_PLACE && !self.slot.pmu.load(Ordering::Relaxed);
-                self.set_operand(access.register, if hides_pmu { without_pmu(value) } else { value })
+                self.set_operand(
+                    access.register,
+                    if hides_pmu { without_pmu(value) } else { value },
+                )
             }
             Action::Debug if self.debug_register(access).is_none() => {
                 return self.inject(Exception::Undefined);
@@ -274,7 +282,8 @@ impl Vcpu {
 
     /// Gives the guest an exception of its own.
     pub(super) fn inject(&mut self, exception: Exception) {
-        if let Exception::DataAbort(address, _) | Exception::InstructionAbort(address, _) = exception
+        if let Exception::DataAbort(address, _) | Exception::InstructionAbort(address, _) =
+            exception
             && self.slot.external_aborts.fetch_add(1, Ordering::Relaxed) == 0
         {
             defmt::info!(
@@ -288,9 +297,10 @@ impl Vcpu {
         self.load(&masked);
         let (vectors, control) = hardware::exception_controls();
         let entry = exception.entry(self.registers.pstate, vectors, control, offered::has_pan());
-        // With the guest's translation off nothing can change what is there, and with interrupts masked nothing else
-        // comes: it would take the same abort for ever.
-        let stuck = matches!(exception, Exception::InstructionAbort(..)) && entry.pc == self.registers.pc;
+        // With the guest's translation off nothing can change what is there, and with interrupts
+        // masked nothing else comes: it would take the same abort for ever.
+        let stuck =
+            matches!(exception, Exception::InstructionAbort(..)) && entry.pc == self.registers.pc;
         if stuck && control & 1 == 0 {
             self.slot.finish(Reason::NoVectors(entry.pc));
         }
@@ -305,8 +315,9 @@ impl Vcpu {
         drop(masked);
     }
 
-    /// Goes on behind the instruction that trapped, which counts as executed: a guest that steps takes its step exception next (DDI 0487,
-    /// D2.12: PSTATE.SS is clear once the instruction is done).
+    /// Goes on behind the instruction that trapped, which counts as executed: a guest that steps
+    /// takes its step exception next (DDI 0487, D2.12: PSTATE.SS is clear once the instruction is
+    /// done).
     pub(super) fn skip(&mut self) {
         const STEP: u64 = 1 << 21;
         // In AArch64 every instruction has four bytes.
@@ -330,7 +341,8 @@ impl Vcpu {
 /// Guest-physical and virtual address of the abort that has just been taken.
 fn faulting_address(syndrome: Syndrome) -> (u64, u64) {
     let (page, address) = (mmu::fault_page(), mmu::fault_address());
-    // HPFAR_EL2 is not promised for a permission fault on the guest's own access (DDI 0487, HPFAR_EL2).
+    // HPFAR_EL2 is not promised for a permission fault on the guest's own access (DDI 0487,
+    // HPFAR_EL2).
     let own = matches!(syndrome.fault(), Fault::Permission(_)) && !syndrome.on_guest_table_walk();
     let looked_up = if own { mmu::guest_physical(address) } else { None };
     (looked_up.unwrap_or(fault_ipa(page, address)), address)

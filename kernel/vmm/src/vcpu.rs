@@ -1,5 +1,5 @@
-//! The virtual CPU: a task that enters the guest, and decides what to do when it comes out. Its registers are this core's while
-//! [`super::loaded`] says so.
+//! The virtual CPU: a task that enters the guest, and decides what to do when it comes out. Its
+//! registers are this core's while [`super::loaded`] says so.
 
 use core::sync::atomic::Ordering;
 
@@ -21,7 +21,8 @@ use super::workspace::{self, Workspace};
 use super::{Kind, Reason, SLOTS, Shared, Slot, delivery};
 use bale_rt::{clock, cores, dispatch, task, trace};
 
-/// Steps of putting pages out between two turns in the guest: each stores a page, or passes some that are in use.
+/// Steps of putting pages out between two turns in the guest: each stores a page, or passes some
+/// that are in use.
 const SQUEEZE: usize = 64;
 /// `SPSR_EL2` of a guest at entry: EL1h, everything masked.
 const ENTRY_STATE: u64 = 0x3c5;
@@ -91,7 +92,8 @@ impl Vcpu {
 
     /// Off and on, until the machine ends.
     fn live(&mut self, index: usize) {
-        let Some((vtcr, vttbr)) = self.memory().map(|memory| memory.registers(index as u16 + 1)) else {
+        let Some((vtcr, vttbr)) = self.memory().map(|memory| memory.registers(index as u16 + 1))
+        else {
             return;
         };
         let state = State::new(self.slot, self.number, (vtcr, vttbr));
@@ -135,7 +137,8 @@ impl Vcpu {
         let mut masked = Masked::new();
         loop {
             let mut traced = false;
-            // What is changed after the look below raises an interrupt that ends the guest's turn at once.
+            // What is changed after the look below raises an interrupt that ends the guest's turn
+            // at once.
             shared.attention.enter();
             if self.load(&masked) {
                 // The longest ways into a guest lead through here, and the next place of this kind.
@@ -237,7 +240,8 @@ impl Vcpu {
     #[cold]
     #[inline(never)]
     fn squeeze(&mut self) {
-        // A guard of its own, since what it guards is used while this virtual CPU's registers are loaded.
+        // A guard of its own, since what it guards is used while this virtual CPU's registers are
+        // loaded.
         let memory = self.slot.memory.read();
         let Some(memory) = memory.as_ref() else { return };
         let with_tables = |cpu: &mut Self, look: &mut dyn FnMut()| {
@@ -255,7 +259,8 @@ impl Vcpu {
 
     /// When the guest's physical timer raises its line, if it is going to.
     pub(super) fn timer_wakes(&self) -> Option<u64> {
-        // SAFETY: the virtual CPU's own place; interrupts are masked, whose handlers are the only others to touch it.
+        // SAFETY: the virtual CPU's own place; interrupts are masked, whose handlers are the only
+        // others to touch it.
         unsafe { (*self.state).timer.wake_up() }
     }
 
@@ -295,11 +300,12 @@ impl Vcpu {
         drop(masked);
     }
 
-    /// Leaves the core; the last one of a machine gives back everything: what it stored goes into the rings, its memory
-    /// to the frames, its workspace waits for the next.
+    /// Leaves the core; the last one of a machine gives back everything: what it stored goes into
+    /// the rings, its memory to the frames, its workspace waits for the next.
     fn end(self, index: usize) {
         let Self { slot, memory, work, state, .. } = self;
-        // A state that was never written has no tables to forget: then `live` returned at once, without memory.
+        // A state that was never written has no tables to forget: then `live` returned at once,
+        // without memory.
         if memory.is_some() {
             forget(state);
         }

@@ -1,4 +1,5 @@
-//! A virtual CPU that does not run: parked until somebody kicks it, waiting for an interrupt, standing still.
+//! A virtual CPU that does not run: parked until somebody kicks it, waiting for an interrupt,
+//! standing still.
 
 use core::sync::atomic::Ordering;
 
@@ -25,8 +26,8 @@ impl Vcpu {
         self.slot.stop.load(Ordering::Acquire)
     }
 
-    /// Parks unless attention is asked for already, until somebody kicks. What was asked for counts as seen: the caller looks at
-    /// everything, and asks for itself what it does not look at.
+    /// Parks unless attention is asked for already, until somebody kicks. What was asked for counts
+    /// as seen: the caller looks at everything, and asks for itself what it does not look at.
     pub(super) fn park(&self) {
         let masked = Masked::new();
         self.shared.attention.rest(|| task::park_masked(&masked));
@@ -42,8 +43,9 @@ impl Vcpu {
         drop(self.wait(masked));
     }
 
-    /// WFI: waits until an interrupt is there or the virtual timer fires. Its registers are loaded still; interrupts stay masked up to
-    /// the next turn in the guest, here and in whom the core is given to meanwhile.
+    /// WFI: waits until an interrupt is there or the virtual timer fires. Its registers are loaded
+    /// still; interrupts stay masked up to the next turn in the guest, here and in whom the core is
+    /// given to meanwhile.
     #[inline(always)]
     pub(super) fn wait(&mut self, masked: Masked) -> Masked {
         let shared = self.shared;
@@ -71,8 +73,9 @@ impl Vcpu {
         Masked::new()
     }
 
-    /// What has changed is looked at; whether the wait is over: the machine is to stop or to stand still, something was typed, or
-    /// it was waited here, since the guest's physical timer has a deadline too.
+    /// What has changed is looked at; whether the wait is over: the machine is to stop or to stand
+    /// still, something was typed, or it was waited here, since the guest's physical timer has a
+    /// deadline too.
     #[cold]
     fn look(&mut self, masked: &Masked) -> bool {
         self.sync(masked);
@@ -91,7 +94,8 @@ impl Vcpu {
         false
     }
 
-    /// WFI of a guest whose physical timer runs: until an interrupt is there or either of its timers fires.
+    /// WFI of a guest whose physical timer runs: until an interrupt is there or either of its
+    /// timers fires.
     #[inline(never)]
     fn rest_beside_timer(&self, masked: &Masked) {
         let attention = &self.shared.attention;

@@ -1,4 +1,5 @@
-//! What a small guest's slot keeps from one machine to the next: its swap device, and what its virtual CPU works with.
+//! What a small guest's slot keeps from one machine to the next: its swap device, and what its
+//! virtual CPU works with.
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -18,8 +19,9 @@ pub(super) struct Workspace {
     pub(super) page: &'static mut [u8; PAGE_SIZE],
 }
 
-/// What every codec's working memory is like at first: copied, since it is larger than what a stack should hold. Nobody writes to it; as a
-/// variable it is zeros of the bss, as a constant it would be 60 KiB of the image.
+/// What every codec's working memory is like at first: copied, since it is larger than what a stack
+/// should hold. Nobody writes to it; as a variable it is zeros of the bss, as a constant it would
+/// be 60 KiB of the image.
 pub static SCRATCH: RwLock<Scratch> = RwLock::new(Scratch::new());
 
 static WORKSPACES: [Lock<Option<Workspace>>; MAX_VMS] = [const { Lock::new(None) }; MAX_VMS];
@@ -34,8 +36,10 @@ impl Workspace {
             notes: arena.place_each(slots, || AtomicU32::new(0))?,
             checks: &mut [],
         };
-        // The quota is the pool's own limit: one pool for all, and each guest may fill what is left.
-        let device = arena.place(SwapDevice::new(pool::pool(), tables, store::setup(Codec::Page)))?;
+        // The quota is the pool's own limit: one pool for all, and each guest may fill what is
+        // left.
+        let device =
+            arena.place(SwapDevice::new(pool::pool(), tables, store::setup(Codec::Page)))?;
         Some(Self { device, scratch: arena.place_copy(&*SCRATCH.read())?, page })
     }
 }
@@ -50,8 +54,9 @@ pub(super) fn put_back(slot: usize, workspace: Workspace) {
     *WORKSPACES[slot].lock() = Some(workspace);
 }
 
-/// Makes the workspaces of all slots, for swap devices of so many slots each, while memory lies in long ranges still.
-/// A slot for which there is no memory stays without, and its machines end with [`Reason::NoWorkspace`].
+/// Makes the workspaces of all slots, for swap devices of so many slots each, while memory lies in
+/// long ranges still. A slot for which there is no memory stays without, and its machines end with
+/// [`Reason::NoWorkspace`].
 pub(super) fn prepare(slots: usize) {
     for place in &WORKSPACES {
         let workspace = Workspace::new(slots);

@@ -1,4 +1,5 @@
-//! The writeback: a task that puts the coldest pages on the disk once a machine's store has no room, until it has some again.
+//! The writeback: a task that puts the coldest pages on the disk once a machine's store has no
+//! room, until it has some again.
 
 use super::{MAX_VMS, store};
 use bale_rt::sync::Semaphore;
@@ -9,7 +10,8 @@ const STEP: usize = 32;
 
 static CALLS: Semaphore = Semaphore::new(0, 1);
 
-/// Starts the task, an equal of the guests: one that keeps its core busy must not keep another one's store full.
+/// Starts the task, an equal of the guests: one that keeps its core busy must not keep another
+/// one's store full.
 ///
 /// # Panics
 /// Without a free task.

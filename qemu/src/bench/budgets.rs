@@ -1,4 +1,5 @@
-//! Budgets written into `goals.toml`, everything else in it kept; and the tests that hold figures against them.
+//! Budgets written into `goals.toml`, everything else in it kept; and the tests that hold figures
+//! against them.
 
 use std::fs;
 
@@ -9,7 +10,8 @@ use super::goals::{self, Better, Verdict};
 
 /// Writes what was counted exactly as the new budgets of its suite. How many changed in which file.
 pub(crate) fn write(verdicts: &[Verdict<'_>]) -> Result<Vec<(&'static str, usize)>> {
-    let counted = |suite| verdicts.iter().filter(move |verdict| verdict.exact && verdict.goal.suite == suite);
+    let counted =
+        |suite| verdicts.iter().filter(move |verdict| verdict.exact && verdict.goal.suite == suite);
     let mut written = Vec::new();
     for (suite, file) in goals::SUITES {
         if counted(suite).next().is_none() {
@@ -29,7 +31,10 @@ pub(crate) fn write(verdicts: &[Verdict<'_>]) -> Result<Vec<(&'static str, usize
 }
 
 /// The file with these budgets in it, and how many differ from before.
-fn rewrite<'a>(text: &str, counted: impl Iterator<Item = &'a Verdict<'a>>) -> Result<(String, usize)> {
+fn rewrite<'a>(
+    text: &str,
+    counted: impl Iterator<Item = &'a Verdict<'a>>,
+) -> Result<(String, usize)> {
     let mut document: DocumentMut = text.parse()?;
     let mut changed = 0;
     for verdict in counted {
@@ -114,7 +119,10 @@ mod tests {
         let again = parse("allocator", &text).expect("still good");
         assert_eq!((again[0].budget, again[1].budget), (Some(118.5), Some(61.2)));
         let verdicts = [verdict(&again[0], 118.41, true), verdict(&again[1], 61.27, true)];
-        assert!(verdicts.iter().all(|verdict| !verdict.over_budget()), "a budget holds what it was made of");
+        assert!(
+            verdicts.iter().all(|verdict| !verdict.over_budget()),
+            "a budget holds what it was made of"
+        );
         assert_eq!(rewrite(&text, verdicts.iter()).expect("rewritten"), (text.clone(), 0));
     }
 
@@ -124,7 +132,9 @@ mod tests {
         assert_eq!(holds(&verdict(&goals[0], 289.1, true)), Ok(()));
         assert_eq!(holds(&verdict(&goals[1], 1.0, true)), Ok(()), "it has no budget");
         let text = holds(&verdict(&goals[0], 289.2, true)).expect_err("above");
-        for word in ["malloc", "289.2", "289.1", "cargo bale bench allocator --cores 1 --write-budgets"] {
+        for word in
+            ["malloc", "289.2", "289.1", "cargo bale bench allocator --cores 1 --write-budgets"]
+        {
             assert!(text.contains(word), "{text} does not say {word}");
         }
         let missing = Verdict { goal: &goals[0], value: None, exact: false };

@@ -16,7 +16,8 @@ use crate::script::{Failure, Line, Session};
 use crate::serial::{BAUD, Port};
 use crate::workspace;
 
-/// Makes QEMU count instructions: one each for a nanosecond of the machine's time, and no waiting for the host's.
+/// Makes QEMU count instructions: one each for a nanosecond of the machine's time, and no waiting
+/// for the host's.
 pub(crate) const COUNTED: [&str; 2] = ["-icount", "shift=0,sleep=off"];
 /// Lines that are shown of a machine that failed.
 const LAST: usize = 20;
@@ -38,14 +39,16 @@ pub(crate) struct Asked {
 impl Asked {
     /// A machine under QEMU has as many cores as are asked for, a board all of its own.
     fn command(&self, suite: &str, mode: Mode) -> String {
-        let cores = if mode == Mode::Serial { format!(" --cores {}", self.cores) } else { String::new() };
+        let cores =
+            if mode == Mode::Serial { format!(" --cores {}", self.cores) } else { String::new() };
         let cycles = if self.cycles { " --cycles" } else { "" };
         let pages = self.pages.map(|pages| format!(" --pages {pages}")).unwrap_or_default();
         format!("bench run {suite} --json{cores}{cycles}{pages} --seed {}", self.seed)
     }
 }
 
-/// Runs the suites under QEMU, each on a machine of its own, so that no figure depends on what else was asked for; `config` has image and bundle.
+/// Runs the suites under QEMU, each on a machine of its own, so that no figure depends on what else
+/// was asked for; `config` has image and bundle.
 pub(crate) fn qemu(config: &Config, decoder: &Decoder, asked: &Asked) -> Result<Run> {
     let mode = if asked.cores == 1 { Mode::Counted } else { Mode::Emulated };
     let mut config = config.clone();
@@ -144,7 +147,13 @@ impl Heard {
     }
 
     /// Runs a suite; what came of it.
-    fn run(&self, asked: &Asked, suite: &str, mode: Mode, session: &mut Session<'_>) -> Result<Vec<String>> {
+    fn run(
+        &self,
+        asked: &Asked,
+        suite: &str,
+        mode: Mode,
+        session: &mut Session<'_>,
+    ) -> Result<Vec<String>> {
         let plural = if asked.cores == 1 { "" } else { "s" };
         eprintln!("bale: suite {suite}, {} core{plural}, {}", asked.cores, mode.about());
         let started = Instant::now();
@@ -155,7 +164,11 @@ impl Heard {
         let lines = self.lines.take();
         let report = self.report(asked, suite, &lines).with_context(|| format!("`{command}`"))?;
         lines.iter().filter(|line| !report::is_json(line)).for_each(|line| eprintln!("{line}"));
-        eprintln!("bale: {} figures after {:.1} s", report.rows.len(), started.elapsed().as_secs_f64());
+        eprintln!(
+            "bale: {} figures after {:.1} s",
+            report.rows.len(),
+            started.elapsed().as_secs_f64()
+        );
         Ok(lines)
     }
 
@@ -191,8 +204,14 @@ mod tests {
     #[test]
     fn what_is_asked_for_reaches_the_target() {
         let limit = std::time::Duration::from_secs(1);
-        let mut asked =
-            Asked { suites: vec!["ladder".into()], cores: 2, seed: 7, pages: None, cycles: false, limit };
+        let mut asked = Asked {
+            suites: vec!["ladder".into()],
+            cores: 2,
+            seed: 7,
+            pages: None,
+            cycles: false,
+            limit,
+        };
         assert_eq!(asked.command("ladder", Mode::Counted), "bench run ladder --json --seed 7");
         (asked.pages, asked.cycles) = (Some(1000), true);
         let wanted = "bench run ladder --json --cores 2 --cycles --pages 1000 --seed 7";

@@ -62,7 +62,8 @@ pub(crate) fn compare(before: &[Run], now: &[Run], goals: &[Goal]) -> Vec<Change
             let (old, new) = (before.get(key), now.get(key));
             // Values in different units are different things.
             let both = old.zip(new).filter(|(old, new)| old.unit == new.unit);
-            let before = if both.is_none() && new.is_some() { None } else { old.map(|old| old.value) };
+            let before =
+                if both.is_none() && new.is_some() { None } else { old.map(|old| old.value) };
             let worse = both.is_some_and(|(old, new)| {
                 !new.noise && is_worse(better(goals, key, new.unit), old.value, new.value)
             });
@@ -88,7 +89,8 @@ fn is_worse(better: Better, before: f64, now: f64) -> bool {
 /// Every value; a histogram by its quantiles.
 fn values(runs: &[Run]) -> BTreeMap<Key, Known<'_>> {
     let mut values = BTreeMap::new();
-    for (run, row) in runs.iter().flat_map(|run| run.report.rows.iter().map(move |row| (run, row))) {
+    for (run, row) in runs.iter().flat_map(|run| run.report.rows.iter().map(move |row| (run, row)))
+    {
         let time = ["ns", "us", "cycles"].iter().any(|unit| row.unit.starts_with(unit));
         let noise = run.mode == Mode::Emulated && time;
         let mut put = |part: &str, value: f64| {
@@ -176,7 +178,8 @@ mod tests {
     #[test]
     fn machines_of_several_sizes_measure_for_themselves() {
         let mut before = sample::runs();
-        let mut row = before[1].report.rows.iter().find(|row| row.name == "ring").expect("ring").clone();
+        let mut row =
+            before[1].report.rows.iter().find(|row| row.name == "ring").expect("ring").clone();
         row.cores = 1;
         before[1].report.rows.push(row.clone());
         row.unit = "ns/op".into();
@@ -188,8 +191,9 @@ mod tests {
         }
         let changes = compare(&before, &now, &[]);
         let of_one = |machine| {
-            let found =
-                changes.iter().filter(|change| change.key.cores == 1 && change.key.part == "producer");
+            let found = changes
+                .iter()
+                .filter(|change| change.key.cores == 1 && change.key.part == "producer");
             found
                 .filter(|change| change.key.machine == machine)
                 .map(|change| change.worse)

@@ -1,5 +1,5 @@
-//! Goals and budgets of the suites' figures, from a `goals.toml` beside what each measures, and figures held against
-//! them.
+//! Goals and budgets of the suites' figures, from a `goals.toml` beside what each measures, and
+//! figures held against them.
 
 use std::path::PathBuf;
 use std::{fmt, fs};
@@ -40,8 +40,8 @@ pub(crate) enum Better {
 }
 
 impl Better {
-    /// Whether a value is as good as a limit. Both are decimal figures of few digits: a difference too small to be
-    /// printed is none.
+    /// Whether a value is as good as a limit. Both are decimal figures of few digits: a difference
+    /// too small to be printed is none.
     pub(crate) fn reaches(self, value: f64, limit: f64) -> bool {
         let slack = limit.abs() * 1e-9;
         match self {
@@ -116,7 +116,8 @@ pub(crate) fn load() -> Result<Vec<Goal>> {
 /// Reads a suite's `goals.toml`: a table for each figure, in the order of the file.
 pub(crate) fn parse(suite: &'static str, text: &str) -> Result<Vec<Goal>> {
     let document: DocumentMut = text.parse()?;
-    let goals: Result<Vec<Goal>> = document.iter().map(|(name, item)| read(suite, name, item)).collect();
+    let goals: Result<Vec<Goal>> =
+        document.iter().map(|(name, item)| read(suite, name, item)).collect();
     let goals = goals?;
     ensure!(!goals.is_empty(), "no goals");
     Ok(goals)
@@ -197,20 +198,25 @@ impl fmt::Display for Verdict<'_> {
     }
 }
 
-/// Holds the runs against the goals that they could measure; those of suites that none of them ran are left out.
+/// Holds the runs against the goals that they could measure; those of suites that none of them ran
+/// are left out.
 pub(crate) fn judge<'a>(goals: &'a [Goal], runs: &[Run]) -> Vec<Verdict<'a>> {
-    let ran = |suite: &str| runs.iter().any(|run| run.report.rows.iter().any(|row| row.suite == suite));
+    let ran =
+        |suite: &str| runs.iter().any(|run| run.report.rows.iter().any(|row| row.suite == suite));
     let judged = goals.iter().filter(|goal| ran(goal.suite) && goal.applies(runs));
     judged.map(|goal| verdict(goal, runs)).collect()
 }
 
 fn verdict<'a>(goal: &'a Goal, runs: &[Run]) -> Verdict<'a> {
-    let of = |run: &Run| run.report.rows.iter().filter(|row| goal.is_about(row)).find_map(Row::value);
-    let one = runs.iter().find(|run| run.report.cores == 1).and_then(|run| Some((run.mode, of(run)?)));
+    let of =
+        |run: &Run| run.report.rows.iter().filter(|row| goal.is_about(row)).find_map(Row::value);
+    let one =
+        runs.iter().find(|run| run.report.cores == 1).and_then(|run| Some((run.mode, of(run)?)));
     match one {
         Some((mode, value)) => Verdict { goal, value: Some(value), exact: mode == Mode::Counted },
         None => {
-            let value = runs.iter().filter_map(of).reduce(|one, other| goal.better.worse(one, other));
+            let value =
+                runs.iter().filter_map(of).reduce(|one, other| goal.better.worse(one, other));
             Verdict { goal, value, exact: false }
         }
     }

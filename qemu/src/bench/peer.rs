@@ -1,9 +1,9 @@
-//! `cargo bale bench --peer linux`: Linux's zram under the pages that Bale's store gets, and Linux alone beside Linux on Bale, all counted in
-//! the same way.
+//! `cargo bale bench --peer linux`: Linux's zram under the pages that Bale's store gets, and Linux
+//! alone beside Linux on Bale, all counted in the same way.
 //!
-//! Both run under QEMU with `-icount shift=0`: a nanosecond of the guest's clock is an instruction. zram's pages go
-//! through system call and block layer (O_DIRECT), Bale's straight into the store: that is how a swapping guest of each
-//! reaches it, and part of what is compared.
+//! Both run under QEMU with `-icount shift=0`: a nanosecond of the guest's clock is an instruction.
+//! zram's pages go through system call and block layer (O_DIRECT), Bale's straight into the store:
+//! that is how a swapping guest of each reaches it, and part of what is compared.
 
 mod guest;
 
@@ -70,7 +70,10 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     println!("The same Linux alone and as a guest of Bale, one core, instructions counted exactly");
     println!("  {:<20} {:>12} {:>12} {:>6}", "", "alone", "on Bale", "ratio");
     for Pair { name, about, alone, on_bale, unit } in &pairs {
-        println!("  {name:<20} {alone:>12.1} {on_bale:>12.1} {:>6.2} {unit:<20} {about}", on_bale / alone);
+        println!(
+            "  {name:<20} {alone:>12.1} {on_bale:>12.1} {:>6.2} {unit:<20} {about}",
+            on_bale / alone
+        );
     }
     if let Some(path) = &options.json {
         save::write(path, &json(&kit.kernel.version, &rows, own.as_ref(), &pairs))?;
@@ -88,8 +91,14 @@ fn own(options: &BenchOptions, built: &build::Built) -> Result<Option<Run>> {
     let mut config = Config::new(built.image.clone());
     config.initrd = Some(bundle.path().to_owned());
     let limit = Duration::from_secs(options.timeout);
-    let asked =
-        Asked { suites: vec![SUITE.into()], cores: 1, seed: options.seed, pages: None, cycles: false, limit };
+    let asked = Asked {
+        suites: vec![SUITE.into()],
+        cores: 1,
+        seed: options.seed,
+        pages: None,
+        cycles: false,
+        limit,
+    };
     match collect::qemu(&config, &decoder, &asked) {
         Ok(run) => Ok(Some(run)),
         Err(error) if format!("{error:#}").contains("there is no benchmark") => Ok(None),

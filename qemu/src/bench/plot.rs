@@ -1,4 +1,5 @@
-//! Figures as SVG: scaling by cores, ladders as grouped bars, latencies by how many samples are slower.
+//! Figures as SVG: scaling by cores, ladders as grouped bars, latencies by how many samples are
+//! slower.
 
 mod draw;
 
@@ -21,7 +22,8 @@ pub(crate) struct Series {
 
 /// Draws all that there is to draw into the folder; the files.
 pub(crate) fn write(folder: &Path, runs: &[Run]) -> Result<Vec<PathBuf>> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let mut files = Vec::new();
     for (name, text) in plots(runs)? {
         let path = folder.join(name);
@@ -84,13 +86,14 @@ fn ladders<'a>(rows: &[&'a Row]) -> BTreeMap<(String, String), Vec<&'a Row>> {
     ladders
 }
 
-/// What one column of a ladder is on each rung. Columns differ in what they mean, so each has a panel of its own.
+/// What one column of a ladder is on each rung. Columns differ in what they mean, so each has a
+/// panel of its own.
 #[derive(Clone, Debug, PartialEq)]
 struct Panel {
     column: String,
     rungs: Vec<String>,
-    /// One for each number of cores; x is the index of the rung. The same machine's rows may come more than once,
-    /// from runs of several sizes: the last counts.
+    /// One for each number of cores; x is the index of the rung. The same machine's rows may come
+    /// more than once, from runs of several sizes: the last counts.
     series: Vec<Series>,
 }
 

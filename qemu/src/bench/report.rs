@@ -1,7 +1,8 @@
-//! What the machine prints with `bench run SUITE --json`: a header, then a figure on each line, as JSON.
+//! What the machine prints with `bench run SUITE --json`: a header, then a figure on each line, as
+//! JSON.
 //!
-//! A line that begins with `{` is JSON and has to be right; any other line is ordinary output. Fields that are not
-//! known here are kept.
+//! A line that begins with `{` is JSON and has to be right; any other line is ordinary output.
+//! Fields that are not known here are kept.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
@@ -49,8 +50,8 @@ pub(crate) fn is_json(line: &str) -> bool {
 }
 
 impl Report {
-    /// Reads the lines of one run, ordinary output among them or not. Only a machine that counts nothing may leave all
-    /// figures out: those of some suites are all counted.
+    /// Reads the lines of one run, ordinary output among them or not. Only a machine that counts
+    /// nothing may leave all figures out: those of some suites are all counted.
     pub(crate) fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let mut report: Option<Self> = None;
         for line in lines.into_iter().filter(|line| is_json(line)) {
@@ -60,7 +61,10 @@ impl Report {
                 .with_context(|| format!("malformed line of the report: {}", line.trim()))?;
         }
         let report = report.context("the machine printed no report")?;
-        ensure!(!report.rows.is_empty() || !report.counts(), "the machine printed a report without figures");
+        ensure!(
+            !report.rows.is_empty() || !report.counts(),
+            "the machine printed a report without figures"
+        );
         Ok(report)
     }
 
@@ -69,7 +73,10 @@ impl Report {
             None => *report = Some(Self::begin(fields)?),
             // One command may run several suites, each with a header of its own.
             Some(report) if fields.contains_key("report") => {
-                ensure!(Self::begin(fields)?.cores == report.cores, "two headers differ in `cores`");
+                ensure!(
+                    Self::begin(fields)?.cores == report.cores,
+                    "two headers differ in `cores`"
+                );
             }
             Some(report) => report.add(fields)?,
         }
@@ -115,7 +122,9 @@ impl Row {
     fn from_fields(fields: Fields, machine: u32) -> Result<Self> {
         let data = match (fields.get("value"), fields.get("columns"), fields.get("histogram")) {
             (Some(value), None, None) => Data::Value(finite(value).context("field `value`")?),
-            (None, Some(columns), None) => Data::Columns(read_columns(columns).context("field `columns`")?),
+            (None, Some(columns), None) => {
+                Data::Columns(read_columns(columns).context("field `columns`")?)
+            }
             (None, None, Some(buckets)) => {
                 Data::Histogram(read_histogram(buckets).context("field `histogram`")?)
             }
@@ -170,18 +179,25 @@ fn text<'a>(fields: &'a Fields, name: &str) -> Result<&'a str> {
 
 fn cores(fields: &Fields) -> Result<Option<u32>> {
     let Some(value) = fields.get("cores") else { return Ok(None) };
-    let cores = value.as_u64().and_then(|cores| u32::try_from(cores).ok()).filter(|cores| *cores > 0);
+    let cores =
+        value.as_u64().and_then(|cores| u32::try_from(cores).ok()).filter(|cores| *cores > 0);
     Ok(Some(cores.context("field `cores` is not a number of cores")?))
 }
 
 fn finite(value: &Value) -> Result<f64> {
-    value.as_f64().filter(|value| value.is_finite()).with_context(|| format!("{value} is not a number"))
+    value
+        .as_f64()
+        .filter(|value| value.is_finite())
+        .with_context(|| format!("{value} is not a number"))
 }
 
 fn read_columns(value: &Value) -> Result<Vec<(String, f64)>> {
     let columns = value.as_object().context("not an object")?;
     ensure!(!columns.is_empty(), "empty");
-    columns.iter().map(|(name, value)| Ok((name.clone(), finite(value).context(name.clone())?))).collect()
+    columns
+        .iter()
+        .map(|(name, value)| Ok((name.clone(), finite(value).context(name.clone())?)))
+        .collect()
 }
 
 fn read_histogram(value: &Value) -> Result<Vec<(f64, u64)>> {
@@ -191,7 +207,10 @@ fn read_histogram(value: &Value) -> Result<Vec<(f64, u64)>> {
             bail!("{pair} is not [upper_bound, count]");
         };
         let bound = finite(bound)?;
-        ensure!(buckets.last().is_none_or(|(last, _)| *last < bound), "bound {bound} does not ascend");
+        ensure!(
+            buckets.last().is_none_or(|(last, _)| *last < bound),
+            "bound {bound} does not ascend"
+        );
         buckets.push((bound, count.as_u64().with_context(|| format!("{count} is not a count"))?));
     }
     ensure!(!buckets.is_empty(), "empty");

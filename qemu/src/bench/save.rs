@@ -21,11 +21,18 @@ pub(crate) fn json(runs: &[Run]) -> String {
     let runs: Vec<String> = runs
         .iter()
         .map(|run| {
-            let rows: Vec<String> =
-                run.report.rows.iter().map(|row| Value::Object(row.fields.clone()).to_string()).collect();
+            let rows: Vec<String> = run
+                .report
+                .rows
+                .iter()
+                .map(|row| Value::Object(row.fields.clone()).to_string())
+                .collect();
             let header = Value::Object(run.report.header.clone());
             let mode = run.mode.name();
-            format!("{{\"mode\":\"{mode}\",\"header\":{header},\"rows\":[\n{}\n]}}", rows.join(",\n"))
+            format!(
+                "{{\"mode\":\"{mode}\",\"header\":{header},\"rows\":[\n{}\n]}}",
+                rows.join(",\n")
+            )
         })
         .collect();
     format!("{{\"runs\":[\n{}\n]}}\n", runs.join(",\n"))
@@ -33,13 +40,16 @@ pub(crate) fn json(runs: &[Run]) -> String {
 
 /// Reads what [`json`] wrote.
 pub(crate) fn read(path: &Path) -> Result<Vec<Run>> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&text).with_context(|| format!("{} is not a file that --json wrote", path.display()))
 }
 
 fn parse(text: &str) -> Result<Vec<Run>> {
     let mut document: Fields = serde_json::from_str(text)?;
-    let Some(Value::Array(runs)) = document.remove("runs") else { anyhow::bail!("`runs` is missing") };
+    let Some(Value::Array(runs)) = document.remove("runs") else {
+        anyhow::bail!("`runs` is missing")
+    };
     ensure!(!runs.is_empty(), "`runs` is empty");
     runs.into_iter().map(run).collect()
 }
@@ -49,7 +59,9 @@ fn run(value: Value) -> Result<Run> {
     let mode = fields.get("mode").and_then(Value::as_str).and_then(Mode::from_name);
     let mode = mode.context("the mode of a run is not known")?;
     let mut report = Report::begin(object(fields.remove("header"))?)?;
-    let Some(Value::Array(rows)) = fields.remove("rows") else { anyhow::bail!("`rows` is missing") };
+    let Some(Value::Array(rows)) = fields.remove("rows") else {
+        anyhow::bail!("`rows` is missing")
+    };
     for row in rows {
         report.add(object(Some(row))?)?;
     }
@@ -63,7 +75,8 @@ fn object(value: Option<Value>) -> Result<Map<String, Value>> {
     }
 }
 
-/// The runs as CSV with a line for each value, a column of a figure or a bucket of a histogram included.
+/// The runs as CSV with a line for each value, a column of a figure or a bucket of a histogram
+/// included.
 pub(crate) fn csv(runs: &[Run], goals: &[Goal]) -> String {
     let mut out = String::from("mode,machine,suite,name,cores,part,value,unit,n,goal,budget\n");
     for run in runs {
@@ -72,7 +85,9 @@ pub(crate) fn csv(runs: &[Run], goals: &[Goal]) -> String {
             let mut line = |part: &str, value: f64| csv_line(&mut out, run, row, part, value, goal);
             match &row.data {
                 Data::Value(value) => line("", *value),
-                Data::Columns(columns) => columns.iter().for_each(|(name, value)| line(name, *value)),
+                Data::Columns(columns) => {
+                    columns.iter().for_each(|(name, value)| line(name, *value))
+                }
                 Data::Histogram(buckets) => {
                     for (bound, count) in buckets {
                         line(&format!("<={bound}"), *count as f64);
@@ -144,8 +159,9 @@ mod tests {
 
     #[test]
     fn csv_has_a_line_for_each_value() {
-        let goals = goals::parse("allocator", "[malloc]\nbetter = \"lower\"\ngoal = 120\nbudget = 289.1\n")
-            .expect("goals");
+        let goals =
+            goals::parse("allocator", "[malloc]\nbetter = \"lower\"\ngoal = 120\nbudget = 289.1\n")
+                .expect("goals");
         let text = csv(&sample::runs(), &goals);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "counted,1,allocator,malloc,1,,118.4,instructions/op,8000,120,289.1");

@@ -13,7 +13,8 @@ pub(crate) fn table(runs: &[Run], verdicts: &[Verdict<'_>]) -> Vec<String> {
     let mut out = Vec::new();
     for run in runs {
         let report = &run.report;
-        let cores = if report.cores == 1 { "1 core".to_owned() } else { format!("{} cores", report.cores) };
+        let cores =
+            if report.cores == 1 { "1 core".to_owned() } else { format!("{} cores", report.cores) };
         put(
             &mut out,
             0,
@@ -38,24 +39,31 @@ fn values(out: &mut Vec<String>, run: &Run, verdicts: &[Verdict<'_>]) {
     let cells = |name: &str, others: [&str; 5]| cells(width, name, others);
     put(out, 2, &cells("figure", ["value", "goal", "budget", "unit", ""]));
     for (row, value) in rows() {
-        // A goal stands beside the figure that it was held against, and beside the same with more cores for orientation.
+        // A goal stands beside the figure that it was held against, and beside the same with more
+        // cores for orientation.
         let verdict = verdicts.iter().find(|verdict| verdict.goal.is_about(row));
         let goal = verdict.map_or_else(String::new, |verdict| {
             format!("{} {}", verdict.goal.better.sign(), verdict.goal.goal)
         });
-        let budget = verdict.and_then(|verdict| verdict.goal.budget).map_or_else(String::new, number);
-        let standing = verdict.filter(|verdict| verdict.value == Some(value)).map_or("", |verdict| {
-            match (verdict.over_budget(), verdict.met()) {
-                (true, _) => "OVER BUDGET",
-                (false, true) => "met",
-                (false, false) => "missed",
-            }
-        });
+        let budget =
+            verdict.and_then(|verdict| verdict.goal.budget).map_or_else(String::new, number);
+        let standing =
+            verdict.filter(|verdict| verdict.value == Some(value)).map_or("", |verdict| {
+                match (verdict.over_budget(), verdict.met()) {
+                    (true, _) => "OVER BUDGET",
+                    (false, true) => "met",
+                    (false, false) => "missed",
+                }
+            });
         put(out, 2, &cells(&row.name, [&number(value), &goal, &budget, &row.unit, standing]));
     }
 }
 
-fn cells(width: usize, name: &str, [value, goal, budget, unit, standing]: [&str; 5]) -> [String; 6] {
+fn cells(
+    width: usize,
+    name: &str,
+    [value, goal, budget, unit, standing]: [&str; 5],
+) -> [String; 6] {
     [
         format!("{name:<width$}"),
         format!("{value:>9}"),
@@ -66,7 +74,8 @@ fn cells(width: usize, name: &str, [value, goal, budget, unit, standing]: [&str;
     ]
 }
 
-/// Figures of several columns: their names broken at `_`, a line for each machine below the figure's name.
+/// Figures of several columns: their names broken at `_`, a line for each machine below the
+/// figure's name.
 fn columns(out: &mut Vec<String>, rows: &[Row]) {
     let mut head: Option<Vec<&str>> = None;
     let mut last = None;
@@ -79,7 +88,11 @@ fn columns(out: &mut Vec<String>, rows: &[Row]) {
             for line in (0..height).rev() {
                 // Short names stand at the bottom.
                 let part = |name: &&str| name.rsplit('_').nth(line).unwrap_or("").to_owned();
-                put(out, 4, &machine(if line == 0 { "cores" } else { "" }, &names, names.iter().map(part)));
+                put(
+                    out,
+                    4,
+                    &machine(if line == 0 { "cores" } else { "" }, &names, names.iter().map(part)),
+                );
             }
             head = Some(names.clone());
             last = None;
@@ -95,7 +108,8 @@ fn columns(out: &mut Vec<String>, rows: &[Row]) {
 
 /// A machine's cells, each as wide as the longest part of its column's name.
 fn machine(cores: &str, names: &[&str], cells: impl Iterator<Item = String>) -> Vec<String> {
-    let width = |name: &&str| name.split('_').map(|part| part.chars().count()).max().unwrap_or(0).max(8);
+    let width =
+        |name: &&str| name.split('_').map(|part| part.chars().count()).max().unwrap_or(0).max(8);
     let cells = names.iter().map(width).zip(cells).map(|(width, cell)| format!("{cell:>width$}"));
     [format!("{cores:>5}")].into_iter().chain(cells).collect()
 }
@@ -113,7 +127,8 @@ fn histograms(out: &mut Vec<String>, rows: &[Row]) {
             head = Some(&row.unit);
         }
         let total: u64 = buckets.iter().map(|(_, count)| count).sum();
-        let bounds = PARTS.iter().map(|(_, part)| quantile(buckets, *part).map_or("-".into(), number));
+        let bounds =
+            PARTS.iter().map(|(_, part)| quantile(buckets, *part).map_or("-".into(), number));
         let cells = bounds.chain([total.to_string()]).map(|cell| format!("{cell:>8}"));
         put(out, 2, &lead(&row.name, &row.cores.to_string(), cells));
     }
@@ -129,7 +144,9 @@ pub(crate) fn changes(changes: &[Change]) -> Vec<String> {
     let line = |name: &str, others: [&str; 4], mark: &str| {
         // The other cells leave 34 columns; a longer name stands on a line of its own.
         let mut cells = vec![format!("{name:<34}")];
-        cells.extend(others.into_iter().zip([5, 9, 9, 10]).map(|(cell, width)| format!("{cell:>width$}")));
+        cells.extend(
+            others.into_iter().zip([5, 9, 9, 10]).map(|(cell, width)| format!("{cell:>width$}")),
+        );
         cells.push(mark.to_owned());
         cells
     };
@@ -137,14 +154,19 @@ pub(crate) fn changes(changes: &[Change]) -> Vec<String> {
     let moved = |change: &&Change| change.before.is_none() || change.before != change.now;
     for change in changes.iter().filter(moved) {
         let key = &change.key;
-        let name = if key.part.is_empty() { key.name.clone() } else { format!("{} {}", key.name, key.part) };
+        let name = if key.part.is_empty() {
+            key.name.clone()
+        } else {
+            format!("{} {}", key.name, key.part)
+        };
         let cores = if key.cores == key.machine {
             key.cores.to_string()
         } else {
             format!("{}/{}", key.cores, key.machine)
         };
         let value = |value: Option<f64>| value.map_or("-".into(), number);
-        let percent = change.percent().map_or_else(String::new, |percent| format!("{percent:+.2} %"));
+        let percent =
+            change.percent().map_or_else(String::new, |percent| format!("{percent:+.2} %"));
         let others = [cores.as_str(), &value(change.before), &value(change.now), &percent];
         let mark = if change.worse { "WORSE" } else { "" };
         if name.chars().count() > 34 {
@@ -160,12 +182,14 @@ pub(crate) fn changes(changes: &[Change]) -> Vec<String> {
     out
 }
 
-/// Goals that are missed and budgets that are exceeded, one a line, and the line that says whether all is well.
+/// Goals that are missed and budgets that are exceeded, one a line, and the line that says whether
+/// all is well.
 pub(crate) fn closing(verdicts: &[Verdict<'_>]) -> Vec<String> {
     let mut out = Vec::new();
     for verdict in verdicts {
         let budget = verdict.goal.budget.filter(|_| verdict.over_budget());
-        let budget = budget.map_or_else(String::new, |budget| format!("; worse than its budget {budget}"));
+        let budget =
+            budget.map_or_else(String::new, |budget| format!("; worse than its budget {budget}"));
         if !verdict.met() {
             put(&mut out, 0, &[format!("goal missed: {verdict}{budget}")]);
         } else if !budget.is_empty() {
@@ -181,7 +205,9 @@ pub(crate) fn closing(verdicts: &[Verdict<'_>]) -> Vec<String> {
     out.push(match (verdicts.len(), missed) {
         (0, _) => "bench: no goals are about these figures".into(),
         (all, 0) => format!("bench: all {all} goals met{exceeded}"),
-        (all, missed) => format!("bench: {} of {all} goals met, {missed} missed{exceeded}", all - missed),
+        (all, missed) => {
+            format!("bench: {} of {all} goals met, {missed} missed{exceeded}", all - missed)
+        }
     });
     out
 }

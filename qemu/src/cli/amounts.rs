@@ -9,7 +9,9 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         _ => (text, 1_u64),
     };
     let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    number.filter(|number| *number > 0).ok_or_else(|| "not a number with K, M, G or nothing behind it".into())
+    number
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "not a number with K, M, G or nothing behind it".into())
 }
 
 /// As [`bytes`], kept as a text.

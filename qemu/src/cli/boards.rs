@@ -64,8 +64,9 @@ pub(crate) struct FlashOptions {
 
 /// The shell of a board on a serial line
 ///
-/// Keys go to the board, and what it says to the terminal, with the log decoded and backtraces resolved to functions and lines. Ctrl-A x leaves; the
-/// board goes on. With an input that is no terminal, what it holds is sent, and five seconds of silence end the command.
+/// Keys go to the board, and what it says to the terminal, with the log decoded and backtraces
+/// resolved to functions and lines. Ctrl-A x leaves; the board goes on. With an input that is no
+/// terminal, what it holds is sent, and five seconds of silence end the command.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:

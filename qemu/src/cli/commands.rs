@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn a_script_has_a_line_each() {
-        let found = script("# what is there\n\n  pool; drain \r\n\t# and more\nvm list # x").expect("good");
+        let found =
+            script("# what is there\n\n  pool; drain \r\n\t# and more\nvm list # x").expect("good");
         assert_eq!(lines(&found), ["pool; drain", "vm list # x"]);
         assert_eq!(script("# nothing"), Ok(Commands::default()));
     }
@@ -81,9 +82,18 @@ mod tests {
         let longest = "x".repeat(LONGEST_LINE);
         assert!(script(&longest).is_ok());
         for (text, wrong) in [
-            (format!("pool\n\n{longest}x"), "line 3: 513 characters; the shell takes 512 in a line"),
-            ("pool\nvm\x03list".into(), "line 2: the shell takes printable ASCII alone, not '\\u{3}'"),
-            ("p\u{f6}\u{f6}l".into(), "line 1: the shell takes printable ASCII alone, not '\u{f6}'"),
+            (
+                format!("pool\n\n{longest}x"),
+                "line 3: 513 characters; the shell takes 512 in a line",
+            ),
+            (
+                "pool\nvm\x03list".into(),
+                "line 2: the shell takes printable ASCII alone, not '\\u{3}'",
+            ),
+            (
+                "p\u{f6}\u{f6}l".into(),
+                "line 1: the shell takes printable ASCII alone, not '\u{f6}'",
+            ),
         ] {
             assert_eq!(script(&text), Err(wrong.into()), "{text}");
         }

@@ -12,7 +12,8 @@ use crate::linux::Console;
 #[derive(Args)]
 #[command(group = ArgGroup::new("disks").args(["swap", "described"]).multiple(true))]
 pub(crate) struct GuestOptions {
-    /// Put a guest into the bundle, which `vm start NAME` at the shell starts: `linux` is Debian's kernel with our init
+    /// Put a guest into the bundle, which `vm start NAME` at the shell starts: `linux` is Debian's
+    /// kernel with our init
     #[arg(long, value_name = "NAME", conflicts_with = "no_guest", group = "machine")]
     pub(crate) guest: Option<GuestName>,
     /// Put a guest with this kernel into the bundle, an arm64 Image: `vm start own` starts it
@@ -30,7 +31,8 @@ pub(crate) struct GuestOptions {
         allow_hyphen_values = true
     )]
     pub(crate) cmdline: Option<String>,
-    /// Put the guest of this description, NAME.vm, into the bundle, with the files beside it that it names: `vm start NAME` starts it; several times for several
+    /// Put the guest of this description, NAME.vm, into the bundle, with the files beside it that
+    /// it names: `vm start NAME` starts it; several times for several
     #[arg(long = "vm", value_name = "FILE", conflicts_with = "no_guest")]
     pub(crate) described: Vec<PathBuf>,
     /// Debian's suite that its kernel is from, such as trixie [default: this machine's]
@@ -83,7 +85,8 @@ pub(crate) enum LinuxCommand {
         #[arg(long, value_name = "NAME", value_parser = suite)]
         suite: Option<String>,
     },
-    /// Boot under QEMU without Bale; the console goes to the error output, the figures of the init to the output
+    /// Boot under QEMU without Bale; the console goes to the error output, the figures of the init
+    /// to the output
     Boot(LinuxBootOptions),
 }
 
@@ -138,9 +141,15 @@ fn work(text: &str) -> Result<String, String> {
 
 /// A suite's name becomes part of a path and of apt's sources.
 fn suite(text: &str) -> Result<String, String> {
-    let plain = |character: char| character.is_ascii_lowercase() || matches!(character, '0'..='9' | '-');
-    let good = text.starts_with(|first: char| first.is_ascii_lowercase()) && text.chars().all(plain);
-    if good { Ok(text.to_owned()) } else { Err("a suite's name has small letters, digits and -".into()) }
+    let plain =
+        |character: char| character.is_ascii_lowercase() || matches!(character, '0'..='9' | '-');
+    let good =
+        text.starts_with(|first: char| first.is_ascii_lowercase()) && text.chars().all(plain);
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err("a suite's name has small letters, digits and -".into())
+    }
 }
 
 #[cfg(test)]
@@ -159,7 +168,8 @@ mod tests {
 
     fn parse(line: &str) -> Result<GuestOptions, String> {
         let words = std::iter::once("bale").chain(line.split_whitespace());
-        let Line { no_guest, guest } = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        let Line { no_guest, guest } =
+            Line::try_parse_from(words).map_err(|error| error.to_string())?;
         if no_guest { Err("no guest".into()) } else { Ok(guest) }
     }
 

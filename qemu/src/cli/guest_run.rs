@@ -16,9 +16,11 @@ pub(crate) enum GuestCommand {
 
 /// Run an image as a guest, with its console on this terminal, and end with its status
 ///
-/// The image is an arm64 Image (also packed with gzip, zstd, xz, lzma or bzip2, or as an EFI zboot image), an ELF file, or a raw binary
-/// for QEMU's `virt` machine; its content tells. The guest finds that machine's addresses, a GICv3, and PSCI by HVC. What it writes to
-/// its UART comes out on the standard output as it is, and the standard input goes to it; what Bale says is on the error output.
+/// The image is an arm64 Image (also packed with gzip, zstd, xz, lzma or bzip2, or as an EFI zboot
+/// image), an ELF file, or a raw binary for QEMU's `virt` machine; its content tells. The guest
+/// finds that machine's addresses, a GICv3, and PSCI by HVC. What it writes to its UART comes out
+/// on the standard output as it is, and the standard input goes to it; what Bale says is on the
+/// error output.
 #[derive(Args)]
 #[command(after_long_help = "\
 Status:
@@ -56,7 +58,8 @@ pub(crate) struct GuestRunOptions {
     /// Their kind, as QEMU's -cpu takes it
     #[arg(long, value_name = "NAME", default_value = "cortex-a72")]
     pub(crate) cpu: String,
-    /// Take the image for firmware: it starts at address 0, in memory that it can only read, beside a flash for its variables
+    /// Take the image for firmware: it starts at address 0, in memory that it can only read, beside
+    /// a flash for its variables
     #[arg(long, conflicts_with_all = ["raw", "load", "entry", "initrd", "cmdline"])]
     pub(crate) firmware: bool,
     /// Take the image for a raw binary whatever it looks like
@@ -108,14 +111,18 @@ mod tests {
     fn options() {
         let parse = |line: &str| Line::try_parse_from(line.split(' ')).map(|line| line.command);
         let GuestCommand::Run(all) =
-            parse("guest run x --cmdline -a --vcpus 8 --load 0x40000000 --entry 1073741828").expect("good");
+            parse("guest run x --cmdline -a --vcpus 8 --load 0x40000000 --entry 1073741828")
+                .expect("good");
         assert_eq!(
             (all.cmdline.as_str(), all.vcpus, all.load, all.entry),
             ("-a", 8, Some(1 << 30), Some((1 << 30) + 4))
         );
-        for wrong in
-            ["guest run", "guest run x --vcpus 9", "guest run x --load -1", "guest run x --memory 1T"]
-        {
+        for wrong in [
+            "guest run",
+            "guest run x --vcpus 9",
+            "guest run x --load -1",
+            "guest run x --memory 1T",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -8,9 +8,9 @@ use super::SetupOptions;
 
 /// Measure on the target, and hold the figures against goals and budgets
 ///
-/// Boots Bale under QEMU once for each number of cores and runs the suites there. On one core QEMU counts
-/// instructions (-icount), and the figures repeat to the digit; on more, cores run side by side, and only counts mean
-/// something, not times. With --serial a board takes QEMU's place.
+/// Boots Bale under QEMU once for each number of cores and runs the suites there. On one core QEMU
+/// counts instructions (-icount), and the figures repeat to the digit; on more, cores run side by
+/// side, and only counts mean something, not times. With --serial a board takes QEMU's place.
 #[derive(Args)]
 #[command(after_long_help = "\
 Goals and budgets are in files beside what is measured: allocator/goals.toml, kernel/swap/goals.toml for the store,
@@ -33,7 +33,8 @@ pub(crate) struct BenchOptions {
     /// Suites to run, as the shell's `bench list` names them
     #[arg(value_name = "SUITE", default_value = "allocator", value_parser = suite)]
     pub(crate) suites: Vec<String>,
-    /// Of the suite `codecs`: pages of one kind of process only, as `cargo bale pages --list` names it
+    /// Of the suite `codecs`: pages of one kind of process only, as `cargo bale pages --list` names
+    /// it
     #[arg(long, value_name = "NAME")]
     pub(crate) kind: Option<String>,
     /// Write every figure, with all that the target said of it, to this file
@@ -65,7 +66,8 @@ pub(crate) struct BenchOptions {
     /// deferral alone. Goals and budgets are for their own numbers
     #[arg(long, value_name = "N", conflicts_with_all = ["write_budgets", "peer"])]
     pub(crate) pages: Option<u32>,
-    /// Count cycles of the core in place of instructions: what a board is timed in; goals and budgets are in instructions
+    /// Count cycles of the core in place of instructions: what a board is timed in; goals and
+    /// budgets are in instructions
     #[arg(long, conflicts_with_all = ["write_budgets", "peer"])]
     pub(crate) cycles: bool,
     /// Make what one core counts the suites' budgets, rounded up to one decimal (three below 1)
@@ -93,9 +95,15 @@ pub(crate) enum Peer {
 
 /// A suite's name becomes part of a command line on the target.
 fn suite(text: &str) -> Result<String, String> {
-    let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
-    let good = text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.chars().all(plain);
-    if good { Ok(text.to_owned()) } else { Err("a suite's name has letters, digits, - and _".into()) }
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
+    let good =
+        text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.chars().all(plain);
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err("a suite's name has letters, digits, - and _".into())
+    }
 }
 
 #[derive(Args)]

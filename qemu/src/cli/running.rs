@@ -25,13 +25,15 @@ pub(crate) struct RunOptions {
     /// begin with `#`
     #[arg(long, value_name = "COMMANDS|@FILE", value_parser = commands)]
     pub(crate) exec: Option<Commands>,
-    /// Seconds after which QEMU is ended, with status 1 [default: none; 1800 with --exec where CI=true]
+    /// Seconds after which QEMU is ended, with status 1 [default: none; 1800 with --exec where
+    /// CI=true]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
     /// Start by UEFI firmware from a disk image, as a board does; with the tables that it gives
     #[arg(long, value_name = "TABLES", num_args = 0..=1, default_missing_value = "acpi")]
     pub(crate) uefi: Option<Tables>,
-    /// Boot an application beside the kernel's own tasks: the folder of its crate, such as kernel/examples/control_loop
+    /// Boot an application beside the kernel's own tasks: the folder of its crate, such as
+    /// kernel/examples/control_loop
     #[arg(long, value_name = "FOLDER", conflicts_with = "uefi")]
     pub(crate) app: Option<PathBuf>,
     /// Start without guests and pages
@@ -42,7 +44,8 @@ pub(crate) struct RunOptions {
     pub(crate) no_log: bool,
     #[command(flatten)]
     pub(crate) guest: GuestOptions,
-    /// A disk of this size behind the store, to which it writes what it has no room for; bytes, or with K, M or G
+    /// A disk of this size behind the store, to which it writes what it has no room for; bytes, or
+    /// with K, M or G
     #[arg(long, requires = "disks", value_name = "BYTES", value_parser = bytes)]
     pub(crate) backing: Option<u64>,
     #[command(flatten)]
@@ -63,15 +66,17 @@ pub(crate) enum Tables {
 
 /// Trace what each core does, for Perfetto or chrome://tracing
 ///
-/// Boots under QEMU, runs commands while the kernel traces, and writes a file in Chrome's trace event format: a track
-/// for each core with its tasks, interrupts, slices of the drain, and guests. A core keeps its last 1024 events.
+/// Boots under QEMU, runs commands while the kernel traces, and writes a file in Chrome's trace
+/// event format: a track for each core with its tasks, interrupts, slices of the drain, and guests.
+/// A core keeps its last 1024 events.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   cargo bale trace -o swap.json                                        the small guest, and the drain behind it
   cargo bale trace --exec 'bench run rtos' --cores 1 --count -o rtos.json   a microsecond is 1000 instructions")]
 pub(crate) struct TraceOptions {
-    /// Shell commands to trace, separated by `;`; `@FILE`: the lines of a file, as for `cargo bale run`
+    /// Shell commands to trace, separated by `;`; `@FILE`: the lines of a file, as for `cargo bale
+    /// run`
     #[arg(long, value_name = "COMMANDS|@FILE", default_value = "vm run", value_parser = commands)]
     pub(crate) exec: Commands,
     /// File to write
@@ -98,8 +103,8 @@ pub(crate) struct PagesOptions {
     /// File to write
     #[arg(long, value_name = "FILE", required_unless_present = "list")]
     pub(crate) out: Option<PathBuf>,
-    /// Pages of the kinds that codecs are designed on, or of those that they are judged by, in turn; default: of the kinds
-    /// that the budgets are of
+    /// Pages of the kinds that codecs are designed on, or of those that they are judged by, in
+    /// turn; default: of the kinds that the budgets are of
     #[arg(long, value_enum, conflicts_with_all = ["kind", "command"])]
     pub(crate) half: Option<Half>,
     /// Pages of one kind of process only

@@ -26,8 +26,9 @@ pub(crate) struct TestOptions {
 
 /// Feed hostile bytes to what reads them, guided by coverage
 ///
-/// Builds the fuzz targets with coverage and runs one of them, or all in turn. What is learnt is kept between runs; an input that fails is written to a
-/// file, which the last lines name. Needs a C++ compiler, for the fuzzer's engine.
+/// Builds the fuzz targets with coverage and runs one of them, or all in turn. What is learnt is
+/// kept between runs; an input that fails is written to a file, which the last lines name. Needs a
+/// C++ compiler, for the fuzzer's engine.
 #[derive(Args)]
 pub(crate) struct FuzzOptions {
     /// What to feed [default: all, one after the other]

@@ -1,4 +1,5 @@
-//! What the user sees of the stream: text as it comes, decoded log lines between its lines, explanations below them.
+//! What the user sees of the stream: text as it comes, decoded log lines between its lines,
+//! explanations below them.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -15,7 +16,8 @@ pub(super) struct Display<'a> {
     /// Takes every byte as it came, for `cargo bale log --decode`.
     save: Option<File>,
     splitter: Splitter,
-    /// The line that has begun, for instance the prompt and what was typed: drawn anew behind a log line.
+    /// The line that has begun, for instance the prompt and what was typed: drawn anew behind a log
+    /// line.
     line: Vec<u8>,
     terminal: bool,
     /// Why the kernel stopped, once it has.
@@ -25,7 +27,14 @@ pub(super) struct Display<'a> {
 impl<'a> Display<'a> {
     pub(super) fn new(decoder: Option<&'a Decoder>, save: Option<File>) -> Self {
         let terminal = io::stdout().is_terminal();
-        Self { decoder, save, splitter: Splitter::default(), line: Vec::new(), terminal, stopped: None }
+        Self {
+            decoder,
+            save,
+            splitter: Splitter::default(),
+            line: Vec::new(),
+            terminal,
+            stopped: None,
+        }
     }
 
     pub(super) fn show(&mut self, bytes: &[u8]) -> Result<()> {

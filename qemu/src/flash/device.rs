@@ -1,4 +1,5 @@
-//! What a device is and who uses it, by what the kernel shows of it (sysfs, proc), and whether it may be written to.
+//! What a device is and who uses it, by what the kernel shows of it (sysfs, proc), and whether it
+//! may be written to.
 
 use std::fmt;
 use std::fs;
@@ -133,16 +134,21 @@ impl Device {
     fn describe(host: &Host, path: &Path, numbers: &str) -> Result<Self> {
         let folder = fs::canonicalize(host.sys.join("dev/block").join(numbers))
             .with_context(|| format!("the kernel shows nothing about {}", path.display()))?;
-        let sectors = |folder: &Path| text(&folder.join("size")).and_then(|size| size.parse::<u64>().ok());
+        let sectors =
+            |folder: &Path| text(&folder.join("size")).and_then(|size| size.parse::<u64>().ok());
         let bytes = sectors(&folder).context("its size is not known")? * 512;
         if folder.join("partition").exists() {
-            let disk = folder.parent().and_then(Path::file_name).map(|name| name.display().to_string());
+            let disk =
+                folder.parent().and_then(Path::file_name).map(|name| name.display().to_string());
             return Ok(Self { path: path.into(), bytes, part_of: disk, ..Self::default() });
         }
-        let mut parts: Vec<PathBuf> = fs::read_dir(&folder)?.flatten().map(|entry| entry.path()).collect();
+        let mut parts: Vec<PathBuf> =
+            fs::read_dir(&folder)?.flatten().map(|entry| entry.path()).collect();
         parts.retain(|part| part.join("partition").exists());
         parts.sort();
-        let last = |path: &Path| path.file_name().map(|name| name.display().to_string()).unwrap_or_default();
+        let last = |path: &Path| {
+            path.file_name().map(|name| name.display().to_string()).unwrap_or_default()
+        };
         let mut users = Vec::new();
         for place in [&folder].into_iter().chain(&parts) {
             users.extend(host.users(&last(place), &text(&place.join("dev")).unwrap_or_default()));
@@ -154,7 +160,8 @@ impl Device {
             .collect();
         let words = ["device/vendor", "device/model", "device/name"];
         let model: Vec<String> = words.iter().filter_map(|word| text(&folder.join(word))).collect();
-        let on_usb = folder.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"usb"));
+        let on_usb =
+            folder.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"usb"));
         let card = last(&folder).starts_with("mmcblk");
         let set = |name: &str| text(&folder.join(name)).is_some_and(|value| value == "1");
         Ok(Self {
@@ -164,14 +171,16 @@ impl Device {
             partitions,
             removable: set("removable") || on_usb || card,
             read_only: set("ro"),
-            sector: text(&folder.join("queue/logical_block_size")).and_then(|size| size.parse().ok()),
+            sector: text(&folder.join("queue/logical_block_size"))
+                .and_then(|size| size.parse().ok()),
             part_of: None,
             users,
             plain_file: false,
         })
     }
 
-    /// Why an image of so many bytes may not be written; `forced` if the user named the device twice.
+    /// Why an image of so many bytes may not be written; `forced` if the user named the device
+    /// twice.
     pub(super) fn refusal(&self, image: u64, forced: bool) -> Option<Refusal> {
         if let Some(disk) = &self.part_of {
             return Some(Refusal::Part(disk.clone()));
@@ -210,7 +219,9 @@ impl Device {
             (false, false) => &self.model,
         };
         let mut lines = vec![format!("{}: {what}, {}", self.path.display(), Size(self.bytes))];
-        lines.extend(self.partitions.iter().map(|part| format!("  {}: {}", part.name, Size(part.bytes))));
+        lines.extend(
+            self.partitions.iter().map(|part| format!("  {}: {}", part.name, Size(part.bytes))),
+        );
         if self.partitions.is_empty() && !self.plain_file {
             lines.push("  no partitions".into());
         }
@@ -228,8 +239,10 @@ impl Host {
             let of = words.nth(2).unwrap_or_default();
             let place = words.nth(1).unwrap_or_default();
             // A file system of several devices has numbers of its own; its source tells.
-            let source =
-                line.split_once(" - ").and_then(|(_, rest)| rest.split(' ').nth(1)).unwrap_or_default();
+            let source = line
+                .split_once(" - ")
+                .and_then(|(_, rest)| rest.split(' ').nth(1))
+                .unwrap_or_default();
             if of == numbers || is_it(source) {
                 users.push(format!("mounted on {place}"));
             }

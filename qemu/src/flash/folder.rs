@@ -14,7 +14,8 @@ pub(super) fn copy(files: &[File], folder: &Path) -> Result<()> {
         let path = folder.join(&file.path);
         let name = path.display();
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+            fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make {}", parent.display()))?;
         }
         let mut to = fs::File::create(&path).with_context(|| format!("cannot write {name}"))?;
         to.write_all(&file.bytes)
@@ -23,7 +24,8 @@ pub(super) fn copy(files: &[File], folder: &Path) -> Result<()> {
     }
     for file in files {
         let path = folder.join(&file.path);
-        let back = fs::read(&path).with_context(|| format!("cannot read {} back", path.display()))?;
+        let back =
+            fs::read(&path).with_context(|| format!("cannot read {} back", path.display()))?;
         ensure!(back == file.bytes, "{} reads back differently", path.display());
     }
     Ok(())
@@ -40,7 +42,10 @@ mod tests {
         std::fs::create_dir_all(&folder).expect("a folder");
         let file = File { path: "EFI/BOOT/BOOTAA64.EFI".into(), bytes: vec![5; 5000] };
         copy(&[file], &folder).expect("copied");
-        assert_eq!(std::fs::read(folder.join("EFI/BOOT/BOOTAA64.EFI")).expect("there"), vec![5; 5000]);
+        assert_eq!(
+            std::fs::read(folder.join("EFI/BOOT/BOOTAA64.EFI")).expect("there"),
+            vec![5; 5000]
+        );
         std::fs::remove_dir_all(&folder).expect("removed");
         let error = copy(&[], &folder).expect_err("no folder");
         assert!(error.to_string().contains("there is no folder"), "{error}");

@@ -18,7 +18,8 @@ const TABLE: usize = 34 * 512;
 
 /// What an image is written to.
 pub(super) trait Medium: Read + Write + Seek {
-    /// Lets everything written reach the device, and forgets what is cached, so that reading asks the device.
+    /// Lets everything written reach the device, and forgets what is cached, so that reading asks
+    /// the device.
     fn settle(&mut self) -> io::Result<()>;
 }
 
@@ -33,10 +34,13 @@ impl Opened {
         let mut options = OpenOptions::new();
         // On a block device without O_CREAT, O_EXCL fails while somebody else uses it (open(2)).
         options.read(true).write(true).custom_flags(libc::O_EXCL);
-        let file = options.open(path).with_context(|| match rustix::process::getuid().is_root() {
-            true => format!("cannot open {}", path.display()),
-            false => format!("cannot open {}; writing to disks wants root (sudo)", path.display()),
-        })?;
+        let file =
+            options.open(path).with_context(|| match rustix::process::getuid().is_root() {
+                true => format!("cannot open {}", path.display()),
+                false => {
+                    format!("cannot open {}; writing to disks wants root (sudo)", path.display())
+                }
+            })?;
         let is_disk = file.metadata()?.file_type().is_block_device();
         Ok(Self { file, is_disk })
     }
@@ -88,10 +92,12 @@ pub(super) enum Phase {
     Verify,
 }
 
-/// Writes an image to the start of a medium of `bytes`, wipes what an older partition table left at its end, and reads everything back.
+/// Writes an image to the start of a medium of `bytes`, wipes what an older partition table left at
+/// its end, and reads everything back.
 ///
 /// # Errors
-/// What the medium says, with the place where it said so; or the first place that reads back differently.
+/// What the medium says, with the place where it said so; or the first place that reads back
+/// differently.
 pub(super) fn write(
     medium: &mut impl Medium,
     bytes: u64,
@@ -128,10 +134,14 @@ fn verify(medium: &mut impl Medium, image: &[u8], mut progress: impl FnMut(u64))
     let (mut at, mut back) = (0, vec![0; STEP]);
     for part in image.chunks(STEP) {
         let back = &mut back[..part.len()];
-        medium.read_exact(back).with_context(|| format!("reading back stopped after {at} bytes"))?;
+        medium
+            .read_exact(back)
+            .with_context(|| format!("reading back stopped after {at} bytes"))?;
         if let Some(place) = part.iter().zip(&*back).position(|(wrote, read)| wrote != read) {
             let place = at + place as u64;
-            bail!("byte {place} reads back differently: the device is broken, or smaller than it says");
+            bail!(
+                "byte {place} reads back differently: the device is broken, or smaller than it says"
+            );
         }
         at += part.len() as u64;
         progress(at);
@@ -232,8 +242,14 @@ mod tests {
         let place = (TABLE + STEP + 5) as u64;
         let mut medium = Fake { fails_at: Some(place), ..Fake::new(3 * STEP) };
         let error = flash(&mut medium).expect_err("a bad block");
-        assert!(error.contains(&format!("after {STEP} bytes")) && error.contains("a bad block"), "{error}");
-        assert!(medium.bytes.get_ref()[..TABLE].iter().all(|&byte| byte == 0), "half an image has a table");
+        assert!(
+            error.contains(&format!("after {STEP} bytes")) && error.contains("a bad block"),
+            "{error}"
+        );
+        assert!(
+            medium.bytes.get_ref()[..TABLE].iter().all(|&byte| byte == 0),
+            "half an image has a table"
+        );
     }
 
     #[test]

@@ -29,7 +29,8 @@ impl Asked {
     /// Reads what the user named.
     ///
     /// # Errors
-    /// A file that cannot be read, a description or a kernel that no machine can be made from, or not this one.
+    /// A file that cannot be read, a description or a kernel that no machine can be made from, or
+    /// not this one.
     pub(crate) fn read(options: &GuestOptions, host: Host) -> Result<Self> {
         let mut files = Files::new();
         let backing = host.backing == Some(true);
@@ -37,7 +38,10 @@ impl Asked {
             add(&mut files, described(path)?)?;
         }
         if let Some(kernel) = &options.kernel {
-            add(&mut files, own(kernel, options.initrd.as_deref(), &own_settings(options, backing))?)?;
+            add(
+                &mut files,
+                own(kernel, options.initrd.as_deref(), &own_settings(options, backing))?,
+            )?;
         }
         let linux = (options.guest == Some(GuestName::Linux)).then(|| linux(options, backing));
         if let Some(shape) = &linux {
@@ -71,7 +75,9 @@ impl Host {
         if let Some(cores) = self.cores
             && let Some(core) = description.cores.iter().find(|core| u32::from(**core) >= cores)
         {
-            anyhow::bail!("{name}: there is no core {core}; the machine has {cores}, from 0 on (--cores)");
+            anyhow::bail!(
+                "{name}: there is no core {core}; the machine has {cores}, from 0 on (--cores)"
+            );
         }
         let wants = description.backing && description.swap != 0;
         ensure!(
@@ -143,7 +149,8 @@ mod tests {
 
     fn read(line: &str, host: Host) -> Result<Vec<String>, String> {
         let words = std::iter::once("bale").chain(line.split_whitespace());
-        let Line { no_guest: false, guest } = Line::try_parse_from(words).expect("good options") else {
+        let Line { no_guest: false, guest } = Line::try_parse_from(words).expect("good options")
+        else {
             return Err("no guest".into());
         };
         let asked = Asked::read(&guest, host).map_err(|error| format!("{error:#}"))?;
@@ -168,7 +175,10 @@ mod tests {
                 "--swap 64M --second zstd:10",
                 "linux: there is no codec zstd:10; there are lz4, lz4hc:1-9, page, token, deflate:1-9, zstd:1-9",
             ),
-            ("--guest-cores 1,3-4", "linux: there is no core 4; the machine has 4, from 0 on (--cores)"),
+            (
+                "--guest-cores 1,3-4",
+                "linux: there is no core 4; the machine has 4, from 0 on (--cores)",
+            ),
         ] {
             assert_eq!(read(&format!("--guest linux {line}"), host), Err(wrong.into()), "{line}");
         }
@@ -179,7 +189,8 @@ mod tests {
     #[test]
     fn a_disk_behind_the_store_is_wanted() {
         let folder = crate::guests::tests::folder("backing");
-        let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
         write("disk.vm", "memory = 8M\nkernel = Image\nswap = 4M\nbacking = on\n");
         write("none.vm", "memory = 8M\nkernel = Image\nbacking = on\n");
         let with = |name: &str, backing: Option<bool>| {

@@ -1,7 +1,8 @@
-//! A guest's image as it is handed to the kernel: unpacked, and an ELF file laid out as it is in memory.
+//! A guest's image as it is handed to the kernel: unpacked, and an ELF file laid out as it is in
+//! memory.
 //!
-//! The kernel takes two kinds, an arm64 Image and raw bytes for an address. What compilers, distributions and test suites
-//! make beside them becomes one of those here.
+//! The kernel takes two kinds, an arm64 Image and raw bytes for an address. What compilers,
+//! distributions and test suites make beside them becomes one of those here.
 
 use std::io::Read;
 
@@ -30,7 +31,8 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// What a file holds, unpacked; `raw` says that it is no arm64 Image whatever it looks like, and where it goes.
+    /// What a file holds, unpacked; `raw` says that it is no arm64 Image whatever it looks like,
+    /// and where it goes.
     ///
     /// # Errors
     /// It cannot be started, or not unpacked.
@@ -76,7 +78,8 @@ impl Prepared {
         Self { bytes, raw, code }
     }
 
-    /// Makes semihosting calls, which nothing takes from a guest to its hypervisor, calls of the hypervisor; how many there are.
+    /// Makes semihosting calls, which nothing takes from a guest to its hypervisor, calls of the
+    /// hypervisor; how many there are.
     pub(crate) fn call_for_semihosting(&mut self) -> usize {
         let mut found = 0;
         for &(start, end) in &self.code {
@@ -94,7 +97,8 @@ impl Prepared {
     }
 }
 
-/// Firmware is padded to the length of a flash, which need not be kept in memory; whole blocks of it are what it may look at.
+/// Firmware is padded to the length of a flash, which need not be kept in memory; whole blocks of
+/// it are what it may look at.
 fn without_padding(mut file: Vec<u8>) -> Vec<u8> {
     const BLOCK: usize = 64 << 10;
     let used = file.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
@@ -112,7 +116,9 @@ fn unpacked(mut file: Vec<u8>) -> Result<Vec<u8>> {
         file = match Format::of(&file) {
             Format::Zboot => zboot(&file)?,
             format => match unpack(format, &file) {
-                Some(unpacked) => unpacked.with_context(|| format!("it cannot be unpacked ({format:?})"))?,
+                Some(unpacked) => {
+                    unpacked.with_context(|| format!("it cannot be unpacked ({format:?})"))?
+                }
                 None => return Ok(file),
             },
         };
@@ -124,9 +130,9 @@ fn unpack(format: Format, packed: &[u8]) -> Option<Result<Vec<u8>>> {
     Some(match format {
         // Several members may follow one another, and other bytes behind them.
         Format::Gzip => read(flate2::read::GzDecoder::new(packed)),
-        Format::Zstd => {
-            ruzstd::decoding::StreamingDecoder::new(packed).map_err(|error| anyhow!("{error}")).and_then(read)
-        }
+        Format::Zstd => ruzstd::decoding::StreamingDecoder::new(packed)
+            .map_err(|error| anyhow!("{error}"))
+            .and_then(read),
         Format::Xz => read(lzma_rust2::XzReader::new_mem_limit(packed, true, UNPACKING_KIB)),
         Format::Lzma => lzma_rust2::LzmaReader::new_mem_limit(packed, UNPACKING_KIB, None)
             .map_err(Into::into)
@@ -143,7 +149,8 @@ fn read(reader: impl Read) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What an EFI zboot image holds (Linux, drivers/firmware/efi/libstub/zboot-header.S): its header says where, and packed by what.
+/// What an EFI zboot image holds (Linux, drivers/firmware/efi/libstub/zboot-header.S): its header
+/// says where, and packed by what.
 fn zboot(image: &[u8]) -> Result<Vec<u8>> {
     let word = |at: usize| {
         let bytes = image.get(at..at + 4).context("its header is cut")?;
@@ -168,21 +175,27 @@ fn zboot(image: &[u8]) -> Result<Vec<u8>> {
     unpacked.with_context(|| format!("what it holds cannot be unpacked ({name})"))
 }
 
-/// The segments of an ELF file as they lie in memory, from the first to the last: at their physical addresses, as QEMU loads them.
+/// The segments of an ELF file as they lie in memory, from the first to the last: at their physical
+/// addresses, as QEMU loads them.
 fn elf(file: &[u8]) -> Result<Prepared> {
-    let header = FileHeader64::<object::Endianness>::parse(file)
-        .map_err(|error| anyhow!("it is an ELF file that cannot be read (64-bit is wanted): {error}"))?;
-    let endian =
-        header.endian().map_err(|error| anyhow!("it is an ELF file of a strange byte order: {error}"))?;
+    let header = FileHeader64::<object::Endianness>::parse(file).map_err(|error| {
+        anyhow!("it is an ELF file that cannot be read (64-bit is wanted): {error}")
+    })?;
+    let endian = header
+        .endian()
+        .map_err(|error| anyhow!("it is an ELF file of a strange byte order: {error}"))?;
     let machine = header.e_machine(endian);
     ensure!(
         machine == EM_AARCH64,
         "it is an ELF file for another machine (number {machine}), not for AArch64"
     );
     ensure!(endian == object::Endianness::Little, "it is a big-endian ELF file");
-    let segments = header.program_headers(endian, file).map_err(|error| anyhow!("its segments: {error}"))?;
+    let segments =
+        header.program_headers(endian, file).map_err(|error| anyhow!("its segments: {error}"))?;
     let loaded = || {
-        segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD && segment.p_memsz(endian) != 0)
+        segments
+            .iter()
+            .filter(|segment| segment.p_type(endian) == PT_LOAD && segment.p_memsz(endian) != 0)
     };
     let first = loaded()
         .map(|segment| segment.p_paddr(endian))
@@ -218,8 +231,9 @@ fn elf(file: &[u8]) -> Result<Prepared> {
         if segment.p_flags(endian) & PF_X != 0 {
             code.push((start, start + content.len()));
             // The entry is a virtual address.
-            if let Some(offset) =
-                given.checked_sub(segment.p_vaddr(endian)).filter(|offset| *offset < segment.p_memsz(endian))
+            if let Some(offset) = given
+                .checked_sub(segment.p_vaddr(endian))
+                .filter(|offset| *offset < segment.p_memsz(endian))
             {
                 entry = segment.p_paddr(endian) + offset;
             }

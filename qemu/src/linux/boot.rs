@@ -16,7 +16,8 @@ const LAST_LINES: usize = 12;
 pub(crate) struct Figures(pub(crate) Vec<(String, String)>);
 
 impl Figures {
-    /// Reads a console's output. A guest that told of an error, or that did not come to its end, is an error.
+    /// Reads a console's output. A guest that told of an error, or that did not come to its end, is
+    /// an error.
     pub(crate) fn read(text: &str) -> Result<Self> {
         let lines = text.lines().filter_map(|line| line.trim_end().split_once(MARK));
         let figures: Vec<(String, String)> = lines
@@ -81,8 +82,7 @@ mod tests {
 
     #[test]
     fn figures_are_found_among_other_lines() {
-        let text =
-            "[    0.1] Linux\r\nbale-init: rounds=1\r\n[ 1.0] xbale-init: rounds=2\r\nbale-init: done=1\r\n";
+        let text = "[    0.1] Linux\r\nbale-init: rounds=1\r\n[ 1.0] xbale-init: rounds=2\r\nbale-init: done=1\r\n";
         let figures = Figures::read(text).expect("good");
         assert_eq!(figures.number("rounds").expect("there"), 2);
         assert!(figures.number("pages").is_err());

@@ -85,7 +85,8 @@ mod tests {
             assert_eq!(&bytes[at..at + 6], b"070701");
             let field = |index: usize| {
                 let text = &bytes[at + 6 + 8 * index..at + 14 + 8 * index];
-                u32::from_str_radix(core::str::from_utf8(text).expect("text"), 16).expect("hexadecimal")
+                u32::from_str_radix(core::str::from_utf8(text).expect("text"), 16)
+                    .expect("hexadecimal")
             };
             let name = &bytes[at + 110..at + 110 + field(11) as usize];
             assert_eq!(name.last(), Some(&0));

@@ -1,4 +1,5 @@
-//! What Bale's bundle holds for a Linux guest: kernel, initial RAM disk, and the description of the virtual machine.
+//! What Bale's bundle holds for a Linux guest: kernel, initial RAM disk, and the description of the
+//! virtual machine.
 
 use std::path::Path;
 
@@ -62,8 +63,9 @@ impl Guest {
     /// Names in the bundle, and what they hold.
     pub(crate) fn files(&self) -> Result<Vec<(String, Vec<u8>)>> {
         use anyhow::Context as _;
-        let read =
-            |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        let read = |path: &Path| {
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+        };
         let (kernel, initrd) = (read(&self.kit.kernel.image)?, read(&self.kit.initrd)?);
         self.seen.fits(&kernel, Some(&initrd))?;
         Ok(vec![
@@ -120,7 +122,9 @@ mod tests {
         assert!(text.contains("bale.work=boot") && text.contains("console=hvc0"));
         let plain = describe(&Shape::of("96M", 2, "boot"));
         assert!(
-            !plain.contains("swap =") && !plain.contains("console =") && plain.contains("console=ttyAMA0")
+            !plain.contains("swap =")
+                && !plain.contains("console =")
+                && plain.contains("console=ttyAMA0")
         );
     }
 }

@@ -12,7 +12,8 @@ use super::package::Kernel;
 use crate::bundle;
 use crate::pages::{self, PAGE};
 
-/// Pages in the memory of a guest that fills its memory: enough to differ, and few beside the memory itself.
+/// Pages in the memory of a guest that fills its memory: enough to differ, and few beside the
+/// memory itself.
 const SWAP_PAGES: usize = 1024;
 
 /// An archive for work such as `swap:256M:60`.
@@ -47,7 +48,8 @@ pub(crate) fn build(
     ["dev", "proc", "sys", "modules"].iter().for_each(|name| archive.folder(name));
     // The kernel opens it for init, which has no other way to say anything.
     archive.device("dev/console", 5, 1);
-    archive.file("init", &fs::read(init).with_context(|| format!("cannot read {}", init.display()))?);
+    archive
+        .file("init", &fs::read(init).with_context(|| format!("cannot read {}", init.display()))?);
     let mut order = String::new();
     for module in Modules::find(&kernel.modules)?.in_order(&wanted)? {
         let name = format!("modules/{}.ko", module.name);

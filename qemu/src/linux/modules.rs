@@ -1,6 +1,7 @@
 //! Kernel modules: which ones, and in which order they load.
 //!
-//! A package has no `modules.dep`; each module says itself, in its section `.modinfo`, what it depends on.
+//! A package has no `modules.dep`; each module says itself, in its section `.modinfo`, what it
+//! depends on.
 
 use std::collections::HashMap;
 use std::fs;
@@ -27,7 +28,8 @@ impl Modules {
     /// Looks at a folder `lib/modules/VERSION`.
     pub(crate) fn find(folder: &Path) -> Result<Self> {
         let list = folder.join("modules.builtin");
-        let builtin = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
+        let builtin =
+            fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
         let mut modules = Self { files: HashMap::new(), builtin: Vec::new() };
         modules.builtin = builtin.lines().filter_map(|line| name_of(Path::new(line))).collect();
         modules.walk(&folder.join("kernel"))?;
@@ -35,7 +37,8 @@ impl Modules {
     }
 
     fn walk(&mut self, folder: &Path) -> Result<()> {
-        let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let entries =
+            fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
         for entry in entries {
             let path = entry?.path();
             if path.is_dir() {
@@ -47,13 +50,16 @@ impl Modules {
         Ok(())
     }
 
-    /// These modules and what they need, in the order in which they load; what is built into the kernel is left out.
+    /// These modules and what they need, in the order in which they load; what is built into the
+    /// kernel is left out.
     pub(crate) fn in_order(&self, wanted: &[&str]) -> Result<Vec<Module>> {
         order(wanted, &|name| self.builtin.iter().any(|built| built == name), &|name| {
             let path = self.files.get(name);
-            let path = path.with_context(|| format!("the kernel's package has no module {name}"))?;
+            let path =
+                path.with_context(|| format!("the kernel's package has no module {name}"))?;
             let content = unpacked(path)?;
-            let needs = depends(&content).with_context(|| format!("{} is no module", path.display()))?;
+            let needs =
+                depends(&content).with_context(|| format!("{} is no module", path.display()))?;
             Ok((Module { name: name.to_owned(), content }, needs))
         })
     }
@@ -104,7 +110,8 @@ fn unpacked(path: &Path) -> Result<Vec<u8>> {
         _ => return fs::read(path).with_context(|| format!("cannot read {}", path.display())),
     };
     let output = Command::new(program).arg("-dc").arg(path).output();
-    let output = output.with_context(|| format!("`{program}` unpacks the modules; it does not start"))?;
+    let output =
+        output.with_context(|| format!("`{program}` unpacks the modules; it does not start"))?;
     ensure!(output.status.success(), "`{program}` cannot unpack {}", path.display());
     Ok(output.stdout)
 }
@@ -112,7 +119,9 @@ fn unpacked(path: &Path) -> Result<Vec<u8>> {
 /// Names behind `depends=` in the section `.modinfo`.
 fn depends(module: &[u8]) -> Result<Vec<String>> {
     let file = object::File::parse(module)?;
-    let Some(section) = file.section_by_name(".modinfo") else { bail!("it has no section .modinfo") };
+    let Some(section) = file.section_by_name(".modinfo") else {
+        bail!("it has no section .modinfo")
+    };
     Ok(section
         .data()?
         .split(|byte| *byte == 0)

@@ -1,7 +1,8 @@
-//! Debian's arm64 kernel, fetched as a package: from the machine's own sources, or from another suite of the same archive.
+//! Debian's arm64 kernel, fetched as a package: from the machine's own sources, or from another
+//! suite of the same archive.
 //!
-//! apt works in folders of its own, so that the machine gets no further architecture, source or package. It verifies the
-//! signatures of the lists and the digest of the package.
+//! apt works in folders of its own, so that the machine gets no further architecture, source or
+//! package. It verifies the signatures of the lists and the digest of the package.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,8 @@ pub(crate) struct Kernel {
 /// The kernel of a suite such as `trixie`, or of the machine's own, fetched if it is not there yet.
 pub(crate) fn fetch(suite: Option<&str>) -> Result<Kernel> {
     let folder = workspace::own_folder()?.join("linux");
-    let unpacked = folder.join(suite.map_or_else(|| "kernel".into(), |suite| format!("kernel-{suite}")));
+    let unpacked =
+        folder.join(suite.map_or_else(|| "kernel".into(), |suite| format!("kernel-{suite}")));
     if !unpacked.is_dir() {
         fetch_into(&folder, &unpacked, META, suite)?;
         let kernel = look(&unpacked)?;
@@ -38,10 +40,12 @@ pub(crate) fn fetch(suite: Option<&str>) -> Result<Kernel> {
     look(&unpacked)
 }
 
-/// The package that names the current kernel for real machines, which has their device trees beside it.
+/// The package that names the current kernel for real machines, which has their device trees beside
+/// it.
 const META_OF_BOARDS: &str = "linux-image-arm64";
 
-/// A folder with the device trees of all boards that Debian's arm64 kernel knows, fetched if it is not there yet.
+/// A folder with the device trees of all boards that Debian's arm64 kernel knows, fetched if it is
+/// not there yet.
 pub(crate) fn trees() -> Result<PathBuf> {
     let folder = workspace::own_folder()?.join("linux");
     let unpacked = folder.join("kernel-of-boards");
@@ -73,7 +77,8 @@ fn download(work: &Path, unpacked: &Path, meta: &str, suite: Option<&str>) -> Re
     said(apt(work, "apt-get").args(["--quiet", "update"]))?;
     if let Some(suite) = suite {
         let known = said(apt(work, "apt-get").args(["indextargets", "--format", FIELDS]))?;
-        let source = source(&known, suite).context("no Debian archive is among the package sources")?;
+        let source =
+            source(&known, suite).context("no Debian archive is among the package sources")?;
         fs::write(work.join(SOURCES), source).context("cannot write apt's sources")?;
         eprintln!("bale: fetches the package lists of {suite}");
         said(apt(work, "apt-get").args(["--quiet", "update"]))?;
@@ -81,7 +86,11 @@ fn download(work: &Path, unpacked: &Path, meta: &str, suite: Option<&str>) -> Re
     let depends = said(apt(work, "apt-cache").args(["depends", meta]))?;
     let package = named(&depends).with_context(|| format!("the package sources have no {meta}"))?;
     eprintln!("bale: fetches the package {package}");
-    said(apt(work, "apt-get").args(["--quiet", "download", package]).current_dir(work.join("download")))?;
+    said(
+        apt(work, "apt-get")
+            .args(["--quiet", "download", package])
+            .current_dir(work.join("download")),
+    )?;
     let file = fs::read_dir(work.join("download"))?
         .flatten()
         .map(|entry| entry.path())
@@ -108,7 +117,8 @@ const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// A line of sources.list for a suite of Debian's archive, found where this machine finds its own.
 fn source(known: &str, suite: &str) -> Option<String> {
     // Without that file, apt takes the keys that it trusts for any source.
-    let keys = if Path::new(KEYS).is_file() { format!("[signed-by={KEYS}] ") } else { String::new() };
+    let keys =
+        if Path::new(KEYS).is_file() { format!("[signed-by={KEYS}] ") } else { String::new() };
     known.lines().find_map(|line| {
         let archive = line.strip_prefix("Debian|Debian|main|")?;
         Some(format!("deb {keys}{archive} {suite} main\n"))
@@ -150,7 +160,8 @@ fn named(depends: &str) -> Option<&str> {
 }
 
 fn look(unpacked: &Path) -> Result<Kernel> {
-    let modules = if unpacked.join("usr/lib/modules").is_dir() { "usr/lib/modules" } else { "lib/modules" };
+    let modules =
+        if unpacked.join("usr/lib/modules").is_dir() { "usr/lib/modules" } else { "lib/modules" };
     let modules = unpacked.join(modules);
     let mut versions =
         fs::read_dir(&modules).with_context(|| format!("cannot read {}", modules.display()))?;
@@ -179,13 +190,20 @@ mod tests {
     fn another_suite_is_looked_for_in_the_archive_that_the_machine_uses() {
         let known = "Debian|Debian-Security|main|ftp://one/security/\nDebian|Debian|main|ftp://two/debian/\n";
         let line = source(known, "trixie").expect("an archive");
-        assert!(line.starts_with("deb ") && line.ends_with(" ftp://two/debian/ trixie main\n"), "{line}");
-        assert_eq!(source("Ubuntu|Ubuntu|main|ftp://three/\n$(ORIGIN)|$(LABEL)|main|x\n", "trixie"), None);
+        assert!(
+            line.starts_with("deb ") && line.ends_with(" ftp://two/debian/ trixie main\n"),
+            "{line}"
+        );
+        assert_eq!(
+            source("Ubuntu|Ubuntu|main|ftp://three/\n$(ORIGIN)|$(LABEL)|main|x\n", "trixie"),
+            None
+        );
     }
 
     #[test]
     fn the_kernel_is_the_one_that_the_meta_package_names() {
-        let text = "linux-image-cloud-arm64\n  Depends: linux-image-6.1.0-56-cloud-arm64\n  Suggests: x\n";
+        let text =
+            "linux-image-cloud-arm64\n  Depends: linux-image-6.1.0-56-cloud-arm64\n  Suggests: x\n";
         assert_eq!(named(text), Some("linux-image-6.1.0-56-cloud-arm64"));
         assert_eq!(named("N: nothing\n"), None);
     }
@@ -193,9 +211,11 @@ mod tests {
     #[test]
     fn images_of_another_form_are_named() {
         let mut image = vec![0; 64];
-        for (at, magic, word) in
-            [(0, &[0x1f, 0x8b][..], "gzip"), (4, b"zimg", "zboot"), (0x39, b"RMd", "no arm64 Image")]
-        {
+        for (at, magic, word) in [
+            (0, &[0x1f, 0x8b][..], "gzip"),
+            (4, b"zimg", "zboot"),
+            (0x39, b"RMd", "no arm64 Image"),
+        ] {
             let mut bad = image.clone();
             bad[at..at + magic.len()].copy_from_slice(magic);
             let error = check_image(&bad).expect_err(word).to_string();

@@ -1,7 +1,8 @@
 //! Kinds of processes that pages are taken from; which of them are there is looked up.
 //!
-//! They are in two halves. A codec is designed on the first; goals, budgets and the figures of the documents are of the
-//! second, which no design decision looks at: a codec that is tuned to the pages it is measured on measures its tuning.
+//! They are in two halves. A codec is designed on the first; goals, budgets and the figures of the
+//! documents are of the second, which no design decision looks at: a codec that is tuned to the
+//! pages it is measured on measures its tuning.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,11 +40,19 @@ pub(crate) struct Kind {
     command: fn() -> Option<Vec<String>>,
 }
 
-const fn design(name: &'static str, about: &'static str, command: fn() -> Option<Vec<String>>) -> Kind {
+const fn design(
+    name: &'static str,
+    about: &'static str,
+    command: fn() -> Option<Vec<String>>,
+) -> Kind {
     Kind { name, half: Half::Design, about, command }
 }
 
-const fn judged(name: &'static str, about: &'static str, command: fn() -> Option<Vec<String>>) -> Kind {
+const fn judged(
+    name: &'static str,
+    about: &'static str,
+    command: fn() -> Option<Vec<String>>,
+) -> Kind {
     Kind { name, half: Half::Judged, about, command }
 }
 
@@ -126,7 +135,8 @@ fn program(path: &str, arguments: &[&str]) -> Option<Vec<String>> {
     Path::new(path).is_file().then(words)
 }
 
-/// Python reads its own library and keeps all syntax trees: some hundred MiB of objects, strings and pointers.
+/// Python reads its own library and keeps all syntax trees: some hundred MiB of objects, strings
+/// and pointers.
 const PYTHON: &str = "import ast,glob,os
 folder=os.path.dirname(os.__file__)
 kept=[]
@@ -143,13 +153,18 @@ fn rustc() -> Option<Vec<String>> {
     let sysroot = toolchain::output(workspace::command("rustc").args(["--print", "sysroot"]))?;
     let rustc = Path::new(sysroot.trim()).join("bin/rustc").display().to_string();
     let source = workspace::root().join("allocator/src/lib.rs").display().to_string();
-    let options =
-        ["--edition=2024", "--crate-name=zsmalloc", "--crate-type=lib", "--emit=metadata=/dev/null"];
+    let options = [
+        "--edition=2024",
+        "--crate-name=zsmalloc",
+        "--crate-type=lib",
+        "--emit=metadata=/dev/null",
+    ];
     program(&rustc, &[&options[..], &["--cap-lints=allow", &source]].concat())
 }
 
 fn perl() -> Option<Vec<String>> {
-    let script = "my %h; for my $i (1..400000) { $h{\"key$i\"} = [$i, \"value \" x ($i % 7), { n => $i }] }";
+    let script =
+        "my %h; for my $i (1..400000) { $h{\"key$i\"} = [$i, \"value \" x ($i % 7), { n => $i }] }";
     program("/usr/bin/perl", &["-e", script])
 }
 
@@ -160,7 +175,10 @@ fn awk() -> Option<Vec<String>> {
 }
 
 fn bash() -> Option<Vec<String>> {
-    program("/bin/bash", &["-c", "for ((i = 0; i < 300000; i++)); do a[i]=\"item $i of many\"; done"])
+    program(
+        "/bin/bash",
+        &["-c", "for ((i = 0; i < 300000; i++)); do a[i]=\"item $i of many\"; done"],
+    )
 }
 
 /// Modules of perl, several times over, so that sorting them takes longer than we wait.
@@ -192,7 +210,10 @@ fn git() -> Option<Vec<String>> {
     let options = ["--window=200", "--no-reuse-delta", "--no-reuse-object", "--threads=1"];
     // A source tree without its history has no objects to compare.
     workspace::root().join(".git").exists().then_some(())?;
-    program("/usr/bin/git", &[&["-C", &root, "pack-objects", "--all", "--stdout"], &options[..]].concat())
+    program(
+        "/usr/bin/git",
+        &[&["-C", &root, "pack-objects", "--all", "--stdout"], &options[..]].concat(),
+    )
 }
 
 fn lua() -> Option<Vec<String>> {
@@ -228,10 +249,19 @@ fn node() -> Option<Vec<String>> {
 
 /// The tool that prints classes is itself a program of the Java machine, and needs no source.
 fn java() -> Option<Vec<String>> {
-    let classes =
-        ["String", "Thread", "ClassLoader", "Character", "Math", "StringBuilder", "System", "Class"];
+    let classes = [
+        "String",
+        "Thread",
+        "ClassLoader",
+        "Character",
+        "Math",
+        "StringBuilder",
+        "System",
+        "Class",
+    ];
     let classes = classes.map(|name| format!("java.lang.{name}"));
-    let more = ["HashMap", "TreeMap", "Collections", "Arrays", "Formatter", "Locale", "Scanner", "Date"];
+    let more =
+        ["HashMap", "TreeMap", "Collections", "Arrays", "Formatter", "Locale", "Scanner", "Date"];
     let more = more.map(|name| format!("java.util.{name}"));
     let mut command = program("/usr/bin/javap", &["-J-Xmx256m", "-v", "-p"])?;
     command.extend(classes.into_iter().chain(more));

@@ -11,8 +11,8 @@ use super::PAGE;
 pub(super) fn anonymous_pages(process: i32) -> Result<Vec<u64>> {
     let maps = fs::read_to_string(format!("/proc/{process}/maps"))
         .context("the process's memory map cannot be read")?;
-    let pagemap =
-        File::open(format!("/proc/{process}/pagemap")).context("the process's page map cannot be read")?;
+    let pagemap = File::open(format!("/proc/{process}/pagemap"))
+        .context("the process's page map cannot be read")?;
     let mut pages = Vec::new();
     for (start, end) in maps.lines().filter_map(anonymous_range) {
         for address in (start..end).step_by(PAGE) {

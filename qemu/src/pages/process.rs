@@ -18,7 +18,8 @@ pub(super) struct Traced {
 }
 
 impl Traced {
-    /// Starts a command: clean environment, no address randomisation, no input and output; it waits at its entry.
+    /// Starts a command: clean environment, no address randomisation, no input and output; it waits
+    /// at its entry.
     pub(super) fn start(command: &[String]) -> Result<Self> {
         let (program, arguments) = command.split_first().context("no command")?;
         let mut command = Command::new(program);
@@ -39,7 +40,8 @@ impl Traced {
         i32::try_from(self.child.id()).unwrap_or(-1)
     }
 
-    /// Lets it work until it has used this much processor time or is about to exit; then it stands still.
+    /// Lets it work until it has used this much processor time or is about to exit; then it stands
+    /// still.
     pub(super) fn run_for(&mut self, work: Duration) -> Result<()> {
         self.wait_at_entry()?;
         let started = Instant::now();
@@ -47,7 +49,9 @@ impl Traced {
         loop {
             match self.poll()? {
                 // About to exit: its memory is still there (PTRACE_EVENT_EXIT).
-                Some(status) if status >> 8 == libc::SIGTRAP | libc::PTRACE_EVENT_EXIT << 8 => return Ok(()),
+                Some(status) if status >> 8 == libc::SIGTRAP | libc::PTRACE_EVENT_EXIT << 8 => {
+                    return Ok(());
+                }
                 Some(status) if libc::WIFSTOPPED(status) => match libc::WSTOPSIG(status) {
                     libc::SIGSTOP if stopping => return Ok(()),
                     // Another exec, and stops that we did not ask for.
@@ -70,20 +74,24 @@ impl Traced {
 
     /// Its memory, to be read at the addresses of its map.
     pub(super) fn memory(&self) -> Result<File> {
-        File::open(format!("/proc/{}/mem", self.id())).context("the process's memory cannot be read")
+        File::open(format!("/proc/{}/mem", self.id()))
+            .context("the process's memory cannot be read")
     }
 
     /// The stop that every exec under PTRACE_TRACEME begins with.
     fn wait_at_entry(&self) -> Result<()> {
         let mut status = 0;
         // SAFETY: waits for our own child.
-        if unsafe { libc::waitpid(self.id(), &raw mut status, 0) } != self.id() || !libc::WIFSTOPPED(status) {
+        if unsafe { libc::waitpid(self.id(), &raw mut status, 0) } != self.id()
+            || !libc::WIFSTOPPED(status)
+        {
             bail!("it did not stop at its entry");
         }
         let options = libc::PTRACE_O_TRACEEXIT | libc::PTRACE_O_EXITKILL;
         // SAFETY: options for our own child, which is stopped; no memory of ours is touched.
-        if unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, self.id(), null_mut::<u8>(), i64::from(options)) }
-            != 0
+        if unsafe {
+            libc::ptrace(libc::PTRACE_SETOPTIONS, self.id(), null_mut::<u8>(), i64::from(options))
+        } != 0
         {
             return Err(std::io::Error::last_os_error()).context("ptrace is not allowed here");
         }
@@ -92,7 +100,10 @@ impl Traced {
 
     fn go_on(&self, signal: i32) -> Result<()> {
         // SAFETY: our own child, which is stopped; no memory of ours is touched.
-        if unsafe { libc::ptrace(libc::PTRACE_CONT, self.id(), null_mut::<u8>(), i64::from(signal)) } != 0 {
+        if unsafe {
+            libc::ptrace(libc::PTRACE_CONT, self.id(), null_mut::<u8>(), i64::from(signal))
+        } != 0
+        {
             return Err(std::io::Error::last_os_error()).context("it cannot be continued");
         }
         Ok(())
@@ -113,7 +124,8 @@ impl Traced {
     fn worked(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
         // SAFETY: asks for a constant.
-        let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100).max(1);
+        let per_second =
+            u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100).max(1);
         let ticks = processor_ticks(&stat).context("its state cannot be read")?;
         Ok(Duration::from_millis(ticks * 1000 / per_second))
     }

@@ -35,8 +35,10 @@ impl<'a> Budgets<'a> {
 
     fn holds(&self, goal: &Goal) -> Result<(), String> {
         let suites = SUITES.iter().zip(&self.counted);
-        let (_, counted) =
-            suites.into_iter().find(|((suite, _), _)| *suite == goal.suite).ok_or("no such suite")?;
+        let (_, counted) = suites
+            .into_iter()
+            .find(|((suite, _), _)| *suite == goal.suite)
+            .ok_or("no such suite")?;
         let run = counted.get_or_init(|| self.count(goal.suite)).as_ref().map_err(Clone::clone)?;
         let runs = std::slice::from_ref(run);
         judge(std::slice::from_ref(goal), runs).iter().try_for_each(budgets::holds)
@@ -51,6 +53,7 @@ impl<'a> Budgets<'a> {
             cycles: false,
             limit: MACHINE_LIMIT,
         };
-        collect::qemu(&self.bench.config(), self.bench.decoder, &asked).map_err(|error| format!("{error:#}"))
+        collect::qemu(&self.bench.config(), self.bench.decoder, &asked)
+            .map_err(|error| format!("{error:#}"))
     }
 }

@@ -1,4 +1,5 @@
-//! `cargo bale console` at a pseudo-terminal behind which a machine runs: the log decoded, a backtrace resolved, every byte saved.
+//! `cargo bale console` at a pseudo-terminal behind which a machine runs: the log decoded, a
+//! backtrace resolved, every byte saved.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -23,7 +24,8 @@ use crate::workspace;
 pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
     let run = move || Outcome::of(crash_is_explained(bench).map_err(|error| format!("{error:#}")));
     let left = || Outcome::of(a_dead_line_is_left().map_err(|error| format!("{error:#}")));
-    let ended = || Outcome::of(signals_give_the_terminal_back().map_err(|error| format!("{error:#}")));
+    let ended =
+        || Outcome::of(signals_give_the_terminal_back().map_err(|error| format!("{error:#}")));
     vec![
         Case { name: "console::log_and_backtrace_on_a_line".into(), run: Box::new(run) },
         Case { name: "console::a_line_that_takes_nothing_is_left".into(), run: Box::new(left) },
@@ -138,7 +140,8 @@ fn crash_is_explained(bench: &Bench<'_>) -> Result<()> {
     errors.read_line(&mut said)?;
     ensure!(said.contains("115200 8N1"), "{said}");
 
-    // The line is raw from here on. What the machine says goes to it, and what is typed to the machine.
+    // The line is raw from here on. What the machine says goes to it, and what is typed to the
+    // machine.
     let mut config = bench.config();
     config.arguments = "log=defmt noguest".into();
     let (sender, events) = mpsc::channel();
@@ -189,7 +192,9 @@ fn crash_is_explained(bench: &Bench<'_>) -> Result<()> {
     let saved = fs::read(&save)?;
     fs::remove_file(&save)?;
     let shown = String::from_utf8_lossy(&shown);
-    for wanted in ["cores online after", " info] ", "bale_monitor::shell::tools::crash at ", "#0 +0x"] {
+    for wanted in
+        ["cores online after", " info] ", "bale_monitor::shell::tools::crash at ", "#0 +0x"]
+    {
         ensure!(shown.contains(wanted), "it does not show `{wanted}`:\n{shown}");
     }
     ensure!(!shown.contains('\0'), "a frame was shown as it is");

@@ -1,4 +1,5 @@
-//! Machines from descriptions: one that restarts itself, and descriptions that no machine can be made from.
+//! Machines from descriptions: one that restarts itself, and descriptions that no machine can be
+//! made from.
 
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ const BROKEN: &str = "broken.img";
 const LARGE: &str = "large.cpio";
 const LARGE_BYTES: usize = 16 << 20;
 
-/// Pages that a held machine may have beyond its limit at the moment it is looked at: what has come back, and not yet sent another out.
+/// Pages that a held machine may have beyond its limit at the moment it is looked at: what has come
+/// back, and not yet sent another out.
 const ON_THEIR_WAY: u64 = 64;
 
 /// Descriptions by name, and what `vm start` says of them.
@@ -29,7 +31,11 @@ const WRONG: [(&str, &str, &str); 9] = [
         "memory = 8M\nkernel = kernel.img",
         "a machine's name has 24 letters at most",
     ),
-    ("nokernel", "memory = 8M\nkernel = nothing.img", "the bundle has no file of the kernel's name"),
+    (
+        "nokernel",
+        "memory = 8M\nkernel = nothing.img",
+        "the bundle has no file of the kernel's name",
+    ),
     ("broken", "memory = 8M\nkernel = broken.img", "the image cannot be started: "),
     (
         "noinitrd",
@@ -77,15 +83,22 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
 }
 
 /// A bundle with our own guests, these descriptions and what they name.
-pub(super) fn bundle(bench: &Bench<'_>, name: &str, descriptions: &[(&str, &str)]) -> Result<Removed> {
-    let guests: Vec<_> = bench.built.guests.iter().map(|(name, image)| (*name, image.as_path())).collect();
+pub(super) fn bundle(
+    bench: &Bench<'_>,
+    name: &str,
+    descriptions: &[(&str, &str)],
+) -> Result<Removed> {
+    let guests: Vec<_> =
+        bench.built.guests.iter().map(|(name, image)| (*name, image.as_path())).collect();
     let (_, image) = guests.first().context("no guest is built")?;
     let mut files = vec![
         (KERNEL.to_owned(), std::fs::read(image)?),
         (BROKEN.to_owned(), vec![0x5a; 4096]),
         (LARGE.to_owned(), vec![0; LARGE_BYTES]),
     ];
-    files.extend(descriptions.iter().map(|(name, text)| (format!("{name}.vm"), text.as_bytes().to_vec())));
+    files.extend(
+        descriptions.iter().map(|(name, text)| (format!("{name}.vm"), text.as_bytes().to_vec())),
+    );
     let out = Removed(crate::workspace::own_folder()?.join(format!("test-{name}.tar")));
     bundle::write(&out.0, &guests, Some(&bundle::read_pages(&pages::kept()?)?), &files)?;
     Ok(out)
@@ -103,8 +116,8 @@ pub(super) fn described(
     Ok((bundle, config))
 }
 
-/// Each wrong description gives one clear line, twice, and leaves nothing: more of them than there are places for
-/// machines, and then a good one runs.
+/// Each wrong description gives one clear line, twice, and leaves nothing: more of them than there
+/// are places for machines, and then a good one runs.
 fn refused(bench: &Bench<'_>) -> Result<(), String> {
     let mut descriptions: Vec<_> = WRONG.iter().map(|(name, text, _)| (*name, *text)).collect();
     descriptions.push(("good", "memory = 8M\nkernel = kernel.img"));
@@ -121,9 +134,11 @@ fn refused(bench: &Bench<'_>) -> Result<(), String> {
             return Err(format!("{said} times instead of 2: {line}\n{}", text()));
         }
     }
-    let good = lines.iter().any(|line| line.starts_with("vm 0 on core") && line.ends_with("powered off"));
-    let listed =
-        lines.iter().any(|line| WRONG.iter().any(|(name, ..)| line.split_whitespace().nth(2) == Some(name)));
+    let good =
+        lines.iter().any(|line| line.starts_with("vm 0 on core") && line.ends_with("powered off"));
+    let listed = lines
+        .iter()
+        .any(|line| WRONG.iter().any(|(name, ..)| line.split_whitespace().nth(2) == Some(name)));
     match (good, listed) {
         (true, false) => Ok(()),
         (false, _) => Err(format!("the good one did not run in the first place\n{}", text())),
@@ -131,7 +146,8 @@ fn refused(bench: &Bench<'_>) -> Result<(), String> {
     }
 }
 
-/// A guest that restarts itself does so again and again, until it is stopped; the memory is there for the next.
+/// A guest that restarts itself does so again and again, until it is stopped; the memory is there
+/// for the next.
 fn restarts(bench: &Bench<'_>) -> Result<(), String> {
     let descriptions = [
         (
@@ -151,14 +167,18 @@ fn restarts(bench: &Bench<'_>) -> Result<(), String> {
         machine.until("vm stats 0", |stats| number(stats, "restarts") >= 2)?;
         machine.ask("vm kill 0")?;
         machine.until_said("vm 0 killed")?;
-        // Those that may do so a few times only are stopped, and nobody need wait for that to be told.
+        // Those that may do so a few times only are stopped, and nobody need wait for that to be
+        // told.
         for (name, restarts, why) in [
             ("loop", 3, "stopped: asked for a restart after 3 within 3600 s"),
             ("once", 0, "stopped: asked for a restart after 0 within 300 s"),
         ] {
             machine.ask(&format!("vm start {name}"))?;
             let stats = machine.until(&format!("vm stats {name}"), is_over)?;
-            ensure(number(&stats, "restarts") == restarts, "not as often as its description allows")?;
+            ensure(
+                number(&stats, "restarts") == restarts,
+                "not as often as its description allows",
+            )?;
             ensure(
                 stats["state"].as_str().is_some_and(|state| state.starts_with(why)),
                 "it was not stopped",
@@ -167,13 +187,17 @@ fn restarts(bench: &Bench<'_>) -> Result<(), String> {
         }
         for _ in 0..2 {
             let said = machine.ask("vm run good")?;
-            ensure(said.iter().any(|line| line.ends_with("powered off")), "the good one did not run")?;
+            ensure(
+                said.iter().any(|line| line.ends_with("powered off")),
+                "the good one did not run",
+            )?;
         }
         Ok(())
     })
 }
 
-/// A guest that knows nothing is held to less than half of what it fills, and finds every byte; then nothing is left of what was stored.
+/// A guest that knows nothing is held to less than half of what it fills, and finds every byte;
+/// then nothing is left of what was stored.
 fn held(bench: &Bench<'_>) -> Result<(), String> {
     let fill = [("fill", "memory = 16M\nkernel = kernel.img\ncmdline = bale.fill")];
     let commands = "vm set fill memory 8M\nvm start fill\nvm set fill memory 1M\nvm set fill memory 6M\nvm wait 0\nvm stats 0\nvm set fill memory 8M\n\
@@ -181,7 +205,8 @@ fn held(bench: &Bench<'_>) -> Result<(), String> {
     let (_kept, config) = described(bench, "held", &fill)?;
     let lines = bench.answers(&config, commands, 3)?;
     let number = |label: &str| {
-        let value = lines.iter().find_map(|line| line.strip_prefix(label)?.split_whitespace().next());
+        let value =
+            lines.iter().find_map(|line| line.strip_prefix(label)?.split_whitespace().next());
         value.and_then(|value| value.parse::<u64>().ok()).unwrap_or(0)
     };
     let good = lines.iter().any(|line| line.ends_with("exited with status 0"))
@@ -193,15 +218,16 @@ fn held(bench: &Bench<'_>) -> Result<(), String> {
     ensure(good, &lines.join("\n"))
 }
 
-/// A guest that is held to less than it has, and the disk to which it writes all of it, while every free frame is taken away for some seconds:
-/// both wait and go on, and every byte is there.
+/// A guest that is held to less than it has, and the disk to which it writes all of it, while every
+/// free frame is taken away for some seconds: both wait and go on, and every byte is there.
 fn starved(bench: &Bench<'_>) -> Result<(), String> {
     let disk = [("disk", "memory = 16M\nkernel = kernel.img\nswap = 16M\ncmdline = bale.disk")];
     let (_kept, config) = described(bench, "starved", &disk)?;
     bench.talk(&config, |machine| {
         machine.ask_all(&["vm start disk", "vm set disk memory 6M"])?;
-        let held = machine
-            .until("vm stats 0", |stats| is_over(stats) || number(stats, "brought_back_pages") > 500)?;
+        let held = machine.until("vm stats 0", |stats| {
+            is_over(stats) || number(stats, "brought_back_pages") > 500
+        })?;
         ensure(held["state"] == "running", "it was hardly held")?;
         machine.ask_all(&["crash memory 2", "watch -n 1 --count 2 mem", "crash memory 1"])?;
         let least = machine.figures("mem")?["least_free_frames"].as_u64();
@@ -216,8 +242,9 @@ fn starved(bench: &Bench<'_>) -> Result<(), String> {
     })
 }
 
-/// A guest that makes no exits is held to less than it has, on a core that another one never leaves: each of its turns begins with a load of its registers, over
-/// which it is not forgotten that more is to be put out.
+/// A guest that makes no exits is held to less than it has, on a core that another one never
+/// leaves: each of its turns begins with a load of its registers, over which it is not forgotten
+/// that more is to be put out.
 fn held_beside_another(bench: &Bench<'_>) -> Result<(), String> {
     let rest = [("rest", "memory = 16M\nkernel = kernel.img\ncmdline = bale.rest")];
     let (_kept, mut config) = described(bench, "beside", &rest)?;
@@ -229,13 +256,18 @@ fn held_beside_another(bench: &Bench<'_>) -> Result<(), String> {
         })?;
         ensure(stats["state"] == "running", "it has never come down to its limit")?;
         machine.ask_all(&["vm wait 0", "vm kill 1"])?;
-        ensure(machine.figures("vm stats 0")?["state"] == "exited with status 0", "it has lost bytes")?;
+        ensure(
+            machine.figures("vm stats 0")?["state"] == "exited with status 0",
+            "it has lost bytes",
+        )?;
         machine.nothing_is_left()
     })
 }
 
-/// Requests as long as the disk, over more memory than the machine is held to: its only virtual CPU serves them, and puts one or two pages out for each that
-/// it brings back, also while every free frame is taken away. No limit is passed by more than what is on its way, and every byte is there.
+/// Requests as long as the disk, over more memory than the machine is held to: its only virtual CPU
+/// serves them, and puts one or two pages out for each that it brings back, also while every free
+/// frame is taken away. No limit is passed by more than what is on its way, and every byte is
+/// there.
 fn disk_makes_room(bench: &Bench<'_>) -> Result<(), String> {
     let long = [("long", "memory = 16M\nkernel = kernel.img\nswap = 32M\ncmdline = bale.long")];
     let (_kept, config) = described(bench, "room", &long)?;
@@ -243,7 +275,8 @@ fn disk_makes_room(bench: &Bench<'_>) -> Result<(), String> {
         machine.ask_all(&["vm start long", "vm set long memory 6M"])?;
         let within = |stats: &Value| {
             number(stats, "made_room_pages") > 0
-                && number(stats, "resident_pages") <= (number(stats, "held_mib") << 8) + ON_THEIR_WAY
+                && number(stats, "resident_pages")
+                    <= (number(stats, "held_mib") << 8) + ON_THEIR_WAY
         };
         // Behind the write, which would be refused without a free frame.
         machine.until("swap", |swap| number(&swap["swap"][0], "reads") > 0)?;
@@ -263,7 +296,8 @@ fn disk_makes_room(bench: &Bench<'_>) -> Result<(), String> {
     })
 }
 
-/// A machine without a quota writes more to its disk than there is memory, until that refuses it; one that is held beside it goes on meanwhile, and finds every byte.
+/// A machine without a quota writes more to its disk than there is memory, until that refuses it;
+/// one that is held beside it goes on meanwhile, and finds every byte.
 fn greedy_neighbour(bench: &Bench<'_>) -> Result<(), String> {
     let guests = [
         ("greedy", "memory = 16M\nkernel = kernel.img\nswap = 256M\ncmdline = bale.long"),
@@ -275,7 +309,8 @@ fn greedy_neighbour(bench: &Bench<'_>) -> Result<(), String> {
     bench.talk(&config, |machine| {
         machine.ask_all(&["vm start fill", "vm set fill memory 6M", "vm start greedy"])?;
         machine.ask_all(&["vm wait fill", "vm wait greedy"])?;
-        let [fill, greedy] = [machine.figures("vm stats fill")?, machine.figures("vm stats greedy")?];
+        let [fill, greedy] =
+            [machine.figures("vm stats fill")?, machine.figures("vm stats greedy")?];
         // What the disk has refused is not there when it is read.
         ensure(greedy["state"] == "exited with status 103", "the greedy one was refused nothing")?;
         ensure(fill["state"] == "exited with status 0", "the held one has lost bytes")?;
@@ -290,11 +325,14 @@ fn greedy_neighbour(bench: &Bench<'_>) -> Result<(), String> {
     })
 }
 
-/// A machine stands still, goes on and ends in the midst of a request as long as its disk, which its codec makes take a minute or so.
+/// A machine stands still, goes on and ends in the midst of a request as long as its disk, which
+/// its codec makes take a minute or so.
 fn ends_in_a_request(bench: &Bench<'_>) -> Result<(), String> {
     const BLOCKS: u64 = 25 * 2560;
-    let long =
-        [("long", "memory = 16M\nkernel = kernel.img\nswap = 256M\ncodec = zstd:9\ncmdline = bale.long")];
+    let long = [(
+        "long",
+        "memory = 16M\nkernel = kernel.img\nswap = 256M\ncodec = zstd:9\ncmdline = bale.long",
+    )];
     let (_kept, config) = described(bench, "request", &long)?;
     let writes = |swap: &Value| number(&swap["swap"][0], "writes");
     bench.talk(&config, |machine| {
@@ -341,8 +379,9 @@ fn told(bench: &Bench<'_>) -> Result<(), String> {
     })
 }
 
-/// All virtual CPUs turn one another on and themselves off at once, eight over several cores and four that share one: each success is a life,
-/// and who is told anything else is told that the other one is on.
+/// All virtual CPUs turn one another on and themselves off at once, eight over several cores and
+/// four that share one: each success is a life, and who is told anything else is told that the
+/// other one is on.
 fn power(bench: &Bench<'_>) -> Result<(), String> {
     let guests = [
         ("eight", "memory = 16M\nvcpus = 8\nkernel = kernel.img\ncmdline = bale.power"),
@@ -353,7 +392,10 @@ fn power(bench: &Bench<'_>) -> Result<(), String> {
         machine.ask_all(&["vm start eight", "vm start four", "vm wait 0", "vm wait 1"])?;
         for name in ["eight", "four"] {
             let stats = machine.figures(&format!("vm stats {name}"))?;
-            ensure(stats["state"] == "exited with status 0", &format!("{name}: {}", stats["state"]))?;
+            ensure(
+                stats["state"] == "exited with status 0",
+                &format!("{name}: {}", stats["state"]),
+            )?;
         }
         Ok(())
     })

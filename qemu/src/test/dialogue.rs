@@ -1,5 +1,5 @@
-//! A machine at whose shell a test asks one thing after the other, and goes on once it has seen what it waits for: how long that takes is
-//! the host's business.
+//! A machine at whose shell a test asks one thing after the other, and goes on once it has seen
+//! what it waits for: how long that takes is the host's business.
 
 use std::cell::RefCell;
 use std::time::Duration;

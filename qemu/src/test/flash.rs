@@ -1,4 +1,5 @@
-//! The image of a board, and the tool that writes it, as a user calls it: onto plain files and, where root runs the tests, loop devices.
+//! The image of a board, and the tool that writes it, as a user calls it: onto plain files and,
+//! where root runs the tests, loop devices.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -174,7 +175,8 @@ fn half_way(place: &Place) -> Result<(), String> {
     let half = image.len() as u64 / 2;
     let device = place.file("device", image.len() as u64)?;
     let mut command = flash(&device, &["--overwrite"]);
-    // SAFETY: `limit_writes` makes only calls that are safe between fork and exec (signal-safety(7)), and allocates nothing.
+    // SAFETY: `limit_writes` makes only calls that are safe between fork and exec
+    // (signal-safety(7)), and allocates nothing.
     unsafe { command.pre_exec(move || limit_writes(half)) };
     fails(command, "does not hold the image: writing stopped after ")?;
     // Nothing that a firmware would start: its table is written last.
@@ -188,7 +190,9 @@ fn folder(place: &Place) -> Result<(), String> {
     fails(tool(&["flash", "radxa-o6", "--no-guest", "--to", &to]), "there is no folder")?;
     fs::create_dir(&stick).map_err(text)?;
     succeeds(tool(&["flash", "radxa-o6", "--no-guest", "--to", &to]))?;
-    for (file, start) in [("EFI/BOOT/BOOTAA64.EFI", b"MZ".as_slice()), ("bale/kernel.elf", b"\x7fELF")] {
+    for (file, start) in
+        [("EFI/BOOT/BOOTAA64.EFI", b"MZ".as_slice()), ("bale/kernel.elf", b"\x7fELF")]
+    {
         let bytes = fs::read(stick.join(file)).map_err(|error| format!("{file}: {error}"))?;
         ensure(bytes.starts_with(start), &format!("{file} does not look like one"))?;
     }
@@ -230,7 +234,10 @@ fn fixed(place: &Place) -> Result<(), String> {
     let said = succeeds(flash(&disk.0, &["--overwrite", "--force", &name]))?;
     ensure(said.contains("read back and compared"), &said)?;
     drop(disk);
-    ensure(fs::read(&file).map_err(text)?.starts_with(&image), "the disk does not begin with the image")
+    ensure(
+        fs::read(&file).map_err(text)?.starts_with(&image),
+        "the disk does not begin with the image",
+    )
 }
 
 fn protected(place: &Place) -> Result<(), String> {
@@ -244,7 +251,8 @@ fn in_use(place: &Place) -> Result<(), String> {
     let file = place.file("disk", 512 << 20)?;
     let disk = Loop::new(&file, &[])?;
     // As a file system that is mounted holds it.
-    let user = OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(&disk.0).map_err(text)?;
+    let user =
+        OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(&disk.0).map_err(text)?;
     let name = disk.0.display().to_string();
     fails(flash(&disk.0, &["--overwrite", "--force", &name]), "cannot open")?;
     drop(user);

@@ -1,6 +1,8 @@
-//! `cargo bale guest run`: what small raw binaries print and end with, as a loop in a shell would see it.
+//! `cargo bale guest run`: what small raw binaries print and end with, as a loop in a shell would
+//! see it.
 //!
-//! They are put together here, an instruction a word, so that nothing of them is ours but what they do.
+//! They are put together here, an instruction a word, so that nothing of them is ours but what they
+//! do.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -96,7 +98,9 @@ impl Seen {
             return Ok(());
         }
         let printed = String::from_utf8_lossy(printed);
-        Err(format!("status {found:?} for {status}, {said:?} wanted; printed {printed:?}; said {errors}"))
+        Err(format!(
+            "status {found:?} for {status}, {said:?} wanted; printed {printed:?}; said {errors}"
+        ))
     }
 }
 
@@ -202,16 +206,19 @@ fn time_limit() -> Result<(), String> {
 
 /// UEFI firmware comes to its shell, with a flash for its variables, and turns the machine off.
 fn edk2() -> Result<(), String> {
-    let image = setup::firmware(&SetupOptions { yes: true }).map_err(|error| format!("{error:#}"))?;
+    let image =
+        setup::firmware(&SetupOptions { yes: true }).map_err(|error| format!("{error:#}"))?;
     // The first key ends a countdown.
-    let talk: [(&[u8], &[u8]); 2] = [(b"any other key to continue", b"x"), (b"Shell>", b"reset -s\r")];
+    let talk: [(&[u8], &[u8]); 2] =
+        [(b"any other key to continue", b"x"), (b"Shell>", b"reset -s\r")];
     let seen = converse(image, &talk)?;
     seen.ended(0, b"UEFI Interactive Shell")
 }
 
 /// A boot loader comes to its prompt, finds the flash, and turns the machine off.
 fn u_boot() -> Result<(), String> {
-    let image = setup::boot_loader(&SetupOptions { yes: true }).map_err(|error| format!("{error:#}"))?;
+    let image =
+        setup::boot_loader(&SetupOptions { yes: true }).map_err(|error| format!("{error:#}"))?;
     let seen = converse(image, &[(b"stop autoboot", b"\n"), (b"=> ", b"poweroff\n")])?;
     seen.ended(0, b"Flash: 32 MiB")
 }
@@ -257,7 +264,11 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 /// Before it runs, by name.
 fn refused() -> Result<(), String> {
     // Pages of 16 KiB: the flags' bits 1 and 2.
-    run("granule", &header(2 << 1), &[], b"")?.is(125, b"", "pages of 16 KiB, which these cores have not")?;
+    run("granule", &header(2 << 1), &[], b"")?.is(
+        125,
+        b"",
+        "pages of 16 KiB, which these cores have not",
+    )?;
     run("endian", &header(1), &[], b"")?.is(125, b"", "big-endian")?;
     let mut x86 = vec![0; 1024];
     x86[0x202..0x206].copy_from_slice(b"HdrS");

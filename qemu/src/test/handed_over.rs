@@ -1,11 +1,15 @@
-//! Machines as another loader hands them over: image and boot block at addresses of ours, memory where a real board has it.
+//! Machines as another loader hands them over: image and boot block at addresses of ours, memory
+//! where a real board has it.
 //!
-//! QEMU's machine has one range of memory. A boot block that names parts of it makes a machine with holes, whose kernel lies where the
-//! firmware of a board put it; a few instructions stand for the loader.
+//! QEMU's machine has one range of memory. A boot block that names parts of it makes a machine with
+//! holes, whose kernel lies where the firmware of a board put it; a few instructions stand for the
+//! loader.
 
 use std::fs;
 
-use bale_core::device_tree::{Conduit, Cpu, Gic, LeftOut, MAX_RESERVED, Machine, Range, Timer, Uart};
+use bale_core::device_tree::{
+    Conduit, Cpu, Gic, LeftOut, MAX_RESERVED, Machine, Range, Timer, Uart,
+};
 use bale_core::handover;
 
 use super::Bench;
@@ -25,8 +29,9 @@ struct Layout {
     bundle: u64,
 }
 
-/// The Radxa Orion O6 with 64 GiB, as boot logs of others have it: two banks, the larger one from 512 GiB on, whose middle was the largest
-/// free range's; firmware's records at the beginning, its kernel image at 0xa000_0000.
+/// The Radxa Orion O6 with 64 GiB, as boot logs of others have it: two banks, the larger one from
+/// 512 GiB on, whose middle was the largest free range's; firmware's records at the beginning, its
+/// kernel image at 0xa000_0000.
 static ORION_O6: Layout = Layout {
     memory: &[(0x8000_0000, 0x7_8000_0000), (0x80_0000_0000, 0x8_8000_0000)],
     reserved: &[(0x8000_0000, 0x0680_0000), (0xa000_0000, 0x0800_0000)],
@@ -44,7 +49,8 @@ static FROM_1_TIB: Layout = Layout {
     bundle: 0x100_4000_0000,
 };
 
-/// The image crosses from the last gigabyte below 512 GiB into the first above, and so does the tree from one gigabyte to the next.
+/// The image crosses from the last gigabyte below 512 GiB into the first above, and so does the
+/// tree from one gigabyte to the next.
 static ACROSS: Layout = Layout {
     memory: &[(0x7f_0000_0000, 0x2_0000_0000)],
     reserved: &[],
@@ -72,7 +78,8 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
     works.chain(broken).chain([more]).collect()
 }
 
-/// A boot block that the kernel cannot start with: the bytes of it that are changed, and what has to be said about it.
+/// A boot block that the kernel cannot start with: the bytes of it that are changed, and what has
+/// to be said about it.
 struct Broken {
     name: &'static str,
     from: &'static [u8],
@@ -80,10 +87,16 @@ struct Broken {
     says: &'static str,
 }
 
-/// Each way in which the boot can end before there is a console, by what is wrong with the boot block. All are said on the UART that it
-/// names, but for the last two, whose block cannot be read: there the board's own is all that is known.
+/// Each way in which the boot can end before there is a console, by what is wrong with the boot
+/// block. All are said on the UART that it names, but for the last two, whose block cannot be read:
+/// there the board's own is all that is known.
 static BROKEN: &[Broken] = &[
-    Broken { name: "without_memory", from: b"memory\0\0", to: b"memorz\0\0", says: "names no memory" },
+    Broken {
+        name: "without_memory",
+        from: b"memory\0\0",
+        to: b"memorz\0\0",
+        says: "names no memory",
+    },
     Broken { name: "without_cores", from: b"\x01cpus\0", to: b"\x01cpuz\0", says: "names no core" },
     Broken {
         name: "without_psci",
@@ -91,14 +104,24 @@ static BROKEN: &[Broken] = &[
         to: b"arm,qsci-1.0\0arm,qsci-",
         says: "names no PSCI",
     },
-    Broken { name: "with_a_strange_conduit", from: b"smc\0", to: b"abc\0", says: "PSCI method is malformed" },
+    Broken {
+        name: "with_a_strange_conduit",
+        from: b"smc\0",
+        to: b"abc\0",
+        says: "PSCI method is malformed",
+    },
     Broken {
         name: "without_a_timer",
         from: b"arm,armv8-timer",
         to: b"arm,armv9-timer",
         says: "no armv8 timer",
     },
-    Broken { name: "without_a_gic", from: b"arm,gic-v3\0", to: b"arm,gic-v9\0", says: "names no GICv3" },
+    Broken {
+        name: "without_a_gic",
+        from: b"arm,gic-v3\0",
+        to: b"arm,gic-v9\0",
+        says: "names no GICv3",
+    },
     Broken {
         name: "with_an_interrupt_of_no_kind",
         from: b"\0\0\0\x01\0\0\0\x0b",
@@ -124,8 +147,10 @@ fn stops_with(bench: &Bench<'_>, broken: &Broken) -> Result<(), String> {
     let mut config = bench.config();
     let mut tree = tree_of(&machine(&FROM_1_TIB, &config)?)?;
     let (from, to) = (broken.from, broken.to);
-    let place =
-        tree.windows(from.len()).position(|bytes| bytes == from).ok_or("the boot block has no such bytes")?;
+    let place = tree
+        .windows(from.len())
+        .position(|bytes| bytes == from)
+        .ok_or("the boot block has no such bytes")?;
     tree[place..place + to.len()].copy_from_slice(to);
     let kept = hand_over(&mut config, &tree, &FROM_1_TIB)?;
     let outcome = stops(bench, &config, &[broken.says]);
@@ -146,7 +171,8 @@ fn starts_with_more_than_fits(bench: &Bench<'_>) -> Result<(), String> {
     let answer = bench.script(&config, "cores");
     drop(kept);
     let (lines, status) = answer?;
-    let said = lines.iter().any(|line| line == "bale: 84 of 100 cores stay off: there is room for 16");
+    let said =
+        lines.iter().any(|line| line == "bale: 84 of 100 cores stay off: there is room for 16");
     if status == 0 && said { Ok(()) } else { Err(lines.join("\n")) }
 }
 
@@ -218,7 +244,8 @@ fn hand_over(config: &mut Config, tree: &[u8], layout: &Layout) -> Result<[Scrat
     Ok([tree, stub])
 }
 
-/// `ldr x0, tree; ldr x4, kernel; br x4; nop`, and the two addresses: x0 holds the tree's, as the arm64 boot protocol wants it.
+/// `ldr x0, tree; ldr x4, kernel; br x4; nop`, and the two addresses: x0 holds the tree's, as the
+/// arm64 boot protocol wants it.
 fn stub(tree: u64, kernel: u64) -> Vec<u8> {
     let code = [0x5800_0080_u32, 0x5800_00a4, 0xd61f_0080, 0xd503_201f];
     let code = code.into_iter().flat_map(u32::to_le_bytes);

@@ -12,13 +12,23 @@ pub(super) fn cases() -> Vec<Case<'static>> {
         // The allocator and the store also as they are used: optimised, without debug assertions.
         case("host-release", || {
             cargo(
-                &["test", "--no-fail-fast", "--release", "--tests", "-p", "zsmalloc", "-p", "bale-swap"],
+                &[
+                    "test",
+                    "--no-fail-fast",
+                    "--release",
+                    "--tests",
+                    "-p",
+                    "zsmalloc",
+                    "-p",
+                    "bale-swap",
+                ],
                 "",
             )
         }),
     ];
-    // Interleavings of ring, wake-up, help, cells and teardown; then the wake-up with its fences taken out, which the
-    // same tests expect to fail. Then who serves a device, and how a virtual CPU is made to look at something.
+    // Interleavings of ring, wake-up, help, cells and teardown; then the wake-up with its fences
+    // taken out, which the same tests expect to fail. Then who serves a device, and how a virtual
+    // CPU is made to look at something.
     for (name, package, profile, flags) in [
         ("model", "zsmalloc", "release", "--cfg zs_loom"),
         ("model-broken", "zsmalloc", "release", "--cfg zs_loom --cfg zs_break_wake_fence"),
@@ -41,7 +51,9 @@ fn cargo(arguments: &[&str], flags: &str) -> Command {
     command.args(arguments).env("CARGO_TERM_COLOR", "never");
     if !flags.is_empty() {
         // A folder of its own: other flags would build everything anew at each change.
-        command.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", workspace::target_folder().join("model"));
+        command
+            .env("RUSTFLAGS", flags)
+            .env("CARGO_TARGET_DIR", workspace::target_folder().join("model"));
     }
     command
 }

@@ -7,8 +7,8 @@ use super::Bench;
 use super::described;
 use super::report::{Case, Outcome};
 
-/// Memory of the machine, of which the guest looks at all but the first 6 MiB. There is not room for two of them: each has most of its frames
-/// from the one before.
+/// Memory of the machine, of which the guest looks at all but the first 6 MiB. There is not room
+/// for two of them: each has most of its frames from the one before.
 const MIB: u64 = 96;
 
 /// The cases.
@@ -19,11 +19,15 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
     }]
 }
 
-/// A machine that leaves something in every word of its memory, and the same again, in other places of memory between others: none finds anything.
+/// A machine that leaves something in every word of its memory, and the same again, in other places
+/// of memory between others: none finds anything.
 fn memory_is_zero(bench: &Bench<'_>) -> Result<()> {
     let zero = format!("memory = {MIB}M\nkernel = kernel.img\ncmdline = bale.zero={MIB}");
-    let bundle =
-        described::bundle(bench, "zero", &[("zero", &zero), ("small", "memory = 8M\nkernel = kernel.img")])?;
+    let bundle = described::bundle(
+        bench,
+        "zero",
+        &[("zero", &zero), ("small", "memory = 8M\nkernel = kernel.img")],
+    )?;
     let mut config = bench.config();
     config.initrd = Some(bundle.0.clone());
     config.cores = 2;

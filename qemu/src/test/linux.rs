@@ -1,4 +1,5 @@
-//! Linux guests: the kit under plain QEMU, and under Bale. Without Debian's kernel they are skipped.
+//! Linux guests: the kit under plain QEMU, and under Bale. Without Debian's kernel they are
+//! skipped.
 
 mod limits;
 
@@ -47,7 +48,11 @@ impl Fetched {
 }
 
 /// The cases.
-pub(super) fn cases<'a>(bench: &'a Bench<'_>, built: &'a Built, fetched: &'a Fetched) -> Vec<Case<'a>> {
+pub(super) fn cases<'a>(
+    bench: &'a Bench<'_>,
+    built: &'a Built,
+    fetched: &'a Fetched,
+) -> Vec<Case<'a>> {
     let guests = move |suite| Guests { bench, init: &built.linux_init, suite };
     let on_bale = move |name: &str, test: fn(&Guests<'_>) -> Result<()>| {
         case(name, fetched, None, move || test(&guests(None)))
@@ -128,17 +133,22 @@ fn boots(guests: &Guests<'_>, vcpus: u32) -> Result<()> {
     check_boot(&guests.run(&Shape::of("256M", vcpus, "boot"), &format!("vm run {NAME}"))?)
 }
 
-/// The same on a core that has all that QEMU knows: stage 2 forces its memory attributes, and there is more to hide.
+/// The same on a core that has all that QEMU knows: stage 2 forces its memory attributes, and there
+/// is more to hide.
 fn boots_on_the_largest_core(guests: &Guests<'_>) -> Result<()> {
     let prepare = |config: &mut Config| {
         config.extra = ["-cpu", "max"].map(String::from).to_vec();
         Ok(())
     };
-    check_boot(&guests.run_prepared(&Shape::of("256M", 2, "boot"), &format!("vm run {NAME}"), prepare)?)
+    check_boot(&guests.run_prepared(
+        &Shape::of("256M", 2, "boot"),
+        &format!("vm run {NAME}"),
+        prepare,
+    )?)
 }
 
-/// As on a board: firmware with ACPI tables, the loader, the guest in the bundle of the stick, started by `bale.toml`. The time is what
-/// the firmware told the loader.
+/// As on a board: firmware with ACPI tables, the loader, the guest in the bundle of the stick,
+/// started by `bale.toml`. The time is what the firmware told the loader.
 fn boots_from_a_stick(guests: &Guests<'_>) -> Result<()> {
     let prepare = |config: &mut Config| {
         let file = board::config(&config.arguments, &format!("guests = [\"{NAME}\"]\n"))?;
@@ -151,15 +161,16 @@ fn check_boot(said: &Said) -> Result<()> {
     let warnings = said.warnings();
     ensure!(warnings.is_empty(), "Linux warns: {warnings:?}");
     // UTF-8 passes whole, the colours around it do not.
-    let locale = said.figures.0.iter().find(|(key, _)| key == "locale").map(|(_, value)| value.as_str());
+    let locale =
+        said.figures.0.iter().find(|(key, _)| key == "locale").map(|(_, value)| value.as_str());
     ensure!(locale == Some("äöü ñ λόγος 日本語 ✓"), "{locale:?}");
     let now = UNIX_EPOCH.elapsed()?.as_secs();
     // The real-time clock has whole seconds.
     said.check("clock_s", |guest| said.begun <= guest + 2 && guest <= now + 2)
 }
 
-/// What gdb and perf do by ptrace and perf_event_open: steps over emulated instructions too, every break- and watchpoint, a probe,
-/// cycles.
+/// What gdb and perf do by ptrace and perf_event_open: steps over emulated instructions too, every
+/// break- and watchpoint, a probe, cycles.
 fn debugs(guests: &Guests<'_>) -> Result<()> {
     let said = guests.run(&Shape::of("256M", 2, "debug"), &format!("vm run {NAME}"))?;
     said.check("steps", |steps| steps == 10_000)?;
@@ -170,7 +181,8 @@ fn debugs(guests: &Guests<'_>) -> Result<()> {
     said.check("cycles", |cycles| cycles > 10_000)
 }
 
-/// A line typed at the guest's console comes to its init, and what that says comes back the same way: it has no other.
+/// A line typed at the guest's console comes to its init, and what that says comes back the same
+/// way: it has no other.
 fn talks(guests: &Guests<'_>, console: Console) -> Result<()> {
     let shape = Shape { console, ..Shape::of("256M", 2, "echo") };
     let bundle = guests.bundle(&shape)?;
@@ -188,7 +200,8 @@ fn talks(guests: &Guests<'_>, console: Console) -> Result<()> {
     Ok(())
 }
 
-/// More memory than the guest has, on its disk in the compressed store: every byte verified, slots given back while it runs, nothing left when it has ended.
+/// More memory than the guest has, on its disk in the compressed store: every byte verified, slots
+/// given back while it runs, nothing left when it has ended.
 fn swaps(guests: &Guests<'_>) -> Result<()> {
     let shape = Shape { swap: Some("256M".into()), ..Shape::of("128M", 2, "swap:96M:0") };
     let said = guests.run(&shape, &format!("vm run {NAME}; drain flush; pool"))?;
@@ -196,7 +209,8 @@ fn swaps(guests: &Guests<'_>) -> Result<()> {
     said.check("swapped_out", |pages| pages > 1000)?;
     said.check("swapped_in", |pages| pages > 1000)?;
     said.check("discards", |discards| discards > 1)?;
-    // What was in use is free, and stays stored until it is discarded: by whole clusters, of which some are still in use in part.
+    // What was in use is free, and stays stored until it is discarded: by whole clusters, of which
+    // some are still in use in part.
     let (used, before) = (said.figures.number("swap_used_kib")?, said.figures.number("stale_kib")?);
     said.check("stale_after_kib", |after| after <= before && after < used / 2)?;
     said.nothing_is_left()
@@ -205,13 +219,18 @@ fn swaps(guests: &Guests<'_>) -> Result<()> {
 /// Two guests at once, each with a disk and a content of its own: both verify every byte of theirs.
 fn two_at_once(guests: &Guests<'_>) -> Result<()> {
     let shape = Shape { swap: Some("128M".into()), ..Shape::of("96M", 1, "swap:72M:0") };
-    let commands =
-        format!("vm start {NAME}\nvm start {OTHER}\nvm list\nvm wait 0\nvm wait 1\nswap\ndrain flush; pool");
+    let commands = format!(
+        "vm start {NAME}\nvm start {OTHER}\nvm list\nvm wait 0\nvm wait 1\nswap\ndrain flush; pool"
+    );
     let said = guests.run(&shape, &commands)?;
     let verified = said.figures.all("verified_pages");
     ensure!(verified == [18432; 2], "{verified:?}\n{}", said.text);
     let swapped = said.figures.all("swapped_in");
-    ensure!(swapped.len() == 2 && swapped.iter().all(|pages| *pages > 1000), "{swapped:?}\n{}", said.text);
+    ensure!(
+        swapped.len() == 2 && swapped.iter().all(|pages| *pages > 1000),
+        "{swapped:?}\n{}",
+        said.text
+    );
     let both = said.text.lines().filter(|line| line.trim_end().ends_with("running")).count();
     ensure!(both == 2, "they did not run at once\n{}", said.text);
     said.nothing_is_left()
@@ -229,7 +248,8 @@ fn swaps_side_by_side(guests: &Guests<'_>) -> Result<()> {
     said.nothing_is_left()
 }
 
-/// A store with room for a small part of what the guest swaps, and a disk behind it: every byte verified, from wherever it was.
+/// A store with room for a small part of what the guest swaps, and a disk behind it: every byte
+/// verified, from wherever it was.
 fn writes_back(guests: &Guests<'_>) -> Result<()> {
     let said = swaps_to_disk(guests, &[])?;
     // The last column of the machine's line: pages that went to the disk.
@@ -241,7 +261,8 @@ fn writes_back(guests: &Guests<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The same, and the disk has blocks that cannot be written: Linux hears of it, and keeps those pages.
+/// The same, and the disk has blocks that cannot be written: Linux hears of it, and keeps those
+/// pages.
 fn keeps_what_the_disk_refuses(guests: &Guests<'_>) -> Result<()> {
     let bad: Vec<u64> = (1..=64).map(|number| number * 128).collect();
     let said = swaps_to_disk(guests, &bad)?;
@@ -256,14 +277,16 @@ fn swaps_to_disk(guests: &Guests<'_>, bad: &[u64]) -> Result<Said> {
         ..Shape::of("96M", 2, "swap:72M:0")
     };
     let prepare = |config: &mut Config| run::with_backing(config, 256 * MIB, bad);
-    let run = || guests.run_prepared(&shape, &format!("vm run {NAME}; swap; drain flush; pool"), prepare);
+    let run =
+        || guests.run_prepared(&shape, &format!("vm run {NAME}; swap; drain flush; pool"), prepare);
     let said = if bad.is_empty() { run() } else { whole(run) }?;
     said.check("verified_pages", |pages| pages == 18432)?;
     said.nothing_is_left()?;
     Ok(said)
 }
 
-/// What a run says in which Linux tells of writes that failed: once more if such a line came into the midst of one of the init's.
+/// What a run says in which Linux tells of writes that failed: once more if such a line came into
+/// the midst of one of the init's.
 fn whole(run: impl Fn() -> Result<Said>) -> Result<Said> {
     match run() {
         Ok(said) if said.figures.number("verified_pages").is_ok() => Ok(said),
@@ -271,7 +294,8 @@ fn whole(run: impl Fn() -> Result<Said>) -> Result<Said> {
     }
 }
 
-/// A guest that knows nothing is held to half of its memory, of which it fills more: every byte verified, nothing left when it has ended.
+/// A guest that knows nothing is held to half of its memory, of which it fills more: every byte
+/// verified, nothing left when it has ended.
 fn held(guests: &Guests<'_>) -> Result<()> {
     let commands = format!(
         "vm start {NAME}\nvm set {NAME} memory 256M\nvm wait 0\nvm stats 0\nvm list\ndrain flush; pool"
@@ -284,11 +308,13 @@ fn held(guests: &Guests<'_>) -> Result<()> {
     said.nothing_is_left()
 }
 
-/// The guest swaps, and the hypervisor under it: what its disk copies to and from, rings and buffers, may have been put out.
+/// The guest swaps, and the hypervisor under it: what its disk copies to and from, rings and
+/// buffers, may have been put out.
 fn held_and_swaps(guests: &Guests<'_>) -> Result<()> {
     let shape = Shape { swap: Some("256M".into()), ..Shape::of("128M", 2, "swap:96M:0") };
-    let commands =
-        format!("vm start {NAME}\nvm set {NAME} memory 96M\nvm wait 0\nvm stats 0\ndrain flush; pool");
+    let commands = format!(
+        "vm start {NAME}\nvm set {NAME} memory 96M\nvm wait 0\nvm stats 0\ndrain flush; pool"
+    );
     let said = guests.run(&shape, &commands)?;
     said.check("verified_pages", |pages| pages == 24576)?;
     said.check("swapped_in", |pages| pages > 1000)?;
@@ -312,13 +338,16 @@ impl Guests<'_> {
         // Of its own: two tests with guests of one shape may run at once.
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let name = format!("test-linux-{kind}-{}-{work}-{:?}-{number}.tar", shape.vcpus, shape.console);
+        let name =
+            format!("test-linux-{kind}-{}-{work}-{:?}-{number}.tar", shape.vcpus, shape.console);
         let shape = Shape { suite: self.suite.map(str::to_owned), ..shape.clone() };
         let guest = Guest::make(self.init, &shape, None)?;
         let out = Removed(crate::workspace::own_folder()?.join(name));
         let mut files = guest.files()?;
-        let other = files.iter().find(|(name, _)| name.ends_with(".vm")).context("no description")?;
-        let other = String::from_utf8(other.1.clone())?.replace("bale.work=", "bale.seed=1000 bale.work=");
+        let other =
+            files.iter().find(|(name, _)| name.ends_with(".vm")).context("no description")?;
+        let other =
+            String::from_utf8(other.1.clone())?.replace("bale.work=", "bale.seed=1000 bale.work=");
         files.push((format!("{OTHER}.vm"), other.into_bytes()));
         bundle::write(&out.0, &[], Some(&bundle::read_pages(&pages::kept()?)?), &files)?;
         Ok(out)
@@ -329,7 +358,8 @@ impl Guests<'_> {
         self.run_prepared(shape, commands, |_| Ok(()))
     }
 
-    /// As [`Self::run`], on a machine that `prepare` has changed; what it gives is kept until the machine has ended.
+    /// As [`Self::run`], on a machine that `prepare` has changed; what it gives is kept until the
+    /// machine has ended.
     fn run_prepared<T>(
         &self,
         shape: &Shape,
@@ -371,26 +401,30 @@ impl Said {
 
     /// A figure of `vm stats` of a held machine, by its label, is above this.
     fn check_held(&self, label: &str, above: u64) -> Result<()> {
-        let part = self.text.lines().find_map(|line| line.strip_prefix(label)?.split_whitespace().next());
+        let part =
+            self.text.lines().find_map(|line| line.strip_prefix(label)?.split_whitespace().next());
         let figure: u64 = part.and_then(|part| part.parse().ok()).unwrap_or(0);
         ensure!(figure > above, "{label} is {figure}\n{}", self.text);
         Ok(())
     }
 
-    /// What its kernel said at the console, where warnings and worse go, but for its last line, and for that a timer's
-    /// handler took long by the clock, or a server came late to its period: the host stops a core at any place, and the clock goes on.
+    /// What its kernel said at the console, where warnings and worse go, but for its last line, and
+    /// for that a timer's handler took long by the clock, or a server came late to its period: the
+    /// host stops a core at any place, and the clock goes on.
     fn warnings(&self) -> Vec<&str> {
         let said = self.text.lines().filter_map(|line| line.strip_prefix("[vm0] ["));
         let by_the_clock = ["hrtimer: interrupt took", "DL replenish lagged too much"];
         let expected = |line: &str| {
-            line.ends_with("reboot: Power down") || by_the_clock.iter().any(|text| line.contains(text))
+            line.ends_with("reboot: Power down")
+                || by_the_clock.iter().any(|text| line.contains(text))
         };
         said.filter(|line| !expected(line)).collect()
     }
 
     /// `pool` shows no objects.
     fn nothing_is_left(&self) -> Result<()> {
-        let empty = self.text.lines().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
+        let empty =
+            self.text.lines().any(|line| line.split_whitespace().take(2).eq(["objects", "0"]));
         ensure!(empty, "the pool is not empty\n{}", self.text);
         Ok(())
     }

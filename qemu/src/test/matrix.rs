@@ -1,4 +1,5 @@
-//! Machines of several shapes that must work, and broken ones that must say so: one clear message, no hang.
+//! Machines of several shapes that must work, and broken ones that must say so: one clear message,
+//! no hang.
 
 use std::fs;
 use std::time::Duration;
@@ -26,7 +27,8 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
             cases.push(Case { name, run: Box::new(move || Outcome::of(swaps(bench, cores))) });
         }
     }
-    // What the Orion O6 has and the usual machine has not: redistributors of four frames, memory above 4 GiB, more in the ID registers; and firmware at EL3.
+    // What the Orion O6 has and the usual machine has not: redistributors of four frames, memory
+    // above 4 GiB, more in the ID registers; and firmware at EL3.
     let mut shape = |name: &str, change: fn(&mut Config)| {
         let run = move || Outcome::of(swaps_on(bench, change));
         cases.push(Case { name: format!("shape::{name}"), run: Box::new(run) });
@@ -37,12 +39,15 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
     shape("numa", |config| {
         let half = "memory-backend-ram,size=512M,id";
         config.extra = words(&["-numa", "node,memdev=a", "-numa", "node,memdev=b"]);
-        config.extra.extend(["a", "b"].into_iter().flat_map(|id| ["-object".into(), format!("{half}={id}")]));
+        config.extra.extend(
+            ["a", "b"].into_iter().flat_map(|id| ["-object".into(), format!("{half}={id}")]),
+        );
     });
     shape("cpu_max", |config| config.extra = words(&["-cpu", "max"]));
     shape("cpu_a76", |config| config.extra = words(&["-cpu", "cortex-a76"]));
     shape("firmware_at_el3", |config| config.extra = words(&["-machine", "secure=on"]));
-    // What guests may rely on, and what they may not see of each other, differs with what cores have.
+    // What guests may rely on, and what they may not see of each other, differs with what cores
+    // have.
     for cpu in ["cortex-a76", "neoverse-n1", "max"] {
         for test in ["guests::debugs_itself", "guests::no_register_is_shared"] {
             let run = move || {
@@ -120,16 +125,19 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
         config.cores = 8;
     });
     bad("no_virtualization", &["EL1", "virtualization=on"], |config| config.virtualization = false);
-    for (name, content, word) in
-        [("missing", None, "cannot read"), ("empty", Some(0), "is empty"), ("cut", Some(4095), "4095 bytes")]
-    {
+    for (name, content, word) in [
+        ("missing", None, "cannot read"),
+        ("empty", Some(0), "is empty"),
+        ("cut", Some(4095), "4095 bytes"),
+    ] {
         let run = move || Outcome::of(refuses_pages(name, content, word));
         cases.push(Case { name: format!("bad_input::pages_{name}"), run: Box::new(run) });
     }
     cases
 }
 
-/// The whole way: guest, swap, verify, exit, drain; checked by the kernel's own test on a machine of this shape.
+/// The whole way: guest, swap, verify, exit, drain; checked by the kernel's own test on a machine
+/// of this shape.
 fn swaps(bench: &Bench<'_>, cores: u32) -> Result<(), String> {
     let mut config = bench.config();
     config.cores = cores;
@@ -146,8 +154,11 @@ pub(super) fn swaps_with(bench: &Bench<'_>, config: &Config) -> Result<(), Strin
     let test = "guests::exit_releases_everything";
     // The command's status is 0 only if the books balance and an interrupt was raised.
     let (lines, status) = bench.script(config, &format!("vm run; selftest {test}"))?;
-    let wanted =
-        ["read back equal, 0 bytes lost", "pool: 0 objects, 0 pages", &format!("test {test} ... ok")];
+    let wanted = [
+        "read back equal, 0 bytes lost",
+        "pool: 0 objects, 0 pages",
+        &format!("test {test} ... ok"),
+    ];
     let said = |text: &str| lines.iter().any(|line| line.contains(text));
     if status == 0 && wanted.iter().all(|text| said(text)) { Ok(()) } else { Err(lines.join("\n")) }
 }
@@ -161,7 +172,8 @@ fn hides(bench: &Bench<'_>) -> Result<(), String> {
     if status == 0 { Ok(()) } else { Err(lines.join("\n")) }
 }
 
-/// Some cores are called small: those take the drain interrupts of the others, and all memory comes back.
+/// Some cores are called small: those take the drain interrupts of the others, and all memory comes
+/// back.
 fn small_cores_drain(bench: &Bench<'_>) -> Result<(), String> {
     let mut config = bench.config();
     config.arguments.push_str(" small=1-4");
@@ -170,9 +182,11 @@ fn small_cores_drain(bench: &Bench<'_>) -> Result<(), String> {
     let irq = lines.iter().find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let irq = irq.ok_or("no line of JSON")?;
     let name = |row: &serde_json::Value| {
-        irq["sources"].as_array()?.iter().find(|source| source["intid"] == row["intid"])?["name"].as_str()
+        irq["sources"].as_array()?.iter().find(|source| source["intid"] == row["intid"])?["name"]
+            .as_str()
     };
-    let rows = irq["by_core"].as_array().into_iter().flatten().filter(|row| name(row) == Some("drain"));
+    let rows =
+        irq["by_core"].as_array().into_iter().flatten().filter(|row| name(row) == Some("drain"));
     let counts: Vec<u64> = rows.filter_map(|row| row["taken"].as_u64()).collect();
     let small = counts.iter().skip(1).take(4).sum::<u64>();
     if small > 0 && small == counts.iter().sum::<u64>() { Ok(()) } else { Err(lines.join("\n")) }
@@ -189,7 +203,8 @@ fn stops_later(bench: &Bench<'_>) -> Result<(), String> {
         place("vm 0 has stopped, 0 slots released"),
         place("the drain is done"),
     ];
-    let refused = place("vm 0 does not run").is_some() && status.as_ref().is_ok_and(|status| *status != 0);
+    let refused =
+        place("vm 0 does not run").is_some() && status.as_ref().is_ok_and(|status| *status != 0);
     if refused && told.iter().all(Option::is_some) && told.is_sorted() {
         Ok(())
     } else {
@@ -201,7 +216,8 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// A guest that never ends, with nobody to kill it: the time limit ends the machine, and that is a failure.
+/// A guest that never ends, with nobody to kill it: the time limit ends the machine, and that is a
+/// failure.
 fn ends(bench: &Bench<'_>) -> Result<(), String> {
     let limit = Duration::from_secs(15);
     let mut lines = Vec::new();
@@ -209,16 +225,20 @@ fn ends(bench: &Bench<'_>) -> Result<(), String> {
     // The guest spins on the last core, and QEMU's monitor says so.
     let place = |core: u32| lines.iter().any(|line| line.starts_with(&format!("  #{core} ")));
     match result {
-        Err(Failure::TimedOut(_, what)) if what.contains("vm run") && place(0) && place(11) => Ok(()),
+        Err(Failure::TimedOut(_, what)) if what.contains("vm run") && place(0) && place(11) => {
+            Ok(())
+        }
         Err(other) => Err(format!("ended otherwise: {other}")),
         Ok(status) => Err(format!("an endless guest ended with status {status}")),
     }
 }
 
-/// A crash of the kernel: its report has a cause and a backtrace that names this command's function.
+/// A crash of the kernel: its report has a cause and a backtrace that names this command's
+/// function.
 fn crashes(bench: &Bench<'_>, what: &str, says: &str) -> Result<(), String> {
     let mut lines = Vec::new();
-    let result = bench.session(&bench.config(), &format!("crash {what}"), MESSAGE_LIMIT, &mut lines);
+    let result =
+        bench.session(&bench.config(), &format!("crash {what}"), MESSAGE_LIMIT, &mut lines);
     let report = lines.join("\n");
     match result {
         Err(Failure::Stopped(_))
@@ -233,10 +253,12 @@ fn crashes(bench: &Bench<'_>, what: &str, says: &str) -> Result<(), String> {
     }
 }
 
-/// The product's image is to fit into a MiB, and static memory of the one that measures itself, stacks and all, into four, whatever the number of cores.
+/// The product's image is to fit into a MiB, and static memory of the one that measures itself,
+/// stacks and all, into four, whatever the number of cores.
 fn sizes(bench: &Bench<'_>) -> Result<(), String> {
     // The toolchain is there, or this test would not run: nothing is installed.
-    let product = build::product(&SetupOptions { yes: false }).map_err(|error| format!("{error:#}"))?;
+    let product =
+        build::product(&SetupOptions { yes: false }).map_err(|error| format!("{error:#}"))?;
     let image = std::fs::metadata(product).map_err(|error| error.to_string())?.len();
     let lines = bench.answers(&bench.config(), "mem --json", 0)?;
     let mem = lines
@@ -244,7 +266,8 @@ fn sizes(bench: &Bench<'_>) -> Result<(), String> {
         .find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .ok_or("no JSON")?;
     let parts = mem["parts"].as_array().into_iter().flatten();
-    let fixed = parts.filter(|part| ["data", "bss", "stacks"].iter().any(|name| part["part"] == *name));
+    let fixed =
+        parts.filter(|part| ["data", "bss", "stacks"].iter().any(|name| part["part"] == *name));
     let kib: u64 = fixed.filter_map(|part| part["kib"].as_u64()).sum();
     if image <= 1 << 20 && (1..=4096).contains(&kib) {
         Ok(())
@@ -256,7 +279,8 @@ fn sizes(bench: &Bench<'_>) -> Result<(), String> {
     }
 }
 
-/// A core that takes no interrupts any more: the watchdog names it and its task, and the rest goes on.
+/// A core that takes no interrupts any more: the watchdog names it and its task, and the rest goes
+/// on.
 fn hangs(bench: &Bench<'_>) -> Result<(), String> {
     let mut config = bench.config();
     config.cores = 3;
@@ -269,19 +293,25 @@ fn hangs(bench: &Bench<'_>) -> Result<(), String> {
         let accused = |core| machine.has_said(&format!("bale: core {core} has taken"));
         ensure(!accused(0) && !accused(1), "a core that is well is accused")?;
         machine.ask("vm run --core 1")?;
-        ensure(machine.has_said("  4096 pages swapped out, 4096 read back equal"), "no guest ran beside it")
+        ensure(
+            machine.has_said("  4096 pages swapped out, 4096 read back equal"),
+            "no guest ran beside it",
+        )
     })
 }
 
-/// The boot core takes no interrupts any more, and its own watchdog neither: another core names it. The shell has gone with it.
+/// The boot core takes no interrupts any more, and its own watchdog neither: another core names it.
+/// The shell has gone with it.
 fn boot_core_hangs(bench: &Bench<'_>) -> anyhow::Result<()> {
     // Far longer than a busy host keeps one of its threads from running.
-    let mut terminal = Terminal::with(bench, |config| config.arguments = "noguest rows=0 watchdog=6".into())?;
+    let mut terminal =
+        Terminal::with(bench, |config| config.arguments = "noguest rows=0 watchdog=6".into())?;
     terminal.send(b"crash hang 0\r")?;
     terminal.wait("bale: core 0 has taken no interrupt for 6 s; task ")?;
     let task = terminal.wait(") runs there")?;
     anyhow::ensure!(task.ends_with(" (hang) runs there"), "{task}");
-    // A byte more than the UART's FIFO holds: the last one comes by its interrupt, which was the boot core's.
+    // A byte more than the UART's FIFO holds: the last one comes by its interrupt, which was the
+    // boot core's.
     terminal.wait("\nbale: the shell is on that core\r\n")?;
     Ok(())
 }

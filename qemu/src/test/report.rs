@@ -27,7 +27,9 @@ impl Outcome {
     /// One test.
     pub(super) fn of(result: Result<(), String>) -> Self {
         match result {
-            Ok(()) => Self { counts: Counts { passed: 1, ..Counts::default() }, detail: String::new() },
+            Ok(()) => {
+                Self { counts: Counts { passed: 1, ..Counts::default() }, detail: String::new() }
+            }
             Err(detail) => Self { counts: Counts { failed: 1, ..Counts::default() }, detail },
         }
     }
@@ -116,7 +118,9 @@ impl Report {
             loop {
                 match ended.recv_timeout(SILENCE) {
                     Ok(()) => {}
-                    Err(RecvTimeoutError::Timeout) => eprintln!("bale: running: {}", running.line(&cases)),
+                    Err(RecvTimeoutError::Timeout) => {
+                        eprintln!("bale: running: {}", running.line(&cases))
+                    }
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
@@ -150,7 +154,10 @@ impl Report {
 
     /// The closing line.
     pub(super) fn summary(&self) -> String {
-        format!("{} passed, {} failed, {} skipped", self.total.passed, self.total.failed, self.total.skipped)
+        format!(
+            "{} passed, {} failed, {} skipped",
+            self.total.passed, self.total.failed, self.total.skipped
+        )
     }
 }
 
@@ -159,7 +166,8 @@ fn show(case: &Case<'_>, outcome: &Outcome, seconds: f64) {
     if counts.failed == 0 && counts.passed == 0 && counts.skipped > 0 {
         println!("test {} ... skipped: {}", case.name, outcome.detail);
     } else if counts.failed == 0 {
-        let many = if counts.passed > 1 { format!("{} tests, ", counts.passed) } else { String::new() };
+        let many =
+            if counts.passed > 1 { format!("{} tests, ", counts.passed) } else { String::new() };
         println!("test {} ... ok ({many}{seconds:.1} s)", case.name);
     } else {
         println!("test {} ... FAILED ({} failed, {seconds:.1} s)", case.name, counts.failed);

@@ -1,4 +1,5 @@
-//! The kernel's shell at a terminal: what is typed, pasted, stopped and paged; its tables and its JSON.
+//! The kernel's shell at a terminal: what is typed, pasted, stopped and paged; its tables and its
+//! JSON.
 
 mod figures;
 mod measuring;
@@ -57,19 +58,22 @@ fn run(bench: &Bench<'_>, commands: &str, refused: usize) -> Result<Vec<String>>
     bench.answers(&config, commands, refused).map_err(|why| anyhow!(why))
 }
 
-/// A core that takes no interrupts neither goes nor keeps the shell: each command says so in a line.
+/// A core that takes no interrupts neither goes nor keeps the shell: each command says so in a
+/// line.
 fn hung_core(bench: &Bench<'_>) -> Result<()> {
     let mut config = bench.config();
     config.cores = 3;
     let script = "crash hang\ncore offline 2\ncores --json\ncore offline 1\nbench run burst --cores 2 --pages 64\n\
                   bench run burst --pages 64\nbench run ladder --cores 1 --pages 64";
     let lines = bench.answers(&config, script, 4).map_err(|why| anyhow!(why))?;
-    let said =
-        |text: &str| lines.iter().filter(|line| line.starts_with("error: ") && line.contains(text)).count();
+    let said = |text: &str| {
+        lines.iter().filter(|line| line.starts_with("error: ") && line.contains(text)).count()
+    };
     ensure!(said("core 2: it takes no interrupts") == 1, "{lines:?}");
     ensure!(said("core 2 takes no interrupts") == 3, "{lines:?}");
     ensure!(lines.iter().any(|line| line.contains("core 1 is off")), "{lines:?}");
-    let cores: Value = lines.iter().find_map(|line| serde_json::from_str(line).ok()).context("no JSON")?;
+    let cores: Value =
+        lines.iter().find_map(|line| serde_json::from_str(line).ok()).context("no JSON")?;
     ensure!(cores["cores"].as_array().is_some_and(|rows| rows[2]["state"] != "off"), "{cores}");
     Ok(())
 }
@@ -96,8 +100,10 @@ fn without_a_core(bench: &Bench<'_>) -> Result<()> {
         tests[0]
     );
     let lines = run(bench, &script, 1)?;
-    let failed: Vec<_> =
-        lines.iter().filter(|line| line.contains("FAILED") || line.starts_with("error: ")).collect();
+    let failed: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("FAILED") || line.starts_with("error: "))
+        .collect();
     ensure!(
         failed.len() == 1 && failed[0].contains("--cores is 1 to 2"),
         "{failed:?}:\n{}",

@@ -50,8 +50,13 @@ impl Bench<'_> {
         config
     }
 
-    /// Starts a machine, runs one line of commands, turns it off: the text that came, and the status.
-    pub(super) fn script(&self, config: &Config, command: &str) -> Result<(Vec<String>, u8), String> {
+    /// Starts a machine, runs one line of commands, turns it off: the text that came, and the
+    /// status.
+    pub(super) fn script(
+        &self,
+        config: &Config,
+        command: &str,
+    ) -> Result<(Vec<String>, u8), String> {
         let mut lines = Vec::new();
         let result = self.session(config, command, MACHINE_LIMIT, &mut lines);
         match result {
@@ -63,7 +68,8 @@ impl Bench<'_> {
         }
     }
 
-    /// As [`Self::script`], for commands of which so many are refused: a test of what it never started says nothing.
+    /// As [`Self::script`], for commands of which so many are refused: a test of what it never
+    /// started says nothing.
     pub(super) fn answers(
         &self,
         config: &Config,
@@ -75,11 +81,15 @@ impl Bench<'_> {
         if errors == refused {
             Ok(lines)
         } else {
-            Err(format!("{errors} commands were refused instead of {refused}:\n{}", lines.join("\n")))
+            Err(format!(
+                "{errors} commands were refused instead of {refused}:\n{}",
+                lines.join("\n")
+            ))
         }
     }
 
-    /// As [`Self::script`], with the failure as it is. Each line of `command` is run, also behind one that failed; the status is the first that is not 0.
+    /// As [`Self::script`], with the failure as it is. Each line of `command` is run, also behind
+    /// one that failed; the status is the first that is not 0.
     pub(super) fn session(
         &self,
         config: &Config,

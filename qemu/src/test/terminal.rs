@@ -76,7 +76,10 @@ impl Terminal {
                 Ok(Event::Serial(bytes)) => self.said.extend_from_slice(&bytes),
                 Ok(_) => {}
                 Err(_) => {
-                    return Err(anyhow!("`{text}` did not come:\n{}", String::from_utf8_lossy(&self.said)));
+                    return Err(anyhow!(
+                        "`{text}` did not come:\n{}",
+                        String::from_utf8_lossy(&self.said)
+                    ));
                 }
             }
         }

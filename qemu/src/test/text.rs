@@ -19,19 +19,23 @@ fn is_plain(line: &str) -> bool {
     line.chars().all(bale_core::guest_text::is_plain)
 }
 
-/// Two guests print what they should not, side by side: each line of theirs bears its machine's name, nothing passes for
-/// another's, and UTF-8 comes through whole.
+/// Two guests print what they should not, side by side: each line of theirs bears its machine's
+/// name, nothing passes for another's, and UTF-8 comes through whole.
 fn hostile(bench: &Bench<'_>) -> Result<(), String> {
     let text = "memory = 8M\nkernel = kernel.img\ncmdline = bale.text";
     let (_kept, config) = described(bench, "text", &[("text", text), ("other", text)])?;
     bench.talk(&config, |machine| {
         let mut said = machine.ask("vm start text")?;
         for command in ["vm start other", "vm wait 0", "vm wait 1", "vm list", "vm list"] {
-            // A status that a guest has forged would end a command before its time, and leave its own for the next one.
+            // A status that a guest has forged would end a command before its time, and leave its
+            // own for the next one.
             said.extend(machine.ask(command)?);
         }
         let listed = said.iter().filter(|line| line.ends_with("powered off")).count();
-        ensure(listed == 6, &format!("{listed} instead of 6 lines of an end: a status came too early"))?;
+        ensure(
+            listed == 6,
+            &format!("{listed} instead of 6 lines of an end: a status came too early"),
+        )?;
         let marked = || said.iter().filter(|line| line.contains("mark") || line.contains("xxxx"));
         for line in marked() {
             let named = line.starts_with("[vm0] ") || line.starts_with("[vm1] ");
@@ -59,13 +63,17 @@ fn hostile(bench: &Bench<'_>) -> Result<(), String> {
                 ensure(lines.contains(&expected.as_str()), &format!("no line {name}{expected}"))?;
             }
             let long = lines.iter().filter(|line| line.starts_with("xxx"));
-            ensure(long.map(|line| line.len()).sum::<usize>() == 3000, "the long line is not whole")?;
+            ensure(
+                long.map(|line| line.len()).sum::<usize>() == 3000,
+                "the long line is not whole",
+            )?;
         }
         Ok(())
     })
 }
 
-/// A guest that prints without end is cut to its rate, which is said and counted; another one, the shell and the log go on beside it.
+/// A guest that prints without end is cut to its rate, which is said and counted; another one, the
+/// shell and the log go on beside it.
 fn flood(bench: &Bench<'_>) -> Result<(), String> {
     let flood = "memory = 8M\nkernel = kernel.img\nconsole_rate = 1K\ncmdline = bale.flood";
     let text = "memory = 8M\nkernel = kernel.img\ncmdline = bale.text";

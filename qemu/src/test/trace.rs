@@ -28,8 +28,10 @@ fn guests_run() -> Result<()> {
     let picture: Value = serde_json::from_str(&text)?;
     let events = picture["traceEvents"].as_array().context("no events")?;
 
-    // The core that the guest ran on. Another may have done so much that its part of this is written over.
-    let guest = events.iter().find(|event| event["cat"] == "guest").context("no turn of a guest")?;
+    // The core that the guest ran on. Another may have done so much that its part of this is
+    // written over.
+    let guest =
+        events.iter().find(|event| event["cat"] == "guest").context("no turn of a guest")?;
     let here: Vec<_> = events.iter().filter(|event| event["tid"] == guest["tid"]).collect();
     for (phase, category, name) in [
         ("M", "", "thread_name"),
@@ -41,7 +43,9 @@ fn guests_run() -> Result<()> {
         ("i", "wake", "wake drain"),
     ] {
         let is = |event: &&&Value| {
-            event["ph"] == phase && event["name"] == name && event["cat"].as_str().unwrap_or("") == category
+            event["ph"] == phase
+                && event["name"] == name
+                && event["cat"].as_str().unwrap_or("") == category
         };
         let found = here.iter().filter(is);
         ensure!(found.clone().count() > 0, "nothing is called {name}");

@@ -1,4 +1,5 @@
-//! The device trees of all boards that Debian's arm64 kernel knows: whatever a board lacks for Bale, its tree is read.
+//! The device trees of all boards that Debian's arm64 kernel knows: whatever a board lacks for
+//! Bale, its tree is read.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +21,8 @@ fn all_are_read() -> Outcome {
     }
 }
 
-/// Reads each tree as the loader does. A board may lack what Bale needs, such as a GICv3; its tree is neither broken nor too large.
+/// Reads each tree as the loader does. A board may lack what Bale needs, such as a GICv3; its tree
+/// is neither broken nor too large.
 fn read_all(folder: &Path) -> Result<(), String> {
     let mut trees = Vec::new();
     find(folder, &mut trees).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -32,7 +34,8 @@ fn read_all(folder: &Path) -> Result<(), String> {
         if matches!(found, Err(MachineError::Broken | MachineError::TooMany(_))) {
             wrong.push(path.display().to_string());
         }
-        let reason = found.map_or_else(|error| error.to_string(), |_| "a machine that Bale starts on".into());
+        let reason = found
+            .map_or_else(|error| error.to_string(), |_| "a machine that Bale starts on".into());
         *reasons.entry(reason).or_default() += 1;
     }
     let counts = format!("{} trees: {reasons:?}", trees.len());

@@ -1,4 +1,5 @@
-//! Machines that start as a board does: UEFI firmware, the loader, the very disk image; and what they say of themselves.
+//! Machines that start as a board does: UEFI firmware, the loader, the very disk image; and what
+//! they say of themselves.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -73,11 +74,14 @@ pub(super) fn passes_target_tests(bench: &Bench<'_>, config: &Config) -> Result<
     let passed = |name: &String| lines.contains(&format!("test {name} ... ok"));
     match (status, names.iter().find(|name| !passed(name))) {
         (Ok(0), None) => Ok(()),
-        (status, failed) => Err(format!("{status:?}, first without `ok`: {failed:?}\n{}", lines.join("\n"))),
+        (status, failed) => {
+            Err(format!("{status:?}, first without `ok`: {failed:?}\n{}", lines.join("\n")))
+        }
     }
 }
 
-/// Every key of `bale.toml` beside the arguments. The console is QEMU's own; the others change what is seen.
+/// Every key of `bale.toml` beside the arguments. The console is QEMU's own; the others change what
+/// is seen.
 const CONFIG: &str = r#"
 console = [0x0900_0000, 33]
 cores = 3
@@ -124,19 +128,24 @@ fn refuses_config(bench: &Bench<'_>) -> Result<(), String> {
         match events.recv_timeout(left) {
             Ok(Event::Serial(bytes)) => said.push_str(&String::from_utf8_lossy(&bytes)),
             Ok(Event::Input(_)) => {}
-            Ok(Event::SerialEnd) | Err(_) => return Err(format!("it does not say `{message}`:\n{said}")),
+            Ok(Event::SerialEnd) | Err(_) => {
+                return Err(format!("it does not say `{message}`:\n{said}"));
+            }
         }
     }
     drop((machine, disk));
     Ok(())
 }
 
-/// Guests as plain files beside `bale.toml`, started by it and by hand: kernels from there and from the bundle, descriptions that stand for one of the
-/// bundle's, name what is nowhere, or cannot be read.
+/// Guests as plain files beside `bale.toml`, started by it and by hand: kernels from there and from
+/// the bundle, descriptions that stand for one of the bundle's, name what is nowhere, or cannot be
+/// read.
 fn finds_plain_guests(bench: &Bench<'_>) -> Result<(), String> {
     let text = |error| format!("{error:#}");
-    let of_bundle =
-        [("third", "memory = 32M\nkernel = kernel.img"), ("fourth", "memory = 8M\nkernel = kernel.img")];
+    let of_bundle = [
+        ("third", "memory = 32M\nkernel = kernel.img"),
+        ("fourth", "memory = 8M\nkernel = kernel.img"),
+    ];
     let bundle = described::bundle(bench, "plain", &of_bundle).map_err(text)?;
     let (_, image) = bench.built.guests.first().ok_or("no guest is built")?;
     let file = |path: &str, bytes: &[u8]| File { path: path.into(), bytes: bytes.to_vec() };
@@ -157,8 +166,8 @@ fn finds_plain_guests(bench: &Bench<'_>) -> Result<(), String> {
     config.initrd = Some(bundle.0.clone());
     let setup = SetupOptions { yes: true };
     let toml = board::config(&config.arguments, "guests = [\"first\"]\n").map_err(text)?;
-    let disk =
-        run::by_uefi_beside(&mut config, bench.built, Tables::Acpi, toml, others, &setup).map_err(text)?;
+    let disk = run::by_uefi_beside(&mut config, bench.built, Tables::Acpi, toml, others, &setup)
+        .map_err(text)?;
     let commands = "vm wait 0\nvm run SECOND\nvm run third\nvm stats third --json\nvm run fourth\nvm start nowhere\nvm start wrong\nvm start folder\n\
                     vm list";
     let lines = bench.answers(&config, commands, 3)?;
@@ -166,12 +175,14 @@ fn finds_plain_guests(bench: &Bench<'_>) -> Result<(), String> {
     let off = lines.iter().filter(|line| line.ends_with("powered off")).count();
     let errors: Vec<_> =
         lines.iter().filter(|line| line.starts_with("error: ")).map(String::as_str).collect();
-    let listed =
-        lines.iter().filter(|line| line.ends_with(" starts a machine that the bundle describes")).count();
+    let listed = lines
+        .iter()
+        .filter(|line| line.ends_with(" starts a machine that the bundle describes"))
+        .count();
     let good = lines.iter().any(|line| line == "bale: 10 files of guests beside bale.toml")
-        && ["bale", "pages"]
-            .iter()
-            .all(|name| lines.iter().any(|line| line.starts_with(&format!("bale: {name} is left out"))))
+        && ["bale", "pages"].iter().all(|name| {
+            lines.iter().any(|line| line.starts_with(&format!("bale: {name} is left out")))
+        })
         && off >= 4
         && errors
             == [
@@ -209,15 +220,18 @@ fn reports_firmware(bench: &Bench<'_>, config: &Config) -> Result<(), String> {
     let lines = reports(bench, config)?;
     let by_acpi = matches!(config.start, Start::Uefi { acpi: true, .. });
     let tables = if by_acpi { "acpi: SPCR at " } else { "firmware: device tree there" };
-    let cleaned =
-        ["last instructions", "kernel", "tree", "bundle"].map(|name| format!("loader: {name} at 0x"));
+    let cleaned = ["last instructions", "kernel", "tree", "bundle"]
+        .map(|name| format!("loader: {name} at 0x"));
     let is_cleaned = |start: &String| {
-        lines.iter().any(|line| line.starts_with(start) && line.ends_with(" bytes, cleaned to memory"))
+        lines
+            .iter()
+            .any(|line| line.starts_with(start) && line.ends_with(" bytes, cleaned to memory"))
     };
     if !cleaned.iter().all(is_cleaned) {
         return Err(format!("it does not name what runs with caches off:\n{}", lines.join("\n")));
     }
-    let wanted = ["firmware: EDK II ", "firmware: SecureBoot 0", "firmware: HCR_EL2 0x", "efi: 0x", tables];
+    let wanted =
+        ["firmware: EDK II ", "firmware: SecureBoot 0", "firmware: HCR_EL2 0x", "efi: 0x", tables];
     match wanted.iter().find(|start| !lines.iter().any(|line| line.starts_with(**start))) {
         None => Ok(()),
         Some(missing) => Err(format!("it does not say `{missing}`:\n{}", lines.join("\n"))),

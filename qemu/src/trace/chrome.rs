@@ -1,9 +1,11 @@
-//! A dump of the kernel's trace as Chrome's trace event format, which Perfetto and chrome://tracing open
-//! ("Trace Event Format", Google, 2016: complete events `X`, instants `i`, metadata `M`; times in microseconds).
+//! A dump of the kernel's trace as Chrome's trace event format, which Perfetto and chrome://tracing
+//! open ("Trace Event Format", Google, 2016: complete events `X`, instants `i`, metadata `M`; times
+//! in microseconds).
 //!
-//! A core is a track. Its tasks are slices beside one another; drain, guest and interrupt are slices inside of the task
-//! that they ran in. A drain that is preempted is several slices, so that no slice reaches beyond its task. What had
-//! begun before the first event that was kept has no slice; what had not ended when the trace was stopped ends there.
+//! A core is a track. Its tasks are slices beside one another; drain, guest and interrupt are
+//! slices inside of the task that they ran in. A drain that is preempted is several slices, so that
+//! no slice reaches beyond its task. What had begun before the first event that was kept has no
+//! slice; what had not ended when the trace was stopped ends there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +26,8 @@ impl<'a> Dump<'a> {
         let head = lines.by_ref().find_map(Head::parse).context("the dump has no first line")?;
         let mut cores: BTreeMap<usize, Vec<Event<'a>>> = BTreeMap::new();
         for line in lines.filter(|line| !line.trim().is_empty()) {
-            let Line(core, event) = Line::parse(line).with_context(|| format!("no event: {line}"))?;
+            let Line(core, event) =
+                Line::parse(line).with_context(|| format!("no event: {line}"))?;
             let events = cores.entry(core).or_default();
             let last = events.last().map_or(0, |last| last.at);
             ensure!(event.at >= last, "core {core} goes back in time: {line}");
@@ -45,8 +48,10 @@ impl<'a> Dump<'a> {
 
     /// The whole file.
     pub(crate) fn chrome(&self) -> Value {
-        let first = self.cores.values().filter_map(|events| Some(events.first()?.at)).min().unwrap_or(0);
-        let mut out = vec![json!({"ph": "M", "name": "process_name", "pid": 0, "args": {"name": "Bale"}})];
+        let first =
+            self.cores.values().filter_map(|events| Some(events.first()?.at)).min().unwrap_or(0);
+        let mut out =
+            vec![json!({"ph": "M", "name": "process_name", "pid": 0, "args": {"name": "Bale"}})];
         for (&core, events) in &self.cores {
             let name = format!("core {core}");
             out.push(
@@ -137,7 +142,9 @@ impl<'a> Track<'a, '_> {
         let number = slice.number;
         let (name, args) = match slice.kind {
             Kind::InterruptIn => (format!("irq {}", slice.name), json!({ "intid": number })),
-            Kind::DrainBegin => ("drain slice".into(), json!({ "pending": number, "freed": freed })),
+            Kind::DrainBegin => {
+                ("drain slice".into(), json!({ "pending": number, "freed": freed }))
+            }
             Kind::GuestEnter => (format!("vm {number}"), json!({})),
             _ => (slice.name.to_owned(), json!({ "task": number })),
         };

@@ -2,12 +2,19 @@
 
 /// The strongly connected components of more than one node among `nodes`, each sorted.
 ///
-/// `next` lists the nodes that a node points at. Two nodes lie in one component when each reaches the
-/// other; the graphs here have some hundred nodes, so reachability is simply walked from each.
+/// `next` lists the nodes that a node points at. Two nodes lie in one component when each reaches
+/// the other; the graphs here have some hundred nodes, so reachability is simply walked from each.
 pub(crate) fn components(nodes: &[usize], next: &[Vec<usize>]) -> Vec<Vec<usize>> {
-    let reached: Vec<Vec<bool>> = (0..next.len())
-        .map(|from| if nodes.contains(&from) { reach(from, nodes, next) } else { vec![false; next.len()] })
-        .collect();
+    let reached: Vec<Vec<bool>> =
+        (0..next.len())
+            .map(|from| {
+                if nodes.contains(&from) {
+                    reach(from, nodes, next)
+                } else {
+                    vec![false; next.len()]
+                }
+            })
+            .collect();
     let mut seen = vec![false; next.len()];
     let mut found = Vec::new();
     for &node in nodes {

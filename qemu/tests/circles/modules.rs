@@ -30,8 +30,8 @@ impl Crate {
         let mut modules = Vec::new();
         let mut open = vec![src.clone()];
         while let Some(folder) = open.pop() {
-            for entry in
-                std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+            for entry in std::fs::read_dir(&folder)
+                .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
             {
                 let path = entry.expect("an entry").path();
                 if path.is_dir() {
@@ -57,10 +57,13 @@ impl Crate {
             let is_head = |&&head: &&usize| circle.iter().all(|&other| self.is_inside(other, head));
             match circle.iter().find(is_head) {
                 Some(&head) => {
-                    let rest: Vec<usize> = circle.iter().copied().filter(|&node| node != head).collect();
+                    let rest: Vec<usize> =
+                        circle.iter().copied().filter(|&node| node != head).collect();
                     open.extend(graph::components(&rest, &next));
                 }
-                None => found.push(circle.iter().map(|&node| self.modules[node].file.clone()).collect()),
+                None => {
+                    found.push(circle.iter().map(|&node| self.modules[node].file.clone()).collect())
+                }
             }
         }
         found.sort();
@@ -121,11 +124,13 @@ impl Crate {
 
 impl Module {
     fn read(src: &Path, file: PathBuf) -> Self {
-        let text =
-            std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let text = std::fs::read_to_string(&file)
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let syntax =
+            syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let below = file.strip_prefix(src).expect("found below it").with_extension("");
-        let mut path: Vec<String> = below.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        let mut path: Vec<String> =
+            below.iter().map(|part| part.to_string_lossy().into_owned()).collect();
         if ["lib", "main"].contains(&path[0].as_str()) && path.len() == 1 {
             path.clear();
         }
@@ -145,7 +150,8 @@ impl Module {
             _ => {
                 let child: Vec<String> = self.path.iter().chain([first]).cloned().collect();
                 let folder = self.file.with_extension("");
-                let below = if self.path.is_empty() { self.file.parent()? } else { folder.as_path() };
+                let below =
+                    if self.path.is_empty() { self.file.parent()? } else { folder.as_path() };
                 return below
                     .join(first)
                     .with_extension("rs")
@@ -173,9 +179,16 @@ impl Module {
             syn::UseTree::Group(group) => {
                 group.items.iter().for_each(|item| self.take_use(item, before, public))
             }
-            syn::UseTree::Name(name) => self.take_name(before, &name.ident.to_string(), None, public),
+            syn::UseTree::Name(name) => {
+                self.take_name(before, &name.ident.to_string(), None, public)
+            }
             syn::UseTree::Rename(rename) => {
-                self.take_name(before, &rename.ident.to_string(), Some(rename.rename.to_string()), public);
+                self.take_name(
+                    before,
+                    &rename.ident.to_string(),
+                    Some(rename.rename.to_string()),
+                    public,
+                );
             }
             syn::UseTree::Glob(_) => {
                 if let Some(path) = self.absolute(before) {
@@ -196,8 +209,10 @@ impl Module {
             let known_as = renamed.or_else(|| words.last().cloned()).unwrap_or_default();
             self.passed.insert(known_as, path);
         } else {
-            self.passed
-                .insert(renamed.unwrap_or_else(|| words.last().cloned().unwrap_or_default()), path.clone());
+            self.passed.insert(
+                renamed.unwrap_or_else(|| words.last().cloned().unwrap_or_default()),
+                path.clone(),
+            );
             self.named.insert(path);
         }
     }
@@ -226,7 +241,8 @@ impl<'ast> Visit<'ast> for Module {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let words: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let words: Vec<String> =
+            path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if words.len() > 1
             && let Some(path) = self.absolute(&words)
         {

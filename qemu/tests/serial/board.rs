@@ -1,4 +1,5 @@
-//! A board played on a pseudo-terminal: it speaks the shell's protocol for scripts and gives prepared answers.
+//! A board played on a pseudo-terminal: it speaks the shell's protocol for scripts and gives
+//! prepared answers.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -71,7 +72,8 @@ fn play(mut uart: File, answers: Vec<Answer>) -> Vec<String> {
                 uart.write_all(b"\x1eSTATUS 1\r\n").expect("sent");
             }
             b'\n' => {
-                commands.push(String::from_utf8(core::mem::take(&mut line)).expect("plain characters"));
+                commands
+                    .push(String::from_utf8(core::mem::take(&mut line)).expect("plain characters"));
                 if let Some(answer) = answers.next() {
                     let text = answer.text.replace('\n', "\r\n");
                     uart.write_all(text.as_bytes()).expect("sent");

@@ -20,8 +20,12 @@ fn fresh(name: &str) -> PathBuf {
 fn commands_go_out_and_answers_come_back_and_are_saved() {
     let save = fresh("session");
     let name = save.display().to_string();
-    let answers =
-        || vec![Answer { text: "twelve cores\n\0\x05\u{7f}\0behind the frame\n".into(), end: "bale> " }];
+    let answers = || {
+        vec![Answer {
+            text: "twelve cores\n\0\x05\u{7f}\0behind the frame\n".into(),
+            end: "bale> ",
+        }]
+    };
     for round in 1..=2 {
         let board = Board::new(answers());
         let output = typed(
@@ -34,7 +38,10 @@ fn commands_go_out_and_answers_come_back_and_are_saved() {
         assert_eq!(board.finish(), ["cores"]);
         assert_eq!(output.status, Some(0), "{output:?}");
         assert!(output.text.starts_with("twelve cores\n"), "{output:?}");
-        assert!(output.text.contains("a log frame of 2 bytes") && !output.text.contains('\0'), "{output:?}");
+        assert!(
+            output.text.contains("a log frame of 2 bytes") && !output.text.contains('\0'),
+            "{output:?}"
+        );
         assert!(output.text.ends_with("behind the frame\nbale> "), "{output:?}");
         // Every byte as it came, behind those of the session before.
         let whole = "twelve cores\r\n\0\x05\u{7f}\0behind the frame\r\nbale> ".repeat(round);

@@ -1,4 +1,5 @@
-//! `cargo bale bench --serial` and `cargo bale console` against a board that is played by the test, on a pseudo-terminal.
+//! `cargo bale bench --serial` and `cargo bale console` against a board that is played by the test,
+//! on a pseudo-terminal.
 
 mod board;
 mod console;
@@ -20,7 +21,8 @@ fn file(name: &str) -> PathBuf {
 fn a_board_takes_the_place_of_qemu() {
     let (json, csv) = (file("now.json"), file("now.csv"));
     let plots = file("plots");
-    let paths = [json.display().to_string(), csv.display().to_string(), plots.display().to_string()];
+    let paths =
+        [json.display().to_string(), csv.display().to_string(), plots.display().to_string()];
     let board = Board::new(vec![Answer::good(ONE), Answer::good(FOUR)]);
     let output = bench(
         &board,
@@ -41,7 +43,10 @@ fn a_board_takes_the_place_of_qemu() {
     let heard = board.finish();
     assert_eq!(
         heard,
-        ["bench run allocator --json --cores 1 --seed 7", "bench run allocator --json --cores 4 --seed 7"]
+        [
+            "bench run allocator --json --cores 1 --seed 7",
+            "bench run allocator --json --cores 4 --seed 7"
+        ]
     );
     // The sample misses two goals: free and density-full.
     assert_eq!(output.status, Some(1), "{output:?}");
@@ -50,14 +55,23 @@ fn a_board_takes_the_place_of_qemu() {
     assert_eq!(last[1], "goal missed: density-full: 98.45, goal >= 98.5");
     assert_eq!(last[2], "goal missed: free: 97.6, goal <= 90");
     assert!(output.text.lines().all(|line| line.chars().count() <= 80), "{}", output.text);
-    assert!(output.errors.contains("allocator: 8000 objects"), "ordinary output is shown: {}", output.errors);
+    assert!(
+        output.errors.contains("allocator: 8000 objects"),
+        "ordinary output is shown: {}",
+        output.errors
+    );
 
     let saved = fs::read_to_string(&json).expect("the JSON was written");
     assert!(saved.contains(r#""pages":50912"#) && saved.contains(r#""mode":"serial""#));
     let table = fs::read_to_string(&csv).expect("the CSV was written");
-    assert!(table.contains("serial,1,allocator,malloc,1,,118.4,instructions/op,8000,120,"), "{table}");
     assert!(
-        fs::read_to_string(plots.join("ladder-ladder-instructions_op.svg")).expect("a plot").contains("<svg")
+        table.contains("serial,1,allocator,malloc,1,,118.4,instructions/op,8000,120,"),
+        "{table}"
+    );
+    assert!(
+        fs::read_to_string(plots.join("ladder-ladder-instructions_op.svg"))
+            .expect("a plot")
+            .contains("<svg")
     );
 
     // The same board, one figure worse: against what was saved.
@@ -66,7 +80,11 @@ fn a_board_takes_the_place_of_qemu() {
     let output = bench(&board, &["--cores", "1", "--compare", &paths[0]]);
     board.finish();
     let malloc = output.text.lines().find(|line| line.contains("malloc") && line.contains("WORSE"));
-    assert!(malloc.is_some_and(|line| line.contains("118.4") && line.contains("+1.27 %")), "{}", output.text);
+    assert!(
+        malloc.is_some_and(|line| line.contains("118.4") && line.contains("+1.27 %")),
+        "{}",
+        output.text
+    );
     assert_eq!(output.text.matches("WORSE").count(), 1, "{}", output.text);
 
     for path in [json, csv] {
@@ -77,8 +95,9 @@ fn a_board_takes_the_place_of_qemu() {
 
 #[test]
 fn the_status_is_0_when_all_goals_are_met() {
-    let good =
-        ONE.replace(r#""value":97.6"#, r#""value":89.9"#).replace(r#""value":98.45"#, r#""value":98.5"#);
+    let good = ONE
+        .replace(r#""value":97.6"#, r#""value":89.9"#)
+        .replace(r#""value":98.45"#, r#""value":98.5"#);
     let board = Board::new(vec![Answer::good(&good)]);
     let output = bench(&board, &["--cores", "1"]);
     board.finish();
@@ -106,7 +125,8 @@ fn a_malformed_line_is_a_failure() {
 
 #[test]
 fn a_command_that_fails_is_a_failure() {
-    let answer = Answer { text: "error: there is no benchmark run\n".into(), end: "\x1eSTATUS 1\r\n" };
+    let answer =
+        Answer { text: "error: there is no benchmark run\n".into(), end: "\x1eSTATUS 1\r\n" };
     fails(
         answer,
         &[],

@@ -20,7 +20,8 @@ use bale_vmm::store::setup;
 type Result<T> = core::result::Result<T, BenchError<'static>>;
 type Page = [u8; PAGE_SIZE];
 
-/// Slots released at a time: what Linux discards at least when a cluster of its swap area becomes free (512 with Debian's arm64 kernels).
+/// Slots released at a time: what Linux discards at least when a cluster of its swap area becomes
+/// free (512 with Debian's arm64 kernels).
 const RUN: usize = 256;
 /// Different pages of a mix that is made here.
 const MADE: usize = 64;
@@ -34,7 +35,8 @@ pub(super) struct Bench {
     pub(super) scratch: &'static mut Scratch,
     pub(super) page: &'static mut Page,
     pages: &'static [Page],
-    /// Slots that are written. There may be more than pages, which are then written several times, or fewer.
+    /// Slots that are written. There may be more than pages, which are then written several times,
+    /// or fewer.
     pub(super) count: usize,
     pub(super) overhead: u32,
 }
@@ -55,7 +57,12 @@ fn make(arena: &mut Arena, mix: Mix, seed: u64) -> Option<&'static [Page]> {
 }
 
 impl Bench {
-    pub(super) fn new(report: &Report, codec: Codec, second: Option<Codec>, checked: bool) -> Result<Self> {
+    pub(super) fn new(
+        report: &Report,
+        codec: Codec,
+        second: Option<Codec>,
+        checked: bool,
+    ) -> Result<Self> {
         let overhead = counting::overhead().ok_or(BenchError::NoCounter)?;
         let mix = report.options.mix;
         let (bundled, _) = bundle::pages().as_chunks();
@@ -102,7 +109,8 @@ impl Bench {
         let mut sum = 0;
         for (slot, page) in self.each() {
             go_on()?;
-            let (taken, stored) = count(self.overhead, || self.device.write(slot, page, self.scratch));
+            let (taken, stored) =
+                count(self.overhead, || self.device.write(slot, page, self.scratch));
             stored.map_err(|_| BenchError::OutOfMemory)?;
             sum += taken;
         }
@@ -114,7 +122,8 @@ impl Bench {
         let (mut all, mut compressed) = (0, 0);
         for (slot, page) in self.each() {
             go_on()?;
-            let (taken, read) = count(self.overhead, || self.device.read(slot, self.page, self.scratch));
+            let (taken, read) =
+                count(self.overhead, || self.device.read(slot, self.page, self.scratch));
             if read.is_err() || self.page != page {
                 return Err(BenchError::Broken("a page did not come back"));
             }
@@ -171,7 +180,8 @@ impl Codecs {
 impl Bench {
     /// One page there and back by the codec alone.
     pub(super) fn codec(&mut self, codec: Codec, page: &Page) -> Result<Codecs> {
-        let (compress, length) = count(self.overhead, || codec.compress(page, self.scratch).map(<[u8]>::len));
+        let (compress, length) =
+            count(self.overhead, || codec.compress(page, self.scratch).map(<[u8]>::len));
         let Some(length) = length else {
             return Ok(Codecs { compress, decompress: 0, bytes: PAGE_SIZE as u64 });
         };

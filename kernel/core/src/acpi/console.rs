@@ -1,4 +1,5 @@
-//! The console: the SPCR (Serial Port Console Redirection Table 1.10), boards on which it is not to be believed, and what DBG2 knows.
+//! The console: the SPCR (Serial Port Console Redirection Table 1.10), boards on which it is not to
+//! be believed, and what DBG2 knows.
 
 use super::table::Table;
 use super::{AcpiError, Memory, Signature, Tables, corrections};
@@ -27,7 +28,8 @@ pub(super) fn read<M: Memory>(tables: &Tables<'_, M>) -> Result<Uart, AcpiError>
 fn by_spcr(table: &Table<'_>) -> Result<Option<Uart>, AcpiError> {
     let (kind, space, base) = (table.u8(36)?, table.u8(40)?, table.u64(44)?);
     let (how, interrupt) = (table.u8(52)?, table.u32(54)?);
-    let reachable = is_reachable(kind.into(), space, base) && how & BY_GIC != 0 && interrupt >= SHARED;
+    let reachable =
+        is_reachable(kind.into(), space, base) && how & BY_GIC != 0 && interrupt >= SHARED;
     Ok(reachable.then_some(Uart { base, interrupt }))
 }
 
@@ -37,8 +39,8 @@ fn is_reachable(kind: u16, space: u8, base: u64) -> bool {
     known && space == IN_MEMORY && base != 0 && base.is_multiple_of(4096)
 }
 
-/// Where the first PL011 of the debug ports is (Microsoft Debug Port Table 2, tables 1 to 3). What is wrong with the table matters to nobody:
-/// it is looked at for a hint.
+/// Where the first PL011 of the debug ports is (Microsoft Debug Port Table 2, tables 1 to 3). What
+/// is wrong with the table matters to nobody: it is looked at for a hint.
 fn by_dbg2<M: Memory>(tables: &Tables<'_, M>) -> Option<u64> {
     /// Type of a port: serial.
     const SERIAL: u16 = 0x8000;

@@ -44,7 +44,9 @@ pub(super) fn read<M: Memory>(
             (GICR, region) => {
                 let range = Range { base: region.u64(4)?, size: region.u32(12)?.into() };
                 check(range)?;
-                regions.push(range).map_err(|_| AcpiError::TooMany("redistributor regions", MAX_REGIONS))?;
+                regions
+                    .push(range)
+                    .map_err(|_| AcpiError::TooMany("redistributor regions", MAX_REGIONS))?;
             }
             _ => {}
         }
@@ -84,8 +86,12 @@ fn by_core(mut bases: Vec<u64, MAX_CPUS>) -> Result<Vec<Range, MAX_REGIONS>, Acp
         let next = Range { base, size: REDISTRIBUTOR };
         check(next).map_err(|_| AcpiError::NoRedistributors)?;
         match regions.last_mut() {
-            Some(last) if base <= last.base + last.size => last.size = base + REDISTRIBUTOR - last.base,
-            _ => regions.push(next).map_err(|_| AcpiError::TooMany("redistributor regions", MAX_REGIONS))?,
+            Some(last) if base <= last.base + last.size => {
+                last.size = base + REDISTRIBUTOR - last.base
+            }
+            _ => regions
+                .push(next)
+                .map_err(|_| AcpiError::TooMany("redistributor regions", MAX_REGIONS))?,
         }
     }
     Ok(regions)

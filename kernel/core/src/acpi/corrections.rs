@@ -1,5 +1,6 @@
-//! Chips whose firmware is known to say something wrong, or to leave something out, by the maker's name in its tables. Boards with the same
-//! chip have the same maker there; which of them it is, the product's name says.
+//! Chips whose firmware is known to say something wrong, or to leave something out, by the maker's
+//! name in its tables. Boards with the same chip have the same maker there; which of them it is,
+//! the product's name says.
 
 use core::fmt::Write as _;
 
@@ -24,21 +25,25 @@ pub(super) struct Correction {
 }
 
 static KNOWN: &[Correction] = &[
-    // CIX P1, the Radxa Orion O6's. Sources: the vendor's device tree (sky1.dtsi: serial@40d0000, SPI 298), its EDK2 port and its
-    // Trusted Firmware-A (plat/cix/sky1). None of it was seen on a board by us.
+    // CIX P1, the Radxa Orion O6's. Sources: the vendor's device tree (sky1.dtsi: serial@40d0000,
+    // SPI 298), its EDK2 port and its Trusted Firmware-A (plat/cix/sky1). None of it was seen on a
+    // board by us.
     Correction {
         maker: *b"CIXTEK",
         chip: "CIX P1",
-        // Early firmware has no SPCR, and some names a UART without a clock; UART2 is on the header, and firmware talks there.
+        // Early firmware has no SPCR, and some names a UART without a clock; UART2 is on the
+        // header, and firmware talks there.
         uart: Uart { base: 0x040d_0000, interrupt: 330 },
         kept: &[
-            // Firmware at EL3 and OP-TEE read records here at each CPU_ON; overwritten, cores do not start any more.
+            // Firmware at EL3 and OP-TEE read records here at each CPU_ON; overwritten, cores do
+            // not start any more.
             Range { base: 0x8000_0000, size: 0x0680_0000 },
             // The vendor's kernel boot image, which its map calls reserved on some versions only.
             Range { base: 0xa000_0000, size: 0x0800_0000 },
         ],
         compatible: "cix,sky1",
-        // In the domain that is always on (Trusted Firmware-A, plat/cix/sky1: cix_topology.c, watchdog.c).
+        // In the domain that is always on (Trusted Firmware-A, plat/cix/sky1: cix_topology.c,
+        // watchdog.c).
         watched: &[
             ("cores masked (bits 0 to 11), boot core (12 to 15)", 0x1600_0508),
             ("watchdog, control and status", 0x1600_3000),
@@ -62,18 +67,24 @@ pub(super) fn of(maker: [u8; 6]) -> Option<&'static Correction> {
     KNOWN.iter().find(|known| known.maker == maker)
 }
 
-/// Adds to a machine that was read from a device tree what its tree forgets to reserve, and calls it as its ACPI tables would.
+/// Adds to a machine that was read from a device tree what its tree forgets to reserve, and calls
+/// it as its ACPI tables would.
 pub fn keep_out(machine: &mut Machine, tree: &[u8]) {
-    let Some(known) = KNOWN.iter().find(|known| is_compatible(tree, known.compatible)) else { return };
+    let Some(known) = KNOWN.iter().find(|known| is_compatible(tree, known.compatible)) else {
+        return;
+    };
     for range in known.kept {
         add_reserved(&mut machine.reserved, *range, &mut machine.left_out);
     }
-    machine.model = known.name(Some(&machine.model).filter(|model| !model.is_empty()).map(|model| &**model));
+    machine.model =
+        known.name(Some(&machine.model).filter(|model| !model.is_empty()).map(|model| &**model));
 }
 
-/// Registers of a machine of this name that are worth a look when it behaves strangely; none of those that are not known here.
+/// Registers of a machine of this name that are worth a look when it behaves strangely; none of
+/// those that are not known here.
 pub fn watched(model: &str) -> &'static [(&'static str, u64)] {
-    let known =
-        KNOWN.iter().find(|known| model.strip_prefix(known.chip).is_some_and(|rest| rest.starts_with(" (")));
+    let known = KNOWN
+        .iter()
+        .find(|known| model.strip_prefix(known.chip).is_some_and(|rest| rest.starts_with(" (")));
     known.map_or(&[], |known| known.watched)
 }

@@ -1,4 +1,5 @@
-//! The tables by name, for a report: who made each, how long it is, whether its checksum is right, and which UARTs it names.
+//! The tables by name, for a report: who made each, how long it is, whether its checksum is right,
+//! and which UARTs it names.
 
 use core::fmt::{Result, Write};
 
@@ -23,8 +24,13 @@ pub fn describe<M: Memory>(memory: &M, root: u64, out: &mut impl Write) -> Resul
         match Table::read(memory, entry, signature) {
             Ok(table) => {
                 let (maker, model) = table.made_by();
-                write!(out, "acpi: {signature} at {entry:#x}, {} bytes, {maker} {model}", table.length())?;
-                // Base addresses: SPCR 1.10, table 2, and Debug Port Table 2, the first device's (offset of its list, of its addresses).
+                write!(
+                    out,
+                    "acpi: {signature} at {entry:#x}, {} bytes, {maker} {model}",
+                    table.length()
+                )?;
+                // Base addresses: SPCR 1.10, table 2, and Debug Port Table 2, the first device's
+                // (offset of its list, of its addresses).
                 let base = match name {
                     b"SPCR" => table.u64(44),
                     b"DBG2" => table.u32(36).and_then(|device| {

@@ -1,4 +1,5 @@
-//! Finding tables, and reading fields of them: root pointer, extended system description table, headers (ACPI 6.5, 5.2.5 to 5.2.8).
+//! Finding tables, and reading fields of them: root pointer, extended system description table,
+//! headers (ACPI 6.5, 5.2.5 to 5.2.8).
 
 use core::fmt;
 
@@ -112,11 +113,15 @@ impl<'a> Table<'a> {
     }
 
     /// The structures from `at` on, each of which begins with its type and its length.
-    pub(super) fn structures(&self, at: usize) -> impl Iterator<Item = Result<(u8, Self), AcpiError>> {
+    pub(super) fn structures(
+        &self,
+        at: usize,
+    ) -> impl Iterator<Item = Result<(u8, Self), AcpiError>> {
         let (signature, mut rest) = (self.signature, self.bytes.get(at..).unwrap_or(&[]));
         core::iter::from_fn(move || {
             let (&kind, &length) = (rest.first()?, rest.get(1).unwrap_or(&0));
-            let Some((bytes, after)) = rest.split_at_checked(length.into()).filter(|_| length >= 2) else {
+            let Some((bytes, after)) = rest.split_at_checked(length.into()).filter(|_| length >= 2)
+            else {
                 rest = &[];
                 return Some(Err(AcpiError::Length(signature)));
             };

@@ -96,9 +96,11 @@ impl Machine {
         Self { maker: *b"BOCHS ", madt, boot_flags: 1, uart: Some((3, 0x0900_0000, 33)), timer: 26 }
     }
 
-    /// As the vendor's tables are: twelve cores with the boot core first, entries of 80 bytes without a redistributor, one region for all, no SPCR.
+    /// As the vendor's tables are: twelve cores with the boot core first, entries of 80 bytes
+    /// without a redistributor, one region for all, no SPCR.
     fn like_o6() -> Self {
-        let mut madt: Vec<_> = O6_ORDER.iter().map(|core| short(gicc(0x8100_0000 | core, 0, true))).collect();
+        let mut madt: Vec<_> =
+            O6_ORDER.iter().map(|core| short(gicc(0x8100_0000 | core, 0, true))).collect();
         madt.push(gicd(0x0e01_0000, 4));
         madt.push(gicr(0x0e09_0000, 12 * 0x4_0000));
         Self { maker: *b"CIXTEK", madt, boot_flags: 1, uart: None, timer: 26 }
@@ -168,7 +170,10 @@ fn a_machine_like_qemus() {
 fn a_machine_like_the_orion_o6() {
     let found = machine(&Machine::like_o6().image(), BASE).expect("a machine");
     let affinities: Vec<u64> = found.cpus.iter().map(|cpu| cpu.affinity).collect();
-    assert_eq!(affinities, O6_ORDER, "the table's order, without the bits of MPIDR that are no affinity");
+    assert_eq!(
+        affinities, O6_ORDER,
+        "the table's order, without the bits of MPIDR that are no affinity"
+    );
     assert_eq!(found.timer, Timer { physical: 30, virtual_timer: 27, hypervisor_physical: 26 });
     assert_eq!(found.gic.distributor.base, 0x0e01_0000);
     assert_eq!(found.uart, Uart { base: 0x040d_0000, interrupt: 330 });
@@ -199,12 +204,21 @@ fn tables_are_described_for_a_report() {
     let text = described(&image, BASE);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
-    assert!(lines[0].starts_with("acpi: FACP at 0x80000") && lines[0].ends_with(" bytes, CIXTEK "), "{text}");
+    assert!(
+        lines[0].starts_with("acpi: FACP at 0x80000") && lines[0].ends_with(" bytes, CIXTEK "),
+        "{text}"
+    );
     assert!(lines[3].ends_with(", UART 0x40e0000"), "{text}");
-    assert_eq!(described(&image, BASE + 1), "acpi: there is no ACPI root pointer of version 2 or later\n");
+    assert_eq!(
+        described(&image, BASE + 1),
+        "acpi: there is no ACPI root pointer of version 2 or later\n"
+    );
     let mut broken = o6.image().0;
     *broken.last_mut().expect("bytes") ^= 1;
-    assert!(described(&Image(broken), BASE).ends_with("acpi: the ACPI table SPCR has a wrong checksum\n"));
+    assert!(
+        described(&Image(broken), BASE)
+            .ends_with("acpi: the ACPI table SPCR has a wrong checksum\n")
+    );
 }
 
 #[test]
@@ -214,7 +228,8 @@ fn an_spcr_of_the_orion_o6_is_not_believed() {
     assert_eq!(machine(&o6.image(), BASE).expect("a machine").uart.base, 0x040d_0000);
 }
 
-/// Chips of the same maker on other boards: what is the chip's is put right there as well, the name is the board's.
+/// Chips of the same maker on other boards: what is the chip's is put right there as well, the name
+/// is the board's.
 #[test]
 fn a_sister_board_has_its_own_name() {
     let image = Machine::like_o6().image();
@@ -292,7 +307,8 @@ fn what_is_missing_is_named() {
     let mut silent = Machine::like_qemu();
     silent.uart = None;
     let given = Uart { base: 0x0900_0000, interrupt: 33 };
-    let found = super::machine(&silent.image(), BASE, Some(given), None).expect("a console was given");
+    let found =
+        super::machine(&silent.image(), BASE, Some(given), None).expect("a console was given");
     assert_eq!(found.uart, given);
     assert_eq!(with(|made| made.boot_flags = 0), AcpiError::NoPsci);
     assert_eq!(with(|made| made.uart = None), AcpiError::NoUart(None));
@@ -310,7 +326,8 @@ fn what_is_missing_is_named() {
 #[test]
 fn broken_tables_are_named_and_not_used() {
     let good = Machine::like_qemu().image();
-    let place = |signature: &[u8]| good.0.windows(4).position(|part| part == signature).expect("there");
+    let place =
+        |signature: &[u8]| good.0.windows(4).position(|part| part == signature).expect("there");
     for (signature, named) in [
         (b"XSDT", Signature::XSDT),
         (b"APIC", Signature::APIC),

@@ -1,4 +1,5 @@
-//! Interleavings, checked by loom: `RUSTFLAGS="--cfg bale_loom" cargo test -p bale-core --lib model`.
+//! Interleavings, checked by loom: `RUSTFLAGS="--cfg bale_loom" cargo test -p bale-core --lib
+//! model`.
 
 use loom::sync::Arc;
 use loom::thread;
@@ -64,7 +65,10 @@ fn without_fence(attention: &Attention) -> Whereabouts {
 
 /// One that asks hides from the virtual CPU who asked before.
 fn by_a_store(attention: &Attention) -> Whereabouts {
-    attention.ask_with(|attention| attention.asked.store(true, Ordering::Release), || fence(Ordering::SeqCst))
+    attention.ask_with(
+        |attention| attention.asked.store(true, Ordering::Release),
+        || fence(Ordering::SeqCst),
+    )
 }
 
 /// It goes to rest, unless the books have changed; then who changes them has to wake it.
@@ -82,14 +86,17 @@ fn rest(ask: Ask) {
     });
 }
 
-/// It comes to a core and enters the guest, while two others change something, the second one what is beside the books.
+/// It comes to a core and enters the guest, while two others change something, the second one what
+/// is beside the books.
 fn enter(take_books: fn(&Attention), what: fn(&Machine) -> &AtomicBool, ask: Ask) {
     let mut model = loom::model::Builder::new();
-    // All interleavings were not through after ten minutes; with two preemptions, what is broken below is found.
+    // All interleavings were not through after ten minutes; with two preemptions, what is broken
+    // below is found.
     model.preemption_bound = Some(2);
     model.check(move || {
         let machine = Machine::new();
-        let others = [(what, ask), (|machine: &Machine| &machine.end, Attention::ask_for_all as Ask)];
+        let others =
+            [(what, ask), (|machine: &Machine| &machine.end, Attention::ask_for_all as Ask)];
         let others = others.map(|(what, ask): (fn(&Machine) -> &AtomicBool, Ask)| {
             let machine = machine.clone();
             thread::spawn(move || change(&machine, what, ask))
@@ -158,7 +165,8 @@ fn a_reminder_outlives_the_coming_to_a_core() {
         attention.enter();
         attention.take_books();
         assert!(attention.take() && attention.take_aside());
-        // The books alone are looked at when it comes, so what else is to be done must not be asked for with them.
+        // The books alone are looked at when it comes, so what else is to be done must not be asked
+        // for with them.
         attention.remind_of_books();
         attention.enter();
         attention.take_books();

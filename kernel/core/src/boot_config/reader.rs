@@ -40,7 +40,9 @@ impl Key {
     fn wants(self) -> Problem {
         Problem::Wants(match self {
             Self::Arguments => "a string",
-            Self::Console => "an address and an interrupt number of 32 to 1019: console = [0x040d_0000, 330]",
+            Self::Console => {
+                "an address and an interrupt number of 32 to 1019: console = [0x040d_0000, 330]"
+            }
             Self::Cores => "a number from 1",
             Self::Guests => "names of guests: guests = [\"linux\"]",
             Self::Commands => "commands of one line each: commands = [\"board report\"]",
@@ -152,7 +154,8 @@ impl<'i> Reader<'i> {
                 guests.push(name).map_err(|_| Problem::TooMuch("guests"))?;
             }
             (Key::Commands, true) if is_text && one_line(text) => {
-                let pushed = config.commands.push_str(text).and_then(|()| config.commands.push('\n'));
+                let pushed =
+                    config.commands.push_str(text).and_then(|()| config.commands.push('\n'));
                 pushed.map_err(|_| Problem::TooMuch("commands"))?;
             }
             _ => return Err(key.wants()),
@@ -208,7 +211,9 @@ impl EventReceiver for Reader<'_> {
         self.in_array = false;
         if self.key == Some(Key::Console) {
             match *self.numbers {
-                [base, interrupt] if base % 4096 == 0 && base != 0 && SHARED.contains(&interrupt) => {
+                [base, interrupt]
+                    if base % 4096 == 0 && base != 0 && SHARED.contains(&interrupt) =>
+                {
                     let interrupt = u32::try_from(interrupt).unwrap_or(0);
                     self.config.console = Some(Uart { base, interrupt });
                 }

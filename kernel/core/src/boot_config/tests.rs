@@ -39,7 +39,8 @@ fn wrong(text: &str) -> (usize, Problem) {
 #[test]
 fn what_is_wrong_is_said_by_line() {
     assert_eq!(parse(b"\n\xff").expect_err("no text").line, 2);
-    for (text, at) in [("\nhello", 2), ("arguments = x", 1), ("cores = 4 5", 1), ("\ncommands = [\"a\"\n", 2)]
+    for (text, at) in
+        [("\nhello", 2), ("arguments = x", 1), ("cores = 4 5", 1), ("\ncommands = [\"a\"\n", 2)]
     {
         let (line, problem) = wrong(text);
         assert!(matches!(problem, Problem::Syntax(_)), "{text}: {problem:?}");
@@ -78,8 +79,9 @@ fn what_is_wrong_is_said_by_line() {
 
 #[test]
 fn what_is_too_long_is_said() {
-    let commands =
-        |count: usize| format!("\ncommands = [{}]", format!("\"{}\",", "x".repeat(60)).repeat(count));
+    let commands = |count: usize| {
+        format!("\ncommands = [{}]", format!("\"{}\",", "x".repeat(60)).repeat(count))
+    };
     for text in [
         format!("\narguments = \"{}\"", "x".repeat(249)),
         format!("\nguests = [\"{}\"]", "x".repeat(25)),
@@ -101,7 +103,10 @@ fn machine() -> Machine {
         model: "".try_into().expect("short"),
         memory: heapless::Vec::new(),
         reserved: heapless::Vec::new(),
-        cpus: [0, 0x100, 0x200, 0xa00, 0xb00].into_iter().map(|affinity| Cpu { affinity }).collect(),
+        cpus: [0, 0x100, 0x200, 0xa00, 0xb00]
+            .into_iter()
+            .map(|affinity| Cpu { affinity })
+            .collect(),
         gic: Gic { distributor: range, redistributors: [range].into_iter().collect() },
         uart: Uart { base: 0x0900_0000, interrupt: 33 },
         timer: Timer { physical: 30, virtual_timer: 27, hypervisor_physical: 26 },
@@ -135,8 +140,9 @@ fn the_machine_is_as_the_file_says() {
     assert_eq!(affinities(3), [0, 0x100, 0xa00]);
     assert_eq!(affinities(5).len(), 5);
     assert_eq!(affinities(99).len(), 5);
-    let changed =
-        applied("commands = [\"mem\"]\nguests = [\"linux\"]\nconsole = [0x40d0000, 330]\narguments = 'exec'");
+    let changed = applied(
+        "commands = [\"mem\"]\nguests = [\"linux\"]\nconsole = [0x40d0000, 330]\narguments = 'exec'",
+    );
     assert_eq!(changed.commands, "vm start linux\nmem\n");
     assert_eq!(changed.bootargs, "exec noguest");
     assert_eq!(changed.uart, Uart { base: 0x040d_0000, interrupt: 330 });

@@ -55,8 +55,9 @@ pub fn add_memory<const N: usize>(all: &mut Vec<Range, N>, range: Range, left_ou
     }
 }
 
-/// Adds a range that is to be left alone. Ranges that touch become one; where there is no room, the two that are closest to each other
-/// become one, with what lies between: memory is given up rather than a range that somebody relies on.
+/// Adds a range that is to be left alone. Ranges that touch become one; where there is no room, the
+/// two that are closest to each other become one, with what lies between: memory is given up rather
+/// than a range that somebody relies on.
 pub fn add_reserved<const N: usize>(all: &mut Vec<Range, N>, range: Range, left_out: &mut LeftOut) {
     if range.size == 0 {
         return;
@@ -123,7 +124,10 @@ mod tests {
         for size in [0x3000, 0x1000, 0x2000, 0x800] {
             add_memory(&mut all, range(size << 16, size), &mut left_out);
         }
-        assert_eq!(all.iter().map(|range| range.size).collect::<std::vec::Vec<_>>(), [0x3000, 0x2000]);
+        assert_eq!(
+            all.iter().map(|range| range.size).collect::<std::vec::Vec<_>>(),
+            [0x3000, 0x2000]
+        );
         assert_eq!(left_out, LeftOut { memory: 0x1800, ..LeftOut::default() });
         assert_eq!(left_out.to_string(), "6 KiB of memory in the smallest ranges");
         assert!(left_out.is_any() && !LeftOut::default().is_any());
@@ -132,7 +136,9 @@ mod tests {
     #[test]
     fn the_closest_reserved_ranges_become_one() {
         let (mut all, mut left_out) = (Vec::<Range, 3>::new(), LeftOut::default());
-        for (base, size) in [(0x1000, 0x1000), (0x2000, 0x1000), (0x9000, 0x1000), (0x2_0000, 0x1000)] {
+        for (base, size) in
+            [(0x1000, 0x1000), (0x2000, 0x1000), (0x9000, 0x1000), (0x2_0000, 0x1000)]
+        {
             add_reserved(&mut all, range(base, size), &mut left_out);
         }
         assert_eq!(left_out, LeftOut::default(), "neighbours need one place");

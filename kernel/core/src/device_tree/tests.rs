@@ -70,7 +70,8 @@ fn not_a_tree() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Whatever bytes are changed: a machine or an error, never a panic, and never overlapping memory.
+    /// Whatever bytes are changed: a machine or an error, never a panic, and never overlapping
+    /// memory.
     #[test]
     fn hostile_bytes(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12), which in 0usize..3) {
         let mut bytes = [VIRT_12, VIRT_GICV4, SCATTERED][which].to_vec();

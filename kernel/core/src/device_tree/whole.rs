@@ -1,7 +1,9 @@
-//! Whether bytes are a whole device tree, as far as reading it relies on that (Devicetree Specification 0.4, chapter 5).
+//! Whether bytes are a whole device tree, as far as reading it relies on that (Devicetree
+//! Specification 0.4, chapter 5).
 //!
-//! The library's own check also refuses names of more than 31 letters, which the specification forbids (2.2.1) and every second tree of
-//! Linux has. Its reading does not mind them: so what reading relies on is checked here, and the library reads without its check.
+//! The library's own check also refuses names of more than 31 letters, which the specification
+//! forbids (2.2.1) and every second tree of Linux has. Its reading does not mind them: so what
+//! reading relies on is checked here, and the library reads without its check.
 
 use dtoolkit::fdt::Fdt;
 
@@ -50,7 +52,8 @@ impl<'a> Blocks<'a> {
         let (structure, strings, reservations) = (place(2)?, place(3)?, place(4)?);
         let structure = structure..structure.checked_add(place(9)?)?;
         let aligned = structure.start.is_multiple_of(TOKEN) && reservations.is_multiple_of(8);
-        let in_order = (HEADER..=structure.start).contains(&reservations) && structure.end <= strings;
+        let in_order =
+            (HEADER..=structure.start).contains(&reservations) && structure.end <= strings;
         let strings = bytes.get(strings..strings.checked_add(place(8)?)?)?;
         (aligned && in_order).then_some(Self { bytes, reservations, structure, strings })
     }
@@ -61,8 +64,8 @@ impl<'a> Blocks<'a> {
         all.chunks_exact(16).any(|pair| pair.iter().all(|byte| *byte == 0)).then_some(())
     }
 
-    /// Every name ends and is text, every property ends, and every node is closed, in the order that the specification wants: properties
-    /// before children.
+    /// Every name ends and is text, every property ends, and every node is closed, in the order
+    /// that the specification wants: properties before children.
     fn structure_is_whole(&self) -> Option<()> {
         let block = self.bytes.get(..self.structure.end)?;
         let mut at = self.structure.start;
@@ -92,8 +95,10 @@ impl<'a> Blocks<'a> {
                     }
                 }
                 PROPERTY if properties => {
-                    let (length, name) = (word(block, at)? as usize, word(block, at + TOKEN)? as usize);
-                    let name = core::ffi::CStr::from_bytes_until_nul(self.strings.get(name..)?).ok()?;
+                    let (length, name) =
+                        (word(block, at)? as usize, word(block, at + TOKEN)? as usize);
+                    let name =
+                        core::ffi::CStr::from_bytes_until_nul(self.strings.get(name..)?).ok()?;
                     name.to_str().ok()?;
                     let value = at + 2 * TOKEN;
                     at = value.checked_add(length).filter(|end| *end <= block.len())?;
@@ -159,7 +164,8 @@ mod tests {
     /// Looks at everything, as a reader would.
     fn walk(node: dtoolkit::fdt::FdtNode<'_>, depth: u32) -> usize {
         let own = node.properties().map(|one| dtoolkit::Property::value(&one).len()).sum::<usize>();
-        let below = if depth == 0 { 0 } else { node.children().map(|child| walk(child, depth - 1)).sum() };
+        let below =
+            if depth == 0 { 0 } else { node.children().map(|child| walk(child, depth - 1)).sum() };
         own + below + node.name().len()
     }
 

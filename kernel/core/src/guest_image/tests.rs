@@ -52,8 +52,9 @@ fn granules() {
     let all = [None, Some(Granule::Small), Some(Granule::Middle), Some(Granule::Large)];
     assert_eq!([of(0), of(2), of(4), of(6)], all);
     // Cortex-A72: 4 and 64 KiB, no 16. And one with 16 KiB alone.
-    let offered =
-        |mmfr0| [Granule::Small, Granule::Middle, Granule::Large].map(|size| size.is_offered(mmfr0));
+    let offered = |mmfr0| {
+        [Granule::Small, Granule::Middle, Granule::Large].map(|size| size.is_offered(mmfr0))
+    };
     assert_eq!(offered(0x1124), [true, false, true]);
     assert_eq!(offered(0xff10_0000), [false, true, false]);
     assert_eq!(offered(0x0020_0000), [true, true, true]);

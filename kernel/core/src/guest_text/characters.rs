@@ -2,9 +2,10 @@
 
 use core::cmp::Ordering;
 
-/// Characters that no line holds beside the controls: those that end a line or reorder it, and those that a font is to show
-/// nothing for. From `DerivedCoreProperties.txt` of Unicode 16 (Default_Ignorable_Code_Point), less the variation selectors U+FE00 to
-/// U+FE0F, which choose the form of the character before them; with line and paragraph separator, all of `Bidi_Control`
+/// Characters that no line holds beside the controls: those that end a line or reorder it, and
+/// those that a font is to show nothing for. From `DerivedCoreProperties.txt` of Unicode 16
+/// (Default_Ignorable_Code_Point), less the variation selectors U+FE00 to U+FE0F, which choose the
+/// form of the character before them; with line and paragraph separator, all of `Bidi_Control`
 /// (`PropList.txt`), and the marks of interlinear annotation.
 const HIDDEN: [(u32, u32); 18] = [
     (0x00ad, 0x00ad),
@@ -27,7 +28,8 @@ const HIDDEN: [(u32, u32); 18] = [
     (0xe_0000, 0xe_0fff),
 ];
 
-/// Whether a character takes part in a line as it is: it moves no cursor, reorders nothing and hides nothing.
+/// Whether a character takes part in a line as it is: it moves no cursor, reorders nothing and
+/// hides nothing.
 pub fn is_plain(character: char) -> bool {
     let code = u32::from(character);
     let place = |(first, last): &(u32, u32)| {

@@ -18,14 +18,14 @@ pub enum Ruling {
     Drop,
 }
 
-/// A token bucket. Once it is empty, lines are dropped until a second's worth is there again, so that what is left of the text comes
-/// in readable pieces with few words of ours between them.
+/// A token bucket. Once it is empty, lines are dropped until a second's worth is there again, so
+/// that what is left of the text comes in readable pieces with few words of ours between them.
 #[derive(Debug, Clone)]
 pub struct RateLimit {
     /// Bytes a second; 0 for no limit.
     rate: u64,
-    /// Bytes that may be printed now, times ticks of a second, so that nothing is lost to rounding. Below 0 behind a line that is
-    /// longer than a second's worth.
+    /// Bytes that may be printed now, times ticks of a second, so that nothing is lost to rounding.
+    /// Below 0 behind a line that is longer than a second's worth.
     credit: i64,
     /// When that was so; `None` before the first line.
     seen: Option<u64>,
@@ -55,12 +55,14 @@ impl RateLimit {
         self.dropped
     }
 
-    /// Decides on a line of so many bytes at a time in ticks, of which there are `frequency` to the second.
+    /// Decides on a line of so many bytes at a time in ticks, of which there are `frequency` to the
+    /// second.
     pub fn rule(&mut self, bytes: usize, now: u64, frequency: u64) -> Ruling {
         if self.rate == 0 {
             return Ruling::Print;
         }
-        let ticks = |bytes: u64, each: u64| i64::try_from(bytes.saturating_mul(each)).unwrap_or(i64::MAX);
+        let ticks =
+            |bytes: u64, each: u64| i64::try_from(bytes.saturating_mul(each)).unwrap_or(i64::MAX);
         let second = ticks(self.rate, frequency);
         let most = second.saturating_mul(BURST);
         let new = match self.seen {
@@ -72,7 +74,8 @@ impl RateLimit {
         self.credit = self.credit.saturating_add(new).min(most);
         let bytes = bytes as u64;
         let price = ticks(bytes.saturating_add(OVERHEAD), frequency);
-        // A line longer than a second's worth passes once that is there, and the next ones wait for the rest.
+        // A line longer than a second's worth passes once that is there, and the next ones wait for
+        // the rest.
         let wanted = if self.dropping > 0 { second } else { price.min(second) };
         if self.credit >= wanted {
             self.credit = self.credit.saturating_sub(price);

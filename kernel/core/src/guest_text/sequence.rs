@@ -1,7 +1,7 @@
 //! Control sequences of a terminal, as they are taken out of a text (ECMA-48, 5.3 to 5.6).
 //!
-//! No sequence is longer than its line: what would end a line ends the sequence too, so that one without an end hides no more than
-//! the line that it stands in.
+//! No sequence is longer than its line: what would end a line ends the sequence too, so that one
+//! without an end hides no more than the line that it stands in.
 
 /// Where in a control sequence a text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,8 @@ fn of(text: &str) -> Vec<std::string::String> {
 
 #[test]
 fn utf8_passes_whole() {
-    for text in ["ünïcödé", "日本語 🚀", "Ελληνικά", "עברית العربية", "█▓▒░ ├──", "1️⃣ ❤️", "e\u{301}"]
+    for text in
+        ["ünïcödé", "日本語 🚀", "Ελληνικά", "עברית العربية", "█▓▒░ ├──", "1️⃣ ❤️", "e\u{301}"]
     {
         assert_eq!(of(&format!("{text}\n")), [text]);
     }
@@ -26,8 +27,14 @@ fn utf8_passes_whole() {
 
 #[test]
 fn what_is_no_utf8_leaves_a_mark() {
-    for bytes in [&b"a\xffb"[..], b"a\x9bb", b"a\xc3b", b"a\xf0\x9f\x9ab", b"a\xc0\x80b", b"a\xed\xa0\x80b"] {
-        assert_eq!(lines(bytes, usize::MAX), [std::string::String::from_utf8_lossy(bytes)], "{bytes:x?}");
+    for bytes in
+        [&b"a\xffb"[..], b"a\x9bb", b"a\xc3b", b"a\xf0\x9f\x9ab", b"a\xc0\x80b", b"a\xed\xa0\x80b"]
+    {
+        assert_eq!(
+            lines(bytes, usize::MAX),
+            [std::string::String::from_utf8_lossy(bytes)],
+            "{bytes:x?}"
+        );
     }
     assert_eq!(lines(b"end\xf0\x9f", usize::MAX), ["end\u{fffd}"]);
 }
@@ -50,7 +57,11 @@ fn sequences_are_taken_out_whole() {
     ] {
         assert_eq!(of(text), [plain], "{text:?}");
     }
-    assert_eq!(of("a\x1b]0;never ended\nb\x1b[\nc"), ["a", "b", "c"], "a sequence ends with its line");
+    assert_eq!(
+        of("a\x1b]0;never ended\nb\x1b[\nc"),
+        ["a", "b", "c"],
+        "a sequence ends with its line"
+    );
 }
 
 #[test]
@@ -66,9 +77,16 @@ fn a_line_is_what_a_row_shows() {
 
 #[test]
 fn tricks_leave_a_mark() {
-    for character in
-        ["\u{202e}", "\u{2066}", "\u{200b}", "\u{200d}", "\u{feff}", "\u{2028}", "\u{2029}", "\u{e0041}"]
-    {
+    for character in [
+        "\u{202e}",
+        "\u{2066}",
+        "\u{200b}",
+        "\u{200d}",
+        "\u{feff}",
+        "\u{2028}",
+        "\u{2029}",
+        "\u{e0041}",
+    ] {
         assert_eq!(of(&format!("a{character}b")), ["a\u{fffd}b"], "{character:?}");
     }
 }
@@ -76,9 +94,18 @@ fn tricks_leave_a_mark() {
 #[test]
 fn long_lines_are_cut_to_rows() {
     assert_eq!(of(&"x".repeat(130)), ["x".repeat(64), "x".repeat(64), "x".repeat(2)]);
-    assert_eq!(lines("x".repeat(50).as_bytes(), 20), ["x".repeat(20), "x".repeat(20), "x".repeat(10)]);
-    assert_eq!(lines("é".repeat(25).as_bytes(), 20), ["é".repeat(10), "é".repeat(10), "é".repeat(5)]);
-    assert_eq!(lines(format!("{}\nb", "x".repeat(20)).as_bytes(), 20), ["x".repeat(20), "b".to_owned()]);
+    assert_eq!(
+        lines("x".repeat(50).as_bytes(), 20),
+        ["x".repeat(20), "x".repeat(20), "x".repeat(10)]
+    );
+    assert_eq!(
+        lines("é".repeat(25).as_bytes(), 20),
+        ["é".repeat(10), "é".repeat(10), "é".repeat(5)]
+    );
+    assert_eq!(
+        lines(format!("{}\nb", "x".repeat(20)).as_bytes(), 20),
+        ["x".repeat(20), "b".to_owned()]
+    );
 }
 
 #[test]
@@ -115,8 +142,9 @@ fn no_limit_drops_nothing() {
 #[test]
 fn a_line_longer_than_a_second_passes_in_the_end() {
     let mut limit = RateLimit::new(10);
-    let passed = (0..100u64)
-        .filter(|second| matches!(limit.rule(500, second * HZ, HZ), Ruling::Print | Ruling::PrintAfter(_)));
+    let passed = (0..100u64).filter(|second| {
+        matches!(limit.rule(500, second * HZ, HZ), Ruling::Print | Ruling::PrintAfter(_))
+    });
     assert!(passed.count() > 1);
 }
 
@@ -139,7 +167,8 @@ proptest! {
         prop_assert_eq!(shown, expected);
     }
 
-    /// What is printed is never more than the burst and the rate allow, and what is dropped is counted.
+    /// What is printed is never more than the burst and the rate allow, and what is dropped is
+    /// counted.
     #[test]
     fn any_rate(
         rate in 1u64..100_000,

@@ -1,4 +1,5 @@
-//! The flattened form of a device tree (Devicetree Specification 0.4, chapter 5), written front to back.
+//! The flattened form of a device tree (Devicetree Specification 0.4, chapter 5), written front to
+//! back.
 
 use heapless::{String, Vec};
 

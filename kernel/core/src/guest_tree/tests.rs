@@ -27,14 +27,18 @@ fn written(tree: &GuestTree<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Bale's own reader takes it for a machine, but for the EL2 timer, which a guest has not to use and has named.
+/// Bale's own reader takes it for a machine, but for the EL2 timer, which a guest has not to use
+/// and has named.
 #[test]
 fn reads_back_as_a_machine() {
     let machine = Machine::from_dtb(&written(&tree("console=ttyAMA0 quiet"))).unwrap();
     assert_eq!(machine.memory.as_slice(), [Range { base: RAM, size: 256 << 20 }]);
     assert_eq!(machine.cpus.iter().map(|cpu| cpu.affinity).collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(machine.gic.distributor.base, DISTRIBUTOR);
-    assert_eq!(machine.gic.redistributors.as_slice(), [Range { base: REDISTRIBUTORS, size: 4 * 0x2_0000 }]);
+    assert_eq!(
+        machine.gic.redistributors.as_slice(),
+        [Range { base: REDISTRIBUTORS, size: 4 * 0x2_0000 }]
+    );
     assert_eq!((machine.uart.base, machine.uart.interrupt), (UART, 33));
     assert_eq!(machine.timer.virtual_timer, 27);
     assert_eq!(machine.psci, Conduit::Hvc);
@@ -66,7 +70,10 @@ fn firmware_finds_its_flash() {
     let bytes = written(&GuestTree { flash: true, ..tree("") });
     let fdt = Fdt::new(&bytes).unwrap();
     let flash = fdt.find_node("/flash@4000000").unwrap();
-    assert_eq!(flash.property("reg").unwrap().value(), [0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0]);
+    assert_eq!(
+        flash.property("reg").unwrap().value(),
+        [0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0]
+    );
     assert!(Fdt::new(&written(&tree(""))).unwrap().find_node("/flash@4000000").is_none());
 }
 

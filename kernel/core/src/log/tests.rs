@@ -16,7 +16,11 @@ fn a_full_ring_gives_up_its_oldest_and_counts_them() {
     for frame in [b"one", b"two", b"six", b"ten"] {
         ring.append(frame);
     }
-    assert_eq!((ring.dropped(), ring.waiting()), (0, Waiting { frames: 4, bytes: 16 }), "they fit exactly");
+    assert_eq!(
+        (ring.dropped(), ring.waiting()),
+        (0, Waiting { frames: 4, bytes: 16 }),
+        "they fit exactly"
+    );
     ring.append(b"twelve");
     assert_eq!((ring.written(), ring.dropped()), (5, 2));
     assert_eq!(next(&ring).as_deref(), Some(&b"six"[..]));
@@ -59,7 +63,8 @@ fn a_reader_that_is_passed_by_begins_anew() {
     let mut frame = [0; 16];
     let mut more = [&b"one"[..], b"longest frame", b"x"].into_iter();
     // Each time it has copied a frame, that one is written over.
-    let length = ring.take_while(&mut frame, || more.next().into_iter().for_each(|frame| ring.append(frame)));
+    let length = ring
+        .take_while(&mut frame, || more.next().into_iter().for_each(|frame| ring.append(frame)));
     assert_eq!(length.map(|length| &frame[..length]), Some(&b"longest frame"[..]));
     assert_eq!(next(&ring).as_deref(), Some(&b"x"[..]));
     assert_eq!((ring.written(), ring.dropped()), (7, 5));
@@ -98,13 +103,18 @@ fn the_newest_of_each_ring_are_kept() {
         let (mut kept, mut wanted) = (kept, wanted);
         kept.sort();
         wanted.sort();
-        assert_eq!(kept, wanted.iter().map(|frame| frame.as_bytes().to_vec()).collect::<Vec<_>>(), "{room}");
+        assert_eq!(
+            kept,
+            wanted.iter().map(|frame| frame.as_bytes().to_vec()).collect::<Vec<_>>(),
+            "{room}"
+        );
     }
     let order = kept(&[&["1", "2", "3"]], 1000);
     assert_eq!(order, [b"1", b"2", b"3"], "the oldest first");
 }
 
-/// Two threads, as fast as they can: what is got is whole and in order, and what is not got is counted.
+/// Two threads, as fast as they can: what is got is whole and in order, and what is not got is
+/// counted.
 #[test]
 fn a_reader_that_is_passed_by_gets_whole_frames() {
     const FRAMES: u64 = 200_000;

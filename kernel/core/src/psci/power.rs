@@ -1,11 +1,14 @@
-//! Which virtual CPUs of a machine are on: one word, so that who is the last to go off is decided in one step.
+//! Which virtual CPUs of a machine are on: one word, so that who is the last to go off is decided
+//! in one step.
 //!
-//! CPU_ON takes effect at the call: from then on the virtual CPU is on, for CPU_ON and AFFINITY_INFO of all others too, though it
-//! has not run its first instruction. So ON_PENDING (DEN 0022, 5.6.2) comes up nowhere, and of any number of callers at once
-//! exactly one gets SUCCESS. CPU_OFF takes effect at the call as well: the caller executes nothing behind it.
+//! CPU_ON takes effect at the call: from then on the virtual CPU is on, for CPU_ON and
+//! AFFINITY_INFO of all others too, though it has not run its first instruction. So ON_PENDING (DEN
+//! 0022, 5.6.2) comes up nowhere, and of any number of callers at once exactly one gets SUCCESS.
+//! CPU_OFF takes effect at the call as well: the caller executes nothing behind it.
 //!
-//! A bit says that a virtual CPU is on, another one that its entry is written and not taken. Whoever sets the first one writes the entry
-//! alone, up to the second one; the virtual CPU reads it alone, up to its next CPU_OFF.
+//! A bit says that a virtual CPU is on, another one that its entry is written and not taken.
+//! Whoever sets the first one writes the entry alone, up to the second one; the virtual CPU reads
+//! it alone, up to its next CPU_OFF.
 
 #[cfg(all(test, bale_loom))]
 mod model;
@@ -35,7 +38,10 @@ impl Power {
     /// All are off.
     #[cfg(not(bale_loom))]
     pub const fn new() -> Self {
-        Self { word: AtomicU32::new(0), entries: [const { [const { AtomicU64::new(0) }; 2] }; MAX_VCPUS] }
+        Self {
+            word: AtomicU32::new(0),
+            entries: [const { [const { AtomicU64::new(0) }; 2] }; MAX_VCPUS],
+        }
     }
 
     /// All are off.
@@ -52,7 +58,8 @@ impl Power {
         self.word.store(0, Ordering::Relaxed);
     }
 
-    /// CPU_ON: whether the virtual CPU was off, and so comes on at this entry. It is then to be woken.
+    /// CPU_ON: whether the virtual CPU was off, and so comes on at this entry. It is then to be
+    /// woken.
     pub fn turn_on(&self, number: usize, entry: u64, context: u64) -> bool {
         let Some(place) = self.entries.get(number) else { return false };
         // Acquire: pairs with the release of its CPU_OFF, before which it has read its last entry.
@@ -74,7 +81,8 @@ impl Power {
         if self.word.load(Ordering::Acquire) & bit == 0 {
             return None;
         }
-        // Only this virtual CPU takes the bit back. Relaxed: the entry stays as it is up to its CPU_OFF.
+        // Only this virtual CPU takes the bit back. Relaxed: the entry stays as it is up to its
+        // CPU_OFF.
         self.word.fetch_and(!bit, Ordering::Relaxed);
         Some((place[0].load(Ordering::Relaxed), place[1].load(Ordering::Relaxed)))
     }
@@ -88,7 +96,8 @@ impl Power {
 
     /// AFFINITY_INFO: whether a virtual CPU is on.
     pub fn is_on(&self, number: usize) -> bool {
-        // Acquire: pairs with the release of its CPU_OFF: what it did before is seen by who finds it off.
+        // Acquire: pairs with the release of its CPU_OFF: what it did before is seen by who finds
+        // it off.
         self.word.load(Ordering::Acquire) >> number & 1 == 1
     }
 }
@@ -121,7 +130,8 @@ mod tests {
         assert!(!power.turn_on(MAX_VCPUS, 0, 0) && power.take(MAX_VCPUS).is_none());
     }
 
-    /// All turn all on and themselves off: each life was asked for by one, and has what that one gave it.
+    /// All turn all on and themselves off: each life was asked for by one, and has what that one
+    /// gave it.
     #[test]
     fn a_storm_loses_no_life() {
         const LIVES: usize = 2_000;

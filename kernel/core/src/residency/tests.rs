@@ -165,8 +165,9 @@ impl Machine {
 
     /// Every frame is somewhere, and counted where it is.
     fn check(&mut self) {
-        let mapped =
-            (0..PAGES).filter(|page| self.residency.stage2().translate(ipa(*page)).is_some()).count();
+        let mapped = (0..PAGES)
+            .filter(|page| self.residency.stage2().translate(ipa(*page)).is_some())
+            .count();
         let counts = self.residency.counts().expect("held");
         assert_eq!(counts.resident, mapped as u64, "resident");
         let leaving = self.residency.held.as_ref().is_some_and(|held| held.leaving.is_some());
@@ -196,8 +197,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever fails and when: a page reads as it was written last or is waited for, every frame is
-    /// accounted for, and once maps work again so does everything.
+    /// Whatever fails and when: a page reads as it was written last or is waited for, every frame
+    /// is accounted for, and once maps work again so does everything.
     #[test]
     fn no_page_ever_reads_wrong(steps in proptest::collection::vec(step(), 1..120)) {
         let mut machine = Machine::new(0);
@@ -236,7 +237,10 @@ fn a_refused_page_that_cannot_be_mapped_keeps_its_frame() {
     machine.settle(false);
     machine.check();
     assert!(!machine.touch(slot / 512), "there is no table for it");
-    assert_eq!(machine.residency.turn(&mut machine.hand, &RAM, false, &mut |_, _| ()), Turn::Blocked);
+    assert_eq!(
+        machine.residency.turn(&mut machine.hand, &RAM, false, &mut |_, _| ()),
+        Turn::Blocked
+    );
     machine.lose_tables(false);
     assert_eq!(machine.residency.turn(&mut machine.hand, &RAM, false, &mut |_, _| ()), Turn::Used);
     machine.access(slot / 512, None);

@@ -1,10 +1,10 @@
 //! Line editing: bytes from a serial terminal in, events out, echo to a writer.
 //!
-//! Keys: cursor keys, Home, End, Delete (VT100 and xterm sequences), Ctrl-A E B F, Backspace, Ctrl-K U W L, up and
-//! down or Ctrl-P N for history, Tab, Ctrl-C, Ctrl-D. Only printable ASCII enters the line. In
-//! place of any other character stands a [`FOREIGN`], which shows as a question mark and keeps the
-//! line from being run: leaving it out could make another command. A line that is longer than the
-//! terminal is wide goes on in the next row.
+//! Keys: cursor keys, Home, End, Delete (VT100 and xterm sequences), Ctrl-A E B F, Backspace,
+//! Ctrl-K U W L, up and down or Ctrl-P N for history, Tab, Ctrl-C, Ctrl-D. Only printable ASCII
+//! enters the line. In place of any other character stands a [`FOREIGN`], which shows as a question
+//! mark and keeps the line from being run: leaving it out could make another command. A line that
+//! is longer than the terminal is wide goes on in the next row.
 
 mod escape;
 
@@ -37,8 +37,8 @@ pub enum Event {
     EndOfFile,
     /// Tab, with the cursor behind a word: [`LineEditor::complete`] wants candidates.
     Complete,
-    /// The terminal says where its cursor is, from 1 on, as it was asked to (ESC `[6n`): the line is as it was. An xterm's
-    /// F3 with a modifier looks like row 1.
+    /// The terminal says where its cursor is, from 1 on, as it was asked to (ESC `[6n`): the line
+    /// is as it was. An xterm's F3 with a modifier looks like row 1.
     CursorAt {
         /// From the top.
         row: u16,
@@ -124,7 +124,8 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
         self.history.iter().map(String::as_str)
     }
 
-    /// Here bytes of the terminal were lost: the line that they belong to, or that is there when they were to come, must not be run.
+    /// Here bytes of the terminal were lost: the line that they belong to, or that is there when
+    /// they were to come, must not be run.
     pub fn lose(&mut self) {
         self.start_over();
         self.damaged = true;
@@ -280,7 +281,11 @@ impl<const LINE: usize, const HISTORY: usize> LineEditor<LINE, HISTORY> {
     /// Completes the word before the cursor: as far as the candidates agree; a list if they do not.
     ///
     /// Candidates that are not printable ASCII, or that the line has no room for, are left out.
-    pub fn complete<'a>(&mut self, candidates: impl Iterator<Item = &'a str> + Clone, out: &mut dyn Write) {
+    pub fn complete<'a>(
+        &mut self,
+        candidates: impl Iterator<Item = &'a str> + Clone,
+        out: &mut dyn Write,
+    ) {
         let start = self.line[..self.cursor].rfind([' ', ';']).map_or(0, |blank| blank + 1);
         let word: String<LINE> = self.line[start..self.cursor].try_into().unwrap_or_default();
         let room = LINE - self.line.len();

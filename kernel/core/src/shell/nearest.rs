@@ -18,7 +18,8 @@ const fn slips(letters: usize) -> usize {
 /// changed places.
 pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = slips(typed.len());
-    let distances = known.filter_map(|word| Some((distance(typed.as_bytes(), word.as_bytes())?, word)));
+    let distances =
+        known.filter_map(|word| Some((distance(typed.as_bytes(), word.as_bytes())?, word)));
     let near = distances.filter(|(distance, _)| (1..=allowed).contains(distance));
     near.min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
 }
@@ -39,7 +40,8 @@ fn distance(typed: &[u8], word: &[u8]) -> Option<usize> {
         for (column, other) in word.iter().enumerate() {
             let same = last[column] + usize::from(letter != other);
             let mut least = same.min(last[column + 1] + 1).min(next[column] + 1);
-            let swapped = row > 0 && column > 0 && typed[row - 1] == *other && *letter == word[column - 1];
+            let swapped =
+                row > 0 && column > 0 && typed[row - 1] == *other && *letter == word[column - 1];
             if swapped {
                 least = least.min(before[column - 1] + 1);
             }

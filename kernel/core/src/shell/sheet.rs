@@ -1,7 +1,8 @@
 //! What a command shows: figures and tables, as text for people or as one line of JSON.
 //!
-//! Text: a figure takes a line, its label, its value, and what it is; a table has a line of headings, and words of its last column that do not
-//! fit go on below it. JSON: one object, whose members are the figures by their keys, and each table as an array of objects.
+//! Text: a figure takes a line, its label, its value, and what it is; a table has a line of
+//! headings, and words of its last column that do not fit go on below it. JSON: one object, whose
+//! members are the figures by their keys, and each table as an array of objects.
 
 mod value;
 
@@ -216,8 +217,11 @@ mod tests {
     use super::*;
     use std::string::String;
 
-    static CORES: [Column; 3] =
-        [column("core", "core", 4), column("idle_percent", "idle %", 7), column("state", "state", 6)];
+    static CORES: [Column; 3] = [
+        column("core", "core", 4),
+        column("idle_percent", "idle %", 7),
+        column("state", "state", 6),
+    ];
     static VMS: [Column; 1] = [column("vm", "vm", 2)];
 
     fn show(json: bool) -> String {

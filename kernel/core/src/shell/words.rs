@@ -25,7 +25,8 @@ impl fmt::Display for SplitError {
     }
 }
 
-/// The commands of a line: its parts between semicolons outside of double quotes, blank ones left out.
+/// The commands of a line: its parts between semicolons outside of double quotes, blank ones left
+/// out.
 pub fn commands(line: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     line.split(move |character| {
@@ -38,8 +39,9 @@ pub fn commands(line: &str) -> impl Iterator<Item = &str> {
     .filter(|command| !command.is_empty())
 }
 
-/// The words of a command. Blanks separate them; double quotes hold blanks together and are not part of the word.
-/// Words are slices of the line, so a quote in the middle of a word starts another one: `a"b c"` is two words.
+/// The words of a command. Blanks separate them; double quotes hold blanks together and are not
+/// part of the word. Words are slices of the line, so a quote in the middle of a word starts
+/// another one: `a"b c"` is two words.
 ///
 /// # Errors
 /// See [`SplitError`].
@@ -50,7 +52,8 @@ pub fn words(command: &str) -> Result<Vec<&str, MAX_WORDS>, SplitError> {
         let (word, after) = match rest.strip_prefix('"') {
             Some(quoted) => quoted.split_once('"').ok_or(SplitError::OpenQuote)?,
             None => {
-                let end = rest.find(|character: char| character.is_whitespace() || character == '"');
+                let end =
+                    rest.find(|character: char| character.is_whitespace() || character == '"');
                 rest.split_at(end.unwrap_or(rest.len()))
             }
         };
@@ -78,7 +81,8 @@ impl fmt::Display for ArgumentError {
     }
 }
 
-/// A number: decimal, or hexadecimal behind `0x`, either with a suffix k, M or G for powers of 1024.
+/// A number: decimal, or hexadecimal behind `0x`, either with a suffix k, M or G for powers of
+/// 1024.
 ///
 /// # Errors
 /// See [`ArgumentError`].

@@ -3,8 +3,9 @@
 /// Columns of a terminal.
 pub const WIDTH: usize = 80;
 
-/// The lines of a text, broken at blanks: the first has at most `first` characters, each other one `next`. A word that is longer
-/// than `next` has a line of its own, as long as it is. The first line is empty if its first word fits into the next one alone.
+/// The lines of a text, broken at blanks: the first has at most `first` characters, each other one
+/// `next`. A word that is longer than `next` has a line of its own, as long as it is. The first
+/// line is empty if its first word fits into the next one alone.
 pub fn lines(text: &str, first: usize, next: usize) -> impl Iterator<Item = &str> {
     let (mut rest, mut room) = (Some(text), first);
     core::iter::from_fn(move || {
@@ -46,7 +47,10 @@ mod tests {
         assert_eq!(all("one two", 2, 5), ["", "one", "two"]);
         assert_eq!(all("one muchlonger two", 2, 5), ["", "one", "muchlonger", "two"]);
         assert_eq!(all("muchlonger", 2, 5), ["", "muchlonger"]);
-        assert_eq!(all("\u{fc}\u{fc}\u{fc} \u{fc}\u{fc}", 3, 3), ["\u{fc}\u{fc}\u{fc}", "\u{fc}\u{fc}"]);
+        assert_eq!(
+            all("\u{fc}\u{fc}\u{fc} \u{fc}\u{fc}", 3, 3),
+            ["\u{fc}\u{fc}\u{fc}", "\u{fc}\u{fc}"]
+        );
     }
 
     proptest! {

@@ -65,7 +65,8 @@ fn attributes_by_caching() {
             let mut stage2 = Stage2::new(Tables::with(100), caching).unwrap();
             stage2.map(0x4000_0000, 0x8000_0000, 2 << 20, access).unwrap();
             let leaf = |stage2: &Stage2<Tables>| {
-                let valid = |entry: &&u64| **entry & 1 == 1 && **entry & bits::ADDRESS >= 0x8000_0000;
+                let valid =
+                    |entry: &&u64| **entry & 1 == 1 && **entry & bits::ADDRESS >= 0x8000_0000;
                 let mut leaves = stage2.memory.tables.values().flatten().filter(valid);
                 let first = *leaves.next().unwrap();
                 assert!(leaves.all(|entry| entry & ATTRIBUTES == first & ATTRIBUTES));
@@ -85,7 +86,9 @@ fn blocks_where_they_fit() {
     stage2.map(0x4000_0000, 0x8000_0000, 1 << 30, Access::Ram).unwrap();
     stage2.map(0x8020_0000, 0x4020_0000, 2 << 20, Access::ReadOnly).unwrap();
     let mut leaves = vec![];
-    stage2.for_each_mapped(&mut |ipa, address, length, access| leaves.push((ipa, address, length, access)));
+    stage2.for_each_mapped(&mut |ipa, address, length, access| {
+        leaves.push((ipa, address, length, access))
+    });
     assert_eq!(
         leaves,
         [
@@ -103,7 +106,10 @@ fn refuses_what_it_must() {
     assert_eq!(stage2.map(0, 1, PAGE, Access::Ram), Err(Stage2Error::Misaligned));
     assert_eq!(stage2.map(0, 0, 0, Access::Ram), Err(Stage2Error::Misaligned));
     assert_eq!(stage2.map(1 << IPA_BITS, 0, PAGE, Access::Ram), Err(Stage2Error::OutOfRange));
-    assert_eq!(stage2.map((1 << IPA_BITS) - PAGE, 0, 2 * PAGE, Access::Ram), Err(Stage2Error::OutOfRange));
+    assert_eq!(
+        stage2.map((1 << IPA_BITS) - PAGE, 0, 2 * PAGE, Access::Ram),
+        Err(Stage2Error::OutOfRange)
+    );
     assert_eq!(stage2.map(!0xfff, 0, PAGE, Access::Ram), Err(Stage2Error::OutOfRange));
     assert_eq!(stage2.map(0, !0xfff, PAGE, Access::Ram), Err(Stage2Error::OutOfRange));
     stage2.map(0x20_0000, 0, 2 << 20, Access::Ram).unwrap();
@@ -146,7 +152,10 @@ fn a_page_is_aged_and_used_again() {
     assert_eq!(stage2.age(0x20_4000, &mut |_, _| {}), Ok(Some(true)));
     let mut short = Stage2::new(Tables::with(2), Caching::Combined).unwrap();
     short.map(0x20_0000, 0x4000_0000, 2 << 20, Access::Ram).unwrap();
-    assert_eq!(short.age(0x20_0000, &mut |_, _| panic!("nothing changes")), Err(Stage2Error::OutOfMemory));
+    assert_eq!(
+        short.age(0x20_0000, &mut |_, _| panic!("nothing changes")),
+        Err(Stage2Error::OutOfMemory)
+    );
 }
 
 /// The values that the manual's fields give, written out once by hand.
@@ -193,7 +202,8 @@ proptest! {
                         }
                         Err(Stage2Error::Mapped) => prop_assert!(!free),
                         Err(Stage2Error::OutOfMemory) => {
-                            // The front part may be there: take it out again, which needs no more memory than there is.
+                            // The front part may be there: take it out again, which needs no more
+                            // memory than there is.
                             for page in ipa..ipa + length {
                                 if let Some((to, got)) = stage2.translate(page * PAGE) {
                                     prop_assert_eq!((to, got), ((address + page - ipa) * PAGE, access));

@@ -55,13 +55,14 @@ impl Bank {
         self.latched | self.line & !self.edge
     }
 
-    /// What may be signalled: pending and enabled. What is active waits for its end; an edge that comes meanwhile
-    /// goes into the same list register.
+    /// What may be signalled: pending and enabled. What is active waits for its end; an edge that
+    /// comes meanwhile goes into the same list register.
     pub(super) fn ready(&self) -> u32 {
         self.pending() & self.enabled & !self.active
     }
 
-    /// Sets the line of the interrupt with this bit; whether it changed. A rise is an edge for those that take edges.
+    /// Sets the line of the interrupt with this bit; whether it changed. A rise is an edge for
+    /// those that take edges.
     pub(super) fn set_line(&mut self, bit: u32, high: bool) -> bool {
         let before = self.line;
         if high {

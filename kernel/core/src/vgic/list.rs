@@ -1,12 +1,14 @@
 //! List registers (`ICH_LR<n>_EL2`): what goes in, and what became of it.
 //!
-//! Where not everything fits, one register is kept for the most urgent pending interrupt; active ones come next, since
-//! the guest ends those; other pending ones follow by priority. A maintenance interrupt asks for more once nothing
-//! pending is left in them, or the guest ended an active one that had no register (which the hardware counts).
+//! Where not everything fits, one register is kept for the most urgent pending interrupt; active
+//! ones come next, since the guest ends those; other pending ones follow by priority. A maintenance
+//! interrupt asks for more once nothing pending is left in them, or the guest ended an active one
+//! that had no register (which the hardware counts).
 
 use super::urgent::count;
 use super::{
-    BANKS, MAX_VCPUS, PRIVATE, Private, SHARED_BANKS, Shared, VIRTUAL_TIMER, Vgic, first_of, shared_place,
+    BANKS, MAX_VCPUS, PRIVATE, Private, SHARED_BANKS, Shared, VIRTUAL_TIMER, Vgic, first_of,
+    shared_place,
 };
 
 /// List registers that the architecture allows.
@@ -40,17 +42,20 @@ impl Lists {
         &mut self.values[..self.used.min(LARGEST)]
     }
 
-    /// Whether something pending in them has a priority that this mask lets through; `now` reads a register.
+    /// Whether something pending in them has a priority that this mask lets through; `now` reads a
+    /// register.
     pub fn any_pending(&self, mask: u8, now: impl Fn(usize) -> u64) -> bool {
         let passes = |value: u64| value >> PRIORITY_SHIFT & 0xff < u64::from(mask);
         (0..self.used).map(now).any(|value| value & STATE_PENDING != 0 && passes(value))
     }
 
-    /// The virtual timer fired again: register and value that make its interrupt pending once more where the guest has
-    /// ended the last one, so that the books need not be asked. `now` reads a register.
+    /// The virtual timer fired again: register and value that make its interrupt pending once more
+    /// where the guest has ended the last one, so that the books need not be asked. `now` reads a
+    /// register.
     pub fn timer_again(&self, now: impl Fn(usize) -> u64) -> Option<(usize, u64)> {
         let held = self.values.get(..self.used)?.iter();
-        let (at, value) = held.enumerate().find(|(_, value)| **value & NUMBER == u64::from(VIRTUAL_TIMER))?;
+        let (at, value) =
+            held.enumerate().find(|(_, value)| **value & NUMBER == u64::from(VIRTUAL_TIMER))?;
         let pending = value & (STATE_PENDING | STATE_ACTIVE | HARDWARE) == STATE_PENDING | HARDWARE;
         (pending && now(at) & (STATE_PENDING | STATE_ACTIVE) == 0).then_some((at, *value))
     }
@@ -85,8 +90,8 @@ fn more_than(mut limit: usize, words: [u32; BANKS]) -> bool {
 }
 
 impl Vgic {
-    /// Takes into the books what became of the interrupts in a virtual CPU's list registers, and empties these.
-    /// `ended` is `ICH_HCR_EL2.EOIcount`: ends of interrupts that were in none.
+    /// Takes into the books what became of the interrupts in a virtual CPU's list registers, and
+    /// empties these. `ended` is `ICH_HCR_EL2.EOIcount`: ends of interrupts that were in none.
     #[inline(always)]
     pub fn fold(&mut self, vcpu: usize, lists: &mut Lists, ended: u32) {
         if vcpu >= MAX_VCPUS {
@@ -120,15 +125,19 @@ impl Vgic {
     }
 
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "the lower half of a list register is the number")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the lower half of a list register is the number"
+    )]
     fn fold_one(&mut self, vcpu: usize, value: u64) {
         let interrupt = value as u32;
         let active = value & STATE_ACTIVE != 0;
         if interrupt < PRIVATE {
-            // As for shared ones: a level's pending state is its line, looked at anew. One of the bits is shifted onto the other,
-            // which takes an instruction less than a mask of both.
+            // As for shared ones: a level's pending state is its line, looked at anew. One of the
+            // bits is shifted onto the other, which takes an instruction less than a mask of both.
             let pending =
-                value & !(value << (STATE_PENDING / NOTIFY_END).trailing_zeros()) & STATE_PENDING != 0;
+                value & !(value << (STATE_PENDING / NOTIFY_END).trailing_zeros()) & STATE_PENDING
+                    != 0;
             let Private { bank, listed, linked, .. } = &mut self.private[vcpu];
             let bit = 1 << interrupt;
             *listed &= !bit;
@@ -148,7 +157,8 @@ impl Vgic {
         let Shared { bank, held, listed, taken, .. } = &mut self.shared[place];
         listed[vcpu] &= !bit;
         *taken &= !bit;
-        // A level's pending state is its line, looked at anew; what ISPENDR set stays until it is taken.
+        // A level's pending state is its line, looked at anew; what ISPENDR set stays until it is
+        // taken.
         if value & STATE_PENDING != 0 && (bank.edge & bit != 0 || value & NOTIFY_END == 0) {
             bank.latched |= bit;
         }
@@ -270,7 +280,8 @@ impl Vgic {
         }
         if active {
             value |= STATE_ACTIVE;
-            // An edge that came meanwhile is taken after the end; the hardware allows no such thing for linked ones.
+            // An edge that came meanwhile is taken after the end; the hardware allows no such thing
+            // for linked ones.
             if !level && bank.latched & bit != 0 && bank.enabled & bit != 0 && !linked {
                 value |= STATE_PENDING;
                 bank.latched &= !bit;

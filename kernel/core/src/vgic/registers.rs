@@ -1,8 +1,9 @@
 //! The memory-mapped registers of distributor and redistributors (IHI 0069, 12.9 to 12.11).
 //!
-//! Registers are 32 bits wide, IROUTER and TYPER of a redistributor 64, priorities may be accessed by byte. A 64-bit
-//! register may be accessed by halves. Any other width, and any address that is no multiple of it, is refused.
-//! Addresses without a register read as zero and ignore writes, as reserved ones do by the architecture.
+//! Registers are 32 bits wide, IROUTER and TYPER of a redistributor 64, priorities may be accessed
+//! by byte. A 64-bit register may be accessed by halves. Any other width, and any address that is
+//! no multiple of it, is refused. Addresses without a register read as zero and ignore writes, as
+//! reserved ones do by the architecture.
 
 use super::bank::Bank;
 use super::{ENABLE_GROUPS, INTERRUPTS, MAX_VCPUS, PRIVATE, VIRTUAL_TIMER, Vgic};
@@ -22,14 +23,16 @@ const IIDR: u32 = 0x4200_043b;
 const PIDR2: u32 = 0x3b;
 /// `GICD_CTLR`: one security state, affinity routing.
 const CTLR_FIXED: u32 = 1 << 6 | 1 << 4;
-/// `GICD_TYPER`: interrupts in units of 32 less one, 10 bits of number, all four affinity levels, no 1-of-N.
+/// `GICD_TYPER`: interrupts in units of 32 less one, 10 bits of number, all four affinity levels,
+/// no 1-of-N.
 const TYPER: u32 = (INTERRUPTS / 32 - 1) | 9 << 19 | 1 << 24 | 1 << 25;
 const WAKER_SLEEP: u32 = 1 << 1;
 const WAKER_ASLEEP: u32 = 1 << 2;
 /// `GICD_IROUTER`: the four affinity fields; 1-of-N is not offered.
 const AFFINITY: u64 = 0xff_00ff_ffff;
 
-/// A property of 32 interrupts that has a pair of registers to set and to clear bits, or one to write.
+/// A property of 32 interrupts that has a pair of registers to set and to clear bits, or one to
+/// write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
     Group,
@@ -59,7 +62,8 @@ fn word(offset: u64) -> Option<(usize, Word)> {
     })
 }
 
-/// The even bits of a configuration register, one bit for each of 16 interrupts, spread or gathered.
+/// The even bits of a configuration register, one bit for each of 16 interrupts, spread or
+/// gathered.
 fn spread(bits: u32) -> u32 {
     (0..16).fold(0, |all, at| all | (bits >> at & 1) << (2 * at + 1))
 }
@@ -76,11 +80,14 @@ impl Bank {
             Word::Pending(_) => self.pending(),
             Word::Active(_) => self.active,
             Word::Configuration(upper) => spread(self.edge >> if upper { 16 } else { 0 } & 0xffff),
-            Word::Priority(at) => u32::from_le_bytes(core::array::from_fn(|byte| self.priority[at + byte])),
+            Word::Priority(at) => {
+                u32::from_le_bytes(core::array::from_fn(|byte| self.priority[at + byte]))
+            }
         }
     }
 
-    /// Writes a word; the interrupts it may have changed. `fixed` are those that stay edge-triggered.
+    /// Writes a word; the interrupts it may have changed. `fixed` are those that stay
+    /// edge-triggered.
     fn write(&mut self, word: Word, value: u32, fixed: u32) -> u32 {
         let set = |bits: &mut u32, set: bool| if set { *bits |= value } else { *bits &= !value };
         match word {
@@ -123,7 +130,8 @@ impl Access {
         Ok(Self { offset, width, write })
     }
 
-    /// The access as one to a 32-bit register, whose value is read by `read` and written by `write`.
+    /// The access as one to a 32-bit register, whose value is read by `read` and written by
+    /// `write`.
     #[expect(clippy::cast_possible_truncation, reason = "the access is 32 bits wide")]
     fn word(self, read: u32, write: impl FnOnce(u32)) -> Result<u64, Refused> {
         if self.width != 4 {
@@ -138,7 +146,8 @@ impl Access {
         })
     }
 
-    /// The access as one to a 64-bit register at `base`, whole or by halves: what is read, or the register's new value.
+    /// The access as one to a 64-bit register at `base`, whole or by halves: what is read, or the
+    /// register's new value.
     fn double(self, base: u64, current: u64) -> Result<Result<u64, u64>, Refused> {
         let half = if self.offset == base { 0 } else { 32 };
         let mask = match self.width {
@@ -158,7 +167,12 @@ impl Vgic {
     ///
     /// # Errors
     /// The width is not one of the register's.
-    pub fn distributor(&mut self, offset: u64, width: u8, write: Option<u64>) -> Result<u64, Refused> {
+    pub fn distributor(
+        &mut self,
+        offset: u64,
+        width: u8,
+        write: Option<u64>,
+    ) -> Result<u64, Refused> {
         let access = Access::new(offset, width, write)?;
         let mut control = self.control;
         match offset {
@@ -187,7 +201,12 @@ impl Vgic {
         }
     }
 
-    fn shared_word(&mut self, place: usize, register: Word, access: Access) -> Result<u64, Refused> {
+    fn shared_word(
+        &mut self,
+        place: usize,
+        register: Word,
+        access: Access,
+    ) -> Result<u64, Refused> {
         let shared = &mut self.shared[place];
         let before = shared.bank.active;
         let mut changed = 0;
@@ -203,12 +222,16 @@ impl Vgic {
                 *held &= shared.bank.active;
             }
         }
-        // What is in list registers is not taken out of the books' reach: those virtual CPUs fold first.
+        // What is in list registers is not taken out of the books' reach: those virtual CPUs fold
+        // first.
         self.touch_shared(place, changed);
         Ok(value)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "a target below the number of virtual CPUs")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a target below the number of virtual CPUs"
+    )]
     fn router(&mut self, access: Access) -> Result<u64, Refused> {
         let base = access.offset & !7;
         let interrupt = (base - 0x6000) / 8;
@@ -234,18 +257,26 @@ impl Vgic {
         }
     }
 
-    /// An access of `width` bytes to the redistributors, which lie one after the other; what is read.
+    /// An access of `width` bytes to the redistributors, which lie one after the other; what is
+    /// read.
     ///
     /// # Errors
     /// The width is not one of the register's, or there is no such redistributor.
-    pub fn redistributor(&mut self, offset: u64, width: u8, write: Option<u64>) -> Result<u64, Refused> {
+    pub fn redistributor(
+        &mut self,
+        offset: u64,
+        width: u8,
+        write: Option<u64>,
+    ) -> Result<u64, Refused> {
         let vcpu = usize::try_from(offset / REDISTRIBUTOR_SIZE).map_err(|_| Refused)?;
         if vcpu >= self.vcpus {
             return Err(Refused);
         }
         let access = Access::new(offset % REDISTRIBUTOR_SIZE, width, write)?;
         match access.offset {
-            0x1_0000.. => self.private_word(vcpu, Access { offset: access.offset - 0x1_0000, ..access }),
+            0x1_0000.. => {
+                self.private_word(vcpu, Access { offset: access.offset - 0x1_0000, ..access })
+            }
             0x0008 | 0x000c => {
                 let last = u64::from(vcpu + 1 == self.vcpus);
                 // Affinity, processor number, and whether it is the last of the region.
@@ -275,7 +306,10 @@ impl Vgic {
         let value = bank_access(&mut private.bank, register, access, 0xffff, &mut changed)?;
         let timer = 1 << VIRTUAL_TIMER;
         let bank = &private.bank;
-        if private.linked && private.listed & timer == 0 && (bank.latched | bank.active) & timer == 0 {
+        if private.linked
+            && private.listed & timer == 0
+            && (bank.latched | bank.active) & timer == 0
+        {
             private.linked = false;
             private.release = true;
             self.attention |= 1 << vcpu;

@@ -7,7 +7,8 @@ mod registers;
 mod steps;
 
 use super::{
-    DISTRIBUTOR_SIZE, INTERRUPTS, Lists, MAX_VCPUS, REDISTRIBUTOR_SIZE, Refused, VIRTUAL_TIMER, Vgic,
+    DISTRIBUTOR_SIZE, INTERRUPTS, Lists, MAX_VCPUS, REDISTRIBUTOR_SIZE, Refused, VIRTUAL_TIMER,
+    Vgic,
 };
 use proptest::prelude::*;
 
@@ -41,7 +42,10 @@ fn ready(vcpus: usize) -> Vgic {
             assert_eq!(vgic.redistributor(frame + offset, 4, Some(value)), Ok(0));
         }
         for at in 0..8 {
-            assert_eq!(vgic.redistributor(frame + IPRIORITYR + 4 * at, 4, Some(0x8080_8080)), Ok(0));
+            assert_eq!(
+                vgic.redistributor(frame + IPRIORITYR + 4 * at, 4, Some(0x8080_8080)),
+                Ok(0)
+            );
         }
     }
     vgic.take_attention();

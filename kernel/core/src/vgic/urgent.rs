@@ -1,11 +1,11 @@
 //! The most urgent of many interrupts, in a number of steps that no guest can raise.
 //!
-//! A guest decides how many interrupts are pending or active, with which priorities, and how many of
-//! them it ends before it comes out ([`super::list`]). All this work happens with interrupts masked,
-//! so it must not grow with any of these numbers. Each bank keeps its priorities sliced by bit: from
-//! the highest bit down, the interrupts without the bit are more urgent than those with it, so that
-//! either all of them are wanted, or none of the others is. That is a radix selection, with one step
-//! for each bit and bank instead of one for each interrupt.
+//! A guest decides how many interrupts are pending or active, with which priorities, and how many
+//! of them it ends before it comes out ([`super::list`]). All this work happens with interrupts
+//! masked, so it must not grow with any of these numbers. Each bank keeps its priorities sliced by
+//! bit: from the highest bit down, the interrupts without the bit are more urgent than those with
+//! it, so that either all of them are wanted, or none of the others is. That is a radix selection,
+//! with one step for each bit and bank instead of one for each interrupt.
 
 use super::bank::PRIORITY_BITS;
 use super::{BANKS, Vgic};
@@ -18,11 +18,17 @@ pub(super) fn count(words: &[u32; BANKS]) -> usize {
 impl Vgic {
     /// The `wanted` most urgent interrupts of those in `words`, which are a virtual CPU's banks; of
     /// equals those with the lowest numbers; all if there are no more.
-    pub(super) fn most_urgent(&self, vcpu: usize, words: &[u32; BANKS], wanted: usize) -> [u32; BANKS] {
-        let planes: [&[u32; PRIORITY_BITS]; BANKS] = core::array::from_fn(|bank| match bank.checked_sub(1) {
-            None => &self.private[vcpu].bank.planes,
-            Some(place) => &self.shared[place].bank.planes,
-        });
+    pub(super) fn most_urgent(
+        &self,
+        vcpu: usize,
+        words: &[u32; BANKS],
+        wanted: usize,
+    ) -> [u32; BANKS] {
+        let planes: [&[u32; PRIORITY_BITS]; BANKS] =
+            core::array::from_fn(|bank| match bank.checked_sub(1) {
+                None => &self.private[vcpu].bank.planes,
+                Some(place) => &self.shared[place].bank.planes,
+            });
         let (mut chosen, mut left, mut room) = ([0; BANKS], *words, wanted);
         for bit in (0..PRIORITY_BITS).rev() {
             // Of two priorities the lower value is the more urgent one (IHI 0069, 4.8).

@@ -1,4 +1,5 @@
-//! Block requests (5.2) over a store of 4096-byte blocks. A sector has 512 bytes, whatever the block.
+//! Block requests (5.2) over a store of 4096-byte blocks. A sector has 512 bytes, whatever the
+//! block.
 
 use core::ops::Range;
 
@@ -17,10 +18,12 @@ const SECTORS: u64 = BLOCK as u64 / SECTOR;
 
 /// The device number (5.2.1).
 pub const DEVICE: u32 = 2;
-/// What is offered: `SEG_MAX`, `BLK_SIZE`, `FLUSH`, `TOPOLOGY`, `MQ`, `DISCARD`, `WRITE_ZEROES`, and the rings' two.
+/// What is offered: `SEG_MAX`, `BLK_SIZE`, `FLUSH`, `TOPOLOGY`, `MQ`, `DISCARD`, `WRITE_ZEROES`,
+/// and the rings' two.
 pub const FEATURES: u64 =
     1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 12 | 1 << 13 | 1 << 14 | INDIRECT_DESC | EVENT_IDX;
-/// Queues: so many requests are served at once. Linux takes one for each of its CPUs, as far as there are.
+/// Queues: so many requests are served at once. Linux takes one for each of its CPUs, as far as
+/// there are.
 pub const QUEUES: usize = QUEUE_COUNT as usize;
 const QUEUE_COUNT: u16 = 4;
 
@@ -68,17 +71,23 @@ pub trait BlockStore {
     /// There is no room; the block is what it was.
     fn write(&mut self, block: u64, from: &[u8; BLOCK]) -> Result<(), StoreError>;
 
-    /// Stores these bytes of a block: those at the same places of `from`. Nobody else writes the block meanwhile, so that what another one writes
-    /// to its other bytes stays.
+    /// Stores these bytes of a block: those at the same places of `from`. Nobody else writes the
+    /// block meanwhile, so that what another one writes to its other bytes stays.
     ///
     /// # Errors
     /// It cannot be read, or there is no room; the block is what it was.
-    fn write_part(&mut self, block: u64, bytes: Range<usize>, from: &[u8; BLOCK]) -> Result<(), StoreError>;
+    fn write_part(
+        &mut self,
+        block: u64,
+        bytes: Range<usize>,
+        from: &[u8; BLOCK],
+    ) -> Result<(), StoreError>;
 
     /// Gives blocks up, all of which exist.
     fn release(&mut self, first: u64, count: u64);
 
-    /// Whether a request is to go on behind a block that it has done: one may be as long as the disk.
+    /// Whether a request is to go on behind a block that it has done: one may be as long as the
+    /// disk.
     fn goes_on(&mut self) -> bool;
 }
 
@@ -163,7 +172,9 @@ pub fn serve(
             Status::Ok
         }
         GET_ID => Status::Error,
-        kind @ (DISCARD | WRITE_ZEROES) => erase(kind == WRITE_ZEROES, &mut from, ram, store, page)?,
+        kind @ (DISCARD | WRITE_ZEROES) => {
+            erase(kind == WRITE_ZEROES, &mut from, ram, store, page)?
+        }
         _ => Status::Unsupported,
     };
     // What was not written of the data is skipped, so that the status comes last.
@@ -171,7 +182,8 @@ pub fn serve(
     let skipped = usize::try_from(to.left() - 1).map_err(|_| Broken::Request)?;
     to.each(skipped, |_, _| Ok(()))?;
     to.give(ram, &[status as u8])?;
-    // The driver looks at the status, which is the last byte; so all before it counts only if all was written.
+    // The driver looks at the status, which is the last byte; so all before it counts only if all
+    // was written.
     let all = if written == data { data + 1 } else { written };
     u32::try_from(all).map_err(|_| Broken::Request)
 }
@@ -208,8 +220,11 @@ fn write(
         }
         let bytes = start..start + length;
         from.take(ram, &mut page[bytes.clone()])?;
-        let stored =
-            if length == BLOCK { store.write(block, page) } else { store.write_part(block, bytes, page) };
+        let stored = if length == BLOCK {
+            store.write(block, page)
+        } else {
+            store.write_part(block, bytes, page)
+        };
         if stored.is_err() {
             return Ok(Status::Error);
         }
@@ -250,7 +265,9 @@ fn erase(
         if flags & !(if zeroes { UNMAP } else { 0 }) != 0 {
             return Ok(Status::Unsupported);
         }
-        let Some(range) = Sectors::new(first, count.into(), store) else { return Ok(Status::Error) };
+        let Some(range) = Sectors::new(first, count.into(), store) else {
+            return Ok(Status::Error);
+        };
         if !erase_range(range, zeroes, store, page) {
             return Ok(Status::Error);
         }
@@ -258,8 +275,14 @@ fn erase(
     Ok(Status::Ok)
 }
 
-/// Gives up the whole blocks of a range in long runs, and clears what is left at its ends where zeros are promised.
-fn erase_range(range: Sectors, zeroes: bool, store: &mut impl BlockStore, page: &mut [u8; BLOCK]) -> bool {
+/// Gives up the whole blocks of a range in long runs, and clears what is left at its ends where
+/// zeros are promised.
+fn erase_range(
+    range: Sectors,
+    zeroes: bool,
+    store: &mut impl BlockStore,
+    page: &mut [u8; BLOCK],
+) -> bool {
     let end = range.first + range.count;
     let (first, last) = (range.first.div_ceil(SECTORS), end / SECTORS);
     let mut at = first;

@@ -8,7 +8,8 @@ use crate::guest_ram::GuestRam;
 
 /// The device number (5.3.1).
 pub const DEVICE: u32 = 3;
-/// What is offered: the rings' two. No size in columns and rows, no further ports, no emergency write.
+/// What is offered: the rings' two. No size in columns and rows, no further ports, no emergency
+/// write.
 pub const FEATURES: u64 = INDIRECT_DESC | EVENT_IDX;
 /// The queue of bytes to the guest (5.3.2).
 pub const RECEIVE: usize = 0;
@@ -16,13 +17,14 @@ pub const RECEIVE: usize = 0;
 pub const TRANSMIT: usize = 1;
 /// Queues.
 pub const QUEUES: usize = 2;
-/// Bytes that a chain may transmit, so that one is done with in bounded time; Linux's driver stays below 32 KiB.
+/// Bytes that a chain may transmit, so that one is done with in bounded time; Linux's driver stays
+/// below 32 KiB.
 pub const MOST_BYTES: u64 = 1 << 20;
 /// Bytes that are copied at a time.
 pub const PIECE: usize = 256;
 
-/// Gives what a chain transmits to `put`, up to [`PIECE`] bytes at a time, as long as that says to go on; how many bytes of the chain
-/// were written: none.
+/// Gives what a chain transmits to `put`, up to [`PIECE`] bytes at a time, as long as that says to
+/// go on; how many bytes of the chain were written: none.
 ///
 /// # Errors
 /// A buffer is to be written, lies where there is no memory, or they are too long.

@@ -19,10 +19,12 @@ impl<'a> Cursor<'a> {
 
     /// Bytes that are left.
     pub(super) fn left(&self) -> u64 {
-        self.segments.iter().map(|segment| u64::from(segment.length)).sum::<u64>() - u64::from(self.done)
+        self.segments.iter().map(|segment| u64::from(segment.length)).sum::<u64>()
+            - u64::from(self.done)
     }
 
-    /// Goes over the next `length` bytes, which are there: address in the guest, and which of the bytes. Inlined: for a header its length is a constant.
+    /// Goes over the next `length` bytes, which are there: address in the guest, and which of the
+    /// bytes. Inlined: for a header its length is a constant.
     #[inline(always)]
     pub(super) fn each(
         &mut self,
@@ -32,8 +34,9 @@ impl<'a> Cursor<'a> {
         let mut at = 0;
         while at < length {
             let segment = self.segments.first().ok_or(Broken::Request)?;
-            let here =
-                usize::try_from(segment.length - self.done).map_err(|_| Broken::Request)?.min(length - at);
+            let here = usize::try_from(segment.length - self.done)
+                .map_err(|_| Broken::Request)?
+                .min(length - at);
             let address = segment.address.checked_add(self.done.into()).ok_or(Broken::OutOfRam)?;
             visit(address, at..at + here)?;
             at += here;

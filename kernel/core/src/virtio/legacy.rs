@@ -1,5 +1,6 @@
-//! The register file of the legacy interface (virtio 1.2, 4.2.4), which test suites know and QEMU's `virt` machine has by itself: one
-//! address for all of a queue, in pages of the guest's choice, and queues that are served whatever the status says.
+//! The register file of the legacy interface (virtio 1.2, 4.2.4), which test suites know and QEMU's
+//! `virt` machine has by itself: one address for all of a queue, in pages of the guest's choice,
+//! and queues that are served whatever the status says.
 
 use super::mmio::{Effect, Refused, Registers};
 use super::queue::{Chain, Queue};
@@ -19,7 +20,8 @@ const STATUS: u64 = 0x70;
 /// Pages that a guest may count in.
 const PAGES: core::ops::RangeInclusive<u32> = 0x1000..=0x1_0000;
 
-/// What a place reads as in which no device is, as under QEMU: a guest that looks for devices finds the number 0, and goes on.
+/// What a place reads as in which no device is, as under QEMU: a guest that looks for devices finds
+/// the number 0, and goes on.
 pub const fn vacant(offset: u64) -> u64 {
     match offset {
         0 => 0x7472_6976,
@@ -73,8 +75,14 @@ impl<const QUEUES: usize> Legacy<QUEUES> {
     ///
     /// # Errors
     /// [`Refused`]: a width that the register has not.
-    pub fn access(&mut self, offset: u64, width: u8, write: Option<u64>) -> Result<(u64, Effect), Refused> {
-        // What is wrong with an access is wrong here too, and an answer of the newer interface is replaced.
+    pub fn access(
+        &mut self,
+        offset: u64,
+        width: u8,
+        write: Option<u64>,
+    ) -> Result<(u64, Effect), Refused> {
+        // What is wrong with an access is wrong here too, and an answer of the newer interface is
+        // replaced.
         if width == 4 && offset.is_multiple_of(4) && offset < 0x100 {
             #[expect(clippy::cast_possible_truncation, reason = "the register has 32 bits")]
             match write.map(|value| value as u32) {
@@ -83,7 +91,9 @@ impl<const QUEUES: usize> Legacy<QUEUES> {
                 None if offset == FEATURES => return Ok((0, Effect::None)),
                 None if offset == PFN => return Ok((self.number().into(), Effect::None)),
                 _ if NEWER.contains(&offset) => return Ok((0, Effect::None)),
-                Some(size) if offset == PAGE_SIZE && size.is_power_of_two() && PAGES.contains(&size) => {
+                Some(size)
+                    if offset == PAGE_SIZE && size.is_power_of_two() && PAGES.contains(&size) =>
+                {
                     self.page_size = size;
                 }
                 Some(align) if offset == ALIGN => self.set_align(align),
@@ -116,8 +126,8 @@ impl<const QUEUES: usize> Legacy<QUEUES> {
         }
     }
 
-    /// Puts the selected queue at a page, or takes it away with page 0: descriptors, the ring of what is offered behind them, and the
-    /// ring of what was used at the next alignment (2.7.2).
+    /// Puts the selected queue at a page, or takes it away with page 0: descriptors, the ring of
+    /// what is offered behind them, and the ring of what was used at the next alignment (2.7.2).
     fn place(&mut self, number: u32) {
         let selected = self.selected();
         let (Some(align), Some(queue)) =

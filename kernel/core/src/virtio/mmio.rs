@@ -92,23 +92,31 @@ impl<const QUEUES: usize> Registers<QUEUES> {
         self.interrupts != 0
     }
 
-    /// Takes the next chain of a queue, if it is live and there is one. None: asks for a notification, and looks once more. A chain that
-    /// breaks the rules ends it all, as [`Self::fail`] does.
+    /// Takes the next chain of a queue, if it is live and there is one. None: asks for a
+    /// notification, and looks once more. A chain that breaks the rules ends it all, as
+    /// [`Self::fail`] does.
     #[inline]
     pub fn fetch(&mut self, queue: usize, ram: &impl GuestRam, chain: &mut Chain) -> bool {
         let Some(queue) = self.live(queue) else { return false };
-        let found = queue
-            .pop(ram, chain)
-            .and_then(|found| if found || !queue.rest(ram)? { Ok(found) } else { queue.pop(ram, chain) });
+        let found = queue.pop(ram, chain).and_then(|found| {
+            if found || !queue.rest(ram)? { Ok(found) } else { queue.pop(ram, chain) }
+        });
         found.unwrap_or_else(|_| {
             self.fail();
             false
         })
     }
 
-    /// Gives a chain of a queue back, so many bytes of it written or broken, unless the device was reset meanwhile.
+    /// Gives a chain of a queue back, so many bytes of it written or broken, unless the device was
+    /// reset meanwhile.
     #[inline]
-    pub fn tell(&mut self, queue: usize, ram: &impl GuestRam, chain: &Chain, served: Result<u32, Broken>) {
+    pub fn tell(
+        &mut self,
+        queue: usize,
+        ram: &impl GuestRam,
+        chain: &Chain,
+        served: Result<u32, Broken>,
+    ) {
         let Some(queue) = self.live(queue) else { return };
         match served.and_then(|written| queue.push(ram, chain.head, written)) {
             Ok(true) => self.interrupts |= USED,
@@ -130,15 +138,18 @@ impl<const QUEUES: usize> Registers<QUEUES> {
         self.queue_select as usize
     }
 
-    /// The driver is there, though it has not said so: one of the legacy interface may leave that out.
+    /// The driver is there, though it has not said so: one of the legacy interface may leave that
+    /// out.
     pub(super) fn drive(&mut self) {
         self.status |= DRIVER_OK;
     }
 
-    /// An access of `width` bytes; what is read, and what else happens. `config` is the device's configuration.
+    /// An access of `width` bytes; what is read, and what else happens. `config` is the device's
+    /// configuration.
     ///
     /// # Errors
-    /// [`Refused`]: the registers have 32 bits each (4.2.2.2); of the configuration any width may be read.
+    /// [`Refused`]: the registers have 32 bits each (4.2.2.2); of the configuration any width may
+    /// be read.
     pub fn access(
         &mut self,
         offset: u64,
@@ -217,7 +228,8 @@ impl<const QUEUES: usize> Registers<QUEUES> {
         }
         // A bit that is set stays; the driver cannot take back NEEDS_RESET, nor set it.
         let mut added = value & !self.status & !NEEDS_RESET & 0xff;
-        if added & FEATURES_OK != 0 && (self.accepted & !self.offered != 0 || self.accepted & VERSION_1 == 0)
+        if added & FEATURES_OK != 0
+            && (self.accepted & !self.offered != 0 || self.accepted & VERSION_1 == 0)
         {
             // Left clear, which the driver has to look for (3.1.1).
             added &= !FEATURES_OK;

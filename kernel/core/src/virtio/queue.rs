@@ -1,4 +1,5 @@
-//! The split ring (2.7): descriptors, the driver's ring of chains that are available, the device's of those it has used.
+//! The split ring (2.7): descriptors, the driver's ring of chains that are available, the device's
+//! of those it has used.
 
 use core::sync::atomic::{Ordering, fence};
 
@@ -89,7 +90,8 @@ impl Queue {
         }
     }
 
-    /// Whether its addresses and its size can be those of a ring: aligned (2.7), and not beyond the end of all addresses.
+    /// Whether its addresses and its size can be those of a ring: aligned (2.7), and not beyond the
+    /// end of all addresses.
     pub fn is_sound(&self) -> bool {
         let size = u64::from(self.size);
         let fits = |address: u64, align: u64, length: u64| {
@@ -165,7 +167,8 @@ impl Queue {
         Err(Broken::TooLong)
     }
 
-    /// Gives a chain back, `written` bytes of it written; whether the driver wants an interrupt for it.
+    /// Gives a chain back, `written` bytes of it written; whether the driver wants an interrupt for
+    /// it.
     ///
     /// # Errors
     /// See [`Broken`].
@@ -185,9 +188,8 @@ impl Queue {
         if self.event_index {
             let event = read_u16(ram, self.available + 4 + 2 * u64::from(self.size))?;
             // Whether the index passed the event, counted round.
-            return Ok(
-                self.next_used.wrapping_sub(event).wrapping_sub(1) < self.next_used.wrapping_sub(before)
-            );
+            return Ok(self.next_used.wrapping_sub(event).wrapping_sub(1)
+                < self.next_used.wrapping_sub(before));
         }
         Ok(read_u16(ram, self.available)? & NO_INTERRUPT == 0)
     }

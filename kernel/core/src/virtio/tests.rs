@@ -1,4 +1,5 @@
-//! A driver on the host's side: rings in made-up memory, requests as Linux makes them, and as nobody should.
+//! A driver on the host's side: rings in made-up memory, requests as Linux makes them, and as
+//! nobody should.
 
 #![expect(clippy::cast_possible_truncation, reason = "small numbers of the tests' own")]
 #![expect(clippy::panic_in_result_fn, reason = "an assertion in a device's place fails the test")]
@@ -38,7 +39,8 @@ impl Ram {
     }
 
     fn range(address: u64, length: usize) -> Result<core::ops::Range<usize>, OutOfRam> {
-        let start = usize::try_from(address.checked_sub(BASE).ok_or(OutOfRam)?).map_err(|_| OutOfRam)?;
+        let start =
+            usize::try_from(address.checked_sub(BASE).ok_or(OutOfRam)?).map_err(|_| OutOfRam)?;
         let end = start.checked_add(length).filter(|end| *end <= SIZE).ok_or(OutOfRam)?;
         Ok(start..end)
     }
@@ -53,7 +55,12 @@ impl Ram {
         bytes
     }
 
-    fn descriptor(&self, table: u64, index: u16, (address, length, flags, next): (u64, u32, u16, u16)) {
+    fn descriptor(
+        &self,
+        table: u64,
+        index: u16,
+        (address, length, flags, next): (u64, u32, u16, u16),
+    ) {
         let mut bytes = address.to_le_bytes().to_vec();
         bytes.extend(length.to_le_bytes());
         bytes.extend(flags.to_le_bytes());
@@ -67,7 +74,8 @@ impl Ram {
     }
 
     fn offer_in(&self, queue: u64, head: u16, count: u16) {
-        let (place, available) = (u64::from((count - 1) % MOST_ENTRIES), AVAILABLE + queue * NEXT_RINGS);
+        let (place, available) =
+            (u64::from((count - 1) % MOST_ENTRIES), AVAILABLE + queue * NEXT_RINGS);
         self.put(available + 4 + 2 * place, &head.to_le_bytes());
         self.put(available + 2, &count.to_le_bytes());
     }
@@ -116,7 +124,12 @@ impl BlockStore for Store {
         Ok(())
     }
 
-    fn write_part(&mut self, block: u64, bytes: Range<usize>, from: &[u8; BLOCK]) -> Result<(), StoreError> {
+    fn write_part(
+        &mut self,
+        block: u64,
+        bytes: Range<usize>,
+        from: &[u8; BLOCK],
+    ) -> Result<(), StoreError> {
         assert!(!bytes.is_empty() && bytes != (0..BLOCK), "{bytes:?} is no part");
         let mut page = [0; BLOCK];
         self.read(block, &mut page)?;
@@ -139,7 +152,8 @@ impl BlockStore for Store {
 
 /// What a driver does to a device: its features, and the rings of each queue, [`NEXT_RINGS`] apart.
 fn bring_up<const QUEUES: usize>(registers: &mut Registers<QUEUES>, features: u64) {
-    let mut write = |offset, value: u64| registers.access(offset, 4, Some(value), &[]).expect("a register").1;
+    let mut write =
+        |offset, value: u64| registers.access(offset, 4, Some(value), &[]).expect("a register").1;
     for value in [0, 1, 3] {
         write(0x70, value);
     }

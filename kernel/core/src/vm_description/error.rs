@@ -70,9 +70,13 @@ impl fmt::Display for Wrong {
             Self::Twice => f.write_str("the key came before"),
             Self::TooLong => f.write_str("the value is too long"),
             Self::NotANumber => f.write_str("not a number with K, M, G or nothing behind it"),
-            Self::Memory => write!(f, "memory must be whole 2 MiB, at most {} MiB", LARGEST_MEMORY >> 20),
+            Self::Memory => {
+                write!(f, "memory must be whole 2 MiB, at most {} MiB", LARGEST_MEMORY >> 20)
+            }
             Self::Vcpus => write!(f, "vcpus must be 1 to {MAX_VCPUS}"),
-            Self::Swap => write!(f, "swap must be whole pages of 4 KiB, at most {} GiB", LARGEST_SWAP >> 30),
+            Self::Swap => {
+                write!(f, "swap must be whole pages of 4 KiB, at most {} GiB", LARGEST_SWAP >> 30)
+            }
             Self::CheckedSwap => {
                 write!(f, "with checksums swap is at most {} MiB", LARGEST_CHECKED_SWAP >> 20)
             }
@@ -81,7 +85,10 @@ impl fmt::Display for Wrong {
             Self::ConsoleRate => f.write_str("console_rate must be 1K to 16M, or 0 for no limit"),
             Self::Restarts => write!(f, "restarts must be 0 to {MOST_RESTARTS}"),
             Self::RestartWindow => {
-                write!(f, "restart_window must be seconds, at most {LONGEST_WINDOW}, or 0 for no limit")
+                write!(
+                    f,
+                    "restart_window must be seconds, at most {LONGEST_WINDOW}, or 0 for no limit"
+                )
             }
             Self::Image => f.write_str("the image is `arm64`, `raw` or `firmware`"),
             Self::Address => f.write_str("not an address such as 0x40080000"),

@@ -22,7 +22,8 @@ fn everything_named() {
 
 #[test]
 fn each_mistake_has_its_line() {
-    let with = |line: &str| VmDescription::parse(format!("memory=2M\nkernel=k\n{line}\n").as_bytes());
+    let with =
+        |line: &str| VmDescription::parse(format!("memory=2M\nkernel=k\n{line}\n").as_bytes());
     for (line, wrong) in [
         ("vcpus = 0", Wrong::Vcpus),
         ("vcpus = 9", Wrong::Vcpus),
@@ -74,7 +75,8 @@ fn each_mistake_has_its_line() {
 
 #[test]
 fn raw_images() {
-    let with = |lines: &str| VmDescription::parse(format!("memory=2M\nkernel=k\n{lines}").as_bytes());
+    let with =
+        |lines: &str| VmDescription::parse(format!("memory=2M\nkernel=k\n{lines}").as_bytes());
     let raw = |lines| with(lines).unwrap().raw;
     assert_eq!((raw("image = arm64"), raw("testdev = on\nsemihosting = on")), (None, None));
     assert_eq!(raw("image = raw"), Some(Raw { load: RAW_LOAD, entry: RAW_LOAD }));

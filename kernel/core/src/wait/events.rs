@@ -38,7 +38,12 @@ pub struct Events {
 impl Events {
     /// No flag is set.
     pub const fn new() -> Self {
-        Self { flags: 0, waiters: WaitSet::new(), wanted: [Wanted::NOTHING; TASKS], found: [0; TASKS] }
+        Self {
+            flags: 0,
+            waiters: WaitSet::new(),
+            wanted: [Wanted::NOTHING; TASKS],
+            found: [0; TASKS],
+        }
     }
 
     /// The flags that are set.
@@ -62,8 +67,9 @@ impl Events {
         self.waiters.insert(task);
     }
 
-    /// Sets flags. Every waiter that finds what it wants is served and must be woken, as [`Priorities::best`] orders them; all see the flags as they are
-    /// before any of them clears some.
+    /// Sets flags. Every waiter that finds what it wants is served and must be woken, as
+    /// [`Priorities::best`] orders them; all see the flags as they are before any of them clears
+    /// some.
     pub fn set(&mut self, flags: u32) -> WaitSet {
         self.flags |= flags;
         let (mut served, mut cleared) = (WaitSet::new(), 0);

@@ -39,7 +39,8 @@ impl Mutex {
         !self.waiters.is_empty()
     }
 
-    /// A task that found the mutex taken begins to wait. `apply` hears of each task whose priority changes.
+    /// A task that found the mutex taken begins to wait. `apply` hears of each task whose priority
+    /// changes.
     ///
     /// # Errors
     /// See [`LockError`]; the task does not wait then.

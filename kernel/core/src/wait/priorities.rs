@@ -1,8 +1,8 @@
 //! Base and inherited priorities.
 //!
-//! The priority of a task is the highest of its own and of all that wait for a mutex it owns, and so on along the
-//! chain: L. Sha, R. Rajkumar, J. Lehoczky, Priority Inheritance Protocols, IEEE Trans. Computers 39(9), 1990,
-//! section III. A chain is walked under a lock, so it is bounded.
+//! The priority of a task is the highest of its own and of all that wait for a mutex it owns, and
+//! so on along the chain: L. Sha, R. Rajkumar, J. Lehoczky, Priority Inheritance Protocols, IEEE
+//! Trans. Computers 39(9), 1990, section III. A chain is walked under a lock, so it is bounded.
 
 use core::fmt;
 
@@ -28,7 +28,8 @@ impl fmt::Display for LockError {
 
 impl core::error::Error for LockError {}
 
-/// Owners that one wait can reach at most: the owner of the mutex, who waits for another one, and so on.
+/// Owners that one wait can reach at most: the owner of the mutex, who waits for another one, and
+/// so on.
 pub const LONGEST_CHAIN: usize = 8;
 
 const NOBODY: u8 = u8::MAX;
@@ -90,7 +91,8 @@ impl Priorities {
         self.next_ticket += 1;
     }
 
-    /// Who of a set is served first: the highest priority, and among equals the one that waits longest.
+    /// Who of a set is served first: the highest priority, and among equals the one that waits
+    /// longest.
     pub fn best(&self, set: WaitSet) -> Option<usize> {
         set.iter().max_by_key(|&task| (self.effective[task], core::cmp::Reverse(self.ticket[task])))
     }
@@ -98,8 +100,9 @@ impl Priorities {
     /// `waiter` begins to wait for a mutex of `owner`, who inherits its priority.
     ///
     /// # Errors
-    /// [`LockError::Deadlock`] if the owner waits, directly or not, for the waiter; [`LockError::ChainTooLong`] if
-    /// the owners that wait for each other are more than [`LONGEST_CHAIN`]. Nothing has changed then.
+    /// [`LockError::Deadlock`] if the owner waits, directly or not, for the waiter;
+    /// [`LockError::ChainTooLong`] if the owners that wait for each other are more than
+    /// [`LONGEST_CHAIN`]. Nothing has changed then.
     pub(super) fn block(
         &mut self,
         waiter: usize,
@@ -133,7 +136,8 @@ impl Priorities {
         if limit == 0 {
             return 0;
         }
-        let below = self.donors[task].iter().map(|donor| 1 + self.depth_below(donor, limit - 1)).max();
+        let below =
+            self.donors[task].iter().map(|donor| 1 + self.depth_below(donor, limit - 1)).max();
         below.unwrap_or(0)
     }
 

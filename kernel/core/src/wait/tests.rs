@@ -26,8 +26,9 @@ fn expected(base: &[u8], waits_for: &[Option<usize>], task: usize) -> u8 {
 }
 
 proptest! {
-    /// Any sequence of locks, unlocks, cancels and changes of priority on four mutexes keeps every task at the
-    /// highest priority that reaches it, wakes the best waiter, and never lets a cycle come about.
+    /// Any sequence of locks, unlocks, cancels and changes of priority on four mutexes keeps every
+    /// task at the highest priority that reaches it, wakes the best waiter, and never lets a cycle
+    /// come about.
     #[test]
     fn inheritance_is_what_it_should_be(calls in proptest::collection::vec((0u8..4, 0usize..FEW, 0usize..4, 0u8..32), 0..200)) {
         let mut priorities = Priorities::new();
@@ -142,8 +143,8 @@ proptest! {
         }
     }
 
-    /// Nobody is left waiting for flags that are all there, and nobody is served without them; of equals the one that waits longest
-    /// comes first.
+    /// Nobody is left waiting for flags that are all there, and nobody is served without them; of
+    /// equals the one that waits longest comes first.
     #[test]
     fn events_serve_exactly_whom_they_must(calls in proptest::collection::vec((0u8..3, 0usize..FEW, 1u32..16, any::<bool>(), any::<bool>()), 0..100)) {
         let mut events = Events::new();
@@ -196,7 +197,9 @@ proptest! {
 }
 
 fn links(queue: &[VecDeque<usize>; 4], owner: &[Option<usize>; 4]) -> [Option<usize>; FEW] {
-    core::array::from_fn(|task| queue.iter().position(|queue| queue.contains(&task)).and_then(|at| owner[at]))
+    core::array::from_fn(|task| {
+        queue.iter().position(|queue| queue.contains(&task)).and_then(|at| owner[at])
+    })
 }
 
 #[test]
@@ -230,9 +233,10 @@ enum At {
     Done,
 }
 
-/// Every interleaving of two takers, one of which may give up at any time, and an interrupt handler that gives twice:
-/// nobody sleeps while something is there for it, and nothing is lost. The steps are those of the kernel's semaphore,
-/// each under the object's lock, and the kernel's park and unpark with their remembered wake-up.
+/// Every interleaving of two takers, one of which may give up at any time, and an interrupt handler
+/// that gives twice: nobody sleeps while something is there for it, and nothing is lost. The steps
+/// are those of the kernel's semaphore, each under the object's lock, and the kernel's park and
+/// unpark with their remembered wake-up.
 #[test]
 fn no_interleaving_loses_a_wake_up() {
     #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -1,10 +1,10 @@
 //! A control loop on Bale's executive, beside whatever guests run.
 //!
-//! `sample` reads a plant every millisecond and sends the reading to `control`, which runs every five
-//! and steers; a device's interrupt (the alarm of the machine's PL031) wakes `report`, which prints a
-//! line each second. One step in a thousand of `control` takes two periods, so the release that it
-//! overruns is counted: the shell's `tasks` shows each task's period, how late it was at most, its
-//! missed releases and its stack.
+//! `sample` reads a plant every millisecond and sends the reading to `control`, which runs every
+//! five and steers; a device's interrupt (the alarm of the machine's PL031) wakes `report`, which
+//! prints a line each second. One step in a thousand of `control` takes two periods, so the release
+//! that it overruns is counted: the shell's `tasks` shows each task's period, how late it was at
+//! most, its missed releases and its stack.
 //!
 //! `cargo bale run --app kernel/examples/control_loop` boots it.
 #![no_std]
@@ -74,7 +74,8 @@ extern "C" fn control(_argument: u64) -> ! {
             FORCE.store(-reading.signum() * (1 + reading.abs() / 16), Ordering::Relaxed);
         }
         if STEPS.fetch_add(1, Ordering::Relaxed) % 1_000 == 999 {
-            // A step that takes two periods of processor time: the release in between is missed, and counted.
+            // A step that takes two periods of processor time: the release in between is missed,
+            // and counted.
             let end = clock::now() + 2 * period;
             while clock::now() < end {}
         }
@@ -113,9 +114,10 @@ fn clock_register(offset: u64) -> Option<u64> {
 }
 
 fn read_clock(offset: u64) -> u32 {
-    // SAFETY: the tables name a PL031 here, which boot has mapped as device memory; its registers are
-    // words, and reading one has no effect.
-    clock_register(offset).map_or(0, |register| unsafe { ptr::read_volatile(register as *const u32) })
+    // SAFETY: the tables name a PL031 here, which boot has mapped as device memory; its registers
+    // are words, and reading one has no effect.
+    clock_register(offset)
+        .map_or(0, |register| unsafe { ptr::read_volatile(register as *const u32) })
 }
 
 fn write_clock(offset: u64, value: u32) {

@@ -1,4 +1,5 @@
-//! Memory that the driver shares with the disk. EL2's map is the identity, and the device sees what the caches hold.
+//! Memory that the driver shares with the disk. EL2's map is the identity, and the device sees what
+//! the caches hold.
 
 use core::ptr::NonNull;
 
@@ -10,7 +11,8 @@ use bale_memory::frames::{self, Frame};
 /// The frame allocator, for the driver.
 pub(super) struct DiskMemory;
 
-// SAFETY: `dma_alloc` gives out whole zeroed frames that nobody else has; addresses are the same for the device and for us.
+// SAFETY: `dma_alloc` gives out whole zeroed frames that nobody else has; addresses are the same
+// for the device and for us.
 unsafe impl Hal for DiskMemory {
     fn dma_alloc(pages: usize, _direction: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         match frames::allocate_static(pages) {
@@ -25,7 +27,8 @@ unsafe impl Hal for DiskMemory {
 
     unsafe fn dma_dealloc(address: PhysAddr, _pointer: NonNull<u8>, pages: usize) -> i32 {
         frames::release((0..pages as u64).map(|page| {
-            // SAFETY: `dma_alloc` took these frames out of the allocator, and the driver gives them back.
+            // SAFETY: `dma_alloc` took these frames out of the allocator, and the driver gives them
+            // back.
             unsafe { Frame::from_address(address + page * PAGE_SIZE as u64) }
         }));
         0

@@ -1,7 +1,9 @@
-//! A screenful at a time, for the one task that serves a terminal: it stops behind each until a key is pressed.
+//! A screenful at a time, for the one task that serves a terminal: it stops behind each until a key
+//! is pressed.
 //!
-//! Space goes on by a screen, Enter by a line; `q` drops what the command still prints. Other tasks' text is not counted and never
-//! waits. While a screen is drawn anew (`watch`) nothing stops, and each line ends with an order to clear what stood behind it.
+//! Space goes on by a screen, Enter by a line; `q` drops what the command still prints. Other
+//! tasks' text is not counted and never waits. While a screen is drawn anew (`watch`) nothing
+//! stops, and each line ends with an order to clear what stood behind it.
 
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -28,10 +30,15 @@ const REDRAWN: u32 = 3;
 
 fn mode() -> u32 {
     let mode = MODE.load(Ordering::Relaxed);
-    if mode != PLAIN && TASK.load(Ordering::Relaxed) == task::running_index() as u32 { mode } else { PLAIN }
+    if mode != PLAIN && TASK.load(Ordering::Relaxed) == task::running_index() as u32 {
+        mode
+    } else {
+        PLAIN
+    }
 }
 
-/// Whether a line of progress of the running task has a place to stand in: not in a screen that is drawn anew, nor where nothing is to be seen.
+/// Whether a line of progress of the running task has a place to stand in: not in a screen that is
+/// drawn anew, nor where nothing is to be seen.
 pub(super) fn has_place() -> bool {
     matches!(mode(), PLAIN | PAGED)
 }
@@ -64,7 +71,8 @@ pub fn picture() {
     LEFT.store(ROWS.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 
-/// What of a text that the running task prints is to be seen: a screen that is drawn anew ends above the last line.
+/// What of a text that the running task prints is to be seen: a screen that is drawn anew ends
+/// above the last line.
 pub(super) fn visible(text: &str) -> &str {
     if mode() != REDRAWN || ROWS.load(Ordering::Relaxed) == 0 {
         return text;
@@ -73,7 +81,8 @@ pub(super) fn visible(text: &str) -> &str {
     if left == 0 {
         return "";
     }
-    let mut ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(place, _)| place + 1);
+    let mut ends =
+        text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(place, _)| place + 1);
     match ends.nth(left as usize - 1) {
         Some(end) => {
             LEFT.store(0, Ordering::Relaxed);
@@ -102,12 +111,14 @@ pub(super) fn clears() -> bool {
     mode() == REDRAWN
 }
 
-/// The running task has printed text with so many ends of lines: stops if the screen is full. With no turn held.
+/// The running task has printed text with so many ends of lines: stops if the screen is full. With
+/// no turn held.
 pub fn printed(lines: usize) {
     if lines == 0 || mode() != PAGED {
         return;
     }
-    let left = LEFT.load(Ordering::Relaxed).saturating_sub(u32::try_from(lines).unwrap_or(u32::MAX));
+    let left =
+        LEFT.load(Ordering::Relaxed).saturating_sub(u32::try_from(lines).unwrap_or(u32::MAX));
     LEFT.store(left, Ordering::Relaxed);
     if left > 0 {
         return;

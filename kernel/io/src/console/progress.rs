@@ -1,6 +1,8 @@
-//! One line that says how far long work is, for somebody at a terminal: drawn anew in its place, and gone before anything else is printed.
+//! One line that says how far long work is, for somebody at a terminal: drawn anew in its place,
+//! and gone before anything else is printed.
 //!
-//! Scripts never see it, nor do the commands of the boot: nobody looks then, and lines are read by programs.
+//! Scripts never see it, nor do the commands of the boot: nobody looks then, and lines are read by
+//! programs.
 
 use core::fmt::{self, Write as _};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +21,8 @@ const GONE: &[u8] = b"\r\x1b[K";
 
 /// Somebody is at a terminal.
 static ATTENDED: AtomicBool = AtomicBool::new(false);
-/// The line stands there. Written and looked at by whoever has the turn, but for a crash, which needs no order.
+/// The line stands there. Written and looked at by whoever has the turn, but for a crash, which
+/// needs no order.
 static DRAWN: AtomicBool = AtomicBool::new(false);
 
 /// From now on somebody is at a terminal.
@@ -41,7 +44,8 @@ pub fn show(text: fmt::Arguments<'_>) {
     DRAWN.store(true, Ordering::Relaxed);
 }
 
-/// The line of work that goes on in small steps: drawn at once, and then a few times a second at most, since each takes its time on the wire.
+/// The line of work that goes on in small steps: drawn at once, and then a few times a second at
+/// most, since each takes its time on the wire.
 pub struct Pace {
     next: u64,
 }

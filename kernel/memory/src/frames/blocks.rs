@@ -14,7 +14,8 @@ impl Block {
         Self(address)
     }
 
-    /// Gives up the token but keeps the block; its physical address. [`Block::from_address`] takes it back.
+    /// Gives up the token but keeps the block; its physical address. [`Block::from_address`] takes
+    /// it back.
     pub fn into_address(self) -> u64 {
         self.0
     }

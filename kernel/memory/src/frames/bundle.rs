@@ -1,4 +1,5 @@
-//! Free frames in bundles: one of them holds the numbers of the others, so that giving many back touches few.
+//! Free frames in bundles: one of them holds the numbers of the others, so that giving many back
+//! touches few.
 
 use core::ptr;
 
@@ -10,7 +11,8 @@ pub(super) type Bundle = [u32; BUNDLE];
 /// What lies in the first frame of a bundle.
 #[repr(C)]
 struct Record {
-    /// Number of the first frame of the next bundle; 0 for none, since frame 0 is never given to anybody.
+    /// Number of the first frame of the next bundle; 0 for none, since frame 0 is never given to
+    /// anybody.
     next: u32,
     numbers: Bundle,
 }

@@ -1,7 +1,10 @@
-//! Each core's own frames: most requests are one number taken from, or put on, a stack that no other core looks at.
+//! Each core's own frames: most requests are one number taken from, or put on, a stack that no
+//! other core looks at.
 //!
-//! A core fills and empties its stack by bundles of [`BUNDLE`] frames, under one hold of the common lock. Lock order: a core's cache, then the common
-//! allocator. A core that finds both empty takes from another core's stack, holding one cache's lock at a time. The locks are uncontended but for that.
+//! A core fills and empties its stack by bundles of [`BUNDLE`] frames, under one hold of the common
+//! lock. Lock order: a core's cache, then the common allocator. A core that finds both empty takes
+//! from another core's stack, holding one cache's lock at a time. The locks are uncontended but for
+//! that.
 
 use bale_arch::mask::{self, MAX_CORES};
 use heapless::Vec;
@@ -67,7 +70,8 @@ pub(super) fn take() -> Option<u32> {
 fn refill() -> Option<u32> {
     {
         let mut cache = own().lock();
-        // Another task of this core may have given frames back since: a bundle fits an empty stack only.
+        // Another task of this core may have given frames back since: a bundle fits an empty stack
+        // only.
         if cache.count == 0 {
             let mut bundle = [0; BUNDLE];
             let count = FRAMES.lock().take(&mut bundle);

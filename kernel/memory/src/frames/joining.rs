@@ -1,8 +1,11 @@
-//! Frames that were given back one by one become blocks again, once somebody wants a block and there is none.
+//! Frames that were given back one by one become blocks again, once somebody wants a block and
+//! there is none.
 //!
-//! A pass over all bundles counts the free frames of each block; a second one takes those of some blocks that are whole out of their bundles. Each goes bundle by
-//! bundle, so that interrupts are masked for a moment only; what the first one has seen lies aside, where whoever finds nothing else takes it. Frames that are
-//! taken meanwhile leave a block incomplete, whose other frames go back.
+//! A pass over all bundles counts the free frames of each block; a second one takes those of some
+//! blocks that are whole out of their bundles. Each goes bundle by bundle, so that interrupts are
+//! masked for a moment only; what the first one has seen lies aside, where whoever finds nothing
+//! else takes it. Frames that are taken meanwhile leave a block incomplete, whose other frames go
+//! back.
 
 use heapless::Vec;
 
@@ -14,14 +17,16 @@ use super::{FRAMES, Frame, PAGE_SIZE, allocate_zeroed, cache};
 const WHOLE: u16 = (BLOCK_SIZE / PAGE_SIZE as u64) as u16;
 /// Blocks that are joined at a time: their frames are nobody's meanwhile.
 const AT_ONCE: usize = 16;
-/// Of the whole blocks one in so many is joined, so that most of what is free can be had all the time.
+/// Of the whole blocks one in so many is joined, so that most of what is free can be had all the
+/// time.
 const PART: usize = 4;
 /// Frames to count in: what lies more than 128 GiB behind the first frame is left alone.
 const TABLES: usize = 32;
 /// Counts in a frame.
 const COUNTS: usize = PAGE_SIZE / 2;
 
-/// A number for each block of memory, in frames of its own: its free frames, or [`WHOLE`] and the place of a block that is being joined, counted from 1.
+/// A number for each block of memory, in frames of its own: its free frames, or [`WHOLE`] and the
+/// place of a block that is being joined, counted from 1.
 struct Counts {
     first: usize,
     tables: Vec<Frame, TABLES>,

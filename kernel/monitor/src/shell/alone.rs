@@ -1,7 +1,9 @@
-//! One guest in place of the shell (boot argument `guest=NAME`): the serial line is its own, and the machine goes off with it.
+//! One guest in place of the shell (boot argument `guest=NAME`): the serial line is its own, and
+//! the machine goes off with it.
 //!
-//! What it writes goes out in frames ([`bale_core::relay`]), what arrives goes to it. A line `\x1eGUEST` comes before it starts, and
-//! `\x1eSTATUS n` behind its end, with its status or why it has none.
+//! What it writes goes out in frames ([`bale_core::relay`]), what arrives goes to it. A line
+//! `\x1eGUEST` comes before it starts, and `\x1eSTATUS n` behind its end, with its status or why it
+//! has none.
 
 use bale_core::exit_status;
 
@@ -10,7 +12,8 @@ use bale_io::println;
 use bale_rt::{clock, platform, power, task};
 use bale_vmm::{self as vm, Reason, State, relay};
 
-/// How long what a guest writes without an end of line waits, and how often it is looked whether it has ended.
+/// How long what a guest writes without an end of line waits, and how often it is looked whether it
+/// has ended.
 const LOOK_US: u64 = 10_000;
 /// How often it is looked whether the guest has taken what it was sent.
 const ROOM_US: u64 = 1_000;

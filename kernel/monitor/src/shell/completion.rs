@@ -1,4 +1,5 @@
-//! What Tab offers: commands, and behind one the words that its usage names, machines and guests, benchmarks and tests.
+//! What Tab offers: commands, and behind one the words that its usage names, machines and guests,
+//! benchmarks and tests.
 
 use heapless::{String, Vec};
 
@@ -14,8 +15,8 @@ const OFFERED: usize = 160;
 /// Names of guests and machines that are offered at most.
 const NAMES: usize = 16;
 
-/// Completes the word before the cursor. Not inlined: its lists of words would lie on the shell's stack while
-/// commands run.
+/// Completes the word before the cursor. Not inlined: its lists of words would lie on the shell's
+/// stack while commands run.
 #[inline(never)]
 pub(super) fn complete(editor: &mut Editor) {
     let commands = || all_commands().map(|command| command.name);
@@ -26,7 +27,8 @@ pub(super) fn complete(editor: &mut Editor) {
     let Some(name) = words.next() else { return editor.complete(commands(), &mut Text) };
     let Some(command) = all_commands().find(|command| command.name == name) else { return };
     let place = words.clone().count();
-    let second: Option<String<LONGEST>> = words.next().map(|word| word.try_into().unwrap_or_default());
+    let second: Option<String<LONGEST>> =
+        words.next().map(|word| word.try_into().unwrap_or_default());
     let names = names(command, second.as_deref(), place);
     let helps = ["help", "?", "watch"].contains(&command.name);
     let offered = offered(command);
@@ -48,7 +50,8 @@ fn offered(command: &Command) -> Vec<&'static str, OFFERED> {
     words
 }
 
-/// Names for the word at this place, where a form has a machine (`VM`) or a guest of the bundle (`NAME`) there.
+/// Names for the word at this place, where a form has a machine (`VM`) or a guest of the bundle
+/// (`NAME`) there.
 fn names(command: &Command, second: Option<&str>, place: usize) -> Vec<Name, NAMES> {
     let takes = |what: &str| {
         let mut forms = command.usage.iter().filter(|form| begins(form, second));
@@ -74,8 +77,9 @@ fn begins(form: &'static str, second: Option<&str>) -> bool {
     })
 }
 
-/// The words of a command's forms that are to be typed as they stand: those that a form begins with, or behind `second` the others
-/// of the forms that begin so. `--json`, which comes last, stands behind the words that a form must have.
+/// The words of a command's forms that are to be typed as they stand: those that a form begins
+/// with, or behind `second` the others of the forms that begin so. `--json`, which comes last,
+/// stands behind the words that a form must have.
 fn usage<'a>(
     command: &'static Command,
     second: Option<&'a str>,
@@ -89,7 +93,8 @@ fn usage<'a>(
             Some(_) => "",
         };
         let whole =
-            form.split(' ').filter(|word| !word.starts_with('[') && !word.ends_with(']')).count() <= place;
+            form.split(' ').filter(|word| !word.starts_with('[') && !word.ends_with(']')).count()
+                <= place;
         alternatives(text).filter(move |word| is_literal(word) && (whole || *word != "--json"))
     })
 }

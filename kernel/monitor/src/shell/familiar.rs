@@ -5,7 +5,9 @@ use core::fmt::Write as _;
 
 use bale_core::shell::nearest;
 
-use super::{Arguments, Command, Failure, Outcome, TYPED_AT, all_commands, fail, guest, machine, say, show};
+use super::{
+    Arguments, Command, Failure, Outcome, TYPED_AT, all_commands, fail, guest, machine, say, show,
+};
 use bale_io::{log, print, println};
 use bale_memory::frames;
 use bale_reclaim::pool;
@@ -35,7 +37,8 @@ pub(super) fn explain(command: &Command, words: &[&str], mut failure: Failure) -
         return failure;
     }
     let name = command.name;
-    let literals = || command.usage.iter().flat_map(|form| form.split([' ', '|', '[', ']', ',', '.']));
+    let literals =
+        || command.usage.iter().flat_map(|form| form.split([' ', '|', '[', ']', ',', '.']));
     for word in words.iter().filter(|word| literals().all(|known| known != **word)) {
         // Placeholders are in capitals: nobody means those.
         let known = literals().filter(|known| known.bytes().all(|byte| !byte.is_ascii_uppercase()));
@@ -96,13 +99,19 @@ pub(super) fn uptime(arguments: &Arguments<'_>) -> Outcome {
     let json = arguments.only_json()?;
     let us = clock::uptime_us();
     let online = cores::online();
-    let sum: u64 = cores::all().iter().filter(|core| core.online()).map(machine::idle_percent).sum();
+    let sum: u64 =
+        cores::all().iter().filter(|core| core.online()).map(machine::idle_percent).sum();
     let busy = 100_u64.saturating_sub(sum / online.max(1) as u64);
     let (seconds, tenths) = (us / 1_000_000, us / 100_000 % 10);
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let line =
-        format_args!("up {hours}:{minutes:02}:{rest:02}.{tenths}, {online} cores, {busy} % busy since");
-    say(json, line, &[("uptime_us", us.into()), ("online", online.into()), ("busy_percent", busy.into())]);
+    let line = format_args!(
+        "up {hours}:{minutes:02}:{rest:02}.{tenths}, {online} cores, {busy} % busy since"
+    );
+    say(
+        json,
+        line,
+        &[("uptime_us", us.into()), ("online", online.into()), ("busy_percent", busy.into())],
+    );
     Ok(())
 }
 
@@ -118,8 +127,18 @@ pub(super) fn free(arguments: &Arguments<'_>) -> Outcome {
     sheet.figure("free_kib", "free", kib(free), format_args!("KiB"));
     let pool = (stats.pages + stats.metadata_pages) as u64;
     let objects = (stats.object_bytes as u64) >> 10;
-    sheet.figure("pool_kib", "pool", kib(pool), format_args!("KiB, for {objects} KiB of compressed pages"));
-    sheet.figure("rings_kib", "rings", kib(stats.ring_pages as u64), format_args!("KiB, of deferred frees"));
+    sheet.figure(
+        "pool_kib",
+        "pool",
+        kib(pool),
+        format_args!("KiB, for {objects} KiB of compressed pages"),
+    );
+    sheet.figure(
+        "rings_kib",
+        "rings",
+        kib(stats.ring_pages as u64),
+        format_args!("KiB, of deferred frees"),
+    );
     Ok(())
 }
 
@@ -136,7 +155,10 @@ pub(super) struct Load {
 
 impl Load {
     pub(super) fn new() -> Self {
-        Self { at: clock::now().saturating_sub(clock::from_us(clock::uptime_us())), idle: [0; MAX_CORES] }
+        Self {
+            at: clock::now().saturating_sub(clock::from_us(clock::uptime_us())),
+            idle: [0; MAX_CORES],
+        }
     }
 }
 

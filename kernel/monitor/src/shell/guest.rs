@@ -43,7 +43,9 @@ pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
         ["run", ..] => {
             let before = pool::pool().stats();
             let index = start(&plain)?;
-            let Some(summary) = wait(index)? else { return fail(format_args!("vm {index} is gone")) };
+            let Some(summary) = wait(index)? else {
+                return fail(format_args!("vm {index} is gone"));
+            };
             figures::run(&summary, before, json)
         }
         ["stop", number] => stop(number, json),
@@ -63,7 +65,9 @@ pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
         ["resume", number] => pause(number, false),
         ["console", number] => console(slot(number)?),
         ["set", name, "memory", size] => hold(name, size),
-        [other, ..] => fail(format_args!("vm {other} is not known or lacks a number; `help vm` tells")),
+        [other, ..] => {
+            fail(format_args!("vm {other} is not known or lacks a number; `help vm` tells"))
+        }
     }
 }
 
@@ -72,7 +76,10 @@ pub(super) fn slot(word: &str) -> Result<usize, Failure> {
     match bale_core::shell::number(word) {
         Ok(number) if number < vm::MAX_VMS as u64 => return Ok(number as usize),
         Ok(number) => {
-            return fail(format_args!("there is no vm {number}; they go from 0 to {}", vm::MAX_VMS - 1));
+            return fail(format_args!(
+                "there is no vm {number}; they go from 0 to {}",
+                vm::MAX_VMS - 1
+            ));
         }
         Err(_) => {}
     }
@@ -84,7 +91,9 @@ pub(super) fn slot(word: &str) -> Result<usize, Failure> {
     let mut machines = named(named(false).next().is_none());
     match (machines.next(), machines.next()) {
         (Some(machine), None) => Ok(machine.slot),
-        (Some(_), Some(_)) => fail(format_args!("several are called {word}; `vm list` tells their numbers")),
+        (Some(_), Some(_)) => {
+            fail(format_args!("several are called {word}; `vm list` tells their numbers"))
+        }
         (None, _) => fail(format_args!("there is no vm {word}; `vm list` lists them")),
     }
 }
@@ -119,7 +128,8 @@ fn start(arguments: &Arguments<'_>) -> Result<usize, Failure> {
     if mode > mode::LAST {
         return fail(format_args!("there is no mode {mode}; they go from 0 to {}", mode::LAST));
     }
-    vm::start(GUEST, mode, core as usize, seed, steps).or_else(|error| fail(format_args!("vm: {error}")))
+    vm::start(GUEST, mode, core as usize, seed, steps)
+        .or_else(|error| fail(format_args!("vm: {error}")))
 }
 
 /// The bundle holds no such guest: says which it holds, as far as there is room.
@@ -208,7 +218,9 @@ fn console(index: usize) -> Outcome {
             }
             // The guest sees no more of it than on a line of its own.
             Some(Input::Lost) => {}
-            None if vm::summaries().any(|vm| vm.slot == index && matches!(vm.state, State::Ended(_))) => {
+            None if vm::summaries()
+                .any(|vm| vm.slot == index && matches!(vm.state, State::Ended(_))) =>
+            {
                 println!();
                 println!("vm {index} has ended");
                 break Ok(());

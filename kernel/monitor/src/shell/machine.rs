@@ -115,18 +115,26 @@ pub(super) fn irq(arguments: &Arguments<'_>) -> Outcome {
     let one = match words {
         [] => None,
         [id] => Some(number(id).or_else(|error| fail(format_args!("irq: {id}: {error}")))?),
-        [_, other, ..] => return fail(format_args!("irq takes one INTID, but got {other} as well")),
+        [_, other, ..] => {
+            return fail(format_args!("irq takes one INTID, but got {other} as well"));
+        }
     };
     let (sources, unknown) = interrupts::sources();
     if one.is_some_and(|one| sources.iter().all(|source| u64::from(source.id) != one)) {
-        return fail(format_args!("irq: nobody handles that INTID; `irq` lists those that are handled"));
+        return fail(format_args!(
+            "irq: nobody handles that INTID; `irq` lists those that are handled"
+        ));
     }
     let mut sheet = show(json);
-    let chosen = || sources.iter().filter(|source| one.is_none_or(|one| one == u64::from(source.id)));
+    let chosen =
+        || sources.iter().filter(|source| one.is_none_or(|one| one == u64::from(source.id)));
     sheet.table("sources", &SOURCES);
     for source in chosen() {
-        let busiest =
-            source.taken().enumerate().max_by_key(|(_, taken)| *taken).filter(|(_, taken)| *taken > 0);
+        let busiest = source
+            .taken()
+            .enumerate()
+            .max_by_key(|(_, taken)| *taken)
+            .filter(|(_, taken)| *taken > 0);
         let busiest = busiest.map(|(core, _)| core as u64);
         sheet.row(&[
             source.id.into(),
@@ -232,10 +240,20 @@ pub(super) fn mem(arguments: &Arguments<'_>) -> Outcome {
     let usage = frames::usage();
     let pool = bale_reclaim::pool::pool().stats();
     sheet.figure("frames", "frames", usage.total, format_args!("of 4 KiB"));
-    sheet.figure("free_frames", "free", usage.free, format_args!("never fewer than {}", usage.least_free));
+    sheet.figure(
+        "free_frames",
+        "free",
+        usage.free,
+        format_args!("never fewer than {}", usage.least_free),
+    );
     sheet.hidden("least_free_frames", usage.least_free);
     let taken = pool.pages + pool.metadata_pages;
-    sheet.figure("pool_frames", "pool", taken, format_args!("{} of them metadata", pool.metadata_pages));
+    sheet.figure(
+        "pool_frames",
+        "pool",
+        taken,
+        format_args!("{} of them metadata", pool.metadata_pages),
+    );
     sheet.figure("ring_frames", "rings", pool.ring_pages, format_args!("of deferred frees"));
     Ok(())
 }
@@ -258,7 +276,8 @@ pub(super) fn log(arguments: &Arguments<'_>) -> Outcome {
                 sheet.row(&[core.into(), logged.into(), dropped.into(), waiting.bytes.into()]);
             }
             let (streaming, lost) = (log::streaming(), console::lost_input());
-            let state = if streaming { "sent to the UART" } else { "kept; `log stream on` sends them" };
+            let state =
+                if streaming { "sent to the UART" } else { "kept; `log stream on` sends them" };
             sheet.note(format_args!("frames are {state}; {lost} bytes of input were lost"));
             sheet.hidden("streaming", Value::Flag(streaming));
             sheet.hidden("lost_input_bytes", lost);
@@ -285,7 +304,9 @@ pub(super) fn log(arguments: &Arguments<'_>) -> Outcome {
             last_words::for_each_line(|line| println!("{line}"));
             Ok(())
         }
-        _ => fail(format_args!("log takes nothing, `show`, `stream on`, `stream off`, `dump` or `last`")),
+        _ => fail(format_args!(
+            "log takes nothing, `show`, `stream on`, `stream off`, `dump` or `last`"
+        )),
     }
 }
 
@@ -303,6 +324,8 @@ fn dump() {
 /// the host has.
 pub(super) fn dmesg() -> Outcome {
     let sent = log::send_once();
-    println!("{sent} frames were sent; `cargo bale run` and `cargo bale console` make lines of them");
+    println!(
+        "{sent} frames were sent; `cargo bale run` and `cargo bale console` make lines of them"
+    );
     Ok(())
 }

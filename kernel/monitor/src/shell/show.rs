@@ -1,4 +1,5 @@
-//! Where commands show what they have: [`Sheet`]s on the terminal, by the screen for people, in one piece as JSON.
+//! Where commands show what they have: [`Sheet`]s on the terminal, by the screen for people, in one
+//! piece as JSON.
 
 use core::fmt::{self, Write};
 

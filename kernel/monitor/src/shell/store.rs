@@ -20,7 +20,9 @@ pub(super) fn pool(arguments: &Arguments<'_>) -> Outcome {
         [] => totals(&mut show(json)),
         ["classes"] => classes(&mut show(json)),
         ["compact"] => return compact(json),
-        [.., other] => return fail(format_args!("pool takes nothing, `classes` or `compact`, not {other}")),
+        [.., other] => {
+            return fail(format_args!("pool takes nothing, `classes` or `compact`, not {other}"));
+        }
     }
     Ok(())
 }
@@ -28,7 +30,12 @@ pub(super) fn pool(arguments: &Arguments<'_>) -> Outcome {
 fn totals(sheet: &mut Show) {
     let pool = pool::pool();
     let stats = pool.stats();
-    sheet.figure("objects", "objects", stats.objects, format_args!("of {} that fit", stats.capacity));
+    sheet.figure(
+        "objects",
+        "objects",
+        stats.objects,
+        format_args!("of {} that fit", stats.capacity),
+    );
     sheet.figure("object_bytes", "object bytes", stats.object_bytes, format_args!(""));
     sheet.figure("pages", "pages", stats.pages, format_args!("in {} zspages", stats.zspages));
     sheet.hidden("zspages", stats.zspages);
@@ -130,7 +137,12 @@ pub(super) fn drain(arguments: &Arguments<'_>) -> Outcome {
     let config = pool::pool().config();
     sheet.figure("enqueued", "enqueued", stats.enqueued, format_args!(""));
     sheet.figure("drained", "drained", stats.drained, format_args!("by drain tasks"));
-    sheet.figure("helped", "helped", stats.helped, format_args!("by producers whose ring was full"));
+    sheet.figure(
+        "helped",
+        "helped",
+        stats.helped,
+        format_args!("by producers whose ring was full"),
+    );
     sheet.figure("flushed", "flushed", stats.flushed, format_args!("in need"));
     sheet.figure("pending", "pending", stats.pending, format_args!(""));
     let moving = if stats.pending_bytes.is_none() { "a ring is being drained" } else { "" };

@@ -33,7 +33,9 @@ pub(super) fn swap(arguments: &Arguments<'_>) -> Outcome {
                 }
                 ["limit", pages] => limit(index, pages),
                 ["peak"] => with(index, |device| device.forget_peak()),
-                [other, ..] => fail(format_args!("swap: {other} is not known here; `help swap` tells")),
+                [other, ..] => {
+                    fail(format_args!("swap: {other} is not known here; `help swap` tells"))
+                }
             }
         }
     }
@@ -90,7 +92,11 @@ fn table(sheet: &mut Show) {
             swap.raw.into(),
             // Of a machine that has ended, what was stored is gone and what it was is worth
             // knowing.
-            ratio(if matches!(machine.state, vm::State::Ended(_)) { &machine.last_swap } else { &swap }),
+            ratio(if matches!(machine.state, vm::State::Ended(_)) {
+                &machine.last_swap
+            } else {
+                &swap
+            }),
             swap.writes.into(),
             swap.reads.into(),
             swap.released.into(),
@@ -141,7 +147,12 @@ fn details(index: usize, json: bool) -> Outcome {
             limit,
             format_args!("{}", if limit.is_some() { "KiB" } else { "" }),
         );
-        sheet.figure("writes", "writes", swap.writes, format_args!("{} refused", swap.failed_writes));
+        sheet.figure(
+            "writes",
+            "writes",
+            swap.writes,
+            format_args!("{} refused", swap.failed_writes),
+        );
         sheet.hidden("failed_writes", swap.failed_writes);
         let (failed, corrupt) = (swap.failed_reads, swap.corrupt);
         sheet.figure(
@@ -169,7 +180,12 @@ fn details(index: usize, json: bool) -> Outcome {
         );
         for (key, label, pages, why) in [
             ("past_at_limit_pages", "  limit", cache.rejected_limit, "at the limit"),
-            ("past_above_threshold_pages", "  threshold", cache.rejected_full, "above the threshold"),
+            (
+                "past_above_threshold_pages",
+                "  threshold",
+                cache.rejected_full,
+                "above the threshold",
+            ),
             ("past_without_memory_pages", "  memory", cache.rejected_memory, "for want of memory"),
         ] {
             sheet.figure(key, label, pages, format_args!("{why}"));

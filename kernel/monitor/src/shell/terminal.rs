@@ -11,7 +11,8 @@ use bale_rt::{clock, platform};
 
 /// Lines of a terminal that says nothing of itself.
 const ROWS: u32 = 24;
-/// Puts the cursor at the end of the screen, asks where it is, and puts it back (DECSC, CUP, DSR 6, DECRC).
+/// Puts the cursor at the end of the screen, asks where it is, and puts it back (DECSC, CUP, DSR 6,
+/// DECRC).
 const QUESTION: &str = "\x1b7\x1b[999;999H\x1b[6n\x1b8";
 /// For the answer, in which the terminal gets the question, and the line carries both.
 const PATIENCE_US: u64 = 200_000;
@@ -25,9 +26,10 @@ impl Write for Nowhere {
     }
 }
 
-/// Finds out how many lines the terminal has, and prints the first prompt with what has been typed meanwhile; what that led to, if it led
-/// to anything. The terminal is asked; one that does not answer has as many as the boot argument `rows` says, which with 0
-/// means that nothing ever stops and nobody is asked, or else 24.
+/// Finds out how many lines the terminal has, and prints the first prompt with what has been typed
+/// meanwhile; what that led to, if it led to anything. The terminal is asked; one that does not
+/// answer has as many as the boot argument `rows` says, which with 0 means that nothing ever stops
+/// and nobody is asked, or else 24.
 pub(super) fn find_rows(editor: &mut Editor) -> Option<Event> {
     let told = platform::argument("rows").and_then(|rows| rows.parse().ok());
     pager::set_rows(told.unwrap_or(ROWS));

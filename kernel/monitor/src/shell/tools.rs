@@ -16,18 +16,22 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
     match arguments.words() {
         ["panic"] => panic!("asked for by the shell"),
         ["read"] => {
-            // SAFETY: it is the point of this command that nothing is mapped there: it ends in the fault report.
+            // SAFETY: it is the point of this command that nothing is mapped there: it ends in the
+            // fault report.
             let value = unsafe { (0xdead_0000_0000_u64 as *const u64).read_volatile() };
             fail(format_args!("the read came back with {value:#x}"))
         }
         ["stack"] => fail(format_args!("the recursion came back with {}", descend(1))),
         ["emergency"] => use_up_emergency_stack(),
-        ["hang"] => match cores::all().iter().skip(1).rfind(|core| core.online()).map(cores::Core::index) {
-            None => fail(format_args!("crash hang wants a second core, or a CORE")),
-            Some(core) => hang(core),
-        },
+        ["hang"] => {
+            match cores::all().iter().skip(1).rfind(|core| core.online()).map(cores::Core::index) {
+                None => fail(format_args!("crash hang wants a second core, or a CORE")),
+                Some(core) => hang(core),
+            }
+        }
         ["hang", core] => {
-            let number = number(core).or_else(|error| fail(format_args!("crash hang {core}: {error}")))?;
+            let number =
+                number(core).or_else(|error| fail(format_args!("crash hang {core}: {error}")))?;
             let index = usize::try_from(number).unwrap_or(usize::MAX);
             match cores::all().get(index) {
                 Some(core) if core.online() => hang(index),
@@ -47,7 +51,8 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
     }
 }
 
-/// Takes a core away for good: whoever runs at this priority or below it, the shell of the boot core once it waits.
+/// Takes a core away for good: whoever runs at this priority or below it, the shell of the boot
+/// core once it waits.
 fn hang(core: usize) -> Outcome {
     extern "C" fn halt(_argument: u64) -> ! {
         mask::halt()
@@ -95,7 +100,8 @@ fn use_up_emergency_stack() -> ! {
     }
     mask::mask_all();
     let (mut from, to) = (Context::empty(), Context::new(stacks::emergency_top(), deep, 0));
-    // SAFETY: interrupts are masked; nobody is on that stack unless it reports, which ends the machine, and so does this.
+    // SAFETY: interrupts are masked; nobody is on that stack unless it reports, which ends the
+    // machine, and so does this.
     unsafe { context::switch(&raw mut from, &raw const to) };
     mask::halt()
 }
@@ -116,7 +122,8 @@ pub(super) fn core(arguments: &Arguments<'_>) -> Outcome {
         println!("core {index} is online");
         return Ok(());
     }
-    let emptied = hotplug::take_offline(place).or_else(|why| fail(format_args!("core {index}: {why}")))?;
+    let emptied =
+        hotplug::take_offline(place).or_else(|why| fail(format_args!("core {index}: {why}")))?;
     let line = format_args!("core {index} is off; its ring held {emptied} handles at the end");
     say(json, line, &[("core", number.into()), ("emptied_handles", emptied.into())]);
     Ok(())

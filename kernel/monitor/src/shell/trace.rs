@@ -7,8 +7,11 @@ use super::{Arguments, Outcome, fail, show};
 use bale_io::println;
 use bale_rt::{cores, trace};
 
-static RINGS: [Column; 3] =
-    [column("core", "core", 4), column("kept", "kept", 6), column("overwritten", "overwritten", 12)];
+static RINGS: [Column; 3] = [
+    column("core", "core", 4),
+    column("kept", "kept", 6),
+    column("overwritten", "overwritten", 12),
+];
 
 pub(super) fn trace(arguments: &Arguments<'_>) -> Outcome {
     let (words, json) = arguments.with_json();

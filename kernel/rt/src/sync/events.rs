@@ -27,7 +27,8 @@ impl Events {
     /// Waits for the wanted flags; those that were found.
     ///
     /// # Panics
-    /// If it would have to wait where nothing may: in an interrupt handler, under a lock, in an idle task.
+    /// If it would have to wait where nothing may: in an interrupt handler, under a lock, in an
+    /// idle task.
     pub fn wait(&self, wanted: Wanted) -> u32 {
         loop {
             if let Some(found) = self.wait_for(wanted, None) {
@@ -53,13 +54,15 @@ impl Events {
             }
             state.wait(me, wanted, &mut PRIORITIES.lock());
         }
-        if !wait_until(deadline, || self.0.lock().served(me).is_some()) && self.0.lock().cancel(me) {
+        if !wait_until(deadline, || self.0.lock().served(me).is_some()) && self.0.lock().cancel(me)
+        {
             return None;
         }
         self.0.lock().served(me)
     }
 
-    /// Sets flags and wakes every task that finds what it wants, the most urgent first. From any context.
+    /// Sets flags and wakes every task that finds what it wants, the most urgent first. From any
+    /// context.
     pub fn set(&self, flags: u32) {
         let mut served = self.0.lock().set(flags);
         while !served.is_empty() {
@@ -68,7 +71,8 @@ impl Events {
                 served.remove(task);
                 let _ = batch.push(task);
             }
-            // Masked over all of them: were an interrupt taken between two, a task below the second could run first.
+            // Masked over all of them: were an interrupt taken between two, a task below the second
+            // could run first.
             let masked = Masked::new();
             batch.iter().for_each(|task| task::wake_index(*task, &masked));
         }

@@ -37,7 +37,8 @@ impl<T> Mutex<T> {
     /// A wait that would never end, or too many owners that wait for each other.
     ///
     /// # Panics
-    /// If it would have to wait where nothing may: in an interrupt handler, under a [`Lock`], in an idle task.
+    /// If it would have to wait where nothing may: in an interrupt handler, under a [`Lock`], in an
+    /// idle task.
     #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError> {
         let taken = {
@@ -79,7 +80,8 @@ impl<T> Mutex<T> {
         if wait_until(deadline, || !self.state.lock().waits(me)) {
             return Ok(true);
         }
-        let gave_up = self.state.lock().cancel(me, &mut PRIORITIES.lock(), &mut task::apply_priority);
+        let gave_up =
+            self.state.lock().cancel(me, &mut PRIORITIES.lock(), &mut task::apply_priority);
         Ok(!gave_up)
     }
 }
@@ -101,11 +103,12 @@ impl Drop for Ownership<'_> {
 #[cold]
 #[inline(never)]
 fn hand_over(state: &Lock<wait::Mutex>) {
-    // Masked over both: our own priority falls at the hand-over, and were an interrupt taken before the next owner
-    // is ready, any task between the two would run first.
+    // Masked over both: our own priority falls at the hand-over, and were an interrupt taken before
+    // the next owner is ready, any task between the two would run first.
     let masked = Masked::new();
-    let next =
-        state.lock_masked(&masked).hand_over(&mut PRIORITIES.lock_masked(&masked), &mut task::apply_priority);
+    let next = state
+        .lock_masked(&masked)
+        .hand_over(&mut PRIORITIES.lock_masked(&masked), &mut task::apply_priority);
     // Whoever waited may have given up meanwhile.
     if let Some(next) = next {
         task::wake_index(next, &masked);

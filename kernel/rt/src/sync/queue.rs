@@ -26,7 +26,8 @@ impl<T, const N: usize> Queue<T, N> {
     /// Sends a message; waits for a place.
     ///
     /// # Panics
-    /// If it would have to wait where nothing may: in an interrupt handler, under a lock, in an idle task.
+    /// If it would have to wait where nothing may: in an interrupt handler, under a lock, in an
+    /// idle task.
     pub fn send(&self, message: T) {
         self.places.take();
         self.put(message);

@@ -24,7 +24,8 @@ impl Semaphore {
     /// Takes one; waits until there is one.
     ///
     /// # Panics
-    /// If it would have to wait where nothing may: in an interrupt handler, under a lock, in an idle task.
+    /// If it would have to wait where nothing may: in an interrupt handler, under a lock, in an
+    /// idle task.
     #[inline]
     pub fn take(&self) {
         if !self.try_take() {
@@ -72,7 +73,8 @@ impl Semaphore {
     #[cold]
     #[inline(never)]
     fn serve(&self) -> Result<(), Overflow> {
-        // Masked over both: were an interrupt taken between them, a task below the one that is served could run first.
+        // Masked over both: were an interrupt taken between them, a task below the one that is
+        // served could run first.
         let masked = Masked::new();
         let served = self.0.lock_masked(&masked).give(&PRIORITIES.lock_masked(&masked))?;
         if let Some(task) = served {

@@ -4,11 +4,13 @@ use bale_arch::mask::Masked;
 
 use super::switch::make_ready;
 use super::timed::note;
-use super::{Bond, MAX_CORES, MAX_TASKS, SLOTS, SpawnError, State, TIMERS, TaskId, WATCHDOG, begin, exit};
+use super::{
+    Bond, MAX_CORES, MAX_TASKS, SLOTS, SpawnError, State, TIMERS, TaskId, WATCHDOG, begin, exit,
+};
 use crate::cores::{self, Core};
 
-/// Starts a task that begins on a core, and goes to another one when that leaves. It must not count on where it is, but for the moment that
-/// it masks interrupts.
+/// Starts a task that begins on a core, and goes to another one when that leaves. It must not count
+/// on where it is, but for the moment that it masks interrupts.
 ///
 /// # Errors
 /// See [`SpawnError`].
@@ -22,8 +24,8 @@ pub fn spawn_free(
     begin(name, core, priority, entry, argument, Bond::Free)
 }
 
-/// Moves the free tasks of a core, which is online no more, to others; by a task of that core, which outranks them: while it runs none of them does, and what they keep in
-/// registers is saved.
+/// Moves the free tasks of a core, which is online no more, to others; by a task of that core,
+/// which outranks them: while it runs none of them does, and what they keep in registers is saved.
 ///
 /// # Errors
 /// See [`SpawnError`].
@@ -40,7 +42,8 @@ extern "C" fn leave(_argument: u64) -> ! {
     exit()
 }
 
-/// Moves a task if it is free and belongs here. One that waits for a moment is woken there: who parks looks again.
+/// Moves a task if it is free and belongs here. One that waits for a moment is woken there: who
+/// parks looks again.
 fn move_away(index: usize, here: &Core, masked: &Masked) {
     let mut status = SLOTS[index].status.lock_masked(masked);
     if !status.free || status.core != here.index() {

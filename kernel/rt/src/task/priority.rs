@@ -16,7 +16,9 @@ pub fn set_priority(task: TaskId, priority: u8) {
     {
         let mut priorities = PRIORITIES.lock();
         let index = usize::from(task.index);
-        if SLOTS[index].status.lock().generation != task.generation || priorities.base(index) == priority {
+        if SLOTS[index].status.lock().generation != task.generation
+            || priorities.base(index) == priority
+        {
             return;
         }
         priorities.set_base(index, priority, &mut apply);
@@ -24,8 +26,10 @@ pub fn set_priority(task: TaskId, priority: u8) {
     switch_if_asked();
 }
 
-/// Makes a task run at this priority from now on, where it runs or waits in a run queue. One that rises goes behind its new equals, one that sinks before
-/// them (POSIX.1-2017, 2.8.4, `SCHED_FIFO`, of `pthread_setschedprio`): what it inherited and loses again costs it no turn. Under [`PRIORITIES`].
+/// Makes a task run at this priority from now on, where it runs or waits in a run queue. One that
+/// rises goes behind its new equals, one that sinks before them (POSIX.1-2017, 2.8.4, `SCHED_FIFO`,
+/// of `pthread_setschedprio`): what it inherited and loses again costs it no turn. Under
+/// [`PRIORITIES`].
 pub(crate) fn apply(index: usize, priority: u8) {
     let mut status = SLOTS[index].status.lock();
     let old = core::mem::replace(&mut status.priority, priority);

@@ -17,8 +17,8 @@ const SLICE_US: u64 = 5_000;
 /// The same in ticks.
 static SLICE: AtomicU64 = AtomicU64::new(0);
 
-/// Tasks that one timer interrupt wakes at most. Guests may give all their virtual CPUs one deadline,
-/// and the handler runs with interrupts masked.
+/// Tasks that one timer interrupt wakes at most. Guests may give all their virtual CPUs one
+/// deadline, and the handler runs with interrupts masked.
 const WOKEN_AT_ONCE: usize = 4;
 
 /// Once, before anything is scheduled.
@@ -103,7 +103,8 @@ pub fn on_timer() {
     }
 }
 
-/// The reschedule interrupt: another core made a task ready here, or changed what this one waits for.
+/// The reschedule interrupt: another core made a task ready here, or changed what this one waits
+/// for.
 pub fn on_reschedule() {
     let core = cores::this_unpinned();
     let highest = core.ready.lock().highest();
@@ -121,8 +122,9 @@ fn running(core: &Core) -> &'static Slot {
     &SLOTS[usize::from(core.current_task.load(Ordering::Relaxed)) % MAX_TASKS]
 }
 
-/// Sees to it that the timer fires for the next task that is due, or at the end of the running task's slice, which passes
-/// `beside` an equal. A timer that is set to an earlier moment is left: its handler sets it anew. Interrupts are masked.
+/// Sees to it that the timer fires for the next task that is due, or at the end of the running
+/// task's slice, which passes `beside` an equal. A timer that is set to an earlier moment is left:
+/// its handler sets it anew. Interrupts are masked.
 #[inline(always)]
 fn arm(core: &Core, beside: Option<&Slot>) {
     let mut deadline = core.wake_at.load(Ordering::Relaxed);
@@ -149,8 +151,9 @@ pub fn preempt_if_asked() {
     }
 }
 
-/// In a task, after it made another ready: the same, unless interrupts are masked (a lock or a guard is held) or
-/// this is an interrupt handler; then the switch waits for the next interrupt's end or the guard's owner.
+/// In a task, after it made another ready: the same, unless interrupts are masked (a lock or a
+/// guard is held) or this is an interrupt handler; then the switch waits for the next interrupt's
+/// end or the guard's owner.
 #[inline]
 pub fn switch_if_asked() {
     if mask::is_masked() {
@@ -180,12 +183,14 @@ pub(super) fn switch_away(core: &Core, masked: &Masked) {
     leave(core, masked, Leave::Waiting);
 }
 
-/// Continues a more urgent task, if one is ready, or an equal if the slice is over. Interrupts are masked.
+/// Continues a more urgent task, if one is ready, or an equal if the slice is over. Interrupts are
+/// masked.
 fn preempt(core: &Core, masked: &Masked) {
     leave(core, masked, Leave::Preempted);
 }
 
-/// Continues the best task of this core. Interrupts are masked. Inlined, for each reason needs a part of it.
+/// Continues the best task of this core. Interrupts are masked. Inlined, for each reason needs a
+/// part of it.
 #[inline(always)]
 fn leave(core: &Core, masked: &Masked, why: Leave) {
     core.reschedule.store(false, Ordering::Relaxed);
@@ -204,7 +209,8 @@ fn leave(core: &Core, masked: &Masked, why: Leave) {
             let least = running + u8::from(left.is_some());
             let Some(next) = ready.pop_from(least) else {
                 if why == Leave::Preempted {
-                    // Whoever was to come is no equal any more, or gone: there is nobody to pass a slice beside.
+                    // Whoever was to come is no equal any more, or gone: there is nobody to pass a
+                    // slice beside.
                     if left.is_none() {
                         slot.set_slice(Slice::WHOLE);
                     }
@@ -221,7 +227,8 @@ fn leave(core: &Core, masked: &Masked, why: Leave) {
             }
             next
         };
-        // Under the queue's lock: who changes a priority finds the task either in the queue or here.
+        // Under the queue's lock: who changes a priority finds the task either in the queue or
+        // here.
         core.current_task.store(next, Ordering::Relaxed);
         core.current_priority.store(priority, Ordering::Relaxed);
         (next, ready.highest() == Some(priority))
@@ -241,7 +248,8 @@ fn leave(core: &Core, masked: &Masked, why: Leave) {
     slot.set_slice(left.unwrap_or(Slice::WHOLE));
     let to = &SLOTS[usize::from(next) % MAX_TASKS];
     arm(core, equal_waits.then_some(to));
-    // SAFETY: interrupts are masked; `slot` runs on this core, `to` was taken from its run queue and does not.
+    // SAFETY: interrupts are masked; `slot` runs on this core, `to` was taken from its run queue
+    // and does not.
     unsafe { context::switch(slot.context.get(), to.context.get()) };
     finish_switch();
 }

@@ -24,7 +24,8 @@ pub fn park_until_masked(deadline: u64, masked: &Masked) {
         note(core, timers.next_deadline());
     });
     if left {
-        // Perhaps on another core by now, to which the entry did not come along: who moves a task takes it out.
+        // Perhaps on another core by now, to which the entry did not come along: who moves a task
+        // takes it out.
         let core = cores::this(masked);
         let mut timers = TIMERS[core.index()].lock_masked(masked);
         if timers.remove(core.current_task.load(Ordering::Relaxed)) {
@@ -74,15 +75,15 @@ pub fn sleep_us(us: u64) {
     sleep_until(clock::now() + clock::from_us(us));
 }
 
-/// The rhythm of a periodic task: releases on a grid that lateness does not move, a count of those that
-/// were missed, and the latest moment at which the task went on. `tasks` shows all three.
+/// The rhythm of a periodic task: releases on a grid that lateness does not move, a count of those
+/// that were missed, and the latest moment at which the task went on. `tasks` shows all three.
 #[derive(Debug)]
 pub struct Periodic {
     rhythm: Period,
     /// The task that made it, whose figures it keeps.
     task: usize,
-    /// Ticks from the last release to the task's going on, which the next wait takes into account: on the way out of
-    /// a wait every instruction makes the task later.
+    /// Ticks from the last release to the task's going on, which the next wait takes into account:
+    /// on the way out of a wait every instruction makes the task later.
     late: u64,
 }
 
@@ -97,8 +98,8 @@ impl Periodic {
         Self { rhythm: Period::new(clock::now(), period), task, late: 0 }
     }
 
-    /// Waits for the next release; its time. Returns at once if it has come already: a release that the task was too
-    /// busy for and that another one followed is counted as an overrun.
+    /// Waits for the next release; its time. Returns at once if it has come already: a release that
+    /// the task was too busy for and that another one followed is counted as an overrun.
     pub fn wait(&mut self) -> u64 {
         let before = self.rhythm.overruns();
         let release = self.rhythm.advance(clock::now());

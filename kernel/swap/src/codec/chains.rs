@@ -53,8 +53,15 @@ impl Chains {
         }
     }
 
-    /// The longest match at `at` that ends before `end`, of the `depth` nearest that share its hash.
-    pub(crate) fn longest(&mut self, page: &[u8; PAGE_SIZE], at: usize, end: usize, depth: usize) -> Match {
+    /// The longest match at `at` that ends before `end`, of the `depth` nearest that share its
+    /// hash.
+    pub(crate) fn longest(
+        &mut self,
+        page: &[u8; PAGE_SIZE],
+        at: usize,
+        end: usize,
+        depth: usize,
+    ) -> Match {
         let mut best = Match { from: 0, length: SHORTEST - 1 };
         if at + SHORTEST > end {
             return Match::default();

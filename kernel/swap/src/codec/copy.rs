@@ -7,7 +7,11 @@ const STRIDES: [usize; 8] = [0, 8, 8, 6, 8, 5, 6, 7];
 
 /// Copies a block that may overlap its source only if it lies `N` or more behind it.
 #[inline(always)]
-pub(crate) fn copy<const N: usize>(page: &mut [u8; PAGE_SIZE], from: usize, to: usize) -> Option<()> {
+pub(crate) fn copy<const N: usize>(
+    page: &mut [u8; PAGE_SIZE],
+    from: usize,
+    to: usize,
+) -> Option<()> {
     // One comparison each, behind which the two slices need no other.
     if from > PAGE_SIZE - N || to > PAGE_SIZE - N {
         return None;
@@ -19,7 +23,12 @@ pub(crate) fn copy<const N: usize>(page: &mut [u8; PAGE_SIZE], from: usize, to: 
 
 /// Copies `length` bytes to `at` from `offset` bytes before; `None` if either is outside the page.
 #[inline(always)]
-pub(crate) fn repeat(page: &mut [u8; PAGE_SIZE], at: usize, offset: usize, length: usize) -> Option<()> {
+pub(crate) fn repeat(
+    page: &mut [u8; PAGE_SIZE],
+    at: usize,
+    offset: usize,
+    length: usize,
+) -> Option<()> {
     if offset == 0 || offset > at || at + length > PAGE_SIZE {
         return None;
     }

@@ -1,4 +1,5 @@
-//! DEFLATE (RFC 1951) for pages: one block with codes of its own when compressing, any blocks when decompressing; no zlib head, no checksum.
+//! DEFLATE (RFC 1951) for pages: one block with codes of its own when compressing, any blocks when
+//! decompressing; no zlib head, no checksum.
 
 mod code;
 mod decode;

@@ -3,7 +3,8 @@
 /// Symbols of the largest alphabet.
 const SYMBOLS: usize = 288;
 
-/// Lengths for symbols that occur so often, none above `longest`. At least two symbols get one if any does, so that the code is a complete one.
+/// Lengths for symbols that occur so often, none above `longest`. At least two symbols get one if
+/// any does, so that the code is a complete one.
 #[expect(clippy::cast_possible_truncation, reason = "fewer than 288 symbols, of at most 15 bits")]
 pub(crate) fn lengths(counts: &[u16], longest: usize, lengths: &mut [u8]) {
     lengths.fill(0);

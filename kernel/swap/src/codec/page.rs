@@ -1,11 +1,13 @@
 //! `page`: a format for pages of memory, seen as 512 little-endian words of 64 bits.
 //!
-//! Words in memory are zero, small, equal to one nearby, or pointers that share their upper bytes with one nearby; and an array of structures
-//! meets the same neighbour, one structure back, again and again. A general LZ format sees bytes, pays an offset for each of them and searches at every
+//! Words in memory are zero, small, equal to one nearby, or pointers that share their upper bytes
+//! with one nearby; and an array of structures meets the same neighbour, one structure back, again
+//! and again. A general LZ format sees bytes, pays an offset for each of them and searches at every
 //! byte; this one pays four bits a word, or a run of words, and searches at words.
 //!
 //! # Format
-//! All numbers are little-endian, but for the head. `i` is the number of the word that is to come, from 0; `last` is the last named distance, at first 1.
+//! All numbers are little-endian, but for the head. `i` is the number of the word that is to come,
+//! from 0; `last` is the last named distance, at first 1.
 //!
 //! | part | bytes | content |
 //! |---|---|---|
@@ -13,7 +15,8 @@
 //! | operands | | those of all operations, in their order, without gaps |
 //! | codes | n / 2, rounded up | one nibble an operation, the lower nibble of a byte first; an unused nibble is 0 |
 //!
-//! A first byte of 0x80 in the head's place says that a block of LZ4 of one page follows it: what is text is better off as bytes.
+//! A first byte of 0x80 in the head's place says that a block of LZ4 of one page follows it: what
+//! is text is better off as bytes.
 //!
 //! | code | operands | effect |
 //! |---|---|---|
@@ -34,8 +37,9 @@
 //! | 14 | `a: u8` | the word at `i - last`, its lowest byte being `a` |
 //! | 15 | `a: u16` | the word at `i - last`, its lowest 2 bytes being `a` |
 //!
-//! A run may overlap its source. Bytes are a page exactly if every distance is at most `i`, the operations make 512 words, and the operands end where the
-//! codes begin; a decoder refuses all others.
+//! A run may overlap its source. Bytes are a page exactly if every distance is at most `i`, the
+//! operations make 512 words, and the operands end where the codes begin; a decoder refuses all
+//! others.
 
 mod decode;
 mod encode;

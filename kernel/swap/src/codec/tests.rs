@@ -119,8 +119,8 @@ proptest! {
             assert_eq!(codec.decompress(&bytes, &mut out, &mut Scratch::new()), Some(()));
             assert!(out == page);
             assert!(codec.check(&bytes, &mut Scratch::new()));
-            // A part of a page may be another page: of 2,000 that were tried now and then one is. The store knows lengths; what counts
-            // is that both say the same of it.
+            // A part of a page may be another page: of 2,000 that were tried now and then one is.
+            // The store knows lengths; what counts is that both say the same of it.
             for length in [0, bytes.len() / 2, bytes.len() - 1] {
                 let part = &bytes[..length];
                 let taken = codec.decompress(part, &mut out, &mut Scratch::new()).is_some();
@@ -166,7 +166,9 @@ fn names_are_found_again() {
         assert_eq!(Codec::from_name(&name), Some(codec), "{name}");
     }
     assert_eq!(Codec::from_name("lz4hc"), Some(Codec::Lz4Hc(Level::DEFAULT)));
-    for wrong in ["", "lz5", "lz4:1", "lz4hc:", "lz4hc:0", "lz4hc:10", "lz4hc:+300", "page:1", "Page"] {
+    for wrong in
+        ["", "lz5", "lz4:1", "lz4hc:", "lz4hc:0", "lz4hc:10", "lz4hc:+300", "page:1", "Page"]
+    {
         assert_eq!(Codec::from_name(wrong), None, "{wrong}");
     }
 }

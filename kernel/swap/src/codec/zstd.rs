@@ -1,5 +1,5 @@
-//! Zstandard (RFC 8878) for pages: one frame without its first four bytes, which are always `28 b5 2f fd`: with them in front, any
-//! decoder of the format reads it.
+//! Zstandard (RFC 8878) for pages: one frame without its first four bytes, which are always `28 b5
+//! 2f fd`: with them in front, any decoder of the format reads it.
 //!
 //! | | frame | blocks | literals | tables of sequences |
 //! |---|---|---|---|---|
@@ -8,8 +8,8 @@
 //!
 //! Windows may be of any size that libzstd takes, since a page is its own window.
 //!
-//! Ratios over the pages of `cargo bale pages` that are not same-filled, 4093 of one process's kind and 4062 of seven, by the example
-//! `codecs`; libzstd's without its magic number:
+//! Ratios over the pages of `cargo bale pages` that are not same-filled, 4093 of one process's kind
+//! and 4062 of seven, by the example `codecs`; libzstd's without its magic number:
 //!
 //! | pages | `lz4` | `deflate:6` | `zstd:1` | `zstd:6` | `zstd:9` | libzstd 3 | libzstd 9 | libzstd 19 |
 //! |---|---|---|---|---|---|---|---|---|
@@ -31,7 +31,8 @@ pub(crate) use encode::{Encoder, compress};
 const OFFSETS: [usize; 3] = [1, 4, 8];
 /// Bits of the longest Huffman code.
 const LONGEST: usize = 11;
-/// Symbols that a weight of a Huffman code can be: 0 does not occur, else `longest + 1 - weight` bits.
+/// Symbols that a weight of a Huffman code can be: 0 does not occur, else `longest + 1 - weight`
+/// bits.
 const WEIGHTS: usize = LONGEST + 1;
 /// Bits of the largest table for weights.
 const WEIGHTS_LOG: u32 = 6;

@@ -1,4 +1,5 @@
-//! What a cache needs of its device: slots whose page is elsewhere, and the choice of which go there.
+//! What a cache needs of its device: slots whose page is elsewhere, and the choice of which go
+//! there.
 
 use core::sync::atomic::Ordering;
 
@@ -28,7 +29,9 @@ impl<P: Platform> Device<'_, P> {
 
     /// Whether the slot has an object that was not used since it was marked; marks it otherwise.
     pub(crate) fn is_cold(&self, index: usize) -> bool {
-        let (Some(slot), Some(note)) = (self.slots.get(index), self.notes.get(index)) else { return false };
+        let (Some(slot), Some(note)) = (self.slots.get(index), self.notes.get(index)) else {
+            return false;
+        };
         if slot::peek(slot).length() == 0 {
             return false;
         }
@@ -45,7 +48,13 @@ impl<P: Platform> Device<'_, P> {
     }
 
     /// Puts `new` in the place of a claimed word, and keeps the books.
-    pub(crate) fn exchange(&self, index: usize, worker: &Worker<'_>, old: Word, new: Word) -> Outcome {
+    pub(crate) fn exchange(
+        &self,
+        index: usize,
+        worker: &Worker<'_>,
+        old: Word,
+        new: Word,
+    ) -> Outcome {
         let Some(slot) = self.slots.get(index) else { return Outcome::Kept };
         let outcome = worker.replace(slot, old, new);
         if outcome == Outcome::Replaced {

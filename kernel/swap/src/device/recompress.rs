@@ -31,7 +31,8 @@ impl Workshop {
     }
 }
 
-/// Which pages to recompress. Never those that are same-filled, were made by the second codec, or were tried.
+/// Which pages to recompress. Never those that are same-filled, were made by the second codec, or
+/// were tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pick {
     /// Only what is marked as idle.
@@ -56,11 +57,13 @@ pub struct Recompression {
 }
 
 impl<P: Platform> Device<'_, P> {
-    /// Recompresses up to `pages` pages from slot `first` on. A result is kept if it is in a smaller size class; a page that gains nothing is
-    /// marked and not tried again until it is written.
+    /// Recompresses up to `pages` pages from slot `first` on. A result is kept if it is in a
+    /// smaller size class; a page that gains nothing is marked and not tried again until it is
+    /// written.
     ///
     /// # Errors
-    /// [`SwapError::NoCodec`] without a second codec; [`SwapError::Busy`] if another caller works on the device.
+    /// [`SwapError::NoCodec`] without a second codec; [`SwapError::Busy`] if another caller works
+    /// on the device.
     pub fn recompress(
         &self,
         first: usize,
@@ -85,7 +88,9 @@ impl<P: Platform> Device<'_, P> {
     }
 
     fn picked(&self, index: usize, pick: Pick) -> bool {
-        let (Some(slot), Some(note)) = (self.slots.get(index), self.notes.get(index)) else { return false };
+        let (Some(slot), Some(note)) = (self.slots.get(index), self.notes.get(index)) else {
+            return false;
+        };
         let (word, note) = (slot::peek(slot), note::read(note));
         word.length() >= pick.least.max(1)
             && word.kind() != Kind::Recompressed
@@ -95,7 +100,12 @@ impl<P: Platform> Device<'_, P> {
     }
 
     /// Bytes that were gained; `None` if the page went away, or could not be read.
-    fn recompress_one(&self, index: usize, worker: &Worker<'_>, shop: &mut Workshop) -> Option<usize> {
+    fn recompress_one(
+        &self,
+        index: usize,
+        worker: &Worker<'_>,
+        shop: &mut Workshop,
+    ) -> Option<usize> {
         let slot = self.slots.get(index)?;
         let (word, object) = self.copy_out(index, worker, shop)?;
         let Some((new, check)) = self.smaller(&object, shop) else {
@@ -121,8 +131,8 @@ impl<P: Platform> Device<'_, P> {
         (outcome == Outcome::Replaced).then(|| object.length - new.length())
     }
 
-    /// Copies an object out and claims it. `None` if there is none, it is corrupt, or somebody reads it at this
-    /// moment: then it is in use, and the next pass comes to it.
+    /// Copies an object out and claims it. `None` if there is none, it is corrupt, or somebody
+    /// reads it at this moment: then it is in use, and the next pass comes to it.
     pub(crate) fn copy_out(
         &self,
         index: usize,
@@ -130,8 +140,9 @@ impl<P: Platform> Device<'_, P> {
         shop: &mut Workshop,
     ) -> Option<(Word, Object)> {
         let slot = self.slots.get(index)?;
-        // A guest that reads the slot meanwhile waits for no more than this copy. Whoever reads it already is not
-        // waited for: it may be off this very core, and does not come back to it as long as interrupts are masked.
+        // A guest that reads the slot meanwhile waits for no more than this copy. Whoever reads it
+        // already is not waited for: it may be off this very core, and does not come back to it as
+        // long as interrupts are masked.
         let pinned = self.pool.platform().pin();
         let word = slot::try_read(slot)?;
         let Content::Object(object) = word.content() else { return None };

@@ -13,7 +13,8 @@ use crate::{
 };
 
 impl<P: Platform> Device<'_, P> {
-    /// Empties `count` slots from `first` on, their objects going through the deferred rings; how many held something.
+    /// Empties `count` slots from `first` on, their objects going through the deferred rings; how
+    /// many held something.
     ///
     /// # Errors
     /// [`SwapError::NoSuchSlot`] if the range reaches beyond the table; then nothing was released.
@@ -23,7 +24,8 @@ impl<P: Platform> Device<'_, P> {
         Ok(range.chunks(RUN).map(|run| self.release_run(run)).sum())
     }
 
-    /// Empties every slot, and begins anew with the figures that only grow. How many slots held something.
+    /// Empties every slot, and begins anew with the figures that only grow. How many slots held
+    /// something.
     pub fn reset(&self) -> usize {
         let held = self.slots.chunks(RUN).map(|run| self.release_run(run)).sum();
         self.counters.forget();
@@ -31,7 +33,8 @@ impl<P: Platform> Device<'_, P> {
         held
     }
 
-    /// Frees an object through the ring of this core; at once if the ring is full and nobody empties it.
+    /// Frees an object through the ring of this core; at once if the ring is full and nobody
+    /// empties it.
     pub(super) fn free_soon(&self, handle: Handle) {
         let platform = self.pool.platform();
         let pinned = platform.pin();
@@ -42,9 +45,10 @@ impl<P: Platform> Device<'_, P> {
         self.free(handle);
     }
 
-    /// Whether the ring of a core takes a run and leaves the rest to those who cannot wait for a drain,
-    /// which are interrupt handlers. With less room the pool itself drains, and does so in the midst of a
-    /// run, with interrupts masked: its ring has one producer, who cannot leave meanwhile.
+    /// Whether the ring of a core takes a run and leaves the rest to those who cannot wait for a
+    /// drain, which are interrupt handlers. With less room the pool itself drains, and does so in
+    /// the midst of a run, with interrupts masked: its ring has one producer, who cannot leave
+    /// meanwhile.
     #[inline]
     fn has_room(&self, core: usize) -> bool {
         let pending = self.pool.pending(core);
@@ -57,7 +61,8 @@ impl<P: Platform> Device<'_, P> {
         let mut parts = run.chunks(STRIDE);
         let platform = self.pool.platform();
         'pinned: loop {
-            // The outer guard has the stretch measured, which `pin` alone is too short for elsewhere.
+            // The outer guard has the stretch measured, which `pin` alone is too short for
+            // elsewhere.
             let measured = platform.pin_in_steps();
             let pinned = platform.pin();
             let core = pinned.core();

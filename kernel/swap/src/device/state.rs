@@ -37,7 +37,8 @@ impl SlotState {
     }
 }
 
-/// Six letters, as zram's block_state has them where it has the same: `s`ame, `w`ritten back, `h`uge, `i`dle, `r`ecompressed, `n`o gain.
+/// Six letters, as zram's block_state has them where it has the same: `s`ame, `w`ritten back,
+/// `h`uge, `i`dle, `r`ecompressed, `n`o gain.
 impl fmt::Display for SlotState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letters = [
@@ -59,7 +60,8 @@ impl<P: Platform> Device<'_, P> {
         Some(SlotState::new(word, note, self.now()))
     }
 
-    /// Marks as idle what has an object and was not used for `age` units of the device's clock, or at all with an age of 0. How many.
+    /// Marks as idle what has an object and was not used for `age` units of the device's clock, or
+    /// at all with an age of 0. How many.
     pub fn mark_idle(&self, age: u32) -> usize {
         let now = self.now();
         let mut marked = 0;

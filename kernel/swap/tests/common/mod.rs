@@ -1,4 +1,5 @@
-//! A platform on the host (an arena of frames, a thread-local core, a switch that makes the frame source refuse), and pages to store.
+//! A platform on the host (an arena of frames, a thread-local core, a switch that makes the frame
+//! source refuse), and pages to store.
 #![allow(dead_code, reason = "not every test uses all of it")]
 
 use core::{
@@ -21,8 +22,8 @@ thread_local! {
     static STOP: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has the calling thread stop where it next asks for a frame's bytes, as one that its kernel takes off the core,
-/// until [`Host::go_on`] is set.
+/// Has the calling thread stop where it next asks for a frame's bytes, as one that its kernel takes
+/// off the core, until [`Host::go_on`] is set.
 pub(crate) fn stop_at_bytes() {
     STOP.set(true);
 }
@@ -196,13 +197,18 @@ impl Random {
     }
 }
 
-/// A page of which `random` bytes in 16 are noise; the rest repeats. The first eight bytes are `tag`.
+/// A page of which `random` bytes in 16 are noise; the rest repeats. The first eight bytes are
+/// `tag`.
 pub(crate) fn page(tag: u64, noise: usize) -> [u8; PAGE_SIZE] {
     let mut random = Random(tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut page = [0; PAGE_SIZE];
     for (at, line) in page.chunks_exact_mut(16).enumerate() {
         for (place, byte) in line.iter_mut().enumerate() {
-            *byte = if place < noise { random.next().to_le_bytes()[7] } else { at.to_le_bytes()[0] & 3 };
+            *byte = if place < noise {
+                random.next().to_le_bytes()[7]
+            } else {
+                at.to_le_bytes()[0] & 3
+            };
         }
     }
     page[..8].copy_from_slice(&tag.to_le_bytes());
@@ -219,7 +225,11 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn new(slots: usize) -> Self {
         let words = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
-        Self { slots: words(slots), notes: (0..slots).map(|_| AtomicU32::new(0)).collect(), checks: words(0) }
+        Self {
+            slots: words(slots),
+            notes: (0..slots).map(|_| AtomicU32::new(0)).collect(),
+            checks: words(0),
+        }
     }
 
     pub(crate) fn checked(slots: usize) -> Self {
@@ -236,8 +246,9 @@ pub(crate) fn setup(quota_pages: usize, codec: Codec) -> Setup {
     Setup { quota_pages, ..Setup::new(codec) }
 }
 
-/// Writes bytes over every object that lies near a new one of its class; how many those were. The pool refuses what is not a live handle, so they can be
-/// found by trying slots of the same frame of cells with each generation: see the layout of a handle.
+/// Writes bytes over every object that lies near a new one of its class; how many those were. The
+/// pool refuses what is not a live handle, so they can be found by trying slots of the same frame
+/// of cells with each generation: see the layout of a handle.
 pub(crate) fn damage(pool: &Pool<&Host>, bytes: &[u8], length: usize) -> usize {
     const SLOT_SHIFT: u32 = 23;
     let probe = pool.malloc(length).expect("memory").into_raw();

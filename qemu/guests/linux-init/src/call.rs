@@ -1,7 +1,8 @@
-//! System calls of Linux on arm64 (include/uapi/asm-generic/unistd.h): number in x8, arguments in x0 to x5, `svc #0`,
-//! the result in x0, from -4095 to -1 for an error.
+//! System calls of Linux on arm64 (include/uapi/asm-generic/unistd.h): number in x8, arguments in
+//! x0 to x5, `svc #0`, the result in x0, from -4095 to -1 for an error.
 //!
-//! All unsafe code of this program is here. No thread is ever started, and only this module maps memory.
+//! All unsafe code of this program is here. No thread is ever started, and only this module maps
+//! memory.
 
 pub(crate) mod debug;
 
@@ -87,8 +88,8 @@ pub(crate) const ENOENT: usize = 2;
 pub(crate) const EEXIST: usize = 17;
 
 /// # Safety
-/// The call must not break what Rust takes for granted of this process's memory: pointers among the arguments have to be
-/// valid for what the call does with them.
+/// The call must not break what Rust takes for granted of this process's memory: pointers among the
+/// arguments have to be valid for what the call does with them.
 unsafe fn call(number: usize, arguments: [usize; 6]) -> Result<usize, usize> {
     let result: usize;
     // SAFETY: the kernel keeps all registers but x0; the rest is the caller's promise.
@@ -139,8 +140,9 @@ impl File {
     /// Reads from where the file stands.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Result<usize, Failure> {
         // SAFETY: the buffer may be written over its whole length.
-        let result =
-            unsafe { call(number::READ, [self.0, buffer.as_mut_ptr().addr(), buffer.len(), 0, 0, 0]) };
+        let result = unsafe {
+            call(number::READ, [self.0, buffer.as_mut_ptr().addr(), buffer.len(), 0, 0, 0])
+        };
         result.map_err(Failure::call("read", c""))
     }
 
@@ -155,7 +157,8 @@ impl File {
     /// Writes where the file stands.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
         // SAFETY: the bytes are only read.
-        let result = unsafe { call(number::WRITE, [self.0, bytes.as_ptr().addr(), bytes.len(), 0, 0, 0]) };
+        let result =
+            unsafe { call(number::WRITE, [self.0, bytes.as_ptr().addr(), bytes.len(), 0, 0, 0]) };
         whole(result, bytes.len(), "write")
     }
 
@@ -178,7 +181,8 @@ impl File {
     pub(crate) fn device_size(&self) -> Result<u64, Failure> {
         let mut size = 0_u64;
         // SAFETY: the call writes eight bytes, which are there.
-        let result = unsafe { call(number::IOCTL, [self.0, BLKGETSIZE64, (&raw mut size).addr(), 0, 0, 0]) };
+        let result =
+            unsafe { call(number::IOCTL, [self.0, BLKGETSIZE64, (&raw mut size).addr(), 0, 0, 0]) };
         result.map(|_| size).map_err(Failure::call("BLKGETSIZE64", c""))
     }
 
@@ -186,7 +190,8 @@ impl File {
     pub(crate) fn discard(&self, start: u64, length: u64) -> Result<(), Failure> {
         let range = [start, length];
         // SAFETY: the call reads two numbers, which are there.
-        let result = unsafe { call(number::IOCTL, [self.0, BLKDISCARD, range.as_ptr().addr(), 0, 0, 0]) };
+        let result =
+            unsafe { call(number::IOCTL, [self.0, BLKDISCARD, range.as_ptr().addr(), 0, 0, 0]) };
         result.map(drop).map_err(Failure::call("BLKDISCARD", c""))
     }
 
@@ -200,7 +205,8 @@ impl File {
     /// Loads the file as a kernel module; one that is there already is no error.
     pub(crate) fn load_module(&self, name: &CStr) -> Result<(), Failure> {
         // SAFETY: the parameters are a text that is only read.
-        let result = unsafe { call(number::FINIT_MODULE, [self.0, c"".as_ptr().addr(), 0, 0, 0, 0]) };
+        let result =
+            unsafe { call(number::FINIT_MODULE, [self.0, c"".as_ptr().addr(), 0, 0, 0, 0]) };
         match result {
             Err(EEXIST) => Ok(()),
             other => other.map(drop).map_err(Failure::call("finit_module", name)),
@@ -232,7 +238,8 @@ pub(crate) fn say(bytes: &[u8]) {
 /// Reads from the console: a line, or a part of one that fills the buffer; how many bytes.
 pub(crate) fn hear(buffer: &mut [u8]) -> Result<usize, Failure> {
     // SAFETY: the buffer may be written over its whole length.
-    let result = unsafe { call(number::READ, [0, buffer.as_mut_ptr().addr(), buffer.len(), 0, 0, 0]) };
+    let result =
+        unsafe { call(number::READ, [0, buffer.as_mut_ptr().addr(), buffer.len(), 0, 0, 0]) };
     result.map_err(Failure::call("read", c"the console"))
 }
 
@@ -372,7 +379,8 @@ impl Registers {
         // Readable and writable, shared.
         let arguments = [0, linux_init::work::PAGE, 3, 1, memory.0, base as usize];
         // SAFETY: a new mapping, at a place that the kernel chooses, of a device and no memory.
-        let base = unsafe { call(number::MMAP, arguments) }.map_err(Failure::call("mmap", c"/dev/mem"))?;
+        let base =
+            unsafe { call(number::MMAP, arguments) }.map_err(Failure::call("mmap", c"/dev/mem"))?;
         Ok(Self(core::ptr::with_exposed_provenance_mut(base)))
     }
 
@@ -419,7 +427,8 @@ impl Region {
 
     /// The bytes.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: mapped over this length until `self` is dropped, and borrowed only through `self`.
+        // SAFETY: mapped over this length until `self` is dropped, and borrowed only through
+        // `self`.
         unsafe { core::slice::from_raw_parts_mut(self.base, self.length) }
     }
 
@@ -444,7 +453,8 @@ impl Region {
 
     fn advise(&self, how: usize) -> Result<(), Failure> {
         // SAFETY: both kinds of advice that are given leave the content as it is.
-        let result = unsafe { call(number::MADVISE, [self.base.addr(), self.length, how, 0, 0, 0]) };
+        let result =
+            unsafe { call(number::MADVISE, [self.base.addr(), self.length, how, 0, 0, 0]) };
         result.map(drop).map_err(Failure::call("madvise", c""))
     }
 }

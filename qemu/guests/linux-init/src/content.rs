@@ -2,20 +2,25 @@
 
 use crate::work::PAGE;
 
-/// A page with this number in this round: the captured page, its first 16 bytes exchanged for number and round, so
-/// that no two pages are equal and a page that comes back for another is noticed.
+/// A page with this number in this round: the captured page, its first 16 bytes exchanged for
+/// number and round, so that no two pages are equal and a page that comes back for another is
+/// noticed.
 pub fn stamp(page: &mut [u8; PAGE], number: u64, round: u64) {
-    for (to, from) in page.iter_mut().zip(number.to_le_bytes().into_iter().chain(round.to_le_bytes())) {
+    for (to, from) in
+        page.iter_mut().zip(number.to_le_bytes().into_iter().chain(round.to_le_bytes()))
+    {
         *to = from;
     }
 }
 
-/// The captured page that page `number` is made of in this round, of `captured` ones; they turn with the rounds.
+/// The captured page that page `number` is made of in this round, of `captured` ones; they turn
+/// with the rounds.
 pub fn source(number: u64, round: u64, captured: u64) -> u64 {
     number.wrapping_add(round.wrapping_mul(7)) % captured.max(1)
 }
 
-/// The page that is looked at as the `step`-th of `pages`: every page once, in an order that read-ahead does not guess.
+/// The page that is looked at as the `step`-th of `pages`: every page once, in an order that
+/// read-ahead does not guess.
 pub fn shuffled(step: u64, pages: u64) -> u64 {
     // A stride without a common divisor with the number of pages visits each.
     let mut stride = pages / 2 + 1;
@@ -42,7 +47,8 @@ mod tests {
     #[test]
     fn each_page_is_visited_once() {
         for pages in [1, 2, 3, 4, 5, 100, 101, 4096] {
-            let mut seen: std::vec::Vec<u64> = (0..pages).map(|step| shuffled(step, pages)).collect();
+            let mut seen: std::vec::Vec<u64> =
+                (0..pages).map(|step| shuffled(step, pages)).collect();
             seen.sort_unstable();
             assert_eq!(seen, (0..pages).collect::<std::vec::Vec<_>>());
         }

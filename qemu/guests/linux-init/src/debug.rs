@@ -1,4 +1,5 @@
-//! What a debugger and a profiler need of the machine: single steps, break- and watchpoints, probes, counters.
+//! What a debugger and a profiler need of the machine: single steps, break- and watchpoints,
+//! probes, counters.
 
 use linux_init::work::PAGE;
 
@@ -24,14 +25,16 @@ pub(crate) fn run() -> Result<(), Failure> {
     figure("watchpoints", watchpoints()?);
     figure("probed", probe()?);
     figure("cycles", count(CYCLES)?);
-    // Not every machine counts them: an emulator that does not count instructions itself has no such event.
+    // Not every machine counts them: an emulator that does not count instructions itself has no
+    // such event.
     if let Ok(instructions) = count(INSTRUCTIONS) {
         figure("instructions", instructions);
     }
     Ok(())
 }
 
-/// Steps a child round the circle: each step is one instruction, also over the one that the hypervisor emulates.
+/// Steps a child round the circle: each step is one instruction, also over the one that the
+/// hypervisor emulates.
 fn steps() -> Result<u64, Failure> {
     let report = Report::open()?;
     let registers = report.registers().ok_or(Failure::Content("report@b000000"))?;
@@ -121,7 +124,8 @@ fn end(child: Child) -> Result<(), Failure> {
     child.wait().map(drop)
 }
 
-/// A probe on an `add` of this program, which the kernel executes elsewhere and steps over: how often it was hit.
+/// A probe on an `add` of this program, which the kernel executes elsewhere and steps over: how
+/// often it was hit.
 fn probe() -> Result<u64, Failure> {
     let mut buffer = [0; 32];
     let kind = files::text(c"/sys/bus/event_source/devices/uprobe/type", &mut buffer)?;

@@ -1,5 +1,5 @@
-//! What the first process of a Linux guest is to do, read from the kernel's command line; and how it tells memory
-//! pages apart.
+//! What the first process of a Linux guest is to do, read from the kernel's command line; and how
+//! it tells memory pages apart.
 //!
 //! | argument | work |
 //! |---|---|

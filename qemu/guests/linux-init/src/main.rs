@@ -1,8 +1,8 @@
 //! The first process of a Linux guest.
 //!
-//! It loads the modules that its initramfs holds, does what `bale.work=` on the kernel's command line asks for, prints
-//! figures as lines `bale-init: KEY=VALUE`, and powers the machine off. An error is the line `bale-init: error=...`;
-//! success ends with `bale-init: done=1`.
+//! It loads the modules that its initramfs holds, does what `bale.work=` on the kernel's command
+//! line asks for, prints figures as lines `bale-init: KEY=VALUE`, and powers the machine off. An
+//! error is the line `bale-init: error=...`; success ends with `bale-init: done=1`.
 //!
 //! | module | subject |
 //! |---|---|
@@ -16,7 +16,10 @@
 //! | [`peer`] | Linux's zram, measured |
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
-#![cfg_attr(target_os = "none", expect(clippy::cast_possible_truncation, reason = "a word has 64 bits here"))]
+#![cfg_attr(
+    target_os = "none",
+    expect(clippy::cast_possible_truncation, reason = "a word has 64 bits here")
+)]
 
 #[cfg(target_os = "none")]
 mod call;
@@ -89,7 +92,8 @@ mod program {
     fn echo() -> Result<(), Failure> {
         let mut heard = [0; 80];
         let count = call::hear(&mut heard)?;
-        let text = core::str::from_utf8(&heard[..count]).map_err(|_| Failure::Content("the line"))?;
+        let text =
+            core::str::from_utf8(&heard[..count]).map_err(|_| Failure::Content("the line"))?;
         figure("heard", text.trim_end());
         Ok(())
     }

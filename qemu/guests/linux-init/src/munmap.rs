@@ -1,5 +1,6 @@
-//! The end of a process whose memory is swapped: munmap of a region whose pages are on the disk, and the discards that follow it.
-//! Measured with CLOCK_MONOTONIC: under `-icount shift=0` a nanosecond is an instruction, or a time without any.
+//! The end of a process whose memory is swapped: munmap of a region whose pages are on the disk,
+//! and the discards that follow it. Measured with CLOCK_MONOTONIC: under `-icount shift=0` a
+//! nanosecond is an instruction, or a time without any.
 
 use linux_init::work::PAGE;
 
@@ -8,9 +9,10 @@ use crate::print::{Failure, figure};
 use crate::swap::{self, DISK};
 use crate::{files, peer, setup};
 
-/// Pages that may be left when the region counts as given back: Linux discards whole clusters, of 512 slots where huge pages are swapped in one
-/// piece, as by Debian's arm64 kernels. The first and the last are shared with others, and it keeps one for the next page; no more than this was
-/// left of these in any run.
+/// Pages that may be left when the region counts as given back: Linux discards whole clusters, of
+/// 512 slots where huge pages are swapped in one piece, as by Debian's arm64 kernels. The first and
+/// the last are shared with others, and it keeps one for the next page; no more than this was left
+/// of these in any run.
 const KEPT: u64 = 3 * 256;
 const PATIENCE_MS: u64 = 10_000;
 /// Of a page.
@@ -54,7 +56,8 @@ pub(crate) fn swapped(content: &[u8]) -> Result<Region, Failure> {
     let mut region = Region::map(content.len())?;
     region.bytes().copy_from_slice(content);
     region.page_out()?;
-    let swapped = setup::number(c"/proc/self/status", "VmSwap")?.ok_or(Failure::Content("VmSwap"))?;
+    let swapped =
+        setup::number(c"/proc/self/status", "VmSwap")?.ok_or(Failure::Content("VmSwap"))?;
     if swapped < content.len() as u64 / 1024 * 9 / 10 {
         return Err(Failure::Content("VmSwap after MADV_PAGEOUT"));
     }
@@ -62,7 +65,8 @@ pub(crate) fn swapped(content: &[u8]) -> Result<Region, Failure> {
     Ok(region)
 }
 
-/// A disk that is not synchronous leaves a copy of each page in memory, until somebody wants that: here somebody does.
+/// A disk that is not synchronous leaves a copy of each page in memory, until somebody wants that:
+/// here somebody does.
 fn forget_copies(region: u64) -> Result<(), Failure> {
     for _ in 0..4 {
         let copies = swap::memory("SwapCached")? * 1024;

@@ -1,6 +1,6 @@
-//! Linux's zram under the captured pages, measured with CLOCK_MONOTONIC: under `-icount shift=0` a nanosecond is an
-//! instruction. Each page is timed by itself, and the least of all repetitions counts, which leaves timer interrupts out;
-//! what reading the clock costs is taken off.
+//! Linux's zram under the captured pages, measured with CLOCK_MONOTONIC: under `-icount shift=0` a
+//! nanosecond is an instruction. Each page is timed by itself, and the least of all repetitions
+//! counts, which leaves timer interrupts out; what reading the clock costs is taken off.
 
 use core::ffi::CStr;
 
@@ -18,7 +18,9 @@ const RESET: &CStr = c"/sys/block/zram0/reset";
 pub(crate) fn run(repetitions: u32) -> Result<(), Failure> {
     let mut content = files::pages()?;
     figure("pages", (content.bytes().len() / PAGE) as u64);
-    let clock = (0..1000).map(|_| timed(|| Ok(()))).try_fold(u64::MAX, |least, time| Ok(least.min(time?)))?;
+    let clock = (0..1000)
+        .map(|_| timed(|| Ok(())))
+        .try_fold(u64::MAX, |least, time| Ok(least.min(time?)))?;
     figure("clock_ns", clock);
     slots(content.bytes(), repetitions, clock)?;
     let mut least = [u64::MAX; 3];
@@ -56,7 +58,8 @@ struct Digits {
 
 impl core::fmt::Write for Digits {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        let room = self.bytes.get_mut(self.length..self.length + text.len()).ok_or(core::fmt::Error)?;
+        let room =
+            self.bytes.get_mut(self.length..self.length + text.len()).ok_or(core::fmt::Error)?;
         room.copy_from_slice(text.as_bytes());
         self.length += text.len();
         Ok(())
@@ -92,7 +95,8 @@ fn slots(content: &[u8], repetitions: u32, clock: u64) -> Result<(), Failure> {
             *least = (*least).min(timed(|| disk.discard((number * PAGE) as u64, PAGE as u64))?);
         }
     }
-    for (name, times) in ["write", "read", "discard"].iter().zip(least.words().chunks_exact(pages)) {
+    for (name, times) in ["write", "read", "discard"].iter().zip(least.words().chunks_exact(pages))
+    {
         let sum: u64 = times.iter().map(|time| time.saturating_sub(clock)).sum();
         print_mean(name, sum, pages as u64);
     }
@@ -119,7 +123,8 @@ fn mm_stat() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The whole device at once, by a discard, by a reset, and by an unmapped region that was swapped to it.
+/// The whole device at once, by a discard, by a reset, and by an unmapped region that was swapped
+/// to it.
 fn release(content: &[u8]) -> Result<[u64; 3], Failure> {
     let pages = content.len() / PAGE;
     let write = || {

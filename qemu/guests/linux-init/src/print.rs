@@ -43,13 +43,16 @@ impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Call(what, path, error) => {
-                let path = CStr::from_bytes_until_nul(&path.0).ok().and_then(|path| path.to_str().ok());
+                let path =
+                    CStr::from_bytes_until_nul(&path.0).ok().and_then(|path| path.to_str().ok());
                 write!(f, "{what} {}: error {error}", path.unwrap_or_default())
             }
             Self::Short(what) => write!(f, "{what}: only in part"),
             Self::Work(error) => error.fmt(f),
             Self::Content(what) => write!(f, "{what} is not as expected"),
-            Self::Corrupt(page, round) => write!(f, "page {page} of round {round} is not what was written"),
+            Self::Corrupt(page, round) => {
+                write!(f, "page {page} of round {round} is not what was written")
+            }
             Self::Child(status) => write!(f, "a child ended with status {status:#x}"),
         }
     }

@@ -1,4 +1,5 @@
-//! What Bale is told: how much of the swap disk is in use. By a page of registers, since only a kernel can make hypercalls.
+//! What Bale is told: how much of the swap disk is in use. By a page of registers, since only a
+//! kernel can make hypercalls.
 
 use crate::call::{ENOENT, File, READ_ONLY, Registers};
 use crate::print::Failure;

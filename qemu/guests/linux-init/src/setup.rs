@@ -25,15 +25,19 @@ pub(crate) fn load_modules() -> Result<(), Failure> {
     let mut buffer = [0; 4096];
     for name in files::text(ORDER, &mut buffer)?.lines() {
         let mut path = [0; 256];
-        let Some(room) = path.get_mut(..name.len()) else { return Err(Failure::Content("/modules/order")) };
+        let Some(room) = path.get_mut(..name.len()) else {
+            return Err(Failure::Content("/modules/order"));
+        };
         room.copy_from_slice(name.as_bytes());
-        let path = CStr::from_bytes_until_nul(&path).map_err(|_| Failure::Content("/modules/order"))?;
+        let path =
+            CStr::from_bytes_until_nul(&path).map_err(|_| Failure::Content("/modules/order"))?;
         File::open(path, READ_ONLY)?.load_module(path)?;
     }
     Ok(())
 }
 
-/// The console that the command line names, where its driver is a module: the kernel had none to give when it started this program.
+/// The console that the command line names, where its driver is a module: the kernel had none to
+/// give when it started this program.
 pub(crate) fn open_console(command_line: &str) -> Result<(), Failure> {
     if command_line.split_ascii_whitespace().any(|word| word == "console=hvc0") {
         device(c"/dev/hvc0", READ_WRITE)?.take_over()?;
@@ -55,7 +59,8 @@ pub(crate) fn device(path: &CStr, how: usize) -> Result<File, Failure> {
     }
 }
 
-/// Makes a swap area of a device (linux/swap.h: union swap_header) and returns its pages, the header left out.
+/// Makes a swap area of a device (linux/swap.h: union swap_header) and returns its pages, the
+/// header left out.
 pub(crate) fn make_swap(path: &CStr) -> Result<u64, Failure> {
     const PAGE: usize = linux_init::work::PAGE;
     let disk = device(path, READ_WRITE)?;
@@ -80,5 +85,7 @@ pub(crate) fn number(path: &CStr, name: &str) -> Result<Option<u64>, Failure> {
     let mut buffer = [0; 8192];
     let text = files::text(path, &mut buffer)?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));
-    Ok(line.and_then(|rest| rest.trim_start_matches(':').split_ascii_whitespace().next()?.parse().ok()))
+    Ok(line.and_then(|rest| {
+        rest.trim_start_matches(':').split_ascii_whitespace().next()?.parse().ok()
+    }))
 }

@@ -22,7 +22,8 @@ const DISCARD_LOOKS: u32 = 20;
 
 /// Swaps to the disk from now on.
 pub(crate) fn open_disk() -> Result<(), Failure> {
-    // Linux takes a virtio disk for a rotational one, and frees slots of such a disk without a word to it.
+    // Linux takes a virtio disk for a rotational one, and frees slots of such a disk without a word
+    // to it.
     drop(setup::device(DISK, call::READ_ONLY)?);
     files::set(c"/sys/block/vda/queue/rotational", "0")?;
     figure("disk_queues", queues());
@@ -92,7 +93,8 @@ impl Team {
     fn wait(&mut self) -> Result<(), Failure> {
         const STEP_MS: u64 = 5;
         const PATIENCE_MS: u64 = 120_000;
-        // SAFETY: a word of a page that is mapped as long as `self`, and that every process takes for an atomic.
+        // SAFETY: a word of a page that is mapped as long as `self`, and that every process takes
+        // for an atomic.
         let filled = unsafe { AtomicU64::from_ptr(&raw mut self.filled.words()[0]) };
         // Relaxed: the count alone is looked at, nothing that lies behind it.
         filled.fetch_add(1, Ordering::Relaxed);
@@ -106,7 +108,8 @@ impl Team {
     }
 }
 
-/// Works on `pages` pages of memory for some seconds, one round at least, without a disk: whoever takes memory away is the hypervisor.
+/// Works on `pages` pages of memory for some seconds, one round at least, without a disk: whoever
+/// takes memory away is the hypervisor.
 pub(crate) fn fill_only(pages: usize, seconds: u64) -> Result<(), Failure> {
     figure("memory_kib", memory("MemTotal")?);
     work(pages, seconds, &mut Team::of(1, 0)?, &Report::nobody()).map(drop)
@@ -133,7 +136,8 @@ pub(crate) fn outgrow(pages: usize, swap: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Has memory that there is put out to the disk, and verifies it: what the disk has refused stays where it is.
+/// Has memory that there is put out to the disk, and verifies it: what the disk has refused stays
+/// where it is.
 pub(crate) fn put_out(pages: usize) -> Result<(), Failure> {
     open_disk()?;
     let captured = Pages::open()?;
@@ -146,7 +150,8 @@ pub(crate) fn put_out(pages: usize) -> Result<(), Failure> {
     call::swap_off(DISK)
 }
 
-/// Round after round for some seconds, one at least; how many pages were verified. The first is verified once all of a team have filled.
+/// Round after round for some seconds, one at least; how many pages were verified. The first is
+/// verified once all of a team have filled.
 fn rounds(
     region: &mut Region,
     captured: &Pages,
@@ -263,7 +268,8 @@ pub(crate) fn discards() -> Result<Discards, Failure> {
     Ok(Discards { requests: number(11)?, sectors: number(13)? })
 }
 
-/// The clusters that are free are discarded from a work item: how many requests there are once half a second brings no more, where there were `before` of them.
+/// The clusters that are free are discarded from a work item: how many requests there are once half
+/// a second brings no more, where there were `before` of them.
 fn settled_discards(before: u64) -> Result<u64, Failure> {
     let mut last = before;
     for _ in 0..DISCARD_LOOKS {

@@ -98,8 +98,10 @@ impl Work {
     /// See [`WorkError`].
     pub fn from_command_line(line: &str) -> Result<Self, WorkError> {
         let words = line.split_ascii_whitespace();
-        let value =
-            words.filter_map(|word| word.strip_prefix(ARGUMENT)).next_back().ok_or(WorkError::Missing)?;
+        let value = words
+            .filter_map(|word| word.strip_prefix(ARGUMENT))
+            .next_back()
+            .ok_or(WorkError::Missing)?;
         let mut parts = value.split(':');
         let work = match [(); 5].map(|()| parts.next()) {
             [Some("boot"), None, ..] => Self::Boot,
@@ -114,7 +116,9 @@ impl Work {
             [Some("fill"), Some(size), Some(seconds), None, _] => {
                 Self::Fill { pages: pages(size)?, seconds: number(seconds)? }
             }
-            [Some("outgrow"), Some(size), None, ..] => Self::Outgrow { pages: pages(size)?, swap: false },
+            [Some("outgrow"), Some(size), None, ..] => {
+                Self::Outgrow { pages: pages(size)?, swap: false }
+            }
             [Some("outgrow"), Some(size), Some("swap"), None, _] => {
                 Self::Outgrow { pages: pages(size)?, swap: true }
             }
@@ -181,9 +185,15 @@ mod tests {
             read("bale.work=swap:256M:600"),
             Ok(Work::Swap { pages: 65536, seconds: 600, workers: 1 })
         );
-        assert_eq!(read("bale.work=swap:64K:0:8"), Ok(Work::Swap { pages: 16, seconds: 0, workers: 8 }));
+        assert_eq!(
+            read("bale.work=swap:64K:0:8"),
+            Ok(Work::Swap { pages: 16, seconds: 0, workers: 8 })
+        );
         assert_eq!(read("bale.work=fill:8K:0"), Ok(Work::Fill { pages: 2, seconds: 0 }));
-        assert_eq!(read("bale.work=boot bale.work=peer:5 quiet"), Ok(Work::Peer { repetitions: 5 }));
+        assert_eq!(
+            read("bale.work=boot bale.work=peer:5 quiet"),
+            Ok(Work::Peer { repetitions: 5 })
+        );
         assert_eq!(read("bale.work=munmap:3"), Ok(Work::Munmap { repetitions: 3 }));
     }
 

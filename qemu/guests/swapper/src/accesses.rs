@@ -1,5 +1,5 @@
-//! Loads and stores of every form to a device's registers: pairs, those that write their base back, SIMD registers. Each is held against plain
-//! loads of the same registers.
+//! Loads and stores of every form to a device's registers: pairs, those that write their base back,
+//! SIMD registers. Each is held against plain loads of the same registers.
 
 use core::arch::asm;
 
@@ -51,13 +51,17 @@ fn loads(checks: &mut Checks, [a, b, c, d]: [u64; 4]) {
     checks.holds(on_device!("ldp w2, w3, [x1], #8", at, ones, ones) == (at + 8, a, b));
     checks.holds(on_device!("ldp w2, w3, [x1, #8]!", at, ones, ones) == (at + 8, c, d));
     checks.holds(on_device!("ldnp w2, w3, [x1, #8]", at, ones, ones) == (at, c, d));
-    checks.holds(on_device!("ldpsw x2, x3, [x1, #8]", at, ones, ones) == (at, c, d | 0xffff_ffff << 32));
+    checks.holds(
+        on_device!("ldpsw x2, x3, [x1, #8]", at, ones, ones) == (at, c, d | 0xffff_ffff << 32),
+    );
     checks.holds(on_device!("ldr w2, [x1], #4", at, ones, 0) == (at + 4, a, 0));
     checks.holds(on_device!("ldr w2, [x1, #4]!", at, ones, 0) == (at + 4, b, 0));
     checks.holds(on_device!("ldrb w2, [x1], #-1", at, ones, 0) == (at - 1, a & 0xff, 0));
     checks.holds(on_device!("ldrsb x2, [x1, #12]!", at, ones, 0) == (at + 12, 8, 0));
     checks.holds(on_device!("ldrsb w2, [x1, #15]!", at, ones, 0) == (at + 15, 0xffff_ffe8, 0));
-    checks.holds(on_device!("ldrsw x2, [x1, #12]!", at, ones, 0) == (at + 12, d | 0xffff_ffff << 32, 0));
+    checks.holds(
+        on_device!("ldrsw x2, [x1, #12]!", at, ones, 0) == (at + 12, d | 0xffff_ffff << 32, 0),
+    );
 }
 
 fn stores(checks: &mut Checks) {
@@ -65,12 +69,22 @@ fn stores(checks: &mut Checks) {
     let (first, second) = (0x1020_3040u32, 0x5060_7080u32);
     let (x, y) = (u64::from(first), u64::from(second));
     checks.holds(on_device!("stp w2, w3, [x1]", at, x, y).0 == at && is_written(first, second));
-    checks.holds(on_device!("stp w2, w3, [x1], #16", at, y, x).0 == at + 16 && is_written(second, first));
-    checks.holds(on_device!("stp w2, wzr, [x1, #-8]!", at + 8, y, x).0 == at && is_written(second, 0));
-    checks.holds(on_device!("str w2, [x1], #8", at, x, 0).0 == at + 8 && is_written(first, VALUES[1]));
-    checks.holds(on_device!("str w2, [x1, #4]!", at, y, 0).0 == at + 4 && is_written(VALUES[0], second));
+    checks.holds(
+        on_device!("stp w2, w3, [x1], #16", at, y, x).0 == at + 16 && is_written(second, first),
+    );
+    checks.holds(
+        on_device!("stp w2, wzr, [x1, #-8]!", at + 8, y, x).0 == at && is_written(second, 0),
+    );
+    checks.holds(
+        on_device!("str w2, [x1], #8", at, x, 0).0 == at + 8 && is_written(first, VALUES[1]),
+    );
+    checks.holds(
+        on_device!("str w2, [x1, #4]!", at, y, 0).0 == at + 4 && is_written(VALUES[0], second),
+    );
     let byte = VALUES[0] & !0xff | 0x40;
-    checks.holds(on_device!("strb w2, [x1], #1", at, x, 0).0 == at + 1 && is_written(byte, VALUES[1]));
+    checks.holds(
+        on_device!("strb w2, [x1], #1", at, x, 0).0 == at + 1 && is_written(byte, VALUES[1]),
+    );
 }
 
 /// Registers that travel with a task of the hypervisor, and others.
@@ -78,7 +92,8 @@ fn simd(checks: &mut Checks, pair: u64) {
     simd_registers::enable();
     let at = PRIORITIES;
     let (low, high, other): (u64, u64, u64);
-    // SAFETY: registers of a device of this guest, and SIMD registers that compiled code does not use.
+    // SAFETY: registers of a device of this guest, and SIMD registers that compiled code does not
+    // use.
     unsafe {
         asm!(
             ".arch_extension fp", ".arch_extension simd",

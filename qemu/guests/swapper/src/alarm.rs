@@ -1,4 +1,5 @@
-//! The alarm of the clock of the day (PL031, DDI 0224): its interrupt comes at the second that was set, and goes when it is cleared.
+//! The alarm of the clock of the day (PL031, DDI 0224): its interrupt comes at the second that was
+//! set, and goes when it is cleared.
 
 use core::arch::asm;
 

@@ -2,7 +2,9 @@
 
 use core::arch::asm;
 
-use bale_abi::{CONSOLE_LIMIT, CONSOLE_WRITE, EXIT, REPORT, SWAP_FREE, SWAP_IN, SWAP_INFO, SWAP_OUT};
+use bale_abi::{
+    CONSOLE_LIMIT, CONSOLE_WRITE, EXIT, REPORT, SWAP_FREE, SWAP_IN, SWAP_INFO, SWAP_OUT,
+};
 
 /// A page the hypervisor reads or writes.
 #[repr(C, align(4096))]
@@ -15,7 +17,8 @@ pub(crate) type Results = [u64; 4];
 pub(crate) fn raw(function: u64, arguments: [u64; 3]) -> Results {
     let mut x = [function, arguments[0], arguments[1], arguments[2]];
     let [x0, x1, x2, x3] = &mut x;
-    // SAFETY: the hypervisor touches memory only where the arguments say; not `nomem`, so the compiler knows.
+    // SAFETY: the hypervisor touches memory only where the arguments say; not `nomem`, so the
+    // compiler knows.
     unsafe {
         asm!(
             "hvc #0",

@@ -1,4 +1,5 @@
-//! Checks that are counted: the number of the first that does not hold is reported, and ends the guest.
+//! Checks that are counted: the number of the first that does not hold is reported, and ends the
+//! guest.
 
 use bale_abi::report;
 

@@ -1,5 +1,6 @@
-//! Debug registers and software step at EL1: every breakpoint and watchpoint, linked contexts, and steps over instructions that the hypervisor
-//! emulates. A second virtual CPU on the same core, which debugs nothing, runs through the same places meanwhile, and nothing happens to it.
+//! Debug registers and software step at EL1: every breakpoint and watchpoint, linked contexts, and
+//! steps over instructions that the hypervisor emulates. A second virtual CPU on the same core,
+//! which debugs nothing, runs through the same places meanwhile, and nothing happens to it.
 
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
@@ -9,7 +10,8 @@ use crate::checks::Checks;
 use crate::{entry, measure, virtio};
 
 const CPU_ON: u64 = 0xc400_0003;
-/// Exception classes at EL1 of EL1's own: breakpoint, software step, watchpoint, BRK; undefined instruction.
+/// Exception classes at EL1 of EL1's own: breakpoint, software step, watchpoint, BRK; undefined
+/// instruction.
 const BREAKPOINT: u64 = 0x31;
 const STEP: u64 = 0x33;
 const WATCHPOINT: u64 = 0x35;
@@ -21,7 +23,8 @@ const KERNEL: u64 = 1 << 13;
 const MONITOR: u64 = 1 << 15;
 /// `SPSR_EL1.SS`.
 const SPSR_STEP: u64 = 1 << 21;
-/// `DBGBCR<n>_EL1`: E, EL1 alone, all of an instruction. Type of those that are linked to a context, and of the context itself.
+/// `DBGBCR<n>_EL1`: E, EL1 alone, all of an instruction. Type of those that are linked to a
+/// context, and of the context itself.
 const AT_EL1: u64 = 1 | 1 << 1 | 0xf << 5;
 const LINKED: u64 = 1 << 20;
 const LINKED_CONTEXT: u64 = 3 << 20;
@@ -46,7 +49,8 @@ static LAPS: AtomicU64 = AtomicU64::new(0);
 #[repr(C, align(16))]
 struct Shared<T>(UnsafeCell<T>);
 
-// SAFETY: the stack is the second virtual CPU's alone; the watched words are accessed by volatile accesses that no value depends on.
+// SAFETY: the stack is the second virtual CPU's alone; the watched words are accessed by volatile
+// accesses that no value depends on.
 unsafe impl<T> Sync for Shared<T> {}
 
 static STACK: Shared<[u8; 8192]> = Shared(UnsafeCell::new([0; 8192]));
@@ -60,8 +64,9 @@ guest_debug_target:
     nop
     ret
 
-    // Steps begin behind the BRK and end at the last NOP; x0 is the address of a device's register. The one with the
-    // undefined instruction is skipped by its handler together with the step over it.
+    // Steps begin behind the BRK and end at the last NOP; x0 is the address of a device's register.
+    // The one with the undefined instruction is skipped by its handler together with the step over
+    // it.
     .global guest_debug_steps
 guest_debug_steps:
     stp     x29, x30, [sp, #-16]!
@@ -183,7 +188,8 @@ fn handle(syndrome: u64) -> Option<u64> {
     }
 }
 
-/// Runs something with these controls and debug exceptions open; how many came, and where the last one was.
+/// Runs something with these controls and debug exceptions open; how many came, and where the last
+/// one was.
 fn with(control: u64, run: impl FnOnce()) -> (u64, u64) {
     HITS.store(0, Ordering::Relaxed);
     PLACE.store(0, Ordering::Relaxed);
@@ -225,7 +231,8 @@ pub(crate) fn run() -> ! {
     checks.pass()
 }
 
-/// First Rust line of the second virtual CPU: through the places that the first one breaks at, with debug exceptions open.
+/// First Rust line of the second virtual CPU: through the places that the first one breaks at, with
+/// debug exceptions open.
 pub(crate) fn second() -> ! {
     // SAFETY: the vectors note what comes, and nothing may.
     unsafe { asm!("msr daifclr, #8", "isb") };
@@ -328,7 +335,8 @@ fn step(checks: &mut Checks) {
     STEPPED.store(0, Ordering::Relaxed);
     let register = measure::DISTRIBUTOR + 8;
     let run = || {
-        // SAFETY: it reads a register of the interrupt controller and changes what a call may change.
+        // SAFETY: it reads a register of the interrupt controller and changes what a call may
+        // change.
         unsafe {
             asm!("bl guest_debug_steps", inout("x0") register => _, out("x1") _, out("x2") _, out("x3") _,
                 out("x9") _, clobber_abi("C"));
@@ -339,7 +347,8 @@ fn step(checks: &mut Checks) {
     let _ = measure::end_pending();
     let start = guest_debug_steps as *const () as u64 + 12;
     let end = (&raw const guest_debug_steps_end) as u64;
-    // The undefined instruction's handler skips it, so that the step over it ends behind the next one.
+    // The undefined instruction's handler skips it, so that the step over it ends behind the next
+    // one.
     let undefined = end - 8;
     let expected = (start + 4..=end).step_by(4).filter(|place| *place != undefined + 4);
     let mut count = 0;

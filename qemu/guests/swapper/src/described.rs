@@ -1,4 +1,5 @@
-//! Started as a machine with a device tree: does what is asked for in its command line, and turns itself off.
+//! Started as a machine with a device tree: does what is asked for in its command line, and turns
+//! itself off.
 
 use core::arch::asm;
 
@@ -15,12 +16,14 @@ const FILL: &[u8] = b"bale.fill";
 /// In the command line: the same for [`SECONDS`], and all of it is written to the disk each time.
 const DISK: &[u8] = b"bale.disk";
 const SECONDS: u64 = 10;
-/// In the command line: fill it once, have the disk read it, and for [`SECONDS`] from the start, once at least, write it, in requests as long as the disk.
+/// In the command line: fill it once, have the disk read it, and for [`SECONDS`] from the start,
+/// once at least, write it, in requests as long as the disk.
 const LONG: &[u8] = b"bale.long";
 /// In the command line: fill it once, and verify it after [`REST_SECONDS`] without an exit.
 const REST: &[u8] = b"bale.rest";
 const REST_SECONDS: u64 = 20;
-/// In the command line, with a number behind it: so many MiB of memory are zero but for their beginning; then they are filled, and left so.
+/// In the command line, with a number behind it: so many MiB of memory are zero but for their
+/// beginning; then they are filled, and left so.
 const ZERO: &[u8] = b"bale.zero=";
 /// In the command line: turn virtual CPUs on and off, all at once.
 const POWER: &[u8] = b"bale.power";
@@ -28,7 +31,8 @@ const POWER: &[u8] = b"bale.power";
 const TEXT: &[u8] = b"bale.text";
 /// In the command line: print a great deal.
 const FLOOD: &[u8] = b"bale.flood";
-/// Pages that are filled, by number: behind the device tree, for which there are 2 MiB, to the end of memory.
+/// Pages that are filled, by number: behind the device tree, for which there are 2 MiB, to the end
+/// of memory.
 const FILLED: core::ops::Range<u64> = (RAM_BASE + (6 << 20)) / 4096..(RAM_BASE + (16 << 20)) / 4096;
 /// Status of a guest whose memory held something else than it wrote.
 const LOST: u64 = 103;
@@ -46,7 +50,8 @@ pub(crate) fn run(tree: u64) -> ! {
     if !tree.is_multiple_of(8) || tree < RAM_BASE + RAM_SIZE {
         call::exit(BAD_INFO);
     }
-    // SAFETY: where the boot protocol puts a device tree, in memory that nothing else of this program is in.
+    // SAFETY: where the boot protocol puts a device tree, in memory that nothing else of this
+    // program is in.
     let bytes = unsafe { &*(tree as *const [u8; LOOKED_AT]) };
     if !bytes.starts_with(&TREE_MAGIC.to_be_bytes()) {
         call::exit(BAD_INFO);
@@ -94,7 +99,8 @@ fn fill() -> ! {
     call::exit(0)
 }
 
-/// The same, and the disk reads all of it before it is verified. A page that the disk refuses is the store's business.
+/// The same, and the disk reads all of it before it is verified. A page that the disk refuses is
+/// the store's business.
 fn write_out() -> ! {
     let Some(mut disk) = Disk::start() else { call::exit(BAD_INFO) };
     let end = counter()[0] + SECONDS * counter()[1];
@@ -117,8 +123,9 @@ fn write_out() -> ! {
     call::exit(0)
 }
 
-/// Fills memory and has the disk read it as often as fits; then the disk writes there what is there. A request that the disk gives up is the store's
-/// business, or that of who stops the machine.
+/// Fills memory and has the disk read it as often as fits; then the disk writes there what is
+/// there. A request that the disk gives up is the store's business, or that of who stops the
+/// machine.
 fn write_long() -> ! {
     let Some(mut disk) = Disk::start() else { call::exit(BAD_INFO) };
     let end = counter()[0] + SECONDS * counter()[1];
@@ -153,8 +160,10 @@ fn rest() -> ! {
 fn zero(number: &[u8]) -> ! {
     let digits = number.iter().take_while(|letter| letter.is_ascii_digit());
     let mib = digits.fold(0, |mib, digit| 10 * mib + u64::from(digit - b'0'));
-    let words = || (FILLED.start * 4096..RAM_BASE + (mib << 20)).step_by(8).map(|at| at as *mut u64);
-    // SAFETY: memory of this machine that nothing else of this program is in, and its caches are on.
+    let words =
+        || (FILLED.start * 4096..RAM_BASE + (mib << 20)).step_by(8).map(|at| at as *mut u64);
+    // SAFETY: memory of this machine that nothing else of this program is in, and its caches are
+    // on.
     if words().any(|word| unsafe { word.read_volatile() } != 0) {
         call::exit(LOST);
     }
@@ -177,14 +186,20 @@ fn counter() -> [u64; 2] {
     [now, frequency]
 }
 
-/// Fills memory so that each page has words of its own and zeroes, and verifies it twice, in two directions; how many pages were.
+/// Fills memory so that each page has words of its own and zeroes, and verifies it twice, in two
+/// directions; how many pages were.
 fn fill_once(round: u64, between: impl FnOnce()) -> u64 {
     let words = |page: u64| (0..4096).step_by(8).map(move |at| (page * 4096 + at) as *mut u64);
     let value = |at: u64| {
-        if at & 0x400 == 0 { (at ^ round << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15) } else { round & 1 }
+        if at & 0x400 == 0 {
+            (at ^ round << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        } else {
+            round & 1
+        }
     };
     let holds = |page: u64| {
-        // SAFETY: memory of this machine that nothing else of this program is in, and its caches are on.
+        // SAFETY: memory of this machine that nothing else of this program is in, and its caches
+        // are on.
         words(page).all(|word| unsafe { word.read_volatile() } == value(word as u64))
     };
     for word in FILLED.flat_map(words) {

@@ -1,8 +1,9 @@
 //! First instructions, a flat map of everything, and vectors that end the guest.
 //!
-//! The image starts with the arm64 boot protocol's header and relocates itself. The map has one gigabyte block for
-//! each of the first eight gigabytes, all normal memory: what a guest has is stage 2's business. The MMU is on
-//! because with it off unaligned accesses, which compiled code makes, would fault.
+//! The image starts with the arm64 boot protocol's header and relocates itself. The map has one
+//! gigabyte block for each of the first eight gigabytes, all normal memory: what a guest has is
+//! stage 2's business. The MMU is on because with it off unaligned accesses, which compiled code
+//! makes, would fault.
 
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
@@ -212,7 +213,8 @@ guest_mmu_on:
     dsb     sy
     mov     x2, #0xff               // attribute 0: normal, write-back
     msr     mair_el1, x2
-    // T0SZ = 25 (39 bits), walks write-back and inner shareable, EPD1, 4 KiB, 40-bit physical addresses.
+    // T0SZ = 25 (39 bits), walks write-back and inner shareable, EPD1, 4 KiB, 40-bit physical
+    // addresses.
     mov     x2, #0x3519
     movk    x2, #0x0080, lsl #16
     movk    x2, #0x2, lsl #32
@@ -246,7 +248,8 @@ guest_vectors:
     vector
     .endr
 
-    // Notes time and number of the interrupt for this virtual CPU, and ends it; the timer, whose line stays up, is stopped.
+    // Notes time and number of the interrupt for this virtual CPU, and ends it; the timer, whose
+    // line stays up, is stopped.
 guest_interrupt:
     stp     x0, x1, [sp, #-32]!
     mrs     x0, cntvct_el0

@@ -1,5 +1,5 @@
-//! Firmware calls of two virtual CPUs on one core: what is refused, what a virtual CPU that goes on and off is said to be meanwhile, and that SMC is
-//! answered as HVC is.
+//! Firmware calls of two virtual CPUs on one core: what is refused, what a virtual CPU that goes on
+//! and off is said to be meanwhile, and that SMC is answered as HVC is.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -26,13 +26,16 @@ const OFF: u64 = 1;
 
 /// What a 32-bit call does not look at.
 const UPPER: u64 = 0x5a5a_5a5a << 32;
-/// The second virtual CPU has not run when the next call comes, unless the first one's slice of time ends just there: so it is tried again.
+/// The second virtual CPU has not run when the next call comes, unless the first one's slice of
+/// time ends just there: so it is tried again.
 const TRIES: u64 = 100;
 const SUSPENSIONS: u64 = 8;
-/// Calls that a suspension takes at most, on average: others than the timer may end it early. One that does not wait takes hundreds.
+/// Calls that a suspension takes at most, on average: others than the timer may end it early. One
+/// that does not wait takes hundreds.
 const CALLS: u64 = 8;
 
-/// How often the second virtual CPU was on, the value of x0 at its entry, and whether it is to go off.
+/// How often the second virtual CPU was on, the value of x0 at its entry, and whether it is to go
+/// off.
 static LIVES: AtomicU64 = AtomicU64::new(0);
 static CONTEXT: AtomicU64 = AtomicU64::new(0);
 static LEAVE: AtomicBool = AtomicBool::new(false);
@@ -96,7 +99,9 @@ fn refused(checks: &mut Checks) {
         }
         checks.expect(function, [0, good, 0], ALREADY_ON);
         // Misaligned, nothing, registers, and beyond memory at both of its ends.
-        for address in [good + 1, good + 2, 0, 0x0800_0000, 0x0900_0000, RAM_BASE - 4, end, 0xffff_fffc] {
+        for address in
+            [good + 1, good + 2, 0, 0x0800_0000, 0x0900_0000, RAM_BASE - 4, end, 0xffff_fffc]
+        {
             checks.expect(function, [1, address, 0], INVALID_ADDRESS);
         }
     }
@@ -110,7 +115,8 @@ fn refused(checks: &mut Checks) {
     checks.holds(LIVES.load(Ordering::Acquire) == 0);
 }
 
-/// It goes on, with a context of its own each time, and off. From the call on it is on, whether it has run or not.
+/// It goes on, with a context of its own each time, and off. From the call on it is on, whether it
+/// has run or not.
 fn on_and_off(checks: &mut Checks) {
     let entry = entry::secondary_address();
     for life in 1..=TRIES {
@@ -168,7 +174,8 @@ fn set_timer(deadline: u64) {
     };
 }
 
-/// Takes an interrupt by hand, if there is one, stops the timer, whose line would stay up, if it is that, and ends the interrupt; its number.
+/// Takes an interrupt by hand, if there is one, stops the timer, whose line would stay up, if it is
+/// that, and ends the interrupt; its number.
 fn take_and_stop_timer() -> u64 {
     let number: u64;
     // SAFETY: the virtual CPU's own interface; interrupts are masked.
@@ -189,19 +196,28 @@ fn timer_has_fired() -> bool {
     control & 4 != 0
 }
 
-/// By SMC everything is answered as by HVC, whatever number the instruction bears, and the guest goes on behind it: functions of PSCI, of the SMCCC and our
-/// own, such as fail, and those that nobody has.
+/// By SMC everything is answered as by HVC, whatever number the instruction bears, and the guest
+/// goes on behind it: functions of PSCI, of the SMCCC and our own, such as fail, and those that
+/// nobody has.
 fn by_smc(checks: &mut Checks) {
     let ours = [VENDOR_UID, VENDOR_REVISION].map(u64::from);
-    for function in [0x8400_0000, 0x8400_0006, 0x8400_000a, 0x8000_0000, 0x8000_0001].into_iter().chain(ours)
+    for function in
+        [0x8400_0000, 0x8400_0006, 0x8400_000a, 0x8000_0000, 0x8000_0001].into_iter().chain(ours)
     {
         same_by_smc(checks, [function, 0xc400_0003, 0x5a5a, 7], None);
     }
     same_by_smc(checks, [CPU_ON[1], 0, entry::secondary_address(), 7], Some(ALREADY_ON));
     same_by_smc(checks, [CPU_ON[1], 1, 2, 7], Some(INVALID_ADDRESS));
-    for function in
-        [0, 0x8000_ffff, 0x8200_0000, 0x8400_00ff, 0xc200_000b, 0xc400_0fff, 0xf200_0000, 0xffff_ffff]
-    {
+    for function in [
+        0,
+        0x8000_ffff,
+        0x8200_0000,
+        0x8400_00ff,
+        0xc200_000b,
+        0xc400_0fff,
+        0xf200_0000,
+        0xffff_ffff,
+    ] {
         same_by_smc(checks, [function, 1, 2, 3], Some(NOT_SUPPORTED));
     }
 }
@@ -209,8 +225,11 @@ fn by_smc(checks: &mut Checks) {
 fn same_by_smc(checks: &mut Checks, call: Results, expected: Option<u64>) {
     let [function, arguments @ ..] = call;
     let results = call::raw(function, arguments);
-    checks.holds(expected.is_none_or(|status| results == [status, arguments[0], arguments[1], arguments[2]]));
-    for by_other in [call::smc::<0>, call::smc::<1>, call::smc::<0xffff>, call::hvc::<1>, call::hvc::<0xffff>]
+    checks.holds(
+        expected.is_none_or(|status| results == [status, arguments[0], arguments[1], arguments[2]]),
+    );
+    for by_other in
+        [call::smc::<0>, call::smc::<1>, call::smc::<0xffff>, call::hvc::<1>, call::hvc::<0xffff>]
     {
         let (others, behind) = by_other(function, arguments);
         checks.holds(others == results);

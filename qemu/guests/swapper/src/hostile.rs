@@ -2,8 +2,8 @@
 
 use bale_abi::{
     CALLS, CONSOLE_LIMIT, CONSOLE_WRITE, GuestInfo, INFO_BASE, INVALID_PARAMETER, NO_SUCH_SLOT,
-    NOT_SUPPORTED, PAGES_BASE, RAM_BASE, REPORT, REVISION_MAJOR, SUCCESS, SWAP_FREE, SWAP_IN, SWAP_OUT, UID,
-    VENDOR_REVISION, VENDOR_UID, report,
+    NOT_SUPPORTED, PAGES_BASE, RAM_BASE, REPORT, REVISION_MAJOR, SUCCESS, SWAP_FREE, SWAP_IN,
+    SWAP_OUT, UID, VENDOR_REVISION, VENDOR_UID, report,
 };
 
 use crate::call::{self, Page};
@@ -43,28 +43,48 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
         checks.expect(SWAP_OUT.into(), [1, address, 0], SUCCESS);
         checks.expect(SWAP_IN.into(), [1, address, 0], INVALID_PARAMETER);
     }
-    for (first, count) in
-        [(slots, 1), (0, slots + 1), (slots - 1, 2), (1, u64::MAX), (u64::MAX, u64::MAX), (u64::MAX, 1)]
-    {
+    for (first, count) in [
+        (slots, 1),
+        (0, slots + 1),
+        (slots - 1, 2),
+        (1, u64::MAX),
+        (u64::MAX, u64::MAX),
+        (u64::MAX, 1),
+    ] {
         checks.expect(SWAP_FREE.into(), [first, count, 0], NO_SUCH_SLOT);
     }
     checks.expect(SWAP_FREE.into(), [0, slots, 0], SUCCESS);
     checks.expect(SWAP_FREE.into(), [0, 0, 0], SUCCESS);
-    for (address, length) in
-        [(good, CONSOLE_LIMIT + 1), (beyond, 1), (beyond - 1, 2), (u64::MAX, 2), (0, 1), (good, u64::MAX)]
-    {
+    for (address, length) in [
+        (good, CONSOLE_LIMIT + 1),
+        (beyond, 1),
+        (beyond - 1, 2),
+        (u64::MAX, 2),
+        (0, 1),
+        (good, u64::MAX),
+    ] {
         checks.expect(CONSOLE_WRITE.into(), [address, length, 0], INVALID_PARAMETER);
     }
     for key in [0, report::KEYS as u64 + 1, u64::MAX] {
         checks.expect(REPORT.into(), [key, 1, 0], INVALID_PARAMETER);
     }
-    // Functions that nobody has: other owners, neighbours of ours, SMCCC queries of things not offered.
-    for function in
-        [0, 1, 0x8000_7fff, 0x8400_00ff, 0xc200_000b, 0xc600_000f, 0xc600_0024, 0xc700_0000, 0xffff_ffff]
-    {
+    // Functions that nobody has: other owners, neighbours of ours, SMCCC queries of things not
+    // offered.
+    for function in [
+        0,
+        1,
+        0x8000_7fff,
+        0x8400_00ff,
+        0xc200_000b,
+        0xc600_000f,
+        0xc600_0024,
+        0xc700_0000,
+        0xffff_ffff,
+    ] {
         checks.expect(function, [good, good, good], NOT_SUPPORTED);
     }
-    // Every number of the range that ours are in, 32-bit and 64-bit: those that are not ours change nothing but the status.
+    // Every number of the range that ours are in, 32-bit and 64-bit: those that are not ours change
+    // nothing but the status.
     for function in (0x8600_0000..=0x8600_ffff).chain(0xc600_0000..=0xc600_ffff) {
         if !CALLS.contains(&function) {
             checks.holds(call::raw(function.into(), [good, 1, 2]) == [NOT_SUPPORTED, good, 1, 2]);

@@ -1,6 +1,7 @@
-//! Every system register that can be reached, by its encoding: a pattern of this machine's own is written to each, and whatever is read afterwards has to be
-//! read again and again, while another machine on the same core does the same with patterns of its own. What changes by itself, and what this program stands on, is
-//! left out, each by name.
+//! Every system register that can be reached, by its encoding: a pattern of this machine's own is
+//! written to each, and whatever is read afterwards has to be read again and again, while another
+//! machine on the same core does the same with patterns of its own. What changes by itself, and
+//! what this program stands on, is left out, each by name.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -53,7 +54,8 @@ impl Encoding {
     /// Whether a write would end this program, or the emulator.
     fn is_spared(self) -> bool {
         match self.fields() {
-            // SCTLR_EL1; TTBR0_EL1, TTBR1_EL1, TCR_EL1; MAIR_EL1; VBAR_EL1; SP_EL0 is nobody's here.
+            // SCTLR_EL1; TTBR0_EL1, TTBR1_EL1, TCR_EL1; MAIR_EL1; VBAR_EL1; SP_EL0 is nobody's
+            // here.
             (3, 0, 1, 0, 0) | (3, 0, 2, 0, _) | (3, 0, 10, 2, 0) | (3, 0, 12, 0, 0) => true,
             // Fields of PSTATE.
             (3, 0 | 3, 4, 2, _) => true,
@@ -61,7 +63,8 @@ impl Encoding {
             (3, 0, 4, 0, _) | (3, 0, 5, 2, 0) | (3, 0, 6, 0, 0) => true,
             // Acknowledge, end and send interrupts.
             (3, 0, 12, 8, 0..=2) | (3, 0, 12, 11, _) | (3, 0, 12, 12, 0..=2) => true,
-            // ICC_BPR1_EL1 and ICC_CTLR_EL1, whose writes QEMU 7.2 answers with an assertion of its own.
+            // ICC_BPR1_EL1 and ICC_CTLR_EL1, whose writes QEMU 7.2 answers with an assertion of its
+            // own.
             (3, 0, 12, 12, 3 | 4) => true,
             // A compare value or a control that would let a timer fire, or QEMU 7.2 hang.
             (3, 3, 14, 2 | 3, 0 | 1) => true,
@@ -99,8 +102,8 @@ impl Encoding {
 fn access(encoding: Encoding, read: bool, value: u64) -> u64 {
     let place = CODE.0.get();
     let result;
-    // SAFETY: writes an instruction and a return into this program's own place and calls it; x0 alone changes, and what faults is skipped by
-    // the vectors.
+    // SAFETY: writes an instruction and a return into this program's own place and calls it; x0
+    // alone changes, and what faults is skipped by the vectors.
     unsafe {
         asm!(
             "stp {code:w}, {ret:w}, [{place}]",
@@ -144,7 +147,8 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
         }
         if !encoding.is_spared() {
             // All bits of the seed, alternately: what one machine sets the other one clears.
-            let pattern = (info.seed & 15).wrapping_mul(0x1111_1111_1111_1111) & !debugging(encoding);
+            let pattern =
+                (info.seed & 15).wrapping_mul(0x1111_1111_1111_1111) & !debugging(encoding);
             entry::expect_undefined();
             let _ = access(encoding, false, pattern);
         }
@@ -177,7 +181,8 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
     call::exit(0)
 }
 
-/// Bits that would let debug exceptions come: E of break- and watchpoints, SS and MDE of `MDSCR_EL1`.
+/// Bits that would let debug exceptions come: E of break- and watchpoints, SS and MDE of
+/// `MDSCR_EL1`.
 const fn debugging(encoding: Encoding) -> u64 {
     match encoding.fields() {
         (2, 0, 0, _, 5 | 7) => 1,

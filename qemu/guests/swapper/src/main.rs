@@ -1,7 +1,8 @@
 //! The first guest: a small program at EL1 that swaps real pages through Bale's hypercalls.
 //!
-//! What it does is chosen by [`GuestInfo::mode`]; each mode ends with [`call::exit`], but for the one that never
-//! ends and those that are stopped for what they do. Started from a description, it does what its command line says.
+//! What it does is chosen by [`GuestInfo::mode`]; each mode ends with [`call::exit`], but for the
+//! one that never ends and those that are stopped for what they do. Started from a description, it
+//! does what its command line says.
 #![no_std]
 #![no_main]
 
@@ -49,7 +50,8 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
         mode::SWAP => swap::run(&info),
         mode::STRAY => {
             call::print("guest: reading outside of my memory\n");
-            // SAFETY: it is the point of this mode that there is nothing: the hypervisor stops the guest here.
+            // SAFETY: it is the point of this mode that there is nothing: the hypervisor stops the
+            // guest here.
             let _ = unsafe { ((PAGES_BASE + (3 << 30)) as *const u64).read_volatile() };
             call::exit(NOT_STOPPED)
         }

@@ -1,8 +1,10 @@
 //! What ways into the hypervisor and back cost, by the guest's own counter, handed over as figures
-//! ([`bale_abi::measure`]). Under QEMU with `-icount shift=0` a nanosecond is an instruction; those of the loop are
-//! included (two to four a turn), and the counter's step of 16 ns shows in single events by half of it.
+//! ([`bale_abi::measure`]). Under QEMU with `-icount shift=0` a nanosecond is an instruction; those
+//! of the loop are included (two to four a turn), and the counter's step of 16 ns shows in single
+//! events by half of it.
 //!
-//! Two virtual CPUs on one core: what one sends to the other includes that the core changes between them.
+//! Two virtual CPUs on one core: what one sends to the other includes that the core changes between
+//! them.
 #![expect(clippy::cast_possible_truncation, reason = "64-bit words, and small numbers in them")]
 
 use core::arch::asm;
@@ -40,7 +42,8 @@ const OFF: u64 = 1;
 /// Status: something that must come did not.
 const FAILED: u64 = 1;
 
-/// What the vector for interrupts leaves, for each virtual CPU: the counter at its first instruction, and the number.
+/// What the vector for interrupts leaves, for each virtual CPU: the counter at its first
+/// instruction, and the number.
 #[repr(C)]
 struct Taken {
     time: AtomicU64,
@@ -79,7 +82,8 @@ pub(crate) fn frequency() -> u64 {
 
 /// Hands over ticks for so many turns.
 fn figure(place: usize, ticks: u64, turns: u64) {
-    let hundredths = u128::from(ticks) * 100_000_000_000 / u128::from(frequency()) / u128::from(turns);
+    let hundredths =
+        u128::from(ticks) * 100_000_000_000 / u128::from(frequency()) / u128::from(turns);
     let _ = call::report(report::MEASURED + place as u64, hundredths as u64);
 }
 
@@ -168,7 +172,8 @@ fn exits() -> u64 {
 /// Takes and ends an interrupt that is pending; exits between.
 fn end_one() -> u64 {
     let before = exits();
-    // SAFETY: interrupts are masked, so it is taken by hand; the timer's is level, so the timer is stopped first.
+    // SAFETY: interrupts are masked, so it is taken by hand; the timer's is level, so the timer is
+    // stopped first.
     unsafe {
         asm!("mrs {0}, icc_iar1_el1", "msr cntv_ctl_el0, xzr", "isb", "msr icc_eoir1_el1, {0}", "isb", out(reg) _);
     }
@@ -190,7 +195,8 @@ fn ends() {
     let _ = call::report(report::MEASURED + ENDS as u64, sum * 100 / FEW_TURNS);
 }
 
-/// First Rust line of the other virtual CPU: answers nothing, but takes each interrupt and waits for the next.
+/// First Rust line of the other virtual CPU: answers nothing, but takes each interrupt and waits
+/// for the next.
 pub(crate) fn second() -> ! {
     prepare_interrupts(1);
     // Says that it is about to wait.

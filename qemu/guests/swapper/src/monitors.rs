@@ -1,5 +1,5 @@
-//! Performance monitors of two virtual CPUs that share a core: what software counts, cycles, overflow and its interrupt, and that each finds
-//! its own registers whatever the other one writes.
+//! Performance monitors of two virtual CPUs that share a core: what software counts, cycles,
+//! overflow and its interrupt, and that each finds its own registers whatever the other one writes.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -91,7 +91,8 @@ fn prepare(number: u64) {
     virtio::set(measure::FRAME + number * measure::FRAME_STEP + 0x100, 1 << OVERFLOW);
 }
 
-/// Software's own events, up to the overflow of 32 bits and the interrupt for it, which lasts until it is cleared.
+/// Software's own events, up to the overflow of 32 bits and the interrupt for it, which lasts until
+/// it is cleared.
 fn software(checks: &mut Checks) {
     set!("pmcr_el0", RESET | LONG);
     set!("pmevtyper1_el0", 0u64);
@@ -133,7 +134,8 @@ fn selection(checks: &mut Checks, counters: u64) {
     set!("pmccfiltr_el0", 0u64);
 }
 
-/// The cycle counter counts at EL1, stops when told to, and raises its interrupt when it overflows by itself.
+/// The cycle counter counts at EL1, stops when told to, and raises its interrupt when it overflows
+/// by itself.
 fn cycles(checks: &mut Checks) {
     set!("pmcntenset_el0", CYCLES);
     set!("pmcr_el0", ENABLE | RESET | LONG);

@@ -1,5 +1,6 @@
-//! The physical timer of two virtual CPUs that share a core: its registers, its interrupt while the guest works and while it waits, the level
-//! of its line, and deadlines of one that is not loaded when they come.
+//! The physical timer of two virtual CPUs that share a core: its registers, its interrupt while the
+//! guest works and while it waits, the level of its line, and deadlines of one that is not loaded
+//! when they come.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -83,7 +84,10 @@ pub(crate) fn second() -> ! {
 
 fn prepare(number: u64) {
     measure::prepare_interrupts(number);
-    virtio::set(measure::FRAME + number * measure::FRAME_STEP + 0x100, 1 << PHYSICAL | 1 << VIRTUAL);
+    virtio::set(
+        measure::FRAME + number * measure::FRAME_STEP + 0x100,
+        1 << PHYSICAL | 1 << VIRTUAL,
+    );
 }
 
 /// What is written is read back, and the status says what the counter says.

@@ -1,5 +1,5 @@
-//! Virtual CPUs that turn one another on and themselves off, all at once: each success is one life, and nothing else is said than
-//! that the other one is on.
+//! Virtual CPUs that turn one another on and themselves off, all at once: each success is one life,
+//! and nothing else is said than that the other one is on.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -20,7 +20,8 @@ const MOST: usize = 8;
 /// Calls of the first one, and of each other in a life.
 const CALLS: usize = 20_000;
 const CALLS_OF_A_LIFE: usize = 8;
-/// Statuses of a guest to which something else was said, or whose lives are not those that were asked for.
+/// Statuses of a guest to which something else was said, or whose lives are not those that were
+/// asked for.
 const WRONG: u64 = 105;
 const LOST: u64 = 106;
 
@@ -51,7 +52,8 @@ pub(crate) fn run() {
         turn_on(1 + step % (count - 1));
     }
     OVER.store(true, Ordering::Release);
-    // Whoever began before the end may turn on another one, which then sees the end: two rounds in which all are off.
+    // Whoever began before the end may turn on another one, which then sees the end: two rounds in
+    // which all are off.
     for _ in 0..2 {
         for number in 1..count {
             while info(number as u64) != OFF {
@@ -60,7 +62,8 @@ pub(crate) fn run() {
         }
     }
     for number in 1..count {
-        let (asked, lives) = (ASKED[number].load(Ordering::Acquire), LIVES[number].load(Ordering::Acquire));
+        let (asked, lives) =
+            (ASKED[number].load(Ordering::Acquire), LIVES[number].load(Ordering::Acquire));
         if asked != lives || lives == 0 {
             call::exit(LOST);
         }

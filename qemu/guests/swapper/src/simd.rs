@@ -1,5 +1,6 @@
-//! SIMD registers of two virtual CPUs on one core: each has a pattern of its own in all of them, another one at each turn, and looks whether it is there
-//! still, while the other one, those of other machines, and the hypervisor's own copies use the same registers.
+//! SIMD registers of two virtual CPUs on one core: each has a pattern of its own in all of them,
+//! another one at each turn, and looks whether it is there still, while the other one, those of
+//! other machines, and the hypervisor's own copies use the same registers.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -13,7 +14,8 @@ use crate::{call, entry};
 
 const CPU_ON: u64 = 0xc400_0003;
 const CPU_OFF: u64 = 0x8400_0002;
-/// Bits that a program may set: rounding, flushing and default NaNs; the flags of exceptions and saturation (DDI 0487, FPCR and FPSR).
+/// Bits that a program may set: rounding, flushing and default NaNs; the flags of exceptions and
+/// saturation (DDI 0487, FPCR and FPSR).
 const CONTROL: u64 = 0x7c0_0000;
 const STATUS: u64 = 0x0800_009f;
 /// Words of q0 to q31, FPCR, FPSR.
@@ -43,7 +45,8 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
     }
     keep(0, info, |turn| {
         let _ = call::report(report::CHECKS_PASSED, turn);
-        // It is copied and compressed before we go on. A page that the disk refuses is the store's business.
+        // It is copied and compressed before we go on. A page that the disk refuses is the store's
+        // business.
         let first = turn % batches * BATCH;
         disk.prepare(first, PAGES_BASE + first * 4096);
         let _ = disk.submit(|| ());
@@ -58,7 +61,8 @@ pub(crate) fn second(info: &GuestInfo) -> ! {
     call::exit(2)
 }
 
-/// Keeps patterns until the other one has been seen to run so many times in between, and it has seen that of us.
+/// Keeps patterns until the other one has been seen to run so many times in between, and it has
+/// seen that of us.
 fn keep(number: usize, info: &GuestInfo, mut at_turn: impl FnMut(u64)) {
     enable();
     let mut turn = 0;

@@ -1,7 +1,8 @@
-//! A storm on everything that traps, from several virtual CPUs at once: registers of devices and of nothing, system
-//! registers of every kind, wild PSCI calls and hypercalls, interrupts to everybody, descriptor chains, sectors of the same blocks, translation tables;
-//! each kind alone, or the first ones mixed. What the hypervisor answers does not matter here; that it answers, and goes on,
-//! does.
+//! A storm on everything that traps, from several virtual CPUs at once: registers of devices and of
+//! nothing, system registers of every kind, wild PSCI calls and hypercalls, interrupts to
+//! everybody, descriptor chains, sectors of the same blocks, translation tables; each kind alone,
+//! or the first ones mixed. What the hypervisor answers does not matter here; that it answers, and
+//! goes on, does.
 
 #![expect(clippy::cast_possible_truncation, reason = "usize is 64 bits here")]
 
@@ -14,8 +15,8 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use bale_abi::{
-    CONSOLE_LIMIT, CONSOLE_WRITE, EXIT, GuestInfo, NOT_SUPPORTED, PAGES_BASE, RAM_BASE, RAM_SIZE, REPORT,
-    STORM_VCPUS, SWAP_OUT, mode, report,
+    CONSOLE_LIMIT, CONSOLE_WRITE, EXIT, GuestInfo, NOT_SUPPORTED, PAGES_BASE, RAM_BASE, RAM_SIZE,
+    REPORT, STORM_VCPUS, SWAP_OUT, mode, report,
 };
 
 use crate::{call, entry};
@@ -169,7 +170,8 @@ fn device(random: &mut Random) {
     let (address, value) = (address & !(7 >> random.below(4)), random.value());
     macro_rules! access {
         ($instruction:literal) => {
-            // SAFETY: none of these addresses is memory of this program; what faults is skipped by the vectors.
+            // SAFETY: none of these addresses is memory of this program; what faults is skipped by
+            // the vectors.
             unsafe { asm!($instruction, inout("x1") value => _, in("x2") address, out("x3") _) }
         };
     }
@@ -187,7 +189,8 @@ fn device(random: &mut Random) {
     }
 }
 
-/// Registers that a hypervisor keeps from its guest or answers itself: op0, op1, `CRn`, the first `CRm` and how many.
+/// Registers that a hypervisor keeps from its guest or answers itself: op0, op1, `CRn`, the first
+/// `CRm` and how many.
 const KEPT: [(u64, u64, u64, u64, u64); 6] = [
     // Breakpoints and watchpoints.
     (2, 0, 0, 0, 16),
@@ -202,7 +205,8 @@ const KEPT: [(u64, u64, u64, u64, u64); 6] = [
     (3, 1, 11, 0, 16),
 ];
 
-/// Reads or writes any system register but those that this program itself stands on; every other time one that is kept.
+/// Reads or writes any system register but those that this program itself stands on; every other
+/// time one that is kept.
 fn system_register(number: u64, random: &mut Random) {
     let read = random.below(2);
     let op2 = random.below(8);
@@ -222,10 +226,11 @@ fn system_register(number: u64, random: &mut Random) {
     // VBAR_EL1 and its neighbours.
     let crm = if op0 == 3 && crn == 12 { crm | 8 } else { crm };
     let read = if op0 == 1 { 0 } else { read };
-    // ICC_BPR1_EL1 and ICC_CTLR_EL1, which QEMU 7.2 answers with an assertion of its own (icv_gprio_mask).
+    // ICC_BPR1_EL1 and ICC_CTLR_EL1, which QEMU 7.2 answers with an assertion of its own
+    // (icv_gprio_mask).
     let spared = (op0, read, op1, crn, crm) == (3, 0, 0, 12, 12) && matches!(op2, 3 | 4);
-    // CNTV_TVAL_EL0 and CNTV_CVAL_EL0: on a machine that is up for longer, a value far in the past or future overflows QEMU
-    // 7.2's own sum, whose main loop never ends then.
+    // CNTV_TVAL_EL0 and CNTV_CVAL_EL0: on a machine that is up for longer, a value far in the past
+    // or future overflows QEMU 7.2's own sum, whose main loop never ends then.
     let overflows = (op0, read, op1, crn, crm) == (3, 0, 3, 14, 3) && matches!(op2, 0 | 2);
     if spared || overflows {
         return;
@@ -234,8 +239,8 @@ fn system_register(number: u64, random: &mut Random) {
     // By address only addresses that are not mapped; a register takes anything.
     let value = if op0 == 1 { 0 } else { random.value() };
     let place = own(&CODE, number);
-    // SAFETY: writes an instruction and a return into this virtual CPU's own place and calls it; x0 alone changes, and what
-    // faults is skipped by the vectors.
+    // SAFETY: writes an instruction and a return into this virtual CPU's own place and calls it; x0
+    // alone changes, and what faults is skipped by the vectors.
     unsafe {
         asm!(
             "stp {code:w}, {ret:w}, [{place}]",
@@ -269,8 +274,8 @@ fn firmware(random: &mut Random) {
     }
 }
 
-/// One of Bale's own calls, or a neighbour of them, with arguments that are right now and then. What is read back goes to the end
-/// of memory, where nothing of this program is, or is refused.
+/// One of Bale's own calls, or a neighbour of them, with arguments that are right now and then.
+/// What is read back goes to the end of memory, where nothing of this program is, or is refused.
 fn hypercall(random: &mut Random) {
     let function = u64::from(SWAP_OUT) - 1 + random.below(24);
     let end = RAM_BASE + RAM_SIZE;
@@ -287,14 +292,18 @@ fn hypercall(random: &mut Random) {
         // No text, and no figure that anybody looks at.
         CONSOLE_WRITE => [address, CONSOLE_LIMIT + 1 + random.value() / 2, 0],
         REPORT => [random.value() & !0xff, random.next(), 0],
-        _ => [slot, if random.below(8) == 0 { random.value() & 0xfff } else { address }, random.next()],
+        _ => [
+            slot,
+            if random.below(8) == 0 { random.value() & 0xfff } else { address },
+            random.next(),
+        ],
     };
     let _ = call::raw(function, arguments);
 }
 
-/// Makes more interrupts active than there are list registers, each with a priority of its own, and ends
-/// many of them without having taken one: what the books have to find out is as much as a guest can
-/// make it (IHI 0069, ICH_HCR_EL2.EOIcount).
+/// Makes more interrupts active than there are list registers, each with a priority of its own, and
+/// ends many of them without having taken one: what the books have to find out is as much as a
+/// guest can make it (IHI 0069, ICH_HCR_EL2.EOIcount).
 fn ends(number: u64, random: &mut Random) {
     let distributor = 0x0800_0000;
     let frame = 0x080b_0000 + number * 0x2_0000;
@@ -302,7 +311,8 @@ fn ends(number: u64, random: &mut Random) {
         for bank in banks {
             for word in 0..8 {
                 let priorities = base + 0x400 + bank * 32 + word * 4;
-                // SAFETY: GICD_IPRIORITYR or GICR_IPRIORITYR of interrupts that this program does not need.
+                // SAFETY: GICD_IPRIORITYR or GICR_IPRIORITYR of interrupts that this program does
+                // not need.
                 unsafe { asm!("str {0:w}, [{1}]", in(reg) random.next(), in(reg) priorities) };
             }
             let active = base + 0x300 + bank * 4;
@@ -318,8 +328,8 @@ fn ends(number: u64, random: &mut Random) {
     }
 }
 
-/// Sends an interrupt to anybody, takes one, and ends one. Now and then everything is enabled again that other steps
-/// have disabled.
+/// Sends an interrupt to anybody, takes one, and ends one. Now and then everything is enabled again
+/// that other steps have disabled.
 fn interrupts(number: u64, random: &mut Random) {
     if random.below(1024) == 0 {
         ends(number, random);
@@ -329,7 +339,8 @@ fn interrupts(number: u64, random: &mut Random) {
         for (register, value) in
             [(0x0800_0000, 3u64), (frame + 0x80, 0xffff_ffff), (frame + 0x100, 0xffff_ffff)]
         {
-            // SAFETY: registers of the interrupt controller: its control, this virtual CPU's groups and enables.
+            // SAFETY: registers of the interrupt controller: its control, this virtual CPU's groups
+            // and enables.
             unsafe { asm!("str {0:w}, [{1}]", in(reg) value, in(reg) register) };
         }
     }

@@ -14,18 +14,20 @@ const TOO_FEW_SLOTS: u64 = 10;
 const REFUSED: u64 = 11;
 /// Status: what came back is not what went out.
 const LOST: u64 = 12;
-/// Status: slots that were released or never written do not read as zeroes, or were counted wrongly.
+/// Status: slots that were released or never written do not read as zeroes, or were counted
+/// wrongly.
 const BAD_RELEASE: u64 = 13;
 
 /// One captured page.
 fn original(index: u64) -> &'static [u8; 4096] {
-    // SAFETY: the hypervisor maps `pages` read-only pages from PAGES_BASE on, and the callers stay below that.
+    // SAFETY: the hypervisor maps `pages` read-only pages from PAGES_BASE on, and the callers stay
+    // below that.
     unsafe { &*((PAGES_BASE + index * 4096) as *const [u8; 4096]) }
 }
 
-/// Pages are visited in an order that strides through the capture, so that slots and pages of like content do not
-/// come in one run. The stride is odd and larger than any small factor; a full cycle when it shares none with the
-/// count, which the search for it ensures.
+/// Pages are visited in an order that strides through the capture, so that slots and pages of like
+/// content do not come in one run. The stride is odd and larger than any small factor; a full cycle
+/// when it shares none with the count, which the search for it ensures.
 fn stride(count: u64, seed: u64) -> u64 {
     let mut stride = ((seed | 1) % count.max(1)) | 1;
     while greatest_common_divisor(stride, count) != 1 {

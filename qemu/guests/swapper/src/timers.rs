@@ -1,6 +1,7 @@
-//! Virtual timers of two virtual CPUs that take turns on one core: the first one's is on and far from its deadline, the second one's is off with a
-//! compare value that lies in the past, or beyond the end of time where the two's registers are mixed. Neither timer may fire, and each virtual CPU
-//! finds what it wrote.
+//! Virtual timers of two virtual CPUs that take turns on one core: the first one's is on and far
+//! from its deadline, the second one's is off with a compare value that lies in the past, or beyond
+//! the end of time where the two's registers are mixed. Neither timer may fire, and each virtual
+//! CPU finds what it wrote.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -57,9 +58,11 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
 pub(crate) fn second(info: &GuestInfo) -> ! {
     measure::prepare_interrupts(1);
     loop {
-        // Both kinds of values that are no deadline: 2^31 ticks back, which is before the counter began, and the end of time.
+        // Both kinds of values that are no deadline: 2^31 ticks back, which is before the counter
+        // began, and the end of time.
         let back = measure::now().wrapping_sub(1 << 31);
-        let value = if TURNS.load(Ordering::Relaxed) < info.steps / 2 { back } else { u64::MAX - 1000 };
+        let value =
+            if TURNS.load(Ordering::Relaxed) < info.steps / 2 { back } else { u64::MAX - 1000 };
         set(0, value);
         measure::send(1, PING);
         wait_for_ping(4);
@@ -81,7 +84,9 @@ fn set(control: u64, compare: u64) {
 fn settings() -> (u64, u64) {
     let (control, compare): (u64, u64);
     // SAFETY: reads this virtual CPU's own timer.
-    unsafe { asm!("mrs {0}, cntv_ctl_el0", "mrs {1}, cntv_cval_el0", out(reg) control, out(reg) compare) };
+    unsafe {
+        asm!("mrs {0}, cntv_ctl_el0", "mrs {1}, cntv_cval_el0", out(reg) control, out(reg) compare)
+    };
     (control & SETTINGS, compare)
 }
 

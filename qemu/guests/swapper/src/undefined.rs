@@ -1,4 +1,5 @@
-//! Instructions that are undefined here, whatever the core has: each is to reach this guest's own vector.
+//! Instructions that are undefined here, whatever the core has: each is to reach this guest's own
+//! vector.
 
 use core::arch::asm;
 
@@ -38,7 +39,8 @@ pub(crate) fn all() -> bool {
         // MPAM0_EL1, MPAM1_EL1.
         "mrs x0, S3_0_C10_C5_1"
         "mrs x0, S3_0_C10_C5_0"
-        // RGSR_EL1, GCR_EL1, TFSR_EL1: tags. Not GMID_EL1, which QEMU 7.2 refuses with another class without them.
+        // RGSR_EL1, GCR_EL1, TFSR_EL1: tags. Not GMID_EL1, which QEMU 7.2 refuses with another
+        // class without them.
         "mrs x0, S3_0_C1_C0_5"
         "mrs x0, S3_0_C1_C0_6"
         "mrs x0, S3_0_C5_C6_0"

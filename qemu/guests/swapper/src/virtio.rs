@@ -1,5 +1,5 @@
-//! The swap disk's driver (virtio 1.2 over MMIO, split ring): batches of whole pages, one notification each; and what
-//! every device needs to come up.
+//! The swap disk's driver (virtio 1.2 over MMIO, split ring): batches of whole pages, one
+//! notification each; and what every device needs to come up.
 #![expect(clippy::cast_possible_truncation, reason = "64-bit words, and small numbers in them")]
 
 use core::arch::asm;
@@ -48,14 +48,16 @@ impl Rings {
         }
     }
 
-    /// Chains that the device has used since it came up. The index is the upper half of the first word.
+    /// Chains that the device has used since it came up. The index is the upper half of the first
+    /// word.
     pub(crate) fn used(&self) -> u32 {
         self.used[0].load(Ordering::Acquire) >> 16
     }
 }
 
 /// The disk's, a queue each, of which storms use all.
-pub(crate) static DISK_RINGS: [Rings; STORM_VCPUS as usize] = [const { Rings::new() }; STORM_VCPUS as usize];
+pub(crate) static DISK_RINGS: [Rings; STORM_VCPUS as usize] =
+    [const { Rings::new() }; STORM_VCPUS as usize];
 static RINGS: &Rings = &DISK_RINGS[0];
 /// The console's: to receive, to transmit.
 pub(crate) static PORT_RINGS: [Rings; 2] = [Rings::new(), Rings::new()];
@@ -78,8 +80,8 @@ pub(crate) fn get(address: u64) -> u32 {
     value
 }
 
-/// Resets the device of this kind at an address and brings it up, with rings for each of its queues; false if there is none or it
-/// refuses.
+/// Resets the device of this kind at an address and brings it up, with rings for each of its
+/// queues; false if there is none or it refuses.
 pub(crate) fn bring_up(base: u64, kind: u32, queues: &'static [Rings]) -> bool {
     if [0, 4, 8].map(|offset| get(base + offset)) != [0x7472_6976, 2, kind] {
         return false;
@@ -120,8 +122,8 @@ impl Disk {
         bring_up(BASE, 2, &DISK_RINGS[..1]).then_some(Self { next: 0 })
     }
 
-    /// Makes the descriptors of a batch of pages from an address, to the disk's blocks from `block`: everything but the last
-    /// step, which hands it over.
+    /// Makes the descriptors of a batch of pages from an address, to the disk's blocks from
+    /// `block`: everything but the last step, which hands it over.
     pub(crate) fn prepare(&mut self, block: u64, pages: u64) {
         for at in 0..REQUESTS {
             let [kind, sector] = &RINGS.headers[at];
@@ -146,8 +148,8 @@ impl Disk {
         RINGS.available[2 + ENTRIES].store(self.next.wrapping_sub(1), Ordering::Relaxed);
     }
 
-    /// Makes one request of memory that is gone through as often as the disk has room for it, or descriptors are left, and hands it over; whether
-    /// all was done.
+    /// Makes one request of memory that is gone through as often as the disk has room for it, or
+    /// descriptors are left, and hands it over; whether all was done.
     pub(crate) fn submit_long(&mut self, kind: u64, memory: u64, bytes: u64) -> bool {
         let sectors = u64::from(get(BASE + 0x100)) | u64::from(get(BASE + 0x104)) << 32;
         let times = (sectors * 512 / bytes).min(ENTRIES as u64 - 2);
@@ -173,7 +175,8 @@ impl Disk {
         RINGS.used() == self.next.into() && RINGS.statuses[0].load(Ordering::Relaxed) == 0
     }
 
-    /// Hands the batch over, and acknowledges its interrupt once `done` says that it has come; whether all was written.
+    /// Hands the batch over, and acknowledges its interrupt once `done` says that it has come;
+    /// whether all was written.
     pub(crate) fn submit(&mut self, done: impl Fn()) -> bool {
         // The ring before its index.
         RINGS.available[1].store(self.next, Ordering::Release);

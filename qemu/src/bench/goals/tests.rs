@@ -67,7 +67,8 @@ fn goals_in_instructions_are_not_of_machines_that_count_none() {
     assert_eq!(judge(&goals, &runs).len(), 2, "a machine that counts misses what it leaves out");
     for counter in ["none", "cycles"] {
         runs[0].report.header.insert("counter".into(), counter.into());
-        let names: Vec<_> = judge(&goals, &runs).iter().map(|verdict| verdict.goal.name.as_str()).collect();
+        let names: Vec<_> =
+            judge(&goals, &runs).iter().map(|verdict| verdict.goal.name.as_str()).collect();
         assert_eq!(names, ["density-full"], "{counter}");
     }
 }
@@ -79,7 +80,8 @@ fn goals_and_budgets_are_limits_from_the_right_side() {
         let rows = [("malloc", malloc, "instructions/op"), ("density-full", density, "%")];
         let runs = [run(Mode::Counted, 1, &rows)];
         let verdicts = judge(&goals, &runs);
-        let flags: Vec<_> = verdicts.iter().map(|verdict| (verdict.met(), verdict.over_budget())).collect();
+        let flags: Vec<_> =
+            verdicts.iter().map(|verdict| (verdict.met(), verdict.over_budget())).collect();
         [flags[0], flags[1]]
     };
     assert_eq!(judged(120.0, 98.5), [(true, true), (true, false)]);

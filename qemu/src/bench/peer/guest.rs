@@ -1,6 +1,8 @@
-//! The same kernel alone and as a guest of Bale: its boot, and the end of a process whose memory is swapped.
+//! The same kernel alone and as a guest of Bale: its boot, and the end of a process whose memory is
+//! swapped.
 //!
-//! One core in either case. A nanosecond of the guest's clock is an instruction of that core, the hypervisor's and the drain's among them.
+//! One core in either case. A nanosecond of the guest's clock is an instruction of that core, the
+//! hypervisor's and the drain's among them.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -51,11 +53,17 @@ pub(super) fn measure(options: &BenchOptions, built: &Built, zram: &Figures) -> 
     pairs(&alone, &booted, zram, &on_bale(built, &shape, limit)?)
 }
 
-fn pairs(alone: &Figures, booted: &Figures, zram: &Figures, swapped: &Figures) -> Result<Vec<Pair>> {
+fn pairs(
+    alone: &Figures,
+    booted: &Figures,
+    zram: &Figures,
+    swapped: &Figures,
+) -> Result<Vec<Pair>> {
     let by_page = |figures: &Figures, key| {
         Ok::<_, anyhow::Error>(figures.number(key)? as f64 / figures.number("pages")? as f64)
     };
-    let million = |figures: &Figures| Ok::<_, anyhow::Error>(figures.number("uptime_us")? as f64 / 1000.0);
+    let million =
+        |figures: &Figures| Ok::<_, anyhow::Error>(figures.number("uptime_us")? as f64 / 1000.0);
     Ok(vec![
         Pair {
             name: "boot",
@@ -120,14 +128,22 @@ mod tests {
 
     #[test]
     fn both_sides_of_each_figure() {
-        let (alone, booted) = (figures(&[("uptime_us", "700000")]), figures(&[("uptime_us", "721000")]));
+        let (alone, booted) =
+            (figures(&[("uptime_us", "700000")]), figures(&[("uptime_us", "721000")]));
         let zram = figures(&[("pages", "4"), ("munmap_ns", "8000")]);
         let swapped = figures(&[("pages", "8"), ("munmap_ns", "8000"), ("discarded_ns", "8800")]);
         let pairs = pairs(&alone, &booted, &zram, &swapped).expect("all there");
-        let values: Vec<_> = pairs.iter().map(|pair| (pair.name, pair.alone, pair.on_bale)).collect();
-        let expected =
-            [("boot", 700.0, 721.0), ("munmap", 2000.0, 1000.0), ("munmap-discarded", 2000.0, 1100.0)];
+        let values: Vec<_> =
+            pairs.iter().map(|pair| (pair.name, pair.alone, pair.on_bale)).collect();
+        let expected = [
+            ("boot", 700.0, 721.0),
+            ("munmap", 2000.0, 1000.0),
+            ("munmap-discarded", 2000.0, 1100.0),
+        ];
         assert_eq!(values, expected);
-        assert!(super::pairs(&alone, &booted, &swapped, &zram).is_err(), "zram tells of no discards");
+        assert!(
+            super::pairs(&alone, &booted, &swapped, &zram).is_err(),
+            "zram tells of no discards"
+        );
     }
 }

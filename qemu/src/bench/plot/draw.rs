@@ -54,7 +54,9 @@ fn builder<'a, 'b>(canvas: &'a Canvas<'b>, title: &str) -> ChartBuilder<'a, 'b, 
 
 fn extent(series: &[Series], of: impl Fn(&(f64, f64)) -> f64) -> (f64, f64) {
     let values = series.iter().flat_map(|series| &series.points).map(of);
-    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(value), high.max(value))
+    })
 }
 
 /// The upper end of an axis from zero: some air above the highest value.
@@ -64,11 +66,13 @@ fn ceiling(highest: f64) -> f64 {
 
 /// Lines over a linear x.
 pub(super) fn lines(title: &str, x: &str, y: &str, series: &[Series]) -> Result<String> {
-    let (low, high) = (extent(series, |point| point.1).0.min(0.0), extent(series, |point| point.1).1);
+    let (low, high) =
+        (extent(series, |point| point.1).0.min(0.0), extent(series, |point| point.1).1);
     let last = extent(series, |point| point.0).1;
     svg(SIZE, |canvas| {
-        let mut chart =
-            builder(canvas, title).build_cartesian_2d(0.0..last + 0.5, low..ceiling(high)).map_err(failed)?;
+        let mut chart = builder(canvas, title)
+            .build_cartesian_2d(0.0..last + 0.5, low..ceiling(high))
+            .map_err(failed)?;
         chart.configure_mesh().x_desc(x).y_desc(y).disable_x_mesh().draw().map_err(failed)?;
         for (index, series) in series.iter().enumerate() {
             let style = ShapeStyle::from(&colour(index)).stroke_width(2);
@@ -94,7 +98,11 @@ pub(super) fn tails(title: &str, unit: &str, series: &[Series]) -> Result<String
             .map_err(failed)?;
         let share = |share: &f64| format!("{share:e}");
         let mut mesh = chart.configure_mesh();
-        mesh.x_desc(unit).y_desc("share of samples").y_label_formatter(&share).draw().map_err(failed)?;
+        mesh.x_desc(unit)
+            .y_desc("share of samples")
+            .y_label_formatter(&share)
+            .draw()
+            .map_err(failed)?;
         for (index, series) in series.iter().enumerate() {
             let style = ShapeStyle::from(&colour(index)).stroke_width(2);
             chart
@@ -137,7 +145,8 @@ fn bar_panel(area: &Canvas<'_>, panel: &Panel) -> Result<()> {
         .build_cartesian_2d(-0.5..right, range)
         .map_err(failed)?;
     let name = |x: &f64| {
-        let index = panel.rungs.iter().enumerate().find(|(index, _)| (*index as f64 - x).abs() < 1e-6);
+        let index =
+            panel.rungs.iter().enumerate().find(|(index, _)| (*index as f64 - x).abs() < 1e-6);
         index.map_or_else(String::new, |(_, name)| name.clone())
     };
     let mut mesh = chart.configure_mesh();
@@ -147,7 +156,8 @@ fn bar_panel(area: &Canvas<'_>, panel: &Panel) -> Result<()> {
     for (index, series) in panel.series.iter().enumerate() {
         let style = ShapeStyle::from(&colour(index)).filled();
         let left = index as f64 * width - GROUP / 2.0;
-        let bar = |(x, y): &(f64, f64)| Rectangle::new([(x + left, 0.0), (x + left + width, *y)], style);
+        let bar =
+            |(x, y): &(f64, f64)| Rectangle::new([(x + left, 0.0), (x + left + width, *y)], style);
         chart
             .draw_series(series.points.iter().map(bar))
             .map_err(failed)?

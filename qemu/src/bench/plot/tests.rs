@@ -10,7 +10,8 @@ fn rows(runs: &[Run]) -> Vec<&Row> {
 
 #[test]
 fn every_kind_of_figure_has_its_plot() {
-    let plots: BTreeMap<String, String> = plots(&sample::runs()).expect("drawn").into_iter().collect();
+    let plots: BTreeMap<String, String> =
+        plots(&sample::runs()).expect("drawn").into_iter().collect();
     let names: Vec<&str> = plots.keys().map(String::as_str).collect();
     assert_eq!(
         names,
@@ -26,8 +27,15 @@ fn every_kind_of_figure_has_its_plot() {
         assert!(!text.contains("NaN") && !text.contains("inf"), "{name}");
     }
     let ladder = &plots["ladder-ladder-instructions_op.svg"];
-    for word in ["direct", "ring", "ring-batched", "producer", "drain", "4 cores", "ladder, instructions/op"]
-    {
+    for word in [
+        "direct",
+        "ring",
+        "ring-batched",
+        "producer",
+        "drain",
+        "4 cores",
+        "ladder, instructions/op",
+    ] {
         assert!(ladder.contains(word), "{word}");
     }
     let latency = &plots["latency-allocator-push-latency.svg"];
@@ -39,10 +47,12 @@ fn figures_of_one_machine_do_not_scale() {
     let runs = sample::runs();
     let scaling = scaling(&rows(&runs));
     let series = &scaling[&("allocator".to_owned(), "locks/op".to_owned())];
-    let wanted = Series { name: "locks-per-drained".into(), points: vec![(1.0, 0.031), (4.0, 0.044)] };
+    let wanted =
+        Series { name: "locks-per-drained".into(), points: vec![(1.0, 0.031), (4.0, 0.044)] };
     assert_eq!(series.as_slice(), [wanted]);
     let handles = &scaling[&("allocator".to_owned(), "handles".to_owned())];
-    let wanted = Series { name: "burst-N-synchronous".into(), points: vec![(1.0, 0.0), (4.0, 0.0)] };
+    let wanted =
+        Series { name: "burst-N-synchronous".into(), points: vec![(1.0, 0.0), (4.0, 0.0)] };
     assert_eq!(handles.as_slice(), [wanted], "the number of cores in a name is no part of it");
     assert_eq!(scaling.len(), 2);
 }
@@ -80,7 +90,10 @@ fn the_tail_ends_with_the_slowest_sample() {
 
 #[test]
 fn file_names_are_plain() {
-    assert_eq!(file("scaling", &["allocator", "instructions/op"]), "scaling-allocator-instructions_op.svg");
+    assert_eq!(
+        file("scaling", &["allocator", "instructions/op"]),
+        "scaling-allocator-instructions_op.svg"
+    );
     assert_eq!(file("scaling", &["allocator", "%"]), "scaling-allocator-percent.svg");
 }
 

@@ -1,7 +1,8 @@
 use super::{Data, Report, quantile};
 
 const SAMPLE: &str = include_str!("../../../tests/bench/allocator-1.txt");
-const HEADER: &str = r#"{"report":"bench","board":"b","cores":2,"cpu":"c","counter":"instructions"}"#;
+const HEADER: &str =
+    r#"{"report":"bench","board":"b","cores":2,"cpu":"c","counter":"instructions"}"#;
 
 fn refusal(line: &str) -> String {
     let error = Report::parse([HEADER, line]).expect_err(line);
@@ -18,18 +19,24 @@ fn a_recorded_run_is_read_whole() {
     let json = SAMPLE.lines().filter(|line| line.starts_with("{\"suite\"")).count();
     assert_eq!(report.rows.len(), json);
     let malloc = &report.rows[0];
-    assert_eq!((malloc.name.as_str(), malloc.value(), malloc.count()), ("malloc", Some(118.4), Some(8000)));
+    assert_eq!(
+        (malloc.name.as_str(), malloc.value(), malloc.count()),
+        ("malloc", Some(118.4), Some(8000))
+    );
     assert_eq!(malloc.cores, 1, "taken from the header");
     let full = report.rows.iter().find(|row| row.name == "density-full").expect("density-full");
-    assert_eq!(full.fields.get("pages").and_then(serde_json::Value::as_u64), Some(50912), "an unknown field");
+    assert_eq!(
+        full.fields.get("pages").and_then(serde_json::Value::as_u64),
+        Some(50912),
+        "an unknown field"
+    );
     let last = report.rows.last().expect("rows");
     assert!(matches!(&last.data, Data::Histogram(buckets) if buckets[1] == (32.0, 7800)));
 }
 
 #[test]
 fn columns_keep_their_order() {
-    let row =
-        r#"{"suite":"ladder","name":"ring","cores":4,"columns":{"producer":12.3,"drain":4},"unit":"i"}"#;
+    let row = r#"{"suite":"ladder","name":"ring","cores":4,"columns":{"producer":12.3,"drain":4},"unit":"i"}"#;
     let report = Report::parse([HEADER, "some text", row]).expect("good");
     let wanted = vec![("producer".to_owned(), 12.3), ("drain".to_owned(), 4.0)];
     assert_eq!(report.rows[0].data, Data::Columns(wanted));
@@ -59,14 +66,16 @@ fn malformed_lines_are_refused_and_shown() {
     }
 }
 
-/// A line has no checksum: a byte that comes twice is seen in whatever holds it together, and not within a name or a number.
+/// A line has no checksum: a byte that comes twice is seen in whatever holds it together, and not
+/// within a name or a number.
 #[test]
 fn a_doubled_byte_is_refused_where_it_can_be_seen() {
     let row = r#"{"suite":"a","name":"x","value":1.5,"unit":"u"}"#;
     Report::parse([HEADER, row]).expect("good");
     for (at, byte) in row.char_indices() {
         let doubled = format!("{}{}", &row[..=at], &row[at..]);
-        let value = row[..at].ends_with(":\"") || (byte.is_ascii_digit() && row[..at].contains("value"));
+        let value =
+            row[..at].ends_with(":\"") || (byte.is_ascii_digit() && row[..at].contains("value"));
         if value {
             Report::parse([HEADER, &doubled]).expect("another name or number");
         } else {

@@ -41,7 +41,8 @@ fn no_line_is_wider_than_the_screen() {
         format!(r#"{{"suite":"ladder","name":"x","columns":{{{}}},"unit":"u"}}"#, columns.join(",")),
         format!(r#"{{"suite":"a","name":"{long}","histogram":[[100000000000,2]],"unit":"ns"}}"#),
     ];
-    let report = Report::parse([header].into_iter().chain(rows.iter().map(String::as_str))).expect("good");
+    let report =
+        Report::parse([header].into_iter().chain(rows.iter().map(String::as_str))).expect("good");
     let mut runs = sample::runs();
     runs.push(Run { mode: Mode::Emulated, report });
     let goals = goals_of("[malloc]\nbetter = \"lower\"\ngoal = 120\n");
@@ -82,17 +83,28 @@ fn changes_are_in_per_cent_and_the_worse_are_marked() {
     let mut now = before.clone();
     now[0].report.rows[0].data = super::Data::Value(236.8);
     let lines = changes(&compare::compare(&before, &now, &[]));
-    let malloc = lines.iter().find(|line| line.trim_start().starts_with("malloc ")).expect("malloc");
+    let malloc =
+        lines.iter().find(|line| line.trim_start().starts_with("malloc ")).expect("malloc");
     assert_eq!(lines.len(), 3, "what did not change is left out: {lines:?}");
-    assert!(malloc.contains("118.4") && malloc.contains("236.8") && malloc.ends_with("+100.00 % WORSE"));
-    assert!(lines.last().is_some_and(|line| line.contains("values: 1 worse by more than 1 %")), "{lines:?}");
+    assert!(
+        malloc.contains("118.4") && malloc.contains("236.8") && malloc.ends_with("+100.00 % WORSE")
+    );
+    assert!(
+        lines.last().is_some_and(|line| line.contains("values: 1 worse by more than 1 %")),
+        "{lines:?}"
+    );
 }
 
 #[test]
 fn numbers_are_short() {
-    for (value, text) in
-        [(0.0, "0"), (12.0, "12"), (118.4, "118.4"), (98.45, "98.45"), (0.05, "0.05"), (100.0, "100")]
-    {
+    for (value, text) in [
+        (0.0, "0"),
+        (12.0, "12"),
+        (118.4, "118.4"),
+        (98.45, "98.45"),
+        (0.05, "0.05"),
+        (100.0, "100"),
+    ] {
         assert_eq!(number(value), text);
     }
 }
@@ -113,7 +125,8 @@ fn long_names_of_columns_are_broken_and_figures_named_once() {
         )
     };
     let rows = [row(1), row(4)];
-    let report = Report::parse([header].into_iter().chain(rows.iter().map(String::as_str))).expect("good");
+    let report =
+        Report::parse([header].into_iter().chain(rows.iter().map(String::as_str))).expect("good");
     let lines = table(&[Run { mode: Mode::Emulated, report }], &[]);
     assert_eq!(
         lines[1..],

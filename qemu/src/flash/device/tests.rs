@@ -26,7 +26,14 @@ impl Machine {
     }
 
     /// A disk at `place` under sys/devices, of so many bytes, with parts.
-    fn disk(&self, place: &str, numbers: &str, bytes: u64, removable: bool, parts: &[(&str, &str)]) {
+    fn disk(
+        &self,
+        place: &str,
+        numbers: &str,
+        bytes: u64,
+        removable: bool,
+        parts: &[(&str, &str)],
+    ) {
         let folder = format!("sys/devices/{place}");
         self.put(&format!("{folder}/size"), &(bytes / 512).to_string());
         self.put(&format!("{folder}/removable"), if removable { "1\n" } else { "0\n" });
@@ -87,7 +94,10 @@ fn what_is_in_use_is_refused() {
     assert_eq!(machine.device("8:16").refusal(GB, true), Some(Refusal::InUse("swap".into())));
     machine.put("proc/swaps", "Filename Type\n");
     machine.put(&format!("sys/devices/{STICK}/sdb2/holders/dm-0/dev"), "254:0");
-    assert_eq!(machine.device("8:16").refusal(GB, true), Some(Refusal::InUse("part of dm-0".into())));
+    assert_eq!(
+        machine.device("8:16").refusal(GB, true),
+        Some(Refusal::InUse("part of dm-0".into()))
+    );
 }
 
 #[test]
@@ -97,7 +107,10 @@ fn the_systems_own_disk_is_refused_also_by_force() {
     assert_eq!(machine.device("259:0").refusal(GB, false), Some(Refusal::Fixed));
     assert_eq!(machine.device("259:0").refusal(GB, true), None);
     machine.put("proc/self/mountinfo", "22 1 259:2 / / rw - ext4 /dev/nvme0n1p2 rw\n");
-    assert_eq!(machine.device("259:0").refusal(GB, true), Some(Refusal::System("mounted on /".into())));
+    assert_eq!(
+        machine.device("259:0").refusal(GB, true),
+        Some(Refusal::System("mounted on /".into()))
+    );
 }
 
 #[test]

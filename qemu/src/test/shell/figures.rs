@@ -17,7 +17,8 @@ use crate::test::{Bench, MACHINE_LIMIT, described};
 const WIDTH: usize = 80;
 /// Pages that are to be stored before its store is looked at.
 const ENOUGH: u64 = 200;
-/// Guests of the bundle: one that writes to its disk for some seconds, one whose name is as long as a name may be, and one that cannot be started.
+/// Guests of the bundle: one that writes to its disk for some seconds, one whose name is as long as
+/// a name may be, and one that cannot be started.
 const GUESTS: [(&str, &str); 3] = [
     (
         "long",
@@ -68,7 +69,8 @@ const FIGURES_OF_IT: [&str; 18] = [
     "cores reset --json",
 ];
 
-/// The usual machine with these guests and a disk behind the store, both of which go with the first two.
+/// The usual machine with these guests and a disk behind the store, both of which go with the first
+/// two.
 fn machine(bench: &Bench<'_>, name: &str) -> Result<(Removed, Scratch, Config)> {
     let bundle = described::bundle(bench, name, &GUESTS)?;
     let mut config = bench.config();
@@ -78,30 +80,38 @@ fn machine(bench: &Bench<'_>, name: &str) -> Result<(Removed, Scratch, Config)> 
     Ok((bundle, disk, config))
 }
 
-/// Every command with figures gives a line of JSON, and nothing is drawn for people; figures agree with one another.
+/// Every command with figures gives a line of JSON, and nothing is drawn for people; figures agree
+/// with one another.
 pub(super) fn as_json(bench: &Bench<'_>) -> Result<()> {
     let (_bundle, _disk, config) = machine(bench, "figures")?;
     let lines = RefCell::new(Vec::new());
-    let stored = said(bench, &config, &lines).map_err(|failure| anyhow!("{failure}:\n{}", text(&lines)))?;
+    let stored =
+        said(bench, &config, &lines).map_err(|failure| anyhow!("{failure}:\n{}", text(&lines)))?;
     let text = text(&lines);
     ensure!(!text.contains('\x1b') && !text.contains("error: "), "{text}");
     let found: Vec<Value> =
         lines.borrow().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     // How far it was is asked time and again.
-    let found: Vec<_> = found.into_iter().enumerate().filter(|(at, _)| !stored.contains(at)).collect();
+    let found: Vec<_> =
+        found.into_iter().enumerate().filter(|(at, _)| !stored.contains(at)).collect();
     let found: Vec<_> = found.into_iter().map(|(_, value)| value).collect();
-    let asked = || FIGURES.iter().chain(&FIGURES_OF_IT).filter_map(|line| line.strip_suffix(" --json"));
+    let asked =
+        || FIGURES.iter().chain(&FIGURES_OF_IT).filter_map(|line| line.strip_suffix(" --json"));
     let (shown, wanted) = (found.len(), asked().count());
     ensure!(shown == wanted, "{shown} of {wanted} lines:\n{text}");
     let of = |command: &str| {
         let place = asked().position(|asked| asked == command);
         place.map(|place| &found[place]).with_context(|| format!("no {command}"))
     };
-    let number =
-        |value: &Value, key: &str| value[key].as_u64().with_context(|| format!("no number {key} in {value}"));
+    let number = |value: &Value, key: &str| {
+        value[key].as_u64().with_context(|| format!("no number {key} in {value}"))
+    };
     let drain = of("drain")?;
     // Nothing runs any more, so that nothing is pending: that is computed from the others.
-    let taken = ["drained", "helped", "flushed"].iter().map(|key| number(drain, key)).sum::<Result<u64>>()?;
+    let taken = ["drained", "helped", "flushed"]
+        .iter()
+        .map(|key| number(drain, key))
+        .sum::<Result<u64>>()?;
     ensure!(number(drain, "enqueued")? == taken && taken > 0, "the books do not balance: {drain}");
     let pool = of("pool")?;
     ensure!(number(pool, "objects")? == 0 && number(pool, "pages")? == 0, "{pool}");
@@ -120,7 +130,10 @@ pub(super) fn as_json(bench: &Bench<'_>) -> Result<()> {
     let board = of("board report")?;
     let length = |key: &str| board[key].as_array().map(Vec::len);
     ensure!(number(board, "online")? == 4 && length("redistributors") == Some(4), "{board}");
-    ensure!(board["psci_version"].as_str().is_some_and(|version| version.starts_with("1.")), "{board}");
+    ensure!(
+        board["psci_version"].as_str().is_some_and(|version| version.starts_with("1.")),
+        "{board}"
+    );
     let level = |row: &&Value| row["register"] == "CurrentEL" && row["value"] == "0x8";
     let levels = board["registers"].as_array().map(|rows| rows.iter().filter(level).count());
     ensure!(levels == Some(4), "{board}");
@@ -129,13 +142,17 @@ pub(super) fn as_json(bench: &Bench<'_>) -> Result<()> {
     let vm = of("vm stats 0")?;
     ensure!(vm["state"] == "exited with status 0" && number(vm, "calls")? > 0, "{vm}");
     ensure!(
-        of("swap")?["swap"][0]["stored_pages"] == 3072 || of("swap")?["swap"][0]["writes"].as_u64() > Some(0),
+        of("swap")?["swap"][0]["stored_pages"] == 3072
+            || of("swap")?["swap"][0]["writes"].as_u64() > Some(0),
         "no swap"
     );
     let started = number(of("vm start long")?, "vm")?;
     let [run, stopped, killed] = ["vm run", "vm wait long", "vm kill swapper"].map(of);
     let (run, stopped, killed) = (run?, stopped?, killed?);
-    ensure!(run["pages_equal"] == 4096 && run["bytes_lost"] == 0 && run["guest"] == "swapper", "{run}");
+    ensure!(
+        run["pages_equal"] == 4096 && run["bytes_lost"] == 0 && run["guest"] == "swapper",
+        "{run}"
+    );
     ensure!(
         stopped["vm"] == started && stopped["state"] == "killed" && killed["state"] == "killed",
         "{stopped} {killed}"
@@ -151,7 +168,10 @@ pub(super) fn as_json(bench: &Bench<'_>) -> Result<()> {
         of("swap long recompress --pages 64")?["tried_pages"] == 64,
         "not as many pages as were asked for"
     );
-    ensure!(of("swap long writeback 64")?["written_pages"] == 64, "not as many pages as were asked for");
+    ensure!(
+        of("swap long writeback 64")?["written_pages"] == 64,
+        "not as many pages as were asked for"
+    );
     ensure!(number(of("drain flush")?, "pending")? == 0, "the drain is not done");
     ensure!(of("core offline 2")?["core"] == 2, "another core went");
     let benches = of("bench list")?["benches"].as_array().context("no benches")?;
@@ -163,7 +183,11 @@ pub(super) fn as_json(bench: &Bench<'_>) -> Result<()> {
 }
 
 /// Runs all of them; which of the lines of JSON only told how many pages the machine has stored.
-fn said(bench: &Bench<'_>, config: &Config, lines: &RefCell<Vec<String>>) -> Result<Range<usize>, Failure> {
+fn said(
+    bench: &Bench<'_>,
+    config: &Config,
+    lines: &RefCell<Vec<String>>,
+) -> Result<Range<usize>, Failure> {
     let mut show = |line: &Line| match line {
         Line::Text(text) | Line::Log(text) => lines.borrow_mut().push(text.clone()),
     };
@@ -175,9 +199,13 @@ fn said(bench: &Bench<'_>, config: &Config, lines: &RefCell<Vec<String>>) -> Res
     let first = shown();
     loop {
         session.command("swap long --json")?;
-        let last = lines.borrow().iter().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
+        let last =
+            lines.borrow().iter().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
         // An error is seen by who looks at the lines.
-        if last.and_then(|figures| figures["stored_pages"].as_u64()).is_none_or(|pages| pages >= ENOUGH) {
+        if last
+            .and_then(|figures| figures["stored_pages"].as_u64())
+            .is_none_or(|pages| pages >= ENOUGH)
+        {
             break;
         }
     }
@@ -195,9 +223,9 @@ fn text(lines: &RefCell<Vec<String>>) -> String {
 
 pub(super) fn text_fits(bench: &Bench<'_>) -> Result<()> {
     let names = [
-        "cores", "core", "board", "irq", "tasks", "mem", "pool", "swap", "drain", "vm", "log", "trace",
-        "watch", "page", "selftest", "bench", "crash", "reboot", "poweroff", "top", "?", "clear", "dmesg",
-        "exit", "free", "history", "ps", "uptime", "version",
+        "cores", "core", "board", "irq", "tasks", "mem", "pool", "swap", "drain", "vm", "log",
+        "trace", "watch", "page", "selftest", "bench", "crash", "reboot", "poweroff", "top", "?",
+        "clear", "dmesg", "exit", "free", "history", "ps", "uptime", "version",
     ];
     let helps: Vec<_> = names.iter().map(|name| format!("help {name}")).collect();
     // The guests of modes 1 and 2 do not end well, and `nocodec` cannot be started.
@@ -215,25 +243,31 @@ pub(super) fn text_fits(bench: &Bench<'_>) -> Result<()> {
         lines.join("\n")
     );
     // The kernel's log, and what the tool says of an address, are not the shell's.
-    let wide = lines
-        .iter()
-        .find(|line| line.chars().count() > WIDTH && !line.starts_with('[') && !line.contains("#0 +"));
+    let wide = lines.iter().find(|line| {
+        line.chars().count() > WIDTH && !line.starts_with('[') && !line.contains("#0 +")
+    });
     match wide {
         None => Ok(()),
         Some(line) => Err(anyhow!("{} columns: {line}", line.chars().count())),
     }
 }
 
-/// Why a command failed goes on in a second line where somebody is at a terminal; a script has one, whatever its length.
+/// Why a command failed goes on in a second line where somebody is at a terminal; a script has one,
+/// whatever its length.
 pub(super) fn errors_fit(bench: &Bench<'_>) -> Result<()> {
     let name = "n".repeat(40);
     let command = format!("vm start {name}");
-    let why = format!("error: vm {name}: a machine's name has 24 letters at most; rename its description");
+    let why = format!(
+        "error: vm {name}: a machine's name has 24 letters at most; rename its description"
+    );
     let said = Terminal::start(bench, 0)?.line(&command)?;
     let lines: Vec<_> = said.lines().collect();
     ensure!(lines.iter().all(|line| line.chars().count() < WIDTH), "{said}");
     let words: Vec<_> = lines.iter().flat_map(|line| line.split_whitespace()).collect();
-    ensure!(words.join(" ").contains(&why) && lines.iter().any(|line| line.starts_with("       ")), "{said}");
+    ensure!(
+        words.join(" ").contains(&why) && lines.iter().any(|line| line.starts_with("       ")),
+        "{said}"
+    );
     let lines = super::run(bench, &command, 1)?;
     ensure!(lines.contains(&why), "{lines:?}");
     Ok(())

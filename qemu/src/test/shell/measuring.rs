@@ -11,18 +11,29 @@ use crate::machine::Config;
 use crate::test::Bench;
 use crate::test::terminal::Terminal;
 
-/// How many objects, which pages and how many cores: figures say so, in a run that counts and in one with several cores.
+/// How many objects, which pages and how many cores: figures say so, in a run that counts and in
+/// one with several cores.
 pub(super) fn options(bench: &Bench<'_>) -> Result<()> {
     let lines = run(bench, "bench run burst ladder --pages 2000 --cores 3,1 --json", 0)?;
-    let found: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    ensure!(found.first().is_some_and(|header| header["pages"] == 2000), "no such header: {lines:?}");
+    let found: Vec<Value> =
+        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    ensure!(
+        found.first().is_some_and(|header| header["pages"] == 2000),
+        "no such header: {lines:?}"
+    );
     let drained = |cores: u64| {
         let name = format!("burst-{cores}-drained");
         found.iter().find(|row| row["name"] == name.as_str()).and_then(|row| row["n"].as_u64())
     };
-    ensure!(drained(1) == Some(2000) && drained(3) == Some(6000) && drained(4).is_none(), "{found:?}");
-    let rungs: Vec<_> =
-        found.iter().filter(|row| row["suite"] == "ladder").filter_map(|row| row["cores"].as_u64()).collect();
+    ensure!(
+        drained(1) == Some(2000) && drained(3) == Some(6000) && drained(4).is_none(),
+        "{found:?}"
+    );
+    let rungs: Vec<_> = found
+        .iter()
+        .filter(|row| row["suite"] == "ladder")
+        .filter_map(|row| row["cores"].as_u64())
+        .collect();
     ensure!(rungs.starts_with(&[1, 3, 1, 3]) && !rungs.contains(&2), "{rungs:?}");
 
     let mut config = bench.config();
@@ -33,7 +44,8 @@ pub(super) fn options(bench: &Bench<'_>) -> Result<()> {
     let script: Vec<_> = mixes.into_iter().map(command).collect();
     let script = format!("{}\nbench run allocator --pages 1000 --json", script.join("\n"));
     let lines = run_counted(bench, &config, &script)?;
-    let found: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let found: Vec<Value> =
+        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let runs: Vec<&[Value]> = found.split(|row| row["report"] == "bench").skip(1).collect();
     ensure!(runs.len() == mixes.len() + 1, "{} runs:\n{}", runs.len(), lines.join("\n"));
     let of = |place: usize, name: &str| runs[place].iter().find(|row| row["name"] == name);
@@ -44,15 +56,23 @@ pub(super) fn options(bench: &Bench<'_>) -> Result<()> {
     let ratio = |place: usize| of(place, "ratio-page").and_then(|row| row["value"].as_f64());
     ensure!(ratio(1).is_none(), "zeros are no objects: {:?}", ratio(1));
     ensure!(ratio(2) == Some(1.0), "random pages: {:?}", ratio(2));
-    ensure!(ratio(3).is_some_and(|ratio| (1.8..2.1).contains(&ratio)), "half of it: {:?}", ratio(3));
+    ensure!(
+        ratio(3).is_some_and(|ratio| (1.8..2.1).contains(&ratio)),
+        "half of it: {:?}",
+        ratio(3)
+    );
     ensure!(of(4, "malloc").is_some_and(|row| row["n"] == 1000), "{:?}", of(4, "malloc"));
     ensure!(of(4, "density-2000").is_none(), "density-2000 has a number of its own");
-    ensure!(lines.iter().any(|line| line == "density-2000 is left out: it takes no --pages"), "{lines:?}");
+    ensure!(
+        lines.iter().any(|line| line == "density-2000 is left out: it takes no --pages"),
+        "{lines:?}"
+    );
     Ok(())
 }
 
-/// Cycles of the core in place of instructions: QEMU's counting clock gives one for the other, so the figures are the same but for their unit. What is timed
-/// by another clock takes no such option, and instructions are counted again afterwards.
+/// Cycles of the core in place of instructions: QEMU's counting clock gives one for the other, so
+/// the figures are the same but for their unit. What is timed by another clock takes no such
+/// option, and instructions are counted again afterwards.
 pub(super) fn cycles(bench: &Bench<'_>) -> Result<()> {
     let mut config = bench.config();
     config.cores = 1;
@@ -64,7 +84,8 @@ pub(super) fn cycles(bench: &Bench<'_>) -> Result<()> {
     let timed = figures(&lines, "cycles")?;
     ensure!(!counted.is_empty() && counted == timed, "{counted:?}\nin cycles {timed:?}");
 
-    let lines = run_counted(bench, &config, "bench run rtos --cycles --json\nbench run semaphore --json")?;
+    let lines =
+        run_counted(bench, &config, "bench run rtos --cycles --json\nbench run semaphore --json")?;
     let left_out = "jitter is left out: it takes no --cycles";
     ensure!(lines.iter().any(|line| line == left_out), "{lines:?}");
     let counters: Vec<_> = lines.iter().filter(|line| line.contains("\"counter\":")).collect();
@@ -73,7 +94,8 @@ pub(super) fn cycles(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// In real time it is a figure, and its memory comes back; where the clock counts instructions a line says why there is none.
+/// In real time it is a figure, and its memory comes back; where the clock counts instructions a
+/// line says why there is none.
 pub(super) fn bandwidth(bench: &Bench<'_>) -> Result<()> {
     let script = "mem --json\nbench run memory-bandwidth\nmem --json";
     let lines = run(bench, script, 0)?;
@@ -101,14 +123,16 @@ fn figures(lines: &[String], unit: &str) -> Result<Vec<(String, String, String)>
     for line in lines.iter().filter(|line| line.starts_with('{')) {
         let row: Value = serde_json::from_str(line)?;
         if let Some(rest) = row["unit"].as_str().and_then(|text| text.strip_prefix(unit)) {
-            let value = [&row["value"], &row["columns"], &row["histogram"]].map(Value::to_string).concat();
+            let value =
+                [&row["value"], &row["columns"], &row["histogram"]].map(Value::to_string).concat();
             figures.push((row["name"].to_string(), value, rest.to_owned()));
         }
     }
     Ok(figures)
 }
 
-/// One line with what runs and how far it is, gone before each result; neither JSON nor a script has it.
+/// One line with what runs and how far it is, gone before each result; neither JSON nor a script
+/// has it.
 pub(super) fn progress(bench: &Bench<'_>) -> Result<()> {
     let mut terminal = Terminal::start(bench, 0)?;
     let command = "bench run density --pages 9000";
@@ -121,14 +145,14 @@ pub(super) fn progress(bench: &Bench<'_>) -> Result<()> {
     let said = terminal.line("bench run density --pages 9000")?;
     ensure!(said.contains("\rbench: 1 of 1: density, 60 %\x1b[K"), "{said:?}");
     let said = terminal.line("selftest mapping::nothing_at_zero copying::set_and_compare")?;
-    let drawn =
-        "\rselftest: 1 of 2: mapping::nothing_at_zero\x1b[K\r\x1b[Ktest mapping::nothing_at_zero ... ok";
+    let drawn = "\rselftest: 1 of 2: mapping::nothing_at_zero\x1b[K\r\x1b[Ktest mapping::nothing_at_zero ... ok";
     ensure!(said.contains(drawn), "{said:?}");
     let said = terminal.line(&format!("{command} --json"))?;
     ensure!(said.contains("density-half") && !said.contains('\x1b'), "{said:?}");
     let lines = run(bench, &format!("{command}; selftest mapping::nothing_at_zero"), 0)?;
-    let drawn =
-        |line: &String| line.contains('\x1b') || line.contains("bench: ") || line.contains("selftest: ");
+    let drawn = |line: &String| {
+        line.contains('\x1b') || line.contains("bench: ") || line.contains("selftest: ")
+    };
     ensure!(!lines.iter().any(drawn), "{lines:?}");
     Ok(())
 }
@@ -176,7 +200,9 @@ pub(super) fn ctrl_c_stops(bench: &Bench<'_>) -> Result<()> {
 pub(super) fn script_stops(bench: &Bench<'_>) -> Result<()> {
     let mut script = Terminal::silent(bench, |config| config.arguments = "exec".into())?;
     script.wait("\x1eREADY")?;
-    for command in ["bench run ladder --cores 2 --pages 60000", "bench run jitter ladder rtos --json"] {
+    for command in
+        ["bench run ladder --cores 2 --pages 60000", "bench run jitter ladder rtos --json"]
+    {
         script.send(format!("{command}\n").as_bytes())?;
         script.wait("counter")?;
         script.send(b"\x03")?;

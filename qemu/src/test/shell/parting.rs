@@ -7,7 +7,8 @@ use crate::test::Bench;
 use crate::test::terminal::Terminal;
 use crate::{board, run};
 
-/// A crash's report, and why the machine was started anew, are there at the next boot, and only there.
+/// A crash's report, and why the machine was started anew, are there at the next boot, and only
+/// there.
 pub(super) fn last_words(bench: &Bench<'_>) -> Result<()> {
     let terminal = Terminal::with(bench, |config| {
         config.arguments = WARM.into();
@@ -20,7 +21,8 @@ pub(super) fn last_words(bench: &Bench<'_>) -> Result<()> {
 pub(super) fn last_words_by_uefi(bench: &Bench<'_>) -> Result<()> {
     let file = board::config(WARM, "")?;
     let mut config = bench.config();
-    let disk = run::by_uefi(&mut config, bench.built, Tables::Acpi, file, &SetupOptions { yes: true })?;
+    let disk =
+        run::by_uefi(&mut config, bench.built, Tables::Acpi, file, &SetupOptions { yes: true })?;
     config.reboots = true;
     let said = outlive_a_reboot(bench, Terminal::with(bench, |own| own.clone_from(&config))?);
     drop(disk);
@@ -46,32 +48,44 @@ fn outlive_a_reboot(bench: &Bench<'_>, mut terminal: Terminal) -> Result<()> {
     terminal.prompt()?;
     let crash = terminal.line("log last")?.replace('\r', "");
     ensure!(
-        ["panic on core 0", "asked for by the shell", "#0 +0x"].iter().all(|text| said.contains(text)),
+        ["panic on core 0", "asked for by the shell", "#0 +0x"]
+            .iter()
+            .all(|text| said.contains(text)),
         "{said}"
     );
     let end = said.find("\u{1e}bale: stopped: a panic").context("no marked end of the report")?;
     let report = said[..end].replace('\r', "");
-    let report = report.find("bale: panic on").map(|start| &report[start..]).context("no report")?;
+    let report =
+        report.find("bale: panic on").map(|start| &report[start..]).context("no report")?;
     let log = crash.split_once(report).map(|(log, _)| log);
     let log = log.with_context(|| format!("not the whole report:\n{report}\nbut\n{crash}"))?;
     is_the_newest(bench, log)?;
-    ensure!(crash.len() + LONGEST_LINE > ROOM, "there was room for more than {} bytes", crash.len());
+    ensure!(
+        crash.len() + LONGEST_LINE > ROOM,
+        "there was room for more than {} bytes",
+        crash.len()
+    );
 
     terminal.send(b"reboot\r")?;
     terminal.wait("its last words")?;
     terminal.prompt()?;
     let part = terminal.line("log last")?;
     ensure!(part.contains("defmt:"), "{part}");
-    ensure!(part.contains("started anew from the shell after") && !part.contains("panic"), "{part}");
+    ensure!(
+        part.contains("started anew from the shell after") && !part.contains("panic"),
+        "{part}"
+    );
     Ok(())
 }
 
 /// Lines of the log, of which those with a number are the last that were written, without a gap.
 fn is_the_newest(bench: &Bench<'_>, log: &str) -> Result<()> {
-    let lines = log.lines().filter(|line| line.starts_with("defmt:")).map(|line| bench.decoder.line(line));
+    let lines =
+        log.lines().filter(|line| line.starts_with("defmt:")).map(|line| bench.decoder.line(line));
     let lines: Vec<_> = lines.collect();
-    let number =
-        |line: &String| line.split_once("frame ")?.1.split_once(" of a full ring")?.0.parse::<usize>().ok();
+    let number = |line: &String| {
+        line.split_once("frame ")?.1.split_once(" of a full ring")?.0.parse::<usize>().ok()
+    };
     let numbers: Vec<_> = lines.iter().filter_map(number).collect();
     let no_gap = numbers.iter().rev().copied().eq((1..=1000).rev().take(numbers.len()));
     ensure!(numbers.len() > 20 && no_gap, "{}", lines.join("\n"));

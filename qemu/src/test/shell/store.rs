@@ -8,7 +8,8 @@ use crate::test::{Bench, described};
 /// A line says how far it is, to people alone; Ctrl-C stops it, and the shell goes on.
 pub(super) fn long_work(bench: &Bench<'_>) -> Result<()> {
     // It writes for ten seconds, far faster than what it wrote is packed anew.
-    let long = "memory = 16M\nkernel = kernel.img\nswap = 256M\nsecond = zstd:9\ncmdline = bale.long";
+    let long =
+        "memory = 16M\nkernel = kernel.img\nswap = 256M\nsecond = zstd:9\ncmdline = bale.long";
     let bundle = described::bundle(bench, "work", &[("long", long)])?;
     let mut terminal = Terminal::with(bench, |config| {
         config.arguments = "noguest rows=24".into();
@@ -30,7 +31,8 @@ pub(super) fn long_work(bench: &Bench<'_>) -> Result<()> {
     let said = terminal.prompt()?;
     ensure!(said.contains("\r\x1b[Kerror: swap: interrupted after"), "{said:?}");
     let said = terminal.line("pool compact")?;
-    let (drawn, moved) = ("\rpool: 0 objects are moved, 0 pages given back\x1b[K", " objects were moved, ");
+    let (drawn, moved) =
+        ("\rpool: 0 objects are moved, 0 pages given back\x1b[K", " objects were moved, ");
     ensure!(said.contains(drawn) && said.contains(moved), "{said:?}");
     let said = terminal.line("pool compact --json")?;
     ensure!(said.contains("{\"moved_objects\":") && !said.contains('\x1b'), "{said:?}");

@@ -7,10 +7,12 @@ use anyhow::{Result, ensure};
 use crate::test::terminal::Terminal;
 use crate::test::{Bench, described};
 
-/// 10 kB at once, as a line that is too long and as many lines: clear errors, and what is typed next works.
+/// 10 kB at once, as a line that is too long and as many lines: clear errors, and what is typed
+/// next works.
 pub(super) fn paste(bench: &Bench<'_>) -> Result<()> {
     let mut terminal = Terminal::start(bench, 0)?;
-    // At the pace of a fast serial line: QEMU's has none, and a FIFO of 32 bytes would overflow as no line makes it.
+    // At the pace of a fast serial line: QEMU's has none, and a FIFO of 32 bytes would overflow as
+    // no line makes it.
     let send = |terminal: &mut Terminal, bytes: &[u8]| {
         bytes.chunks(16).try_for_each(|piece| {
             std::thread::sleep(Duration::from_micros(1_000));
@@ -84,7 +86,8 @@ fn completes(terminal: &mut Terminal, lines: &[(&str, &str)]) -> Result<()> {
     Ok(())
 }
 
-/// Tab knows the guests of the bundle where one can be started, and the machines where one is meant; their names stand for their numbers.
+/// Tab knows the guests of the bundle where one can be started, and the machines where one is
+/// meant; their names stand for their numbers.
 pub(super) fn machines(bench: &Bench<'_>) -> Result<()> {
     let restarting = "memory = 8M\nkernel = kernel.img\ncmdline = bale.reset";
     let writing = "memory = 16M\nkernel = kernel.img\nswap = 16M\ncmdline = bale.disk";
@@ -94,14 +97,20 @@ pub(super) fn machines(bench: &Bench<'_>) -> Result<()> {
         config.arguments = "noguest rows=0".into();
         config.initrd = Some(bundle.0.clone());
     })?;
-    completes(&mut terminal, &[("vm start \t", "first  second  disk  "), ("vm run se\t", "vm run second ")])?;
+    completes(
+        &mut terminal,
+        &[("vm start \t", "first  second  disk  "), ("vm run se\t", "vm run second ")],
+    )?;
     let said = terminal.line("vm stop first")?;
     ensure!(said.contains("error: there is no vm first"), "{said}");
     let said = terminal.line("vm start fi\t")?;
     ensure!(said.contains("vm 0 started"), "{said}");
     // Of the two, only one is a machine.
     for command in ["stop", "kill", "wait", "pause", "resume", "console"] {
-        completes(&mut terminal, &[(&format!("vm {command} \t"), &format!("vm {command} first "))])?;
+        completes(
+            &mut terminal,
+            &[(&format!("vm {command} \t"), &format!("vm {command} first "))],
+        )?;
     }
     completes(
         &mut terminal,
@@ -127,10 +136,12 @@ pub(super) fn machines(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// More is sent than waits for a busy shell: the line where bytes are missing is not run, whatever is left of it, and those before and behind it are.
+/// More is sent than waits for a busy shell: the line where bytes are missing is not run, whatever
+/// is left of it, and those before and behind it are.
 pub(super) fn lost(bench: &Bench<'_>) -> Result<()> {
     let mut terminal = Terminal::start(bench, 0)?;
-    // Some seconds in which nobody reads, far more than the typing takes, also where the host is busy.
+    // Some seconds in which nobody reads, far more than the typing takes, also where the host is
+    // busy.
     terminal.send(b"crash memory 12\r")?;
     terminal.wait("\n")?;
     let mut typed = b"help page\r".to_vec();
@@ -148,7 +159,8 @@ pub(super) fn lost(bench: &Bench<'_>) -> Result<()> {
     terminal.send(b"drain --json\r")?;
     terminal.wait("\"enqueued\":")?;
     terminal.prompt()?;
-    // What stops finds room where nothing else does. Far longer than the typing takes, also where the host is busy.
+    // What stops finds room where nothing else does. Far longer than the typing takes, also where
+    // the host is busy.
     terminal.send(b"bench run ladder --pages 60000\r")?;
     terminal.wait("\n")?;
     for piece in typed.chunks(16) {
@@ -161,7 +173,8 @@ pub(super) fn lost(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The serial line gives bytes twice: what is no command any more gets one line, and nothing is run.
+/// The serial line gives bytes twice: what is no command any more gets one line, and nothing is
+/// run.
 pub(super) fn doubled(bench: &Bench<'_>) -> Result<()> {
     const LINE: &str = "drain flush";
     let mut terminal = Terminal::start(bench, 0)?;
@@ -209,7 +222,8 @@ pub(super) fn paged(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The shell asks the terminal; what is typed beside the answer is kept, and an answer that comes too late goes nowhere.
+/// The shell asks the terminal; what is typed beside the answer is kept, and an answer that comes
+/// too late goes nowhere.
 pub(super) fn height(bench: &Bench<'_>) -> Result<()> {
     const QUESTION: &str = "\x1b[999;999H\x1b[6n";
     let first_screen = |terminal: &mut Terminal| -> Result<usize> {
@@ -222,7 +236,8 @@ pub(super) fn height(bench: &Bench<'_>) -> Result<()> {
     };
     // On a busy host the answer may come later than the shell waits.
     let answered = |_| -> Result<usize> {
-        let mut terminal = Terminal::silent(bench, |config| config.arguments = "noguest rows=30".into())?;
+        let mut terminal =
+            Terminal::silent(bench, |config| config.arguments = "noguest rows=30".into())?;
         terminal.wait(QUESTION)?;
         terminal.send(b"he\x1b[11;80Rlp")?;
         terminal.prompt()?;
@@ -231,7 +246,10 @@ pub(super) fn height(bench: &Bench<'_>) -> Result<()> {
         first_screen(&mut terminal)
     };
     let heights = (0..3).map(answered).collect::<Result<Vec<_>>>()?;
-    ensure!(heights.contains(&10) && heights.iter().all(|lines| [10, 29].contains(lines)), "{heights:?}");
+    ensure!(
+        heights.contains(&10) && heights.iter().all(|lines| [10, 29].contains(lines)),
+        "{heights:?}"
+    );
 
     for (arguments, lines) in [("noguest rows=8", 7), ("noguest", 23)] {
         let mut terminal = Terminal::with(bench, |config| config.arguments = arguments.into())?;

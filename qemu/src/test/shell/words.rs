@@ -28,8 +28,10 @@ pub(super) fn familiar(bench: &Bench<'_>) -> Result<()> {
         ensure!(text.contains(wanted), "no {wanted}:\n{text}");
     }
     ensure!(!text.contains('\x1b'), "a script has no screen:\n{text}");
-    let found: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let of = |key: &str| found.iter().find(|value| value.get(key).is_some()).context(key.to_owned());
+    let found: Vec<Value> =
+        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of =
+        |key: &str| found.iter().find(|value| value.get(key).is_some()).context(key.to_owned());
     ensure!(of("uptime_us")?["online"] == 4, "{found:?}");
     let free = of("total_kib")?;
     let kib = |key: &str| free[key].as_u64().context(key.to_owned());
@@ -75,12 +77,15 @@ pub(super) fn typed(bench: &Bench<'_>) -> Result<()> {
 /// A core that rests is idle, also while it rests; and what a machine had stored is told when it
 /// has ended.
 pub(super) fn afterwards(bench: &Bench<'_>) -> Result<()> {
-    let script = "watch -n 3 --count 2 cores --json\nvm run\nvm run --json\nswap --json\nvm stats 0 --json";
+    let script =
+        "watch -n 3 --count 2 cores --json\nvm run\nvm run --json\nswap --json\nvm stats 0 --json";
     let lines = run(bench, script, 0)?;
-    let found: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let found: Vec<Value> =
+        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let [first, second, ran, swap, stats] = found.as_slice() else { anyhow::bail!("{lines:?}") };
     for core in 0..4 {
-        let [before, idle] = [first, second].map(|value| value["cores"][core]["idle_percent"].as_u64());
+        let [before, idle] =
+            [first, second].map(|value| value["cores"][core]["idle_percent"].as_u64());
         // Three seconds of rest behind a boot that takes less.
         ensure!(idle >= Some(30) && idle >= before, "core {core} rests: {before:?}, then {idle:?}");
     }
@@ -88,7 +93,10 @@ pub(super) fn afterwards(bench: &Bench<'_>) -> Result<()> {
     ensure!(ran["last_object_pages"].as_u64() >= Some(1000), "{ran}");
     ensure!(ratio(&ran["last_ratio"]) > 1.0, "{ran}");
     ensure!(ratio(&swap["swap"][0]["ratio"]) > 1.0, "{swap}");
-    ensure!(ratio(&stats["swap_ratio"]) > 1.0 && stats["swap_peak_kib"].as_u64() > Some(0), "{stats}");
+    ensure!(
+        ratio(&stats["swap_ratio"]) > 1.0 && stats["swap_peak_kib"].as_u64() > Some(0),
+        "{stats}"
+    );
     ensure!(
         lines.iter().any(|line| line.contains("were stored in") && line.contains("a ratio of")),
         "{lines:?}"

@@ -1,5 +1,6 @@
-//! A tree with the topology of the Radxa Orion O6 with 32 GiB, made here: numbers from Linux's sky1.dtsi and sky1-orion-o6.dts, memory and
-//! reserved ranges from boot logs and the vendor's tree. What the firmware leaves off (other UARTs) is in the tree and disabled.
+//! A tree with the topology of the Radxa Orion O6 with 32 GiB, made here: numbers from Linux's
+//! sky1.dtsi and sky1-orion-o6.dts, memory and reserved ranges from boot logs and the vendor's
+//! tree. What the firmware leaves off (other UARTs) is in the tree and disabled.
 
 use dtoolkit::ToPropertyValue;
 use dtoolkit::memreserve::MemoryReservation;
@@ -103,10 +104,12 @@ fn tree(absent: Option<u64>) -> DeviceTree {
     for (name, base, size) in
         [("shared-dma", 0x9000_0000, 0x2000_0000), ("boot-image", 0xa000_0000_u64, 0x0800_0000_u64)]
     {
-        reserved.add_child(node(&format!("{name}@{base:x}"), [reg(&[(base, size)]), empty("no-map")]));
+        reserved
+            .add_child(node(&format!("{name}@{base:x}"), [reg(&[(base, size)]), empty("no-map")]));
     }
     // Linux's pool has a size and no place: nothing that anybody must keep out of.
-    let pool = [with("compatible", "shared-dma-pool"), empty("reusable"), with("size", 0x2800_0000_u64)];
+    let pool =
+        [with("compatible", "shared-dma-pool"), empty("reusable"), with("size", 0x2800_0000_u64)];
     reserved.add_child(node("linux,cma", pool));
     root.add_child(reserved);
     let mut cpus = parent("cpus", 0);
@@ -131,7 +134,10 @@ fn tree(absent: Option<u64>) -> DeviceTree {
     root.add_child(node("psci", [with("compatible", "arm,psci-1.0"), with("method", "smc")]));
     let timers: std::vec::Vec<u32> =
         [13, 14, 11, 10, 12].into_iter().flat_map(|number| [PPI, number, LOW, 0]).collect();
-    root.add_child(node("timer", [with("compatible", "arm,armv8-timer"), with("interrupts", timers)]));
+    root.add_child(node(
+        "timer",
+        [with("compatible", "arm,armv8-timer"), with("interrupts", timers)],
+    ));
     let mut soc = parent("soc@0", 2);
     soc.add_property(with("compatible", "simple-bus"));
     soc.add_property(with("ranges", [0_u32, 0, 0, 0, 0x20, 0]));
@@ -153,9 +159,13 @@ fn everything_is_found_where_the_board_has_it() {
     let found = machine(&tree(None)).expect("a machine");
     let expected = Machine {
         model: "Radxa Orion O6".try_into().expect("short"),
-        memory: [range(0x8000_0000, 0x7_8000_0000), range(0x80_0000_0000, 0x8000_0000)].into_iter().collect(),
+        memory: [range(0x8000_0000, 0x7_8000_0000), range(0x80_0000_0000, 0x8000_0000)]
+            .into_iter()
+            .collect(),
         // The third that the tree names, at 0xa000_0000, lies in the second.
-        reserved: [range(0x8000_0000, 0x0600_0000), range(0x9000_0000, 0x2000_0000)].into_iter().collect(),
+        reserved: [range(0x8000_0000, 0x0600_0000), range(0x9000_0000, 0x2000_0000)]
+            .into_iter()
+            .collect(),
         cpus: AFFINITIES.into_iter().map(|affinity| Cpu { affinity }).collect(),
         gic: Gic {
             distributor: range(0x0e01_0000, 0x1_0000),

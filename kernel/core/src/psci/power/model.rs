@@ -1,11 +1,13 @@
-//! Interleavings, checked by loom: `RUSTFLAGS="--cfg bale_loom" cargo test -p bale-core --lib model`.
+//! Interleavings, checked by loom: `RUSTFLAGS="--cfg bale_loom" cargo test -p bale-core --lib
+//! model`.
 
 use loom::sync::Arc;
 use loom::thread;
 
 use super::Power;
 
-/// Two turn a third one on while it goes off: each success is a life of its own, with the entry of whoever had it.
+/// Two turn a third one on while it goes off: each success is a life of its own, with the entry of
+/// whoever had it.
 #[test]
 fn each_success_is_a_life() {
     loom::model(|| {
@@ -29,7 +31,8 @@ fn each_success_is_a_life() {
     });
 }
 
-/// One goes off while the other turns it on and goes off as well: nobody is told to be the last while one is coming.
+/// One goes off while the other turns it on and goes off as well: nobody is told to be the last
+/// while one is coming.
 #[test]
 fn nobody_is_the_last_while_one_comes() {
     loom::model(|| {

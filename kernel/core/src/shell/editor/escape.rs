@@ -1,4 +1,5 @@
-//! Escape sequences, byte by byte: what keys of VT100 and xterm send, and what a terminal answers (ECMA-48, 5.4).
+//! Escape sequences, byte by byte: what keys of VT100 and xterm send, and what a terminal answers
+//! (ECMA-48, 5.4).
 
 const ESCAPE: u8 = 0x1b;
 

@@ -331,7 +331,8 @@ proptest! {
         }
     }
 
-    /// Whatever comes over a bad line: no panic, and the terminal shows the line and the cursor as they are.
+    /// Whatever comes over a bad line: no panic, and the terminal shows the line and the cursor as
+    /// they are.
     #[test]
     fn screen_shows_the_line(bytes in proptest::collection::vec(prop_oneof![
         3 => b' '..=b'~', 2 => 0u8..32, 1 => Just(0x7fu8), 1 => Just(0x1bu8), 1 => Just(b'['), 1 => any::<u8>()

@@ -98,7 +98,10 @@ fn sgis_reach_whom_they_name() {
     assert_eq!(vgic.take_attention(), 0);
     let mut got = |vcpu: usize| {
         vgic.fill(vcpu, &mut lists[vcpu]);
-        lists[vcpu].values[..lists[vcpu].used].iter().map(|value| interrupt(*value)).collect::<Vec<_>>()
+        lists[vcpu].values[..lists[vcpu].used]
+            .iter()
+            .map(|value| interrupt(*value))
+            .collect::<Vec<_>>()
     };
     assert_eq!([got(0), got(1), got(2), got(3)], [vec![6], vec![5, 6], vec![], vec![5, 6]]);
 }

@@ -17,13 +17,15 @@ fn step() -> impl Strategy<Value = Step> {
     let vcpu = 0..3usize;
     prop_oneof![
         (32..INTERRUPTS).prop_map(Step::Pulse),
-        (vcpu.clone(), 0..16u64, 0..8u64, any::<bool>())
-            .prop_map(|(from, sgi, list, all)| { Step::Send(from, sgi << 24 | list | u64::from(all) << 40) }),
+        (vcpu.clone(), 0..16u64, 0..8u64, any::<bool>()).prop_map(|(from, sgi, list, all)| {
+            Step::Send(from, sgi << 24 | list | u64::from(all) << 40)
+        }),
         vcpu.clone().prop_map(Step::Sync),
         vcpu.clone().prop_map(Step::Take),
         vcpu.prop_map(Step::End),
-        (any::<bool>(), prop_oneof![0x100..0x200u64, 0x400..0x460u64], any::<u32>())
-            .prop_map(|(private, offset, value)| Step::Register(private, offset & !3, value.into())),
+        (any::<bool>(), prop_oneof![0x100..0x200u64, 0x400..0x460u64], any::<u32>()).prop_map(
+            |(private, offset, value)| Step::Register(private, offset & !3, value.into())
+        ),
         (32..96u64, 0..3u64).prop_map(|(number, to)| Step::Route(number, to)),
     ]
 }

@@ -85,7 +85,8 @@ fn chains_that_break_the_rules() {
         machine.run().expect_err("broken")
     };
     let table = |ram: &Ram, found| ram.descriptor(DESCRIPTORS, 0, found);
-    // A loop, an index outside, a table in a table, tables of no length or a cut one, a table that goes on.
+    // A loop, an index outside, a table in a table, tables of no length or a cut one, a table that
+    // goes on.
     assert_eq!(broken(&|ram| table(ram, (HEADER, 16, 1, 0))), Broken::TooLong);
     assert_eq!(broken(&|ram| table(ram, (HEADER, 16, 1, MOST_ENTRIES))), Broken::Descriptor);
     assert_eq!(broken(&|ram| ram.offer(MOST_ENTRIES, 1)), Broken::Request);
@@ -165,7 +166,8 @@ fn plain_descriptors_before_a_table() {
 }
 
 proptest! {
-    /// Rings of any bytes, and registers written in any order: no panic, no endless work, no access outside of the guest's memory or the store.
+    /// Rings of any bytes, and registers written in any order: no panic, no endless work, no access
+    /// outside of the guest's memory or the store.
     #[test]
     fn wild_drivers(
         accesses in prop::collection::vec((0u64..0x120, 0u8..9, any::<Option<u32>>()), 0..40),

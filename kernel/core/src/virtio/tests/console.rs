@@ -68,7 +68,8 @@ impl Port {
 #[test]
 fn a_driver_finds_it() {
     let mut port = Port::new();
-    let mut read = |offset, width| port.registers.access(offset, width, None, &[]).expect("a register").0;
+    let mut read =
+        |offset, width| port.registers.access(offset, width, None, &[]).expect("a register").0;
     assert_eq!([read(0, 4), read(8, 4)], [0x7472_6976, 3]);
     // No features of its own: its configuration is zeros.
     assert_eq!([read(0x10, 4), read(0x100, 2), read(0x102, 2), read(0x104, 4)], [3 << 28, 0, 0, 0]);
@@ -79,7 +80,10 @@ fn what_is_transmitted_arrives_once_and_in_order() {
     let mut port = Port::new();
     let text: Vec<u8> = (0..700u32).map(|place| (place * 7) as u8).collect();
     port.ram.put(DATA, &text);
-    port.offer(TRANSMIT, &[(DATA, 3, 0), (DATA + 3, 0, 0), (DATA + 3, 500, 0), (DATA + 503, 197, 0)]);
+    port.offer(
+        TRANSMIT,
+        &[(DATA, 3, 0), (DATA + 3, 0, 0), (DATA + 3, 500, 0), (DATA + 503, 197, 0)],
+    );
     assert_eq!(port.transmitted(), text);
     assert!(port.registers.line());
     assert_eq!((port.used(TRANSMIT), port.used(RECEIVE)), (1, 0));
@@ -111,7 +115,10 @@ fn what_is_typed_fills_the_room_there_is() {
     assert_eq!(port.typed(b"early"), None);
     port.offer(RECEIVE, &[(DATA, 2, 2), (DATA + 100, 2, 2)]);
     assert_eq!(port.typed(b"abcdef"), Some(4));
-    assert_eq!((port.ram.get(DATA, 3), port.ram.get(DATA + 100, 3)), (b"ab\0".to_vec(), b"cd\0".to_vec()));
+    assert_eq!(
+        (port.ram.get(DATA, 3), port.ram.get(DATA + 100, 3)),
+        (b"ab\0".to_vec(), b"cd\0".to_vec())
+    );
     port.offer(RECEIVE, &[(DATA, 4096, 2)]);
     assert_eq!(port.typed(b"ef"), Some(2));
     assert_eq!(port.ram.get(DATA, 3), b"ef\0");

@@ -19,14 +19,19 @@ fn interrupts_are_asked_for_by_index() {
 #[test]
 fn a_driver_that_wants_what_is_not_offered() {
     let mut registers: Registers = Registers::new(block::DEVICE, block::FEATURES);
-    let mut write = |offset, value: u64| registers.access(offset, 4, Some(value), &[]).expect("a register").1;
+    let mut write =
+        |offset, value: u64| registers.access(offset, 4, Some(value), &[]).expect("a register").1;
     write(0x70, 3);
     write(0x24, 1);
     write(0x20, 1);
     write(0x24, 0);
     write(0x20, 1 << 5);
     write(0x70, 11);
-    assert_eq!(registers.access(0x70, 4, None, &[]), Ok((3, Effect::None)), "FEATURES_OK stays clear");
+    assert_eq!(
+        registers.access(0x70, 4, None, &[]),
+        Ok((3, Effect::None)),
+        "FEATURES_OK stays clear"
+    );
     // Without VERSION_1 neither.
     let mut registers: Registers = Registers::new(block::DEVICE, block::FEATURES);
     registers.access(0x70, 4, Some(11), &[]).expect("a register");
@@ -53,7 +58,8 @@ fn every_register_at_every_width() {
         }
     }
     let mut registers: Registers = Registers::new(block::DEVICE, block::FEATURES);
-    let mut read = |offset, width| registers.access(offset, width, None, &config).map(|(value, _)| value);
+    let mut read =
+        |offset, width| registers.access(offset, width, None, &config).map(|(value, _)| value);
     assert_eq!([read(0, 4), read(4, 4), read(8, 4)], [Ok(0x7472_6976), Ok(2), Ok(2)]);
     assert_eq!((read(0x100, 8), read(0x114, 4)), (Ok(BLOCKS * 8), Ok(4096)));
     assert_eq!((read(0x122, 2), read(0x13c, 4)), (Ok(block::QUEUES as u64), Ok(0)));
@@ -66,7 +72,10 @@ fn the_queue_stands_still_while_it_is_ready() {
     for (offset, value) in [(0x38, 8u64), (0x80, 0x10), (0x94, 1)] {
         registers.access(offset, 4, Some(value), &[]).expect("a register");
     }
-    assert_eq!((registers.queues[0].size, registers.queues[0].descriptors), (MOST_ENTRIES, DESCRIPTORS));
+    assert_eq!(
+        (registers.queues[0].size, registers.queues[0].descriptors),
+        (MOST_ENTRIES, DESCRIPTORS)
+    );
     for (offset, bad) in
         [(0x38, 0u64), (0x38, 3), (0x38, 512), (0x38, 0x1_0000), (0x80, 8), (0x90, 1), (0xa0, 2)]
     {

@@ -37,7 +37,12 @@ pub(super) fn stats(index: usize, json: bool) -> Outcome {
         (false, true) => "console needs reset",
         (true, true) => "disk and console need reset",
     };
-    sheet.figure("broken_devices", "devices broken", machine.broken_devices, format_args!("{waits}"));
+    sheet.figure(
+        "broken_devices",
+        "devices broken",
+        machine.broken_devices,
+        format_args!("{waits}"),
+    );
     sheet.hidden("disk_needs_reset", Value::Flag(disk));
     sheet.hidden("console_needs_reset", Value::Flag(console));
     sheet.figure(
@@ -69,7 +74,12 @@ pub(super) fn stats(index: usize, json: bool) -> Outcome {
             format_args!("pages, {} of them to make room for a device's", held.made_room),
         );
         sheet.hidden("made_room_pages", held.made_room);
-        sheet.figure("brought_back_pages", "brought back", held.brought_back, format_args!("pages"));
+        sheet.figure(
+            "brought_back_pages",
+            "brought back",
+            held.brought_back,
+            format_args!("pages"),
+        );
         sheet.figure("refused_pages", "refused", held.refused, format_args!("pages, by the store"));
     }
     let ended = matches!(machine.state, State::Ended(_));
@@ -81,7 +91,12 @@ pub(super) fn stats(index: usize, json: bool) -> Outcome {
         sheet.figure("swap_kib", "  stored in", kib, format_args!("KiB"));
         let ratio = swap_ratio(swap).unwrap_or(Value::Unknown);
         sheet.figure("swap_ratio", "  ratio", ratio, format_args!("pages to object bytes"));
-        sheet.figure("swap_peak_kib", "  peak", swap.peak_bytes.div_ceil(1024), format_args!("KiB"));
+        sheet.figure(
+            "swap_peak_kib",
+            "  peak",
+            swap.peak_bytes.div_ceil(1024),
+            format_args!("KiB"),
+        );
     }
     sheet.table("vcpu_list", &VCPUS);
     for (number, (core, exits)) in vm::vcpus(index).enumerate() {
@@ -179,7 +194,8 @@ pub(super) fn run(machine: &Summary, before: zsmalloc::Stats, json: bool) -> Out
     let (out, equal, lost) =
         (figure(report::PAGES_OUT), figure(report::PAGES_EQUAL), figure(report::BYTES_LOST));
     let taken = stats.drained + stats.helped + stats.flushed;
-    // A guest that turned itself off is not one of ours: it says on its own console what came of its work.
+    // A guest that turned itself off is not one of ours: it says on its own console what came of
+    // its work.
     let own = !matches!(machine.state, State::Ended(Reason::PoweredOff));
     let run_us = clock::to_us(machine.run_ticks - machine.release_ticks);
     let (released, release_us) = (machine.released, clock::to_us(machine.release_ticks));
@@ -226,7 +242,12 @@ pub(super) fn run(machine: &Summary, before: zsmalloc::Stats, json: bool) -> Out
         println!("  pool: {} objects, {} pages", stats.objects, stats.pages);
         println!(
             "  drain: {} enqueued, {} drained, {} helped, {} flushed, {} pending\n  {} drain interrupts",
-            stats.enqueued, stats.drained, stats.helped, stats.flushed, stats.pending, stats.interrupts
+            stats.enqueued,
+            stats.drained,
+            stats.helped,
+            stats.flushed,
+            stats.pending,
+            stats.interrupts
         );
     }
     let alone = vm::summaries().all(|other| other.state != State::Running);
@@ -242,10 +263,15 @@ pub(super) fn run(machine: &Summary, before: zsmalloc::Stats, json: bool) -> Out
         ));
     }
     if alone && (stats.objects, stats.pages) != (0, 0) {
-        return fail(format_args!("{} objects and {} pages stayed behind", stats.objects, stats.pages));
+        return fail(format_args!(
+            "{} objects and {} pages stayed behind",
+            stats.objects, stats.pages
+        ));
     }
     // Fewer may be fetched by the drain's own timer, a few at a time.
-    if machine.released >= 4 * pool::pool().config().watermark && stats.interrupts == before.interrupts {
+    if machine.released >= 4 * pool::pool().config().watermark
+        && stats.interrupts == before.interrupts
+    {
         return fail(format_args!("no drain interrupt was raised"));
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! What lies in the slots of a swap device, and work on it: a look, marks, the second codec, the disk behind.
+//! What lies in the slots of a swap device, and work on it: a look, marks, the second codec, the
+//! disk behind.
 
 use bale_core::shell::sheet::{Column, column};
 use bale_swap::{Kind, Pick};
@@ -110,19 +111,26 @@ pub(super) fn recompress(index: usize, options: &[&str], json: bool) -> Outcome 
             pace.show(format_args!(
                 "swap: {percent} % of what has {threshold} bytes or more; {tried} pages tried, {smaller} smaller"
             ));
-            let done = match with(index, |device| device.recompress(next, STEP.min(left), pick, &mut shop))? {
+            let done = match with(index, |device| {
+                device.recompress(next, STEP.min(left), pick, &mut shop)
+            })? {
                 Ok(done) => done,
                 Err(error) => return fail(format_args!("swap: {error}")),
             };
             next = done.next;
             left -= done.tried;
-            (tried, smaller, bytes) = (tried + done.tried, smaller + done.smaller, bytes + done.bytes);
+            (tried, smaller, bytes) =
+                (tried + done.tried, smaller + done.smaller, bytes + done.bytes);
         }
     }
     say(
         json,
         format_args!("{tried} pages were tried, {smaller} are smaller, by {bytes} bytes"),
-        &[("tried_pages", tried.into()), ("smaller_pages", smaller.into()), ("saved_bytes", bytes.into())],
+        &[
+            ("tried_pages", tried.into()),
+            ("smaller_pages", smaller.into()),
+            ("saved_bytes", bytes.into()),
+        ],
     );
     Ok(())
 }
@@ -132,7 +140,11 @@ pub(super) fn write_back(index: usize, pages: &[&str], json: bool) -> Outcome {
     let mut left = match pages {
         [] => usize::MAX,
         [pages] => numeral("PAGES", pages)?,
-        _ => return fail(format_args!("swap: writeback takes PAGES, or nothing for all that are cold")),
+        _ => {
+            return fail(format_args!(
+                "swap: writeback takes PAGES, or nothing for all that are cold"
+            ));
+        }
     };
     let Ok(mut shop) = store::WORKSHOP.lock() else {
         return fail(format_args!("swap: the working memory is locked for good"));
@@ -149,9 +161,14 @@ pub(super) fn write_back(index: usize, pages: &[&str], json: bool) -> Outcome {
         })? {
             Some(Ok(done)) => done,
             Some(Err(error)) => return fail(format_args!("swap: {error}")),
-            None => return fail(format_args!("swap: machine {index} has no disk behind its swap device")),
+            None => {
+                return fail(format_args!(
+                    "swap: machine {index} has no disk behind its swap device"
+                ));
+            }
         };
-        (written, failed, left) = (written + done.written, failed + done.failed, left - done.written);
+        (written, failed, left) =
+            (written + done.written, failed + done.failed, left - done.written);
         if done.written == 0 {
             break;
         }

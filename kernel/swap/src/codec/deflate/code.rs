@@ -22,7 +22,8 @@ impl<const N: usize> Code<N> {
         Self { fast: [0; 1 << FAST], counts: [0; LONGEST + 1], symbols: [0; N] }
     }
 
-    /// Takes the code of these lengths. `None` if it says too much, or too little: only a code of one symbol or none may.
+    /// Takes the code of these lengths. `None` if it says too much, or too little: only a code of
+    /// one symbol or none may.
     #[expect(clippy::cast_possible_truncation, reason = "symbols are below 288")]
     pub(super) fn set(&mut self, lengths: &[u8]) -> Option<()> {
         self.counts.fill(0);

@@ -1,8 +1,8 @@
 //! Blocks of all three kinds into one page.
 
 use super::{
-    DISTANCES, DISTANCES_USED, END, LITERALS, LITERALS_USED, ORDER, RUNS, code::Code, distance_of, fixed,
-    length_of,
+    DISTANCES, DISTANCES_USED, END, LITERALS, LITERALS_USED, ORDER, RUNS, code::Code, distance_of,
+    fixed, length_of,
 };
 use crate::{codec::bits::Reader, device::PAGE_SIZE};
 
@@ -54,7 +54,12 @@ impl Decoder {
 
     /// Reads a block's symbols up to its end.
     #[expect(clippy::cast_possible_truncation, reason = "a byte")]
-    fn symbols(&self, reader: &mut Reader<'_>, page: &mut [u8; PAGE_SIZE], mut at: usize) -> Option<usize> {
+    fn symbols(
+        &self,
+        reader: &mut Reader<'_>,
+        page: &mut [u8; PAGE_SIZE],
+        mut at: usize,
+    ) -> Option<usize> {
         loop {
             let symbol = self.literals.next(reader)?;
             if symbol < END {
@@ -87,9 +92,14 @@ impl Decoder {
     }
 }
 
-/// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and what the page holds after `None` is not said.
+/// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and
+/// what the page holds after `None` is not said.
 #[expect(clippy::cast_possible_truncation, reason = "a byte")]
-pub(crate) fn decompress(bytes: &[u8], page: &mut [u8; PAGE_SIZE], decoder: &mut Decoder) -> Option<()> {
+pub(crate) fn decompress(
+    bytes: &[u8],
+    page: &mut [u8; PAGE_SIZE],
+    decoder: &mut Decoder,
+) -> Option<()> {
     let mut reader = Reader::new(bytes);
     let mut at = 0;
     loop {

@@ -1,8 +1,9 @@
-//! One final block with codes of its own: the page as literals and matches first, then the codes that suit them.
+//! One final block with codes of its own: the page as literals and matches first, then the codes
+//! that suit them.
 
 use super::{
-    DISTANCES_USED, END, LITERALS_USED, LONGEST, LONGEST_MATCH, LONGEST_RUN, ORDER, RUNS, SHORTEST_MATCH,
-    distance_of, length_of, words::words,
+    DISTANCES_USED, END, LITERALS_USED, LONGEST, LONGEST_MATCH, LONGEST_RUN, ORDER, RUNS,
+    SHORTEST_MATCH, distance_of, length_of, words::words,
 };
 use crate::{
     codec::{Level, OUTPUT, bits::Writer, chains::Chains, lengths::lengths},
@@ -143,7 +144,8 @@ impl Encoder {
     }
 }
 
-/// Calls `f` with each symbol that the lengths of the codes are written as, what its extra bits say, and how many they are.
+/// Calls `f` with each symbol that the lengths of the codes are written as, what its extra bits
+/// say, and how many they are.
 fn runs(lengths: &[u8], mut f: impl FnMut(usize, usize, u32) -> Option<()>) -> Option<()> {
     let mut rest = lengths;
     while let Some(first) = rest.first() {
@@ -188,10 +190,12 @@ pub(crate) fn compress(
     let used = |lengths: &[u8], least: usize| {
         lengths.iter().rposition(|length| *length != 0).map_or(least, |last| (last + 1).max(least))
     };
-    let (literals_used, distances_used) = (used(&literals.lengths, END + 1), used(&distances.lengths, 1));
+    let (literals_used, distances_used) =
+        (used(&literals.lengths, END + 1), used(&distances.lengths, 1));
     let mut all = [0; LITERALS_USED + DISTANCES_USED];
     all[..literals_used].copy_from_slice(&literals.lengths[..literals_used]);
-    all[literals_used..literals_used + distances_used].copy_from_slice(&distances.lengths[..distances_used]);
+    all[literals_used..literals_used + distances_used]
+        .copy_from_slice(&distances.lengths[..distances_used]);
     let all = &all[..literals_used + distances_used];
 
     let mut counts = [0; RUNS];
@@ -200,7 +204,10 @@ pub(crate) fn compress(
         Some(())
     })?;
     let code = Words::new(&counts, LONGEST_RUN);
-    let order = ORDER.iter().rposition(|place| code.lengths[*place] != 0).map_or(4, |last| (last + 1).max(4));
+    let order = ORDER
+        .iter()
+        .rposition(|place| code.lengths[*place] != 0)
+        .map_or(4, |last| (last + 1).max(4));
 
     let mut out = Writer::new(&mut output[..PAGE_SIZE - 1]);
     out.put(1 | 2 << 1, 3)?;

@@ -81,7 +81,10 @@ fn vec_of(length: usize) -> std::vec::Vec<u8> {
 
 #[test]
 fn lengths_and_distances_are_those_of_the_format() {
-    assert_eq!([0, 7, 8, 12, 27, 28].map(length_of), [(3, 0), (10, 0), (11, 1), (19, 2), (227, 5), (258, 0)]);
+    assert_eq!(
+        [0, 7, 8, 12, 27, 28].map(length_of),
+        [(3, 0), (10, 0), (11, 1), (19, 2), (227, 5), (258, 0)]
+    );
     assert_eq!(
         [0, 3, 4, 5, 22, 29].map(distance_of),
         [(1, 0), (4, 0), (5, 1), (7, 1), (2049, 10), (24577, 13)]

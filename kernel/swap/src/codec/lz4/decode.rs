@@ -6,16 +6,20 @@ use crate::{
     device::PAGE_SIZE,
 };
 
-/// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and what the page holds after `None` is not said.
+/// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and
+/// what the page holds after `None` is not said.
 pub(crate) fn decompress(mut bytes: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option<()> {
     let mut at = 0;
     loop {
-        // The common sequence, short in both parts and far from both ends: blocks of fixed length, and what is too much of them is written over.
+        // The common sequence, short in both parts and far from both ends: blocks of fixed length,
+        // and what is too much of them is written over.
         while let Some(block) = bytes.first_chunk::<SHORT>()
-            && let Some(place) = page.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<{ 2 * SHORT }>)
+            && let Some(place) =
+                page.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<{ 2 * SHORT }>)
         {
             let (literals, matched) = (usize::from(block[0] >> 4), usize::from(block[0] & 15));
-            let offset = usize::from(u16::from_le_bytes([block[1 + literals], block[2 + literals]]));
+            let offset =
+                usize::from(u16::from_le_bytes([block[1 + literals], block[2 + literals]]));
             if literals == NIBBLE || offset > at + literals {
                 break;
             }

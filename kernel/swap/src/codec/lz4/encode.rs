@@ -25,13 +25,15 @@ impl Table {
     }
 }
 
-/// Of five bytes: what repeats in memory is seldom as short as four, and a sequence of four saves one byte.
+/// Of five bytes: what repeats in memory is seldom as short as four, and a sequence of four saves
+/// one byte.
 #[inline(always)]
 fn hash(word: u64) -> usize {
     ((word << (64 - 8 * HASHED)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - HASH_BITS)) as usize
 }
 
-/// Compresses a page to where `start` is in the output; the end of it, or `None` if it does not become shorter than a page by anything.
+/// Compresses a page to where `start` is in the output; the end of it, or `None` if it does not
+/// become shorter than a page by anything.
 pub(crate) fn compress(
     page: &[u8; PAGE_SIZE],
     table: &mut Table,
@@ -58,7 +60,8 @@ pub(crate) fn compress(
         while at > literals && from > 0 && page[at - 1] == page[from - 1] {
             (at, from) = (at - 1, from - 1);
         }
-        let length = MIN_MATCH + common(page, from + MIN_MATCH, at + MIN_MATCH, PAGE_SIZE - LAST_LITERALS);
+        let length =
+            MIN_MATCH + common(page, from + MIN_MATCH, at + MIN_MATCH, PAGE_SIZE - LAST_LITERALS);
         out.sequence(page, literals, at, at - from, length - MIN_MATCH)?;
         at += length;
         literals = at;

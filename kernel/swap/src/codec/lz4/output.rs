@@ -42,7 +42,8 @@ impl Output<'_> {
         let [low, high, ..] = offset.to_le_bytes();
         if length < NIBBLE
             && let Some(source) = page.get(from..).and_then(<[u8]>::first_chunk::<16>)
-            && let Some(place) = self.bytes.get_mut(self.at..).and_then(<[u8]>::first_chunk_mut::<SHORT>)
+            && let Some(place) =
+                self.bytes.get_mut(self.at..).and_then(<[u8]>::first_chunk_mut::<SHORT>)
         {
             // The literals go as one block; what is too much of it is written over.
             place[0] = (length << 4 | matched.min(NIBBLE)) as u8;

@@ -22,7 +22,8 @@ impl Random {
     }
 }
 
-/// Runs of noise, of repetition at a random distance, and of one byte, of lengths from one byte to a page.
+/// Runs of noise, of repetition at a random distance, and of one byte, of lengths from one byte to
+/// a page.
 fn mixed(random: &mut Random) -> [u8; PAGE_SIZE] {
     let mut page = [0; PAGE_SIZE];
     let mut at = 0;
@@ -66,12 +67,16 @@ fn both_ways_with_another_implementation() {
             assert!(out == page, "ours reads ours");
         }
         let mut theirs = [0; 2 * PAGE_SIZE];
-        let length = lz4_flex::block::compress_into(&page, &mut theirs).expect("room for the worst case");
+        let length =
+            lz4_flex::block::compress_into(&page, &mut theirs).expect("room for the worst case");
         out.fill(0x5a);
         assert_eq!(decompress(&theirs[..length], &mut out), Some(()));
         assert!(out == page, "ours reads theirs");
     }
-    assert!((1_000..4_000).contains(&shorter), "{shorter} pages were compressed: the mixture is one-sided");
+    assert!(
+        (1_000..4_000).contains(&shorter),
+        "{shorter} pages were compressed: the mixture is one-sided"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! One load of eight operand bytes an operation, and one jump; what the operation leaves of the eight is the next one's.
+//! One load of eight operand bytes an operation, and one jump; what the operation leaves of the
+//! eight is the next one's.
 
 use core::cell::Cell;
 
@@ -10,7 +11,8 @@ const GROUP: usize = 16;
 /// Bytes that a group's operands can be read from: at most 8 of each.
 const BLOCK: usize = GROUP * 8 + 8;
 
-/// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and what the page holds after `None` is not said.
+/// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and
+/// what the page holds after `None` is not said.
 pub(crate) fn decompress(bytes: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option<()> {
     let (&[high, low], rest) = bytes.split_first_chunk()?;
     if high == BYTES {
@@ -28,8 +30,14 @@ pub(crate) fn decompress(bytes: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option<()>
     operations(rest, codes, count, page)
 }
 
-/// Carries out the operations, whose operands lie at the front of `rest` and must leave the codes of it.
-fn operations(rest: &[u8], codes: &[u8], mut count: usize, page: &mut [u8; PAGE_SIZE]) -> Option<()> {
+/// Carries out the operations, whose operands lie at the front of `rest` and must leave the codes
+/// of it.
+fn operations(
+    rest: &[u8],
+    codes: &[u8],
+    mut count: usize,
+    page: &mut [u8; PAGE_SIZE],
+) -> Option<()> {
     let (words, _) = page.as_chunks_mut::<8>();
     let words: &mut [[u8; 8]; WORDS] = words.try_into().ok()?;
     let words = Cell::from_mut(words).as_array_of_cells();

@@ -1,4 +1,5 @@
-//! One pass over the words: the neighbour of the last distance first, then the table of whole words, then that of upper halves.
+//! One pass over the words: the neighbour of the last distance first, then the table of whole
+//! words, then that of upper halves.
 
 use super::{BYTES, WORDS, code};
 use crate::{
@@ -37,7 +38,8 @@ fn word(words: &[[u8; 8]; WORDS], at: usize) -> Option<u64> {
     words.get(at).map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Words from `at` on that are equal to those from `from` on, the first of which are known to be, up to `most`.
+/// Words from `at` on that are equal to those from `from` on, the first of which are known to be,
+/// up to `most`.
 #[inline(always)]
 fn equal(words: &[[u8; 8]; WORDS], from: usize, at: usize, most: usize) -> usize {
     let Some(later) = words.get(at..) else { return 0 };
@@ -120,7 +122,8 @@ fn words(page: &[u8; PAGE_SIZE], tables: &mut Tables, output: &mut [u8; OUTPUT])
     let (mut at, mut last, mut spent) = (0, 1, 0);
     while let Some(now) = word(words, at) {
         if now == 0 {
-            let count = words.get(at..)?.iter().take(257).take_while(|word| **word == [0; 8]).count();
+            let count =
+                words.get(at..)?.iter().take(257).take_while(|word| **word == [0; 8]).count();
             if count == 1 {
                 out.push(code::ZERO, 0, 0)?;
             } else {

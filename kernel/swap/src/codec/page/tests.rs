@@ -13,7 +13,9 @@ use crate::{
 fn bytes(operations: &[(u8, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::from(u16::try_from(operations.len()).expect("few").to_be_bytes());
     bytes.extend(operations.iter().flat_map(|(_, operand)| operand.iter()));
-    bytes.extend(operations.chunks(2).map(|pair| pair[0].0 | pair.get(1).map_or(0, |second| second.0 << 4)));
+    bytes.extend(
+        operations.chunks(2).map(|pair| pair[0].0 | pair.get(1).map_or(0, |second| second.0 << 4)),
+    );
     bytes
 }
 
@@ -120,7 +122,8 @@ fn what_the_format_forbids_is_refused() {
         assert_eq!(words(&bytes(&operations)), None, "code {code}");
     }
     // An odd number of operations leaves half a byte.
-    let mut odd = bytes(&[(4, &[1, 0]), (3, &[0, 0xfe]), (3, &[0, 0xfe]), (3, &[0, 0xfe]), (3, &[0, 0xfc])]);
+    let mut odd =
+        bytes(&[(4, &[1, 0]), (3, &[0, 0xfe]), (3, &[0, 0xfe]), (3, &[0, 0xfe]), (3, &[0, 0xfc])]);
     assert!(words(&odd).is_some());
     *odd.last_mut().expect("codes") |= 0x10;
     assert_eq!(words(&odd), None);

@@ -1,5 +1,5 @@
-//! A token of up to 32 bytes is decoded without a jump that depends on what it is; a longer one, and one near an end of
-//! the page or of the operands, goes another way.
+//! A token of up to 32 bytes is decoded without a jump that depends on what it is; a longer one,
+//! and one near an end of the page or of the operands, goes another way.
 
 use super::tokens::{LONG, MORE, More, PATTERN_LEAST, PIECE, SHARES, TOKENS};
 use super::{HEAD, WORD};
@@ -11,8 +11,8 @@ const LAST_PIECE: usize = PAGE_SIZE - PIECE;
 /// Where the first token's operands begin: behind the first word.
 const FIRST_OPERAND: u32 = 8;
 
-/// How far a page is decoded: of the page, of the operands, and the last distance. Twelve bits each and some, so that a
-/// call hands them over in one register.
+/// How far a page is decoded: of the page, of the operands, and the last distance. Twelve bits each
+/// and some, so that a call hands them over in one register.
 #[derive(Clone, Copy)]
 struct Place(u64);
 
@@ -52,8 +52,8 @@ fn set(page: &mut [u8; PAGE_SIZE], at: usize, word: u64) -> Option<()> {
     Some(())
 }
 
-/// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and what the page holds
-/// after `None` is not said.
+/// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and
+/// what the page holds after `None` is not said.
 pub(crate) fn decompress(bytes: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option<()> {
     // Longer than any page's, and places would not fit theirs.
     if bytes.len() > PAGE_SIZE {
@@ -82,9 +82,10 @@ pub(crate) fn decompress(bytes: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option<()>
                     return None;
                 }
                 let [kept, taken] = SHARES[usize::from(token.share & 15)];
-                // Word by word, since a source may be as near as a word. The literals are the first word's low bytes,
-                // in the place of what the source has there: so a word that starts a token is stored at once, and
-                // read again at once by a token that has it as its source.
+                // Word by word, since a source may be as near as a word. The literals are the first
+                // word's low bytes, in the place of what the source has there: so a word that
+                // starts a token is stored at once, and read again at once by a token that has it
+                // as its source.
                 set(page, at, word(page, from)? & kept | eight & taken)?;
                 set(page, at + 8, word(page, from + 8)?)?;
                 set(page, at + 16, word(page, from + 16)?)?;
@@ -113,7 +114,14 @@ fn distance(eight: u64, mask: u16, turn: u8) -> usize {
 
 /// A token of more than a piece.
 #[inline(never)]
-fn long(place: Place, code: u8, eight: u64, bytes: &[u8], count: usize, page: &mut [u8; PAGE_SIZE]) -> Place {
+fn long(
+    place: Place,
+    code: u8,
+    eight: u64,
+    bytes: &[u8],
+    count: usize,
+    page: &mut [u8; PAGE_SIZE],
+) -> Place {
     let operands = bytes.get(..bytes.len().wrapping_sub(count)).unwrap_or_default();
     match long_away(place, code, eight, bytes, page) {
         Some(next) => next,
@@ -123,7 +131,13 @@ fn long(place: Place, code: u8, eight: u64, bytes: &[u8], count: usize, page: &m
 
 /// The same if it is away from the ends; `None` if not, or if it is wrong.
 #[inline(always)]
-fn long_away(place: Place, code: u8, eight: u64, bytes: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option<Place> {
+fn long_away(
+    place: Place,
+    code: u8,
+    eight: u64,
+    bytes: &[u8],
+    page: &mut [u8; PAGE_SIZE],
+) -> Option<Place> {
     let (at, operand) = (place.at(), place.operand() as usize);
     let token = &TOKENS[usize::from(code)];
     let mut used = usize::from(token.used);
@@ -186,7 +200,12 @@ fn careful(place: Place, code: u8, operands: &[u8], page: &mut [u8; PAGE_SIZE]) 
     careful_or_none(place, code, operands, page).unwrap_or(Place::WRONG)
 }
 
-fn careful_or_none(place: Place, code: u8, operands: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option<Place> {
+fn careful_or_none(
+    place: Place,
+    code: u8,
+    operands: &[u8],
+    page: &mut [u8; PAGE_SIZE],
+) -> Option<Place> {
     let (at, operand) = (place.at(), place.operand() as usize);
     let rest = operands.get(operand..)?;
     let byte = |index: usize| rest.get(index).copied().map(usize::from);
@@ -224,7 +243,9 @@ fn careful_or_none(place: Place, code: u8, operands: &[u8], page: &mut [u8; PAGE
     let last = if distance >= 8 { distance } else { place.last() };
     let [kept, taken] = SHARES[usize::from(token.share & 15)];
     let literals = (taken.count_ones() / 8) as usize;
-    page.get_mut(at..end)?.get_mut(..literals)?.copy_from_slice(eight.to_le_bytes().get(..literals)?);
+    page.get_mut(at..end)?
+        .get_mut(..literals)?
+        .copy_from_slice(eight.to_le_bytes().get(..literals)?);
     let mut to = at + literals;
     if kept == 0 {
         page.get_mut(to..end)?.fill(0);
@@ -246,7 +267,13 @@ fn careful_or_none(place: Place, code: u8, operands: &[u8], page: &mut [u8; PAGE
 }
 
 /// Literals, behind so many other bytes of operands.
-fn run(place: Place, before: usize, count: usize, rest: &[u8], page: &mut [u8; PAGE_SIZE]) -> Option<Place> {
+fn run(
+    place: Place,
+    before: usize,
+    count: usize,
+    rest: &[u8],
+    page: &mut [u8; PAGE_SIZE],
+) -> Option<Place> {
     let at = place.at();
     let literals = rest.get(before..)?.get(..count)?;
     page.get_mut(at..)?.get_mut(..count)?.copy_from_slice(literals);

@@ -10,14 +10,15 @@ use crate::codec::bytes::word64;
 use crate::device::PAGE_SIZE;
 
 const PLACE_BITS: u32 = 12;
-/// Words that are looked at before the search is chosen, and how many of them must look like words of memory.
+/// Words that are looked at before the search is chosen, and how many of them must look like words
+/// of memory.
 const SAMPLES: usize = 32;
 const LIKE_WORDS: usize = 20;
 
 /// Where something was seen last, and the codes so far.
 ///
-/// A place takes twelve bits; the other four say in which search it was written, so that a search does not begin with
-/// clearing the table: only every fifteenth does.
+/// A place takes twelve bits; the other four say in which search it was written, so that a search
+/// does not begin with clearing the table: only every fifteenth does.
 #[derive(Clone, Copy)]
 pub(crate) struct Tables {
     places: [u16; 1 << PLACE_BITS],
@@ -41,8 +42,9 @@ fn begin(places: &mut [u16; 1 << PLACE_BITS], search: &mut u16) -> u16 {
     *search << PLACE_BITS
 }
 
-/// The place that a search kept, or that of the page's start, which is as good, if it was another search. Without a jump:
-/// half of the places are old, and which is what a processor could not predict.
+/// The place that a search kept, or that of the page's start, which is as good, if it was another
+/// search. Without a jump: half of the places are old, and which is what a processor could not
+/// predict.
 #[inline(always)]
 fn earlier(place: u16, search: u16, at: usize) -> usize {
     let place = usize::from(place.wrapping_sub(search));
@@ -84,7 +86,8 @@ fn word64_of<const N: usize>(part: &[u8; N], at: usize) -> u64 {
     part.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Where bytes from `at` on, the first of which are known to be, stop being those from `distance` before.
+/// Where bytes from `at` on, the first of which are known to be, stop being those from `distance`
+/// before.
 #[inline(always)]
 fn end_of_match(page: &[u8; PAGE_SIZE], mut at: usize, distance: usize) -> usize {
     while at <= PAGE_SIZE - 8 {

@@ -1,4 +1,5 @@
-//! Tokens as they are written: operands to their place, codes beside them, behind the operands at the end.
+//! Tokens as they are written: operands to their place, codes beside them, behind the operands at
+//! the end.
 
 use super::tokens::{Kind, PATTERN, PATTERN_LEAST, RUN, RUN_BYTE, RUNS, long_code, match_code};
 use super::{HEAD, WORD};
@@ -55,10 +56,17 @@ impl<'o> Output<'o> {
         Some(())
     }
 
-    /// A match: what lies between the anchor and `start` as literals, and up to `end` what is `distance` before it. The
-    /// distance is that of a match before if `again`. `None` if the output is full.
+    /// A match: what lies between the anchor and `start` as literals, and up to `end` what is
+    /// `distance` before it. The distance is that of a match before if `again`. `None` if the
+    /// output is full.
     #[inline(always)]
-    pub(super) fn copy(&mut self, start: usize, end: usize, distance: usize, again: bool) -> Option<()> {
+    pub(super) fn copy(
+        &mut self,
+        start: usize,
+        end: usize,
+        distance: usize,
+        again: bool,
+    ) -> Option<()> {
         let literals = start - self.anchor;
         if again && literals != 0 {
             if (literals > 4) | (distance > self.anchor) {
@@ -92,7 +100,8 @@ impl<'o> Output<'o> {
         }
     }
 
-    /// A match of whole words, of the first of which `literals` bytes are not the source's; 5 at most.
+    /// A match of whole words, of the first of which `literals` bytes are not the source's; 5 at
+    /// most.
     #[inline(always)]
     pub(super) fn words(&mut self, literals: usize, end: usize, distance: usize) -> Option<()> {
         // With a distance of two bytes instead of literals in a token of their own.
@@ -107,7 +116,10 @@ impl<'o> Output<'o> {
     }
 
     /// A word as it is.
-    #[expect(clippy::cast_possible_truncation, reason = "counts, distances and lengths of their bytes")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "counts, distances and lengths of their bytes"
+    )]
     #[inline(always)]
     pub(super) fn word(&mut self, word: u64) -> Option<()> {
         if self.at > LIMIT {
@@ -120,7 +132,10 @@ impl<'o> Output<'o> {
     }
 
     /// A token with so many literals, up to `end`. There is one if its code is, else it takes more.
-    #[expect(clippy::cast_possible_truncation, reason = "counts, distances and lengths of their bytes")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "counts, distances and lengths of their bytes"
+    )]
     #[inline(always)]
     fn token(&mut self, kind: Kind, literals: usize, end: usize, distance: usize) -> Option<()> {
         let length = end - self.anchor - literals;
@@ -154,7 +169,10 @@ impl<'o> Output<'o> {
     }
 
     /// A match that takes more than a code, or than one token.
-    #[expect(clippy::cast_possible_truncation, reason = "counts, distances and lengths of their bytes")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "counts, distances and lengths of their bytes"
+    )]
     #[inline(never)]
     fn copy_any(&mut self, start: usize, end: usize, distance: usize, kind: Kind) -> Option<()> {
         // As it is named in a token of any length.
@@ -205,7 +223,10 @@ impl<'o> Output<'o> {
     }
 
     /// What repeats itself after less than a word, from `start` to `end`.
-    #[expect(clippy::cast_possible_truncation, reason = "counts, distances and lengths of their bytes")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "counts, distances and lengths of their bytes"
+    )]
     #[inline(never)]
     pub(super) fn pattern(&mut self, start: usize, end: usize, period: usize) -> Option<()> {
         self.literals(start)?;
@@ -223,7 +244,10 @@ impl<'o> Output<'o> {
     }
 
     /// Everything up to `end` as literals.
-    #[expect(clippy::cast_possible_truncation, reason = "counts, distances and lengths of their bytes")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "counts, distances and lengths of their bytes"
+    )]
     #[inline(never)]
     pub(super) fn literals(&mut self, end: usize) -> Option<()> {
         while self.anchor < end {
@@ -259,8 +283,12 @@ impl<'o> Output<'o> {
         Some(())
     }
 
-    /// The rest as literals, the head, and the codes behind the operands; the length of it all, if it is below a page.
-    #[expect(clippy::cast_possible_truncation, reason = "counts, distances and lengths of their bytes")]
+    /// The rest as literals, the head, and the codes behind the operands; the length of it all, if
+    /// it is below a page.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "counts, distances and lengths of their bytes"
+    )]
     pub(super) fn finish(mut self) -> Option<usize> {
         self.literals(PAGE_SIZE)?;
         let end = self.at + self.count;

@@ -46,7 +46,8 @@ fn every_token_does_what_the_table_says() {
     let tokens: Vec<(u8, &[u8])> = std::vec![
         // Three literals: code 2.
         (2, &[0xa1, 0xa2, 0xa3]),
-        // The last distance, which is 8 at first, behind two literals: the source begins where the token does.
+        // The last distance, which is 8 at first, behind two literals: the source begins where the
+        // token does.
         (match_code(Kind::Last, 2, 6), &[0xb1, 0xb2]),
         // A distance of two words, and then again with one literal.
         (match_code(Kind::Words, 1, 7), &[0xc1, 2]),
@@ -139,8 +140,11 @@ fn any_place_of_a_page_can_differ() {
             let mut page = [0; PAGE_SIZE];
             for at in 0..PAGE_SIZE {
                 let fresh = (at * 2_654_435_761) >> 7;
-                page[at] =
-                    if at < period || at % step == 0 { fresh.to_le_bytes()[0] } else { page[at - period] };
+                page[at] = if at < period || at % step == 0 {
+                    fresh.to_le_bytes()[0]
+                } else {
+                    page[at - period]
+                };
             }
             if let Some(bytes) = Codec::Token.compress(&page, &mut scratch).map(<[u8]>::to_vec) {
                 Codec::Token.decompress(&bytes, &mut back, &mut scratch).expect("its own output");
@@ -152,8 +156,9 @@ fn any_place_of_a_page_can_differ() {
 
 #[test]
 fn a_page_is_packed_the_same_whatever_was_packed_before() {
-    let page: Vec<u8> =
-        (0..512u64).flat_map(|word| (0x7f12_3400_0000 + word % 7 * word * 48).to_le_bytes()).collect();
+    let page: Vec<u8> = (0..512u64)
+        .flat_map(|word| (0x7f12_3400_0000 + word % 7 * word * 48).to_le_bytes())
+        .collect();
     let page = page.first_chunk().expect("a page");
     let mut scratch = Scratch::new();
     let first = Codec::Token.compress(page, &mut scratch).expect("shorter").to_vec();
@@ -170,8 +175,9 @@ fn a_page_is_packed_the_same_whatever_was_packed_before() {
 fn pointers_and_text_get_shorter() {
     let pointers: Vec<u8> =
         (0..512u64).flat_map(|word| (0x7f12_3400_0000 + word * word * 48).to_le_bytes()).collect();
-    let text: Vec<u8> =
-        (0..400).flat_map(|line| std::format!("line {line} of {}\n", line * 7919).into_bytes()).collect();
+    let text: Vec<u8> = (0..400)
+        .flat_map(|line| std::format!("line {line} of {}\n", line * 7919).into_bytes())
+        .collect();
     let mut scratch = Scratch::new();
     for bytes in [pointers, text] {
         let page = bytes.first_chunk().expect("a page");

@@ -1,5 +1,5 @@
-//! What each code means, as the decoder looks it up, and which code a token has, as the encoder does. Both tables are
-//! made from one list when this is compiled.
+//! What each code means, as the decoder looks it up, and which code a token has, as the encoder
+//! does. Both tables are made from one list when this is compiled.
 
 /// What a match's distance is taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,8 @@ impl Kind {
         }
     }
 
-    /// Lengths of a match behind `literals` literals that have a code of their own. Memory is made of words of eight
-    /// bytes: most tokens end where a word ends.
+    /// Lengths of a match behind `literals` literals that have a code of their own. Memory is made
+    /// of words of eight bytes: most tokens end where a word ends.
     const fn lengths(self, literals: usize) -> &'static [u8] {
         match (self, literals) {
             (Self::Words, 0) => &[4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 20, 24, 28, 32],
@@ -118,7 +118,8 @@ pub(super) struct Token {
     pub(super) used: u8,
 }
 
-/// Tokens, and codes of matches by kind, literals and length, and of those whose length is in a byte.
+/// Tokens, and codes of matches by kind, literals and length, and of those whose length is in a
+/// byte.
 pub(super) struct Tables {
     tokens: [Token; 256],
     more: [More; 256],
@@ -141,8 +142,8 @@ const fn low(bytes: usize) -> u64 {
     if bytes >= 8 { u64::MAX } else { (1 << (8 * bytes)) - 1 }
 }
 
-/// What the first word takes of its source, and of the operands: matches behind 0 to 5 literals, then zeros behind 0 to
-/// 8 literals.
+/// What the first word takes of its source, and of the operands: matches behind 0 to 5 literals,
+/// then zeros behind 0 to 8 literals.
 pub(super) static SHARES: [[u64; 2]; 16] = {
     let mut shares = [[0; 2]; 16];
     let mut literals = 0;
@@ -158,7 +159,10 @@ pub(super) static SHARES: [[u64; 2]; 16] = {
     shares
 };
 
-#[expect(clippy::cast_possible_truncation, reason = "codes, and what they count, fit a byte: checked below")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "codes, and what they count, fit a byte: checked below"
+)]
 const fn tables() -> Tables {
     let none = Token { mask: 0, turn: 0, share: LITERALS as u8, total: LONG, used: 0 };
     let mut tables = Tables {
@@ -202,7 +206,13 @@ const fn tables() -> Tables {
 
 /// Adds the codes of matches of one kind behind so many literals.
 #[expect(clippy::cast_possible_truncation, reason = "codes, and what they count, fit a byte")]
-const fn matches(tables: &mut Tables, mut code: usize, kind: Kind, literals: usize, lengths: &[u8]) -> usize {
+const fn matches(
+    tables: &mut Tables,
+    mut code: usize,
+    kind: Kind,
+    literals: usize,
+    lengths: &[u8],
+) -> usize {
     let (mask, turn) = match kind {
         // A byte of words, as a distance in bytes.
         Kind::Words => (0x7f8, (61 + 8 * literals) % 64),

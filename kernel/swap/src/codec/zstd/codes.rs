@@ -1,4 +1,5 @@
-//! The codes that a sequence consists of: which values each begins, and how its code is distributed unless a block says otherwise.
+//! The codes that a sequence consists of: which values each begins, and how its code is distributed
+//! unless a block says otherwise.
 
 /// One of a sequence's three numbers.
 pub(super) struct Kind {
@@ -16,8 +17,8 @@ pub(super) const LITERALS: Kind = Kind {
     longest: 9,
     predefined: (
         &[
-            4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1,
-            -1, -1, -1, -1,
+            4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1,
+            1, 1, 1, -1, -1, -1, -1,
         ],
         6,
     ),
@@ -29,8 +30,8 @@ pub(super) const MATCHES: Kind = Kind {
     longest: 9,
     predefined: (
         &[
-            1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-            1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1,
+            1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+            1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1,
         ],
         6,
     ),
@@ -41,7 +42,10 @@ pub(super) const OFFSETS: Kind = Kind {
     symbols: 32,
     longest: 8,
     predefined: (
-        &[1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1],
+        &[
+            1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1,
+            -1,
+        ],
         5,
     ),
 };

@@ -26,13 +26,20 @@ impl Decoder {
             literals: [0; PAGE_SIZE],
             huffman: huffman::Code::new(),
             tables: sequences::Tables::new(),
-            // Each frame sets them; zeros, so that working memory as a static takes no room in an image.
+            // Each frame sets them; zeros, so that working memory as a static takes no room in an
+            // image.
             offsets: [0; 3],
         }
     }
 
     /// Decompresses a block of at most `most` bytes to `at`; where it ends.
-    fn block(&mut self, bytes: &[u8], page: &mut [u8; PAGE_SIZE], at: usize, most: usize) -> Option<usize> {
+    fn block(
+        &mut self,
+        bytes: &[u8],
+        page: &mut [u8; PAGE_SIZE],
+        at: usize,
+        most: usize,
+    ) -> Option<usize> {
         let literals = self.literals.get_mut(..most)?;
         let (count, bytes) = literals::read(bytes, literals, &mut self.huffman)?;
         let literals = literals.get(..count)?;
@@ -76,8 +83,13 @@ fn head(bytes: &mut &[u8]) -> Option<usize> {
     size.is_none_or(|size| size == PAGE_SIZE as u64).then_some(most)
 }
 
-/// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and what the page holds after `None` is not said.
-pub(crate) fn decompress(mut bytes: &[u8], page: &mut [u8; PAGE_SIZE], decoder: &mut Decoder) -> Option<()> {
+/// Decompresses into a page; `None` if the bytes are not exactly one page. Any bytes are safe, and
+/// what the page holds after `None` is not said.
+pub(crate) fn decompress(
+    mut bytes: &[u8],
+    page: &mut [u8; PAGE_SIZE],
+    decoder: &mut Decoder,
+) -> Option<()> {
     let most = head(&mut bytes)?;
     decoder.offsets = OFFSETS;
     decoder.huffman.forget();

@@ -23,7 +23,8 @@ impl Distribution {
         Self { cells: all, log }
     }
 
-    /// Reads a description; also how many bytes it has. `None` if it names a symbol from `symbols` on or has more bits than `longest`.
+    /// Reads a description; also how many bytes it has. `None` if it names a symbol from `symbols`
+    /// on or has more bits than `longest`.
     #[expect(clippy::cast_possible_truncation, reason = "at most 512 cells")]
     pub(super) fn read(bytes: &[u8], symbols: usize, longest: u32) -> Option<(Self, usize)> {
         let mut reader = Reader::new(bytes);
@@ -110,7 +111,8 @@ impl Distribution {
     }
 }
 
-/// Bits of the next number, which is at most `left + 1`, and how many of the smallest ones need a bit less.
+/// Bits of the next number, which is at most `left + 1`, and how many of the smallest ones need a
+/// bit less.
 const fn width(left: usize) -> (u32, usize) {
     let bits = (left + 1).ilog2() + 1;
     (bits, (1 << bits) - 2 - left)

@@ -1,9 +1,11 @@
-//! Bits that are read from the end: those last written come first. The highest bit that is set marks where they begin.
+//! Bits that are read from the end: those last written come first. The highest bit that is set
+//! marks where they begin.
 
 /// Bits that are read.
 pub(super) struct Reverse<'b> {
     bytes: &'b [u8],
-    /// The next bits, highest first, of which `count` are there; below them is nothing but what comes next.
+    /// The next bits, highest first, of which `count` are there; below them is nothing but what
+    /// comes next.
     bits: u64,
     count: u32,
 }

@@ -30,7 +30,9 @@ fn theirs(page: &[u8; PAGE_SIZE], parameters: &[CParameter]) -> Vec<u8> {
 /// What it reads from bytes, if they are anything.
 fn read_by_theirs(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut context = DCtx::create();
-    context.set_parameter(DParameter::Format(FrameFormat::Magicless)).expect("a parameter of the library");
+    context
+        .set_parameter(DParameter::Format(FrameFormat::Magicless))
+        .expect("a parameter of the library");
     let mut out = vec![0; PAGE_SIZE + 1];
     let length = context.decompress(&mut out[..], bytes).ok()?;
     out.truncate(length);
@@ -47,8 +49,11 @@ fn skewed() -> impl Strategy<Value = Page> {
     (any::<u64>(), 1..64u64, 0..=255u8).prop_map(|(seed, steep, from)| {
         let mut state = seed | 1;
         Box::new(core::array::from_fn(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let byte = u8::try_from(((state >> 40) & 0xffff) * ((state >> 24) & 0xffff) / (steep << 24));
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let byte =
+                u8::try_from(((state >> 40) & 0xffff) * ((state >> 24) & 0xffff) / (steep << 24));
             from.wrapping_add(byte.unwrap_or(255))
         }))
     })
@@ -101,8 +106,10 @@ proptest! {
 
 /// The kinds of blocks, literals and tables in a frame that the library made.
 fn kinds(bytes: &[u8]) -> Vec<(u8, u8)> {
-    let (mut at, mut found) =
-        (if bytes[0] & 0x20 == 0 { 2 } else { 1 } + [0, 2, 4, 8][usize::from(bytes[0] >> 6)], Vec::new());
+    let (mut at, mut found) = (
+        if bytes[0] & 0x20 == 0 { 2 } else { 1 } + [0, 2, 4, 8][usize::from(bytes[0] >> 6)],
+        Vec::new(),
+    );
     loop {
         let head = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], 0]);
         let kind = u8::try_from(head >> 1 & 3).expect("two bits");
@@ -114,7 +121,8 @@ fn kinds(bytes: &[u8]) -> Vec<(u8, u8)> {
     }
 }
 
-/// The library's frames have every kind of block and of literals but one, or the tests above would not have shown what they say.
+/// The library's frames have every kind of block and of literals but one, or the tests above would
+/// not have shown what they say.
 #[test]
 #[expect(clippy::cast_possible_truncation, reason = "bytes")]
 fn every_kind_occurs() {
@@ -131,7 +139,8 @@ fn every_kind_occurs() {
             }
         }));
         for window in [10, 12] {
-            let bytes = theirs(&page, &[CParameter::CompressionLevel(19), CParameter::WindowLog(window)]);
+            let bytes =
+                theirs(&page, &[CParameter::CompressionLevel(19), CParameter::WindowLog(window)]);
             found.extend(
                 kinds(&bytes)
                     .into_iter()
@@ -174,7 +183,10 @@ fn damaged_frames_are_safe() {
             if random(3) > 0 { (place / (at + 1) % 7) as u8 } else { byte as u8 }
         });
         let window = CParameter::WindowLog(if at % 2 == 0 { 10 } else { 12 });
-        frames.push(theirs(&page, &[CParameter::CompressionLevel([1, 3, 9, 19][at / 2 % 4]), window]));
+        frames.push(theirs(
+            &page,
+            &[CParameter::CompressionLevel([1, 3, 9, 19][at / 2 % 4]), window],
+        ));
     }
     let (mut decoder, mut page, mut accepted) = (Decoder::new(), [0; PAGE_SIZE], 0);
     for _ in 0..rounds {

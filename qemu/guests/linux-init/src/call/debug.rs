@@ -1,5 +1,5 @@
-//! Debugging another process, and counters of events: ptrace(2), perf_event_open(2) (linux/ptrace.h, uapi/asm/ptrace.h of
-//! arm64, linux/perf_event.h).
+//! Debugging another process, and counters of events: ptrace(2), perf_event_open(2)
+//! (linux/ptrace.h, uapi/asm/ptrace.h of arm64, linux/perf_event.h).
 
 use core::arch::global_asm;
 use core::ffi::CStr;
@@ -65,7 +65,8 @@ pub(crate) fn go_along_the_row(start: u64) -> u64 {
 
 /// Goes round for ever.
 pub(crate) fn go_in_circles(register: &super::Registers) -> ! {
-    // SAFETY: reads a register of the page that was mapped, and changes registers that the call may change.
+    // SAFETY: reads a register of the page that was mapped, and changes registers that the call may
+    // change.
     unsafe { init_circle(register.0.cast_const()) }
 }
 
@@ -80,11 +81,14 @@ pub(crate) fn write_each(words: &mut [u64]) {
 /// From here on the parent debugs this process, which stops.
 pub(crate) fn be_debugged() -> Result<(), Failure> {
     // SAFETY: no memory is touched.
-    unsafe { call(number::PTRACE, [TRACE_ME, 0, 0, 0, 0, 0]) }.map_err(Failure::call("ptrace", c""))?;
+    unsafe { call(number::PTRACE, [TRACE_ME, 0, 0, 0, 0, 0]) }
+        .map_err(Failure::call("ptrace", c""))?;
     // SAFETY: as above.
     let own = unsafe { call(number::GETPID, [0; 6]) }.map_err(Failure::call("getpid", c""))?;
     // SAFETY: as above.
-    unsafe { call(number::KILL, [own, SIGSTOP, 0, 0, 0, 0]) }.map(drop).map_err(Failure::call("kill", c""))
+    unsafe { call(number::KILL, [own, SIGSTOP, 0, 0, 0, 0]) }
+        .map(drop)
+        .map_err(Failure::call("kill", c""))
 }
 
 /// `struct user_hwdebug_state` of arm64.
@@ -161,7 +165,8 @@ impl Child {
     pub(crate) fn place(&self) -> Result<u64, Failure> {
         // x0 to x30, SP, PC, PSTATE.
         let mut registers = [0_u64; 34];
-        let vector = Vector { base: registers.as_mut_ptr().addr(), length: size_of_val(&registers) };
+        let vector =
+            Vector { base: registers.as_mut_ptr().addr(), length: size_of_val(&registers) };
         self.ptrace(GET_SET, GENERAL, (&raw const vector).addr())?;
         Ok(registers[32])
     }
@@ -209,7 +214,11 @@ impl EventAttributes {
 
     /// Turns at this place of a file's code, where `kind` is that of uprobes.
     pub(crate) fn probe(kind: u32, path: &'static CStr, offset: u64) -> Self {
-        Self { config1: path.as_ptr().expose_provenance() as u64, config2: offset, ..Self::of(kind, 0) }
+        Self {
+            config1: path.as_ptr().expose_provenance() as u64,
+            config2: offset,
+            ..Self::of(kind, 0)
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Descriptor chains of every kind and of none, on rings that all virtual CPUs write at once; the device, disk or console, is reset and
-//! brought up again whenever it has had enough.
+//! Descriptor chains of every kind and of none, on rings that all virtual CPUs write at once; the
+//! device, disk or console, is reset and brought up again whenever it has had enough.
 
 use core::sync::atomic::Ordering;
 
@@ -9,11 +9,13 @@ use bale_abi::{PAGES_BASE, RAM_BASE, RAM_SIZE};
 use super::Random;
 use crate::virtio::{self, BASE, DISK_RINGS, ENTRIES, PORT, PORT_RINGS, Rings, STATUS, address};
 
-/// The end of memory, where nothing of this program is: what a buffer there is too long for lies outside.
+/// The end of memory, where nothing of this program is: what a buffer there is too long for lies
+/// outside.
 const BUFFERS: u64 = 256 << 10;
 const NEEDS_RESET: u32 = 0x40;
 
-/// Where a buffer or a table may be: its own memory, the rings, what it may only read, nothing at all.
+/// Where a buffer or a table may be: its own memory, the rings, what it may only read, nothing at
+/// all.
 fn place(random: &mut Random) -> u64 {
     match random.below(16) {
         0 => random.value(),
@@ -38,7 +40,8 @@ fn length(random: &mut Random) -> u64 {
 
 fn descriptor(rings: &'static Rings, random: &mut Random) {
     let at = random.below(ENTRIES as u64) as usize;
-    let next = if random.below(16) == 0 { random.below(1 << 16) } else { random.below(ENTRIES as u64) };
+    let next =
+        if random.below(16) == 0 { random.below(1 << 16) } else { random.below(ENTRIES as u64) };
     // One that is short may be in the rings and their headers.
     let (place, length) = if random.below(3) == 0 {
         (address(&rings.headers[random.below(32) as usize]), 16)
@@ -78,7 +81,8 @@ fn request(rings: &'static Rings, random: &mut Random, head: u64) {
     }
 }
 
-/// A chain of the console as it should be: two buffers to transmit, or to receive into. Short ones, since it is all printed.
+/// A chain of the console as it should be: two buffers to transmit, or to receive into. Short ones,
+/// since it is all printed.
 fn words(rings: &Rings, queue: usize, random: &mut Random, head: u64) {
     let second = (head + 1) % ENTRIES as u64;
     let writes = if queue == 0 { 2 << 32 } else { 0 };
@@ -112,13 +116,17 @@ pub(super) fn step(random: &mut Random) {
     rings.available[entry].store(head as u16, Ordering::Relaxed);
     let ahead = if random.below(64) == 0 { random.below(1 << 16) as u16 } else { 1 };
     rings.available[1].store(index.wrapping_add(ahead), Ordering::Release);
-    virtio::set(base + 0x50, if random.below(32) == 0 { random.below(1 << 32) as u32 } else { queue as u32 });
+    virtio::set(
+        base + 0x50,
+        if random.below(32) == 0 { random.below(1 << 32) as u32 } else { queue as u32 },
+    );
     if random.below(4) == 0 {
         virtio::set(base + 0x64, virtio::get(base + 0x60));
     }
 }
 
-/// Whether the console, once it is reset, prints a line as if nothing had been. For the last one that storms.
+/// Whether the console, once it is reset, prints a line as if nothing had been. For the last one
+/// that storms.
 pub(super) fn console_is_well() -> bool {
     static LINE: [u8; 26] = *b"the console works as ever\n";
     if !virtio::bring_up(PORT, 3, &PORT_RINGS) {

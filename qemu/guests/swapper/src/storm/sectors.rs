@@ -1,5 +1,6 @@
-//! Sectors of the same blocks, written and read back by every virtual CPU through a queue of its own: what one writes is not lost
-//! to another, who writes other sectors of the block at the same time.
+//! Sectors of the same blocks, written and read back by every virtual CPU through a queue of its
+//! own: what one writes is not lost to another, who writes other sectors of the block at the same
+//! time.
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -29,7 +30,8 @@ pub(super) fn start() -> bool {
     virtio::bring_up(BASE, 2, &DISK_RINGS)
 }
 
-/// Reads what this virtual CPU wrote last into a block, and writes something else; false if it was not that.
+/// Reads what this virtual CPU wrote last into a block, and writes something else; false if it was
+/// not that.
 pub(super) fn step(number: u64, random: &mut Random) -> bool {
     let (own, block) = (number as usize, random.below(BLOCKS as u64));
     let last = &LAST[own][block as usize];
@@ -38,7 +40,9 @@ pub(super) fn step(number: u64, random: &mut Random) -> bool {
         return false;
     }
     let word = |start: u64, at: u64| if start == 0 { 0 } else { start.wrapping_add(at) };
-    let same = (0..).zip(&DATA[own]).all(|(at, found)| found.load(Ordering::Relaxed) == word(expected, at));
+    let same = (0..)
+        .zip(&DATA[own])
+        .all(|(at, found)| found.load(Ordering::Relaxed) == word(expected, at));
     let next = if random.below(4) == 0 { 0 } else { random.next() };
     last.store(next, Ordering::Relaxed);
     if next == 0 {
@@ -78,5 +82,6 @@ fn request(own: usize, kind: u64, block: u64, data: &'static [AtomicU64]) -> boo
     fence(Ordering::SeqCst);
     // Nobody else notifies this queue: the request is done with when the notification returns.
     virtio::set(BASE + 0x50, own as u32);
-    rings.used() == u32::from(index.wrapping_add(1)) && rings.statuses[0].load(Ordering::Acquire) == 0
+    rings.used() == u32::from(index.wrapping_add(1))
+        && rings.statuses[0].load(Ordering::Acquire) == 0
 }

@@ -1,5 +1,6 @@
-//! Translation tables that change under their own feet: entries of every kind for addresses that this program does not use,
-//! tables that lie outside of its memory, in devices or in themselves, with and without maintenance, and reads through them.
+//! Translation tables that change under their own feet: entries of every kind for addresses that
+//! this program does not use, tables that lie outside of its memory, in devices or in themselves,
+//! with and without maintenance, and reads through them.
 
 use core::arch::asm;
 
@@ -39,14 +40,18 @@ pub(super) fn step(random: &mut Random) {
         RAM_BASE + RAM_SIZE - (random.below(32) + 1) * 4096 + 8 * random.below(512)
     };
     let value = descriptor(random, root);
-    // SAFETY: an entry for addresses that are not used, or a word at the end of memory, where nothing of this program is.
+    // SAFETY: an entry for addresses that are not used, or a word at the end of memory, where
+    // nothing of this program is.
     unsafe { asm!("str {0}, [{1}]", in(reg) value, in(reg) at) };
     if random.below(4) != 0 {
         // SAFETY: maintenance changes nothing that the program can see.
         unsafe { asm!("dsb ish", "tlbi vmalle1is", "dsb ish", "isb") };
     }
     let address = (OWN + random.below(512 - OWN)) << 30 | random.below(1 << 30);
-    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one of six reads, all safe for one reason")]
+    #[expect(
+        clippy::multiple_unsafe_ops_per_block,
+        reason = "one of six reads, all safe for one reason"
+    )]
     // SAFETY: reads only, to a register that is thrown away; what faults is skipped by the vectors.
     unsafe {
         match random.below(6) {

@@ -18,7 +18,10 @@ fn hash(word: u64) -> usize {
 }
 
 /// Writes matches; `None` if the page does not get shorter.
-#[expect(clippy::cast_possible_truncation, reason = "places fit twelve bits; halves of words are wanted")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "places fit twelve bits; halves of words are wanted"
+)]
 pub(super) fn search(
     page: &[u8; PAGE_SIZE],
     places: &mut [u16; 1 << PLACE_BITS],
@@ -52,14 +55,18 @@ pub(super) fn search(
                 continue;
             }
             distance = at - from;
-            // The word before, if it is the same: a distance of less than a word has a token of its own.
+            // The word before, if it is the same: a distance of less than a word has a token of its
+            // own.
             if distance < WORD && word32(page, at - WORD) == now as u32 {
                 distance = WORD;
             }
         }
         let end = end_of_match(page, at, distance);
         let mut start = at;
-        while start > out.anchor() && start > distance && page[start - 1] == page[start - 1 - distance] {
+        while start > out.anchor()
+            && start > distance
+            && page[start - 1] == page[start - 1 - distance]
+        {
             start -= 1;
         }
         if distance < WORD {

@@ -1,4 +1,5 @@
-//! One step a word: the word of the last distance first, then the table of whole words, then that of upper halves.
+//! One step a word: the word of the last distance first, then the table of whole words, then that
+//! of upper halves.
 
 use super::super::WORD;
 use super::super::output::{MOST_WORDS, Output};
@@ -9,7 +10,8 @@ use crate::device::PAGE_SIZE;
 /// Half of the table for whole words, half for upper halves.
 const HASH_BITS: u32 = PLACE_BITS - 2;
 const UPPER: usize = 1 << HASH_BITS;
-/// Words that may be like nothing before, besides one in three, before the page is searched as bytes.
+/// Words that may be like nothing before, besides one in three, before the page is searched as
+/// bytes.
 const NEW: usize = 24;
 const NEW_SHARE: usize = 24;
 
@@ -25,7 +27,10 @@ fn low_bytes(word: u64) -> usize {
 }
 
 /// Writes matches; false if the page is not made of words, `None` if it does not get shorter.
-#[expect(clippy::cast_possible_truncation, reason = "places fit twelve bits; halves of words are wanted")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "places fit twelve bits; halves of words are wanted"
+)]
 pub(super) fn search(
     page: &[u8; PAGE_SIZE],
     places: &mut [u16; 1 << PLACE_BITS],

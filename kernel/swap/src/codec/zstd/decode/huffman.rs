@@ -1,7 +1,9 @@
 //! The Huffman code of literals: its description, and what is written in it.
 
 use super::table::Table;
-use crate::codec::zstd::{LONGEST, WEIGHTS, WEIGHTS_LOG, distribution::Distribution, reverse::Reverse};
+use crate::codec::zstd::{
+    LONGEST, WEIGHTS, WEIGHTS_LOG, distribution::Distribution, reverse::Reverse,
+};
 
 /// Bytes.
 const SYMBOLS: usize = 256;
@@ -46,7 +48,8 @@ impl Code {
         Some(rest)
     }
 
-    /// Takes the code of `count` weights and of the one that is not written, which makes the code complete.
+    /// Takes the code of `count` weights and of the one that is not written, which makes the code
+    /// complete.
     #[expect(clippy::cast_possible_truncation, reason = "weights of at most 11, 256 symbols")]
     fn set(&mut self, weights: &mut [u8; SYMBOLS], count: usize) -> Option<()> {
         let mut sum = 0usize;
@@ -84,7 +87,8 @@ impl Code {
         Some(())
     }
 
-    /// Decodes as many bytes as there is room; `None` if they are not exactly the stream, or there is no code.
+    /// Decodes as many bytes as there is room; `None` if they are not exactly the stream, or there
+    /// is no code.
     #[expect(clippy::cast_possible_truncation, reason = "a byte")]
     pub(super) fn decode(&self, bytes: &[u8], out: &mut [u8]) -> Option<()> {
         if self.log == 0 {

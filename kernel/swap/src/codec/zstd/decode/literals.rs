@@ -5,9 +5,14 @@ use super::{huffman::Code, number};
 /// Fewest literals of four streams.
 const FOUR_STREAMS: usize = 6;
 
-/// Reads the literals; how many, and what is behind them. `None` if there are more than there is room.
+/// Reads the literals; how many, and what is behind them. `None` if there are more than there is
+/// room.
 #[expect(clippy::cast_possible_truncation, reason = "20 bits at most")]
-pub(super) fn read<'b>(mut bytes: &'b [u8], out: &mut [u8], code: &mut Code) -> Option<(usize, &'b [u8])> {
+pub(super) fn read<'b>(
+    mut bytes: &'b [u8],
+    out: &mut [u8],
+    code: &mut Code,
+) -> Option<(usize, &'b [u8])> {
     let (kind, format) = (bytes.first()? & 3, bytes.first()? >> 2 & 3);
     if kind < 2 {
         let (size, shift) = match format {

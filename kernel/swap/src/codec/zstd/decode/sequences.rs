@@ -88,7 +88,8 @@ fn count(bytes: &mut &[u8]) -> Option<usize> {
     }
 }
 
-/// The distance that a value means: a new one, or one of the last three, of which the first would be no match without literals.
+/// The distance that a value means: a new one, or one of the last three, of which the first would
+/// be no match without literals.
 #[inline(always)]
 fn offset(value: usize, literals: usize, last: &mut [usize; 3]) -> Option<usize> {
     if value > 3 {

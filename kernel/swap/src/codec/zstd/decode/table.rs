@@ -1,4 +1,5 @@
-//! A table of states that is decoded (FSE): each has a symbol, and the next state comes from some bits.
+//! A table of states that is decoded (FSE): each has a symbol, and the next state comes from some
+//! bits.
 
 use crate::codec::zstd::{codes::SYMBOLS, distribution::Distribution, reverse::Reverse};
 

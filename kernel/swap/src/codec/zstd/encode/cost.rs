@@ -5,7 +5,8 @@ use crate::codec::zstd::{codes::SYMBOLS, distribution::Distribution};
 /// A bit, where parts of it are counted.
 pub(super) const BIT: u32 = 256;
 
-/// Logarithm of a number above 0 to the base 2, in parts of a bit, between powers of two by a straight line and its bend.
+/// Logarithm of a number above 0 to the base 2, in parts of a bit, between powers of two by a
+/// straight line and its bend.
 const fn log2(number: u32) -> u32 {
     let whole = number.ilog2();
     let part = ((number * BIT) >> whole) - BIT;
@@ -25,7 +26,8 @@ pub(super) fn cost(counts: &[u16; SYMBOLS], distribution: &Distribution) -> Opti
     Some(sum)
 }
 
-/// Shares `1 << log` cells among symbols that occur so often, at least two of them; `None` if there are fewer, or more than cells.
+/// Shares `1 << log` cells among symbols that occur so often, at least two of them; `None` if there
+/// are fewer, or more than cells.
 #[expect(clippy::cast_possible_truncation, reason = "at most 512 cells")]
 pub(super) fn share(counts: &[u16; SYMBOLS], log: u32) -> Option<Distribution> {
     let total: u32 = counts.iter().map(|count| u32::from(*count)).sum();
@@ -34,7 +36,8 @@ pub(super) fn share(counts: &[u16; SYMBOLS], log: u32) -> Option<Distribution> {
     if used < 2 || used > size as usize {
         return None;
     }
-    let mut cells = counts.map(|count| if count == 0 { 0 } else { (u32::from(count) * size / total).max(1) });
+    let mut cells =
+        counts.map(|count| if count == 0 { 0 } else { (u32::from(count) * size / total).max(1) });
     let mut sum: u32 = cells.iter().sum();
     while sum != size {
         let pairs = counts.iter().zip(&mut cells).filter(|(count, _)| **count > 0);

@@ -41,7 +41,8 @@ impl Code {
         // The longest words are the lowest, and those of one length ascend.
         let mut word = 0u16;
         for length in (1..=code.log).rev() {
-            for (place, _) in code.words.iter_mut().zip(&code.lengths).filter(|(_, other)| **other == length)
+            for (place, _) in
+                code.words.iter_mut().zip(&code.lengths).filter(|(_, other)| **other == length)
             {
                 *place = word;
                 word += 1;
@@ -55,7 +56,9 @@ impl Code {
     pub(super) fn describe(&self, out: &mut [u8]) -> Option<usize> {
         let last = self.lengths.iter().rposition(|length| *length > 0)?;
         let mut weights = [0u8; BYTES];
-        for (weight, length) in weights.iter_mut().zip(self.lengths).filter(|(_, length)| *length > 0) {
+        for (weight, length) in
+            weights.iter_mut().zip(self.lengths).filter(|(_, length)| *length > 0)
+        {
             *weight = self.log + 1 - length;
         }
         // The last one makes the code complete, and follows from the others.
@@ -90,7 +93,8 @@ impl Code {
     }
 }
 
-/// Writes weights with two states in turn; how long they are. `None` if they are too few, all alike, or there is no room.
+/// Writes weights with two states in turn; how long they are. `None` if they are too few, all
+/// alike, or there is no room.
 fn states(weights: &[u8], out: &mut [u8; CODED]) -> Option<usize> {
     let [front @ .., one, other] = weights else { return None };
     let mut counts = [0u16; SYMBOLS];

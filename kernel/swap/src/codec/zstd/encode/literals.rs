@@ -7,7 +7,8 @@ const ONE_STREAM: usize = 1023;
 /// Bytes that say how long each of four streams but the last is.
 const JUMPS: usize = 6;
 
-/// Writes the literals; how many bytes they are. `None` if there is no room. In a frame of its own, since stacks are short where this runs.
+/// Writes the literals; how many bytes they are. `None` if there is no room. In a frame of its own,
+/// since stacks are short where this runs.
 #[inline(never)]
 #[expect(clippy::cast_possible_truncation, reason = "13 bits")]
 pub(super) fn write(literals: &[u8], out: &mut [u8]) -> Option<usize> {

@@ -43,8 +43,11 @@ impl Encoder {
             let offset = value(distance, at - from, &mut last);
             // Room for as many as a page has.
             if let Some(place) = self.sequences.get_mut(self.sequence_count) {
-                *place =
-                    Sequence { literals: (at - from) as u16, length: length as u16, offset: offset as u16 };
+                *place = Sequence {
+                    literals: (at - from) as u16,
+                    length: length as u16,
+                    offset: offset as u16,
+                };
                 self.sequence_count += 1;
             }
             at += length;
@@ -99,7 +102,8 @@ fn value(distance: usize, literals: usize, last: &mut [usize; 3]) -> usize {
     let none = usize::from(literals == 0);
     let place = last.iter().position(|other| *other == distance);
     match place {
-        // Behind a match, the same distance again is said as a new one: the match would have gone on.
+        // Behind a match, the same distance again is said as a new one: the match would have gone
+        // on.
         Some(place) if place >= none => {
             last[..=place].rotate_right(1);
             place + 1 - none

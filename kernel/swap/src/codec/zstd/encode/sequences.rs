@@ -13,7 +13,8 @@ use crate::codec::{
     },
 };
 
-/// Bytes of the longest description of a table: 4 bits, and at most 9 for each symbol and 2 for each that has none.
+/// Bytes of the longest description of a table: 4 bits, and at most 9 for each symbol and 2 for
+/// each that has none.
 const DESCRIPTION: usize = 80;
 
 /// The code that a value belongs to.
@@ -36,11 +37,16 @@ fn codes(sequence: &Sequence) -> [usize; 3] {
     ]
 }
 
-/// Chooses the table for symbols that occur so often and writes its description; its mode, and how long that is. In a frame of its own, since stacks
-/// are short where this runs.
+/// Chooses the table for symbols that occur so often and writes its description; its mode, and how
+/// long that is. In a frame of its own, since stacks are short where this runs.
 #[inline(never)]
 #[expect(clippy::cast_possible_truncation, reason = "53 symbols, 80 bytes")]
-fn choose(counts: &[u16; SYMBOLS], kind: &Kind, table: &mut Table, out: &mut [u8]) -> Option<(u8, usize)> {
+fn choose(
+    counts: &[u16; SYMBOLS],
+    kind: &Kind,
+    table: &mut Table,
+    out: &mut [u8],
+) -> Option<(u8, usize)> {
     let mut used = counts.iter().enumerate().filter(|(_, count)| **count > 0);
     let (symbol, _) = used.next()?;
     let (cells, log) = kind.predefined;
@@ -86,7 +92,11 @@ fn choose(counts: &[u16; SYMBOLS], kind: &Kind, table: &mut Table, out: &mut [u8
 /// Writes the sequences; how many bytes they are. `None` if there is no room.
 #[inline(never)]
 #[expect(clippy::cast_possible_truncation, reason = "at most 1024 sequences")]
-pub(super) fn write(sequences: &[Sequence], tables: &mut [Table; 3], out: &mut [u8]) -> Option<usize> {
+pub(super) fn write(
+    sequences: &[Sequence],
+    tables: &mut [Table; 3],
+    out: &mut [u8],
+) -> Option<usize> {
     let count = sequences.len();
     let mut at = if count < 128 {
         *out.first_mut()? = count as u8;
@@ -132,7 +142,11 @@ pub(super) fn write(sequences: &[Sequence], tables: &mut [Table; 3], out: &mut [
 }
 
 /// Writes what the codes leave open of a sequence.
-fn extra(out: &mut Writer<'_>, sequence: &Sequence, [literal, offset, length]: [usize; 3]) -> Option<()> {
+fn extra(
+    out: &mut Writer<'_>,
+    sequence: &Sequence,
+    [literal, offset, length]: [usize; 3],
+) -> Option<()> {
     let (base, bits) = literals_of(literal);
     out.put(usize::from(sequence.literals) - base, bits)?;
     let (base, bits) = match_of(length);
