@@ -8,7 +8,7 @@ use bale_core::shell::nearest;
 use super::{
     Arguments, Command, Failure, Outcome, TYPED_AT, all_commands, fail, guest, machine, say, show,
 };
-use bale_io::{log, print, println};
+use bale_io::{print, println};
 use bale_memory::frames;
 use bale_reclaim::pool;
 use bale_rt::cores::{self, MAX_CORES};
