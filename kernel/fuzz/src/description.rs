@@ -4,6 +4,7 @@
 use bale_core::boot_config;
 use bale_core::guest_image::{GuestImage, Raw};
 use bale_core::guest_layout::GuestLayout;
+use bale_core::guest_tree::{FIRMWARE, FLASH};
 use bale_core::vgic::MAX_VCPUS;
 use bale_core::vm_description::VmDescription;
 
@@ -34,11 +35,14 @@ pub(crate) fn run(bytes: &[u8]) {
     for raw in [None, Some(raw)] {
         match GuestLayout::new(word(16), bytes, raw, Some(word(24))) {
             Ok(layout) => {
-                assert!(
-                    layout.kernel >= RAM_BASE
-                        && layout.tree >= RAM_BASE
-                        && layout.entry >= layout.kernel
-                );
+                // Firmware lies in a memory of its own, in front of the flash.
+                let (first, last) = if layout.kernel == FIRMWARE {
+                    (FIRMWARE, FLASH)
+                } else {
+                    (RAM_BASE, u64::MAX)
+                };
+                assert!((first..last).contains(&layout.kernel) && layout.tree >= RAM_BASE);
+                assert!(layout.entry >= layout.kernel && layout.entry < last);
                 assert!(
                     layout.initrd.is_some_and(
                         |(start, end)| start >= layout.kernel && end - start == word(24)
