@@ -89,7 +89,8 @@ fn completes(terminal: &mut Terminal, lines: &[(&str, &str)]) -> Result<()> {
 /// Tab knows the guests of the bundle where one can be started, and the machines where one is
 /// meant; their names stand for their numbers.
 pub(super) fn machines(bench: &Bench<'_>) -> Result<()> {
-    let restarting = "memory = 8M\nkernel = kernel.img\ncmdline = bale.reset";
+    // Without a limit, or a fast machine ends it before it has been talked to.
+    let restarting = "memory = 8M\nkernel = kernel.img\nrestart_window = 0\ncmdline = bale.reset";
     let writing = "memory = 16M\nkernel = kernel.img\nswap = 16M\ncmdline = bale.disk";
     let descriptions = [("first", restarting), ("second", restarting), ("disk", writing)];
     let bundle = described::bundle(bench, "machines", &descriptions)?;
