@@ -153,7 +153,7 @@ impl fmt::Display for StartError {
                 write!(f, "less than {} MiB of memory would be left; `mem` shows it", RESERVE >> 20)
             }
             Self::NoCodec => {
-                f.write_str("no such codec: lz4, page, token; lz4hc, deflate, zstd with :1-9")
+                f.write_str("no such codec: lz4, page, token; lz4hc, deflate, zstd:1-9")
             }
             Self::NoDisk => {
                 f.write_str("`backing = on` needs a disk (cargo bale run --backing SIZE)")
