@@ -1,9 +1,9 @@
 //! One word and one byte for each object: where it lies, whether somebody uses it, and which use of
 //! the cell it is.
 //!
-//! The top bit of the word says that the object is open to be used: who clears it has the object
-//! alone. A reader keeps it clear for as long as its view lives, who moves the object while that
-//! takes, a free for good. So no operation on an object takes a lock that another object could
+//! The top bit of the word says that the object is open to be used: clearing it gives the object to
+//! the one that did. A reader keeps the bit clear while its view lives, a move keeps it clear until
+//! the move is done, and a free keeps it clear for good. So no operation on an object takes a lock that another object could
 //! want, a handle that was duplicated can never reach freed memory, and readers never meet the
 //! class lock. The word of a free cell is closed and holds the next free cell of its class; a cell
 //! that was never handed out is zero, which is closed too. Both are less than any location.
