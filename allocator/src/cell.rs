@@ -3,10 +3,11 @@
 //!
 //! The top bit of the word says that the object is open to be used: clearing it gives the object to
 //! the one that did. A reader keeps the bit clear while its view lives, a move keeps it clear until
-//! the move is done, and a free keeps it clear for good. So no operation on an object takes a lock that another object could
-//! want, a handle that was duplicated can never reach freed memory, and readers never meet the
-//! class lock. The word of a free cell is closed and holds the next free cell of its class; a cell
-//! that was never handed out is zero, which is closed too. Both are less than any location.
+//! the move is done, and a free keeps it clear for good. So no operation on an object takes a lock
+//! that another object could want, a handle that was duplicated can never reach freed memory, and
+//! readers never meet the class lock. The word of a free cell is closed and holds the next free
+//! cell of its class; a cell that was never handed out is zero, which is closed too. Both are less
+//! than any location.
 //!
 //! A view may stay open for ever, so it is waited for with patience only. A move ends: who makes it
 //! is not interrupted and waits for nobody. So its word says that it is one, and it is waited for
