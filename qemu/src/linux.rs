@@ -3,18 +3,22 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`package`] | the kernel, fetched by apt |
+//! | [`apt`] | packages for arm64, fetched by apt in a folder of its own |
+//! | [`package`] | the kernel |
+//! | [`root`] | programs with all that they depend on |
 //! | [`modules`] | kernel modules in the order in which they load |
 //! | [`cpio`], [`initramfs`] | the initial RAM disk |
 //! | [`boot`] | a boot under plain QEMU, and the figures that init prints |
 //! | [`guest`] | the same for Bale's bundle |
 
+mod apt;
 pub(crate) mod boot;
 mod cpio;
 pub(crate) mod guest;
-mod initramfs;
+pub(crate) mod initramfs;
 mod modules;
 pub(crate) mod package;
+pub(crate) mod root;
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -28,6 +32,7 @@ use crate::cli::{LinuxBootOptions, LinuxCommand};
 use crate::machine::Config;
 use crate::{setup, workspace};
 use boot::Figures;
+use initramfs::Content;
 use package::Kernel;
 
 /// `cargo bale linux`.
@@ -47,7 +52,8 @@ fn boot_alone(options: &LinuxBootOptions) -> Result<u8> {
     setup::qemu(&options.setup)?;
     let init = build::linux_init(&options.setup)?;
     let kernel = package::fetch(options.suite.as_deref())?;
-    let kit = Kit::make(kernel, &init, &options.work, Console::Pl011, options.pages.as_deref())?;
+    let content = Content { pages: options.pages.as_deref(), ..Content::of(&options.work) };
+    let kit = Kit::make(kernel, &init, &content)?;
     let mut machine = Alone::new(&kit, &options.work);
     machine.config.memory.clone_from(&options.memory);
     machine.config.cores = options.cores;
@@ -75,15 +81,9 @@ pub(crate) struct Kit {
 }
 
 impl Kit {
-    /// This kernel, with this init for this work at this console.
-    pub(crate) fn make(
-        kernel: Kernel,
-        init: &Path,
-        work: &str,
-        console: Console,
-        pages: Option<&Path>,
-    ) -> Result<Self> {
-        let archive = initramfs::build(&kernel, init, work, console, pages)?;
+    /// This kernel, with this init and what it finds.
+    pub(crate) fn make(kernel: Kernel, init: &Path, content: &Content<'_>) -> Result<Self> {
+        let archive = initramfs::build(&kernel, init, content)?;
         let initrd = own_file("initrd")?;
         fs::write(&initrd, archive)
             .with_context(|| format!("cannot write {}", initrd.display()))?;

@@ -19,7 +19,8 @@ use super::report::Data;
 use super::{Run, save};
 use crate::cli::BenchOptions;
 use crate::linux::boot::{self, Figures};
-use crate::linux::{Alone, Console, Kit, package};
+use crate::linux::initramfs::Content;
+use crate::linux::{Alone, Kit, package};
 use crate::log::Decoder;
 use crate::machine::Config;
 use crate::run::Bundle;
@@ -44,7 +45,7 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     setup::qemu(&options.setup)?;
     let built = build::build(&options.setup)?;
     let work = format!("peer:{REPETITIONS}");
-    let kit = Kit::make(package::fetch(None)?, &built.linux_init, &work, Console::Pl011, None)?;
+    let kit = Kit::make(package::fetch(None)?, &built.linux_init, &Content::of(&work))?;
     let mut machine = Alone::new(&kit, &work);
     machine.config.memory = "512M".into();
     machine.count();

@@ -44,9 +44,9 @@ pub(crate) struct GuestOptions {
     /// Physical cores for them, in turn, such as 1,2,4-7 [default: all but the first]
     #[arg(long, requires = "machine", value_name = "CORES", value_parser = cores)]
     pub(crate) guest_cores: Option<String>,
-    /// Memory of the guest, in bytes or with K, M or G
-    #[arg(long, default_value = "256M", requires = "machine", value_name = "BYTES", value_parser = amount)]
-    pub(crate) guest_memory: String,
+    /// Memory of the guest, in bytes or with K, M or G [default: 256M; 1G --with programs]
+    #[arg(long, requires = "machine", value_name = "BYTES", value_parser = amount)]
+    guest_memory: Option<String>,
     /// Swap disk of the guest
     #[arg(long, requires = "machine", value_name = "BYTES", value_parser = amount)]
     pub(crate) swap: Option<String>,
@@ -65,9 +65,36 @@ pub(crate) struct GuestOptions {
     /// A checksum for each of them
     #[arg(long, requires = "swap")]
     pub(crate) checksum: bool,
-    /// What the guest's init does: boot, echo, swap:SIZE:SECONDS[:WORKERS]
-    #[arg(long, default_value = "boot", requires = "guest", conflicts_with = "kernel", value_name = "WORK", value_parser = work)]
-    pub(crate) work: String,
+    /// What the guest's init does: boot, echo, swap:SIZE:SECONDS[:WORKERS], shell, script [default:
+    /// boot; with programs script or shell]
+    #[arg(long, requires = "guest", conflicts_with = "kernel", value_name = "WORK", value_parser = work)]
+    work: Option<String>,
+    /// Programs in its root: packages of Debian with all that they depend on, such as
+    /// gdb,strace,linux-perf; a shell, which its init starts, and coreutils are there as well
+    #[arg(long, requires = "guest", conflicts_with = "kernel", value_delimiter = ',', value_name = "PACKAGES", value_parser = package)]
+    pub(crate) with: Vec<String>,
+    /// Run the lines of this file in that shell, instead of what is typed
+    #[arg(long, requires = "with", value_name = "FILE")]
+    pub(crate) script: Option<PathBuf>,
+}
+
+impl GuestOptions {
+    /// Memory of the guest. What a root holds is there twice while Linux unpacks it, and takes half
+    /// of the memory at most.
+    pub(crate) fn memory(&self) -> String {
+        let usual = if self.with.is_empty() { "256M" } else { "1G" };
+        self.guest_memory.clone().unwrap_or_else(|| usual.into())
+    }
+
+    /// What its init does.
+    pub(crate) fn work(&self) -> String {
+        let usual = match (&self.script, self.with.is_empty()) {
+            (Some(_), _) => "script",
+            (None, false) => "shell",
+            (None, true) => "boot",
+        };
+        self.work.clone().unwrap_or_else(|| usual.into())
+    }
 }
 
 /// A guest that can be made.
@@ -139,6 +166,18 @@ fn work(text: &str) -> Result<String, String> {
     if one_word { Ok(text.to_owned()) } else { Err("the work is one word".into()) }
 }
 
+/// The name of a package (Debian Policy, 5.6.1), which apt is not to take for anything else.
+fn package(text: &str) -> Result<String, String> {
+    let plain = |character: char| {
+        character.is_ascii_lowercase() || matches!(character, '0'..='9' | '+' | '-' | '.')
+    };
+    let first =
+        text.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit());
+    // Behind a name these two would remove or install it, to apt.
+    let good = first && text.chars().all(plain) && !text.ends_with('-') && text.len() > 1;
+    if good { Ok(text.to_owned()) } else { Err("not the name of a package".into()) }
+}
+
 /// A suite's name becomes part of a path and of apt's sources.
 fn suite(text: &str) -> Result<String, String> {
     let plain =
@@ -182,7 +221,24 @@ mod tests {
         );
         let own = own.expect("good");
         assert_eq!((own.cmdline.as_deref(), own.described.len()), (Some("-a"), 2));
-        assert_eq!(parse("").expect("good").guest_memory, "256M");
+        assert_eq!(parse("").expect("good").memory(), "256M");
+    }
+
+    #[test]
+    fn programs_bring_a_shell_and_room() {
+        let with = |line: &str| {
+            let options = parse(&format!("--guest linux {line}")).expect("good");
+            (options.with.clone(), options.work(), options.memory())
+        };
+        let names =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            with("--with gdb,g++,libc6.1"),
+            (names(&["gdb", "g++", "libc6.1"]), "shell".into(), "1G".into())
+        );
+        assert_eq!(with("--with gdb --script x").1, "script");
+        assert_eq!(with("--with gdb --work boot --guest-memory 2G").1, "boot");
+        assert_eq!(with(""), (names(&[]), "boot".into(), "256M".into()));
     }
 
     #[test]
@@ -195,6 +251,12 @@ mod tests {
             ("--guest linux --cmdline x", "cannot be used with"),
             ("--guest linux --initrd x", "cannot be used with"),
             ("--kernel Image --work boot", "cannot be used with"),
+            ("--with gdb", "required"),
+            ("--kernel Image --with gdb", "cannot be used with"),
+            ("--guest linux --with gdb-", "not the name of a package"),
+            ("--guest linux --with gdb,-oX", "not the name of a package"),
+            ("--guest linux --with ,", "not the name of a package"),
+            ("--guest linux --script x", "required"),
             ("--vcpus 2", "required"),
             ("--guest-cores 1", "required"),
             ("--guest linux --guest-cores 5-1", "list such as"),

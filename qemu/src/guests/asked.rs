@@ -90,13 +90,15 @@ impl Host {
 
 fn linux(options: &GuestOptions, backing: bool) -> Shape {
     Shape {
-        memory: options.guest_memory.clone(),
+        memory: options.memory(),
         vcpus: options.vcpus,
         swap: options.swap.clone(),
         console: options.console,
         suite: options.suite.clone(),
         further: settings(options, backing),
-        work: options.work.clone(),
+        work: options.work(),
+        with: options.with.clone(),
+        script: options.script.clone(),
     }
 }
 
@@ -119,7 +121,7 @@ fn settings(options: &GuestOptions, backing: bool) -> Vec<(&'static str, String)
 /// All lines of the description of a kernel of the user's own, but for those that name files.
 fn own_settings(options: &GuestOptions, backing: bool) -> Vec<(&'static str, String)> {
     let mut lines = vec![
-        ("memory", options.guest_memory.clone()),
+        ("memory", options.memory()),
         ("vcpus", options.vcpus.to_string()),
         ("cmdline", options.cmdline.clone().unwrap_or_default()),
     ];

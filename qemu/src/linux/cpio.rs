@@ -5,6 +5,10 @@ const MAGIC: &str = "070701";
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const CHARACTER_DEVICE: u32 = 0o020_600;
+const REGULAR: u32 = 0o100_000;
+const LINK: u32 = 0o120_777;
+/// What of a mode says who may do what, set-user-ID and its like among it.
+const RIGHTS: u32 = 0o7777;
 const TRAILER: &str = "TRAILER!!!";
 
 /// An archive that grows.
@@ -23,6 +27,16 @@ impl Archive {
     /// Adds a file that may be executed. The size has 32 bits.
     pub(crate) fn file(&mut self, name: &str, content: &[u8]) {
         self.entry(name, PROGRAM, (0, 0), content);
+    }
+
+    /// Adds a file with these rights.
+    pub(crate) fn file_with(&mut self, name: &str, rights: u32, content: &[u8]) {
+        self.entry(name, REGULAR | rights & RIGHTS, (0, 0), content);
+    }
+
+    /// Adds a symbolic link.
+    pub(crate) fn link(&mut self, name: &str, target: &str) {
+        self.entry(name, LINK, (0, 0), target.as_bytes());
     }
 
     /// Adds a character device.
@@ -107,12 +121,16 @@ mod tests {
             archive.folder("dev");
             archive.device("dev/console", 5, 1);
             archive.file("init", &vec![7; length]);
+            archive.file_with("etc/motd", 0o644, b"x");
+            archive.link("bin", "usr/bin");
             let entries = read(&archive.finish());
             assert_eq!(entries[0], ("dev".into(), 0o040_755, (0, 0), vec![]));
             assert_eq!(entries[1], ("dev/console".into(), 0o020_600, (5, 1), vec![]));
             assert_eq!(entries[2], ("init".into(), 0o100_755, (0, 0), vec![7; length]));
-            assert_eq!(entries[3].0, "TRAILER!!!");
-            assert_eq!(entries.len(), 4);
+            assert_eq!(entries[3], ("etc/motd".into(), 0o100_644, (0, 0), b"x".to_vec()));
+            assert_eq!(entries[4], ("bin".into(), 0o120_777, (0, 0), b"usr/bin".to_vec()));
+            assert_eq!(entries[5].0, "TRAILER!!!");
+            assert_eq!(entries.len(), 6);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What Bale's bundle holds for a Linux guest: kernel, initial RAM disk, and the description of the
 //! virtual machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Console, Kit, command_line, package};
+use super::initramfs::Content;
+use super::{Console, Kit, command_line, package, root};
 use crate::guests::{self, Seen};
 
 /// Name of the virtual machine at Bale's shell.
@@ -26,6 +27,10 @@ pub(crate) struct Shape {
     pub(crate) further: Vec<(&'static str, String)>,
     /// What its init does.
     pub(crate) work: String,
+    /// Packages of Debian in its root.
+    pub(crate) with: Vec<String>,
+    /// A script that is there as well.
+    pub(crate) script: Option<PathBuf>,
 }
 
 impl Shape {
@@ -39,6 +44,8 @@ impl Shape {
             suite: None,
             further: Vec::new(),
             work: work.into(),
+            with: Vec::new(),
+            script: None,
         }
     }
 }
@@ -56,7 +63,19 @@ impl Guest {
         let description = describe(shape);
         let seen = guests::made(NAME, &description)?;
         let kernel = package::fetch(shape.suite.as_deref())?;
-        let kit = Kit::make(kernel, init, &shape.work, shape.console, pages)?;
+        let root = if shape.with.is_empty() {
+            None
+        } else {
+            Some(root::archive(&shape.with, shape.suite.as_deref())?)
+        };
+        let content = Content {
+            work: &shape.work,
+            console: shape.console,
+            pages,
+            root: root.as_deref(),
+            script: shape.script.as_deref(),
+        };
+        let kit = Kit::make(kernel, init, &content)?;
         Ok(Self { kit, description, seen })
     }
 

@@ -1,15 +1,13 @@
 //! Debian's arm64 kernel, fetched as a package: from the machine's own sources, or from another
 //! suite of the same archive.
-//!
-//! apt works in folders of its own, so that the machine gets no further architecture, source or
-//! package. It verifies the signatures of the lists and the digest of the package.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::apt::{Apt, said};
 use crate::workspace;
 
 /// The package that names the current kernel for virtual machines.
@@ -56,101 +54,29 @@ pub(crate) fn trees() -> Result<PathBuf> {
 }
 
 fn fetch_into(folder: &Path, unpacked: &Path, meta: &str, suite: Option<&str>) -> Result<()> {
-    // Two runs at the same time do not disturb each other.
-    let work = folder.join(format!("apt-{}", std::process::id()));
-    for part in ["lists/partial", "cache/archives/partial", "download"] {
-        let part = work.join(part);
-        fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
-    }
-    fs::write(work.join("status"), "").context("cannot write apt's status")?;
-    let result = download(&work, unpacked, meta, suite).context(
+    Apt::ready(folder, suite).and_then(|apt| download(&apt, unpacked, meta)).context(
         "Debian's arm64 kernel cannot be fetched; that takes apt-get, dpkg-deb and a Debian archive among the \
          machine's package sources",
-    );
-    // What is left over takes room and nothing else.
-    let _ = fs::remove_dir_all(&work);
-    result
+    )
 }
 
-fn download(work: &Path, unpacked: &Path, meta: &str, suite: Option<&str>) -> Result<()> {
-    eprintln!("bale: fetches the package lists for arm64");
-    said(apt(work, "apt-get").args(["--quiet", "update"]))?;
-    if let Some(suite) = suite {
-        let known = said(apt(work, "apt-get").args(["indextargets", "--format", FIELDS]))?;
-        let source =
-            source(&known, suite).context("no Debian archive is among the package sources")?;
-        fs::write(work.join(SOURCES), source).context("cannot write apt's sources")?;
-        eprintln!("bale: fetches the package lists of {suite}");
-        said(apt(work, "apt-get").args(["--quiet", "update"]))?;
-    }
-    let depends = said(apt(work, "apt-cache").args(["depends", meta]))?;
+fn download(apt: &Apt, unpacked: &Path, meta: &str) -> Result<()> {
+    let depends = apt.said("apt-cache", &["depends", meta])?;
     let package = named(&depends).with_context(|| format!("the package sources have no {meta}"))?;
     eprintln!("bale: fetches the package {package}");
-    said(
-        apt(work, "apt-get")
-            .args(["--quiet", "download", package])
-            .current_dir(work.join("download")),
-    )?;
-    let file = fs::read_dir(work.join("download"))?
+    said(apt.command("apt-get").args(["--quiet", "download", package]).current_dir(apt.folder()))?;
+    let file = fs::read_dir(apt.folder())?
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|kind| kind == "deb"))
         .context("apt-get downloaded no package")?;
-    let new = work.join("new");
+    let new = apt.folder().join("new");
     said(Command::new("dpkg-deb").arg("--extract").args([&file, &new]))?;
     match fs::rename(&new, unpacked) {
         Err(_) if unpacked.is_dir() => {}
         result => result.with_context(|| format!("cannot make {}", unpacked.display()))?,
     }
     Ok(())
-}
-
-/// A file that takes the place of the machine's sources, once it is there.
-const SOURCES: &str = "sources.list";
-
-/// Fields of a list that apt knows, as [`source`] reads them.
-const FIELDS: &str = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)";
-
-/// Keys of Debian's archive, as their package installs them.
-const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
-/// A line of sources.list for a suite of Debian's archive, found where this machine finds its own.
-fn source(known: &str, suite: &str) -> Option<String> {
-    // Without that file, apt takes the keys that it trusts for any source.
-    let keys =
-        if Path::new(KEYS).is_file() { format!("[signed-by={KEYS}] ") } else { String::new() };
-    known.lines().find_map(|line| {
-        let archive = line.strip_prefix("Debian|Debian|main|")?;
-        Some(format!("deb {keys}{archive} {suite} main\n"))
-    })
-}
-
-/// A command of apt that works in this folder alone.
-fn apt(work: &Path, program: &str) -> Command {
-    let mut command = Command::new(program);
-    command.args(["-o", "APT::Architecture=arm64", "-o", "APT::Architectures=arm64"]);
-    // Who runs as root would else see apt give up its rights, and then its folder.
-    command.args(["-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none"]);
-    for (option, part) in
-        [("Dir::State::Lists", "lists"), ("Dir::State::status", "status"), ("Dir::Cache", "cache")]
-    {
-        command.arg("-o").arg(format!("{option}={}", work.join(part).display()));
-    }
-    let sources = work.join(SOURCES);
-    if sources.is_file() {
-        command.arg("-o").arg(format!("Dir::Etc::SourceList={}", sources.display()));
-        command.args(["-o", "Dir::Etc::SourceParts=/dev/null"]);
-    }
-    command
-}
-
-fn said(command: &mut Command) -> Result<String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).env("LC_ALL", "C").output();
-    let output = output.with_context(|| format!("`{program}` does not start"))?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`{program}`: {}", errors.trim());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The versioned package in the output of `apt-cache depends`.
@@ -184,21 +110,7 @@ fn check_image(bytes: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_image, named, source};
-
-    #[test]
-    fn another_suite_is_looked_for_in_the_archive_that_the_machine_uses() {
-        let known = "Debian|Debian-Security|main|ftp://one/security/\nDebian|Debian|main|ftp://two/debian/\n";
-        let line = source(known, "trixie").expect("an archive");
-        assert!(
-            line.starts_with("deb ") && line.ends_with(" ftp://two/debian/ trixie main\n"),
-            "{line}"
-        );
-        assert_eq!(
-            source("Ubuntu|Ubuntu|main|ftp://three/\n$(ORIGIN)|$(LABEL)|main|x\n", "trixie"),
-            None
-        );
-    }
+    use super::{check_image, named};
 
     #[test]
     fn the_kernel_is_the_one_that_the_meta_package_names() {

@@ -2,6 +2,7 @@
 //! skipped.
 
 mod limits;
+mod programs;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -18,6 +19,7 @@ use crate::bundle;
 use crate::cli::{SetupOptions, Tables};
 use crate::linux::boot::{self, Figures};
 use crate::linux::guest::{Guest, NAME, Shape};
+use crate::linux::initramfs::Content;
 use crate::linux::{Alone, Console, Kit, package};
 use crate::machine::Config;
 use crate::{board, pages, run};
@@ -73,6 +75,7 @@ pub(super) fn cases<'a>(
         on_bale("vm-boot-cpu-max", boots_on_the_largest_core),
         on_bale("vm-console", |guests| talks(guests, Console::Virtio)),
         on_bale("vm-console-pl011", |guests| talks(guests, Console::Pl011)),
+        on_bale("debuggers", programs::debuggers),
         on_bale("vm-debug", debugs),
         on_bale("vm-held", held),
         on_bale("vm-held-swap", held_and_swaps),
@@ -81,6 +84,7 @@ pub(super) fn cases<'a>(
         on_bale("vm-queues", swaps_side_by_side),
         on_bale("vm-quota", limits::reaches_its_quota),
         on_bale("vm-reboot", limits::reboots),
+        on_bale("vm-shell", programs::shell),
         on_bale("vm-swap", swaps),
         on_bale("vm-two", two_at_once),
         on_bale("vm-writeback", writes_back),
@@ -103,7 +107,7 @@ fn case<'a>(
 }
 
 fn alone(init: &Path, work: &str, memory: &str, swap: Option<u64>) -> Result<Figures> {
-    let kit = Kit::make(package::fetch(None)?, init, work, Console::Pl011, None)?;
+    let kit = Kit::make(package::fetch(None)?, init, &Content::of(work))?;
     let mut machine = Alone::new(&kit, work);
     machine.config.memory = memory.into();
     if let Some(bytes) = swap {

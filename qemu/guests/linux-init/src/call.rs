@@ -5,6 +5,7 @@
 //! memory.
 
 pub(crate) mod debug;
+mod process;
 
 use core::arch::{asm, global_asm};
 use core::ffi::CStr;
@@ -12,6 +13,8 @@ use core::panic::PanicInfo;
 
 use crate::print::{self, Failure};
 use crate::program;
+
+pub(crate) use process::{Child, execute, exit, fork, lead_session, process, reap_until};
 
 global_asm!(
     ".globl _start",
@@ -51,10 +54,12 @@ mod number {
     pub(super) const KILL: usize = 129;
     pub(super) const REBOOT: usize = 142;
     pub(super) const PTRACE: usize = 117;
+    pub(super) const SETSID: usize = 157;
     pub(super) const GETPID: usize = 172;
     pub(super) const PERF_EVENT_OPEN: usize = 241;
     pub(super) const MUNMAP: usize = 215;
     pub(super) const CLONE: usize = 220;
+    pub(super) const EXECVE: usize = 221;
     pub(super) const MMAP: usize = 222;
     pub(super) const SWAPON: usize = 224;
     pub(super) const SWAPOFF: usize = 225;
@@ -80,6 +85,8 @@ pub(crate) const DIRECT: usize = 0o20_0000;
 const BLKDISCARD: usize = 0x1277;
 /// Size of a device in bytes (linux/fs.h: _IOR(0x12, 114, size_t)).
 const BLKGETSIZE64: usize = 0x8008_1272;
+/// Makes a terminal that of the session (asm-generic/ioctls.h).
+const TIOCSCTTY: usize = 0x540e;
 const MADV_NOHUGEPAGE: usize = 15;
 const MADV_PAGEOUT: usize = 21;
 /// Not found.
@@ -135,6 +142,13 @@ impl File {
             core::mem::forget(self);
         }
         Ok(())
+    }
+
+    /// Makes a terminal the one that this session is controlled from.
+    pub(crate) fn control(&self) -> Result<(), Failure> {
+        // SAFETY: no memory is touched.
+        let result = unsafe { call(number::IOCTL, [self.0, TIOCSCTTY, 0, 0, 0, 0]) };
+        result.map(drop).map_err(Failure::call("TIOCSCTTY", c""))
     }
 
     /// Reads from where the file stands.
@@ -297,55 +311,6 @@ pub(crate) fn sleep_ms(ms: u64) {
     let time = [ms / 1000, ms % 1000 * 1_000_000];
     // SAFETY: the call reads two numbers, which are there.
     let _ = unsafe { call(number::NANOSLEEP, [time.as_ptr().addr(), 0, 0, 0, 0, 0]) };
-}
-
-/// A process of our own.
-pub(crate) struct Child(usize);
-
-/// Forks: the child runs `body` and ends with status 0, or 1 if it failed.
-pub(crate) fn fork(body: impl FnOnce() -> Result<(), Failure>) -> Result<Child, Failure> {
-    const SIGCHLD: usize = 17;
-    // SAFETY: without flags the child has a copy of all memory, and the process has one thread.
-    match unsafe { call(number::CLONE, [SIGCHLD, 0, 0, 0, 0, 0]) } {
-        Ok(0) => {
-            let status = match body() {
-                Ok(()) => 0,
-                Err(failure) => {
-                    print::error(&failure);
-                    1
-                }
-            };
-            exit(status)
-        }
-        Ok(id) => Ok(Child(id)),
-        Err(error) => Err(Failure::call("clone", c"")(error)),
-    }
-}
-
-impl Child {
-    /// Kills it.
-    pub(crate) fn kill(&self) -> Result<(), Failure> {
-        const SIGKILL: usize = 9;
-        // SAFETY: no memory is touched.
-        let result = unsafe { call(number::KILL, [self.0, SIGKILL, 0, 0, 0, 0]) };
-        result.map(drop).map_err(Failure::call("kill", c""))
-    }
-
-    /// Waits for its end: the status as wait4 gives it.
-    pub(crate) fn wait(self) -> Result<u32, Failure> {
-        let mut status = 0_u32;
-        // SAFETY: the call writes four bytes, which are there.
-        let result = unsafe { call(number::WAIT4, [self.0, (&raw mut status).addr(), 0, 0, 0, 0]) };
-        result.map(|_| status).map_err(Failure::call("wait4", c""))
-    }
-}
-
-fn exit(status: usize) -> ! {
-    const EXIT: usize = 93;
-    loop {
-        // SAFETY: no memory is touched.
-        let _ = unsafe { call(EXIT, [status, 0, 0, 0, 0, 0]) };
-    }
 }
 
 /// Turns the machine off.

@@ -4,6 +4,8 @@
 //! | argument | work |
 //! |---|---|
 //! | `bale.work=boot` | power off at once |
+//! | `bale.work=shell` | run the root's shell at the console |
+//! | `bale.work=script` | run `/script` in that shell, and tell its status |
 //! | `bale.work=swap:SIZE:SECONDS[:WORKERS]` | write and verify SIZE bytes on a swap disk for SECONDS, at least one round, in so many processes |
 //! | `bale.work=munmap:REPETITIONS` | measure the end of a region that is swapped to the disk |
 //! | `bale.work=peer:REPETITIONS` | measure Linux's zram |

@@ -10,6 +10,8 @@
 //! | [`files`] | files by name |
 //! | [`print`] | figures and errors |
 //! | [`swap`] | the swap disk, and memory beyond what there is; memory alone |
+//! | [`shell`] | a shell of Debian's, for a person or a script |
+//! | [`practice`] | what this program does where it is not the first one |
 //! | [`debug`] | single steps, break- and watchpoints, probes, counters |
 //! | [`report`] | what the hypervisor is told |
 //! | [`munmap`] | the end of a process whose memory is swapped |
@@ -32,11 +34,15 @@ mod munmap;
 #[cfg(target_os = "none")]
 mod peer;
 #[cfg(target_os = "none")]
+mod practice;
+#[cfg(target_os = "none")]
 mod print;
 #[cfg(target_os = "none")]
 mod report;
 #[cfg(target_os = "none")]
 mod setup;
+#[cfg(target_os = "none")]
+mod shell;
 #[cfg(target_os = "none")]
 mod swap;
 
@@ -49,12 +55,16 @@ mod program {
     use linux_init::work::{Work, seed};
 
     use crate::print::{Failure, figure};
-    use crate::{call, debug, files, munmap, peer, print, setup, swap};
+    use crate::{call, debug, files, munmap, peer, practice, print, setup, shell, swap};
 
     /// What programs of many languages print: UTF-8, and the colours of a terminal.
     const LOCALE: &str = "\x1b[1;32mäöü ñ λόγος 日本語 ✓\x1b[0m";
 
     pub(crate) fn run() -> ! {
+        if call::process() != 1 {
+            practice::run();
+            call::exit(0);
+        }
         match work() {
             Ok(()) => figure("done", 1),
             Err(failure) => print::error(&failure),
@@ -77,6 +87,8 @@ mod program {
             Work::Reboot => call::reboot(),
             Work::Debug => debug::run(),
             Work::Echo => echo(),
+            Work::Shell => shell::at_the_console(line),
+            Work::Script => shell::script(),
             Work::Swap { pages, seconds, workers } => {
                 swap::run(pages, seconds, workers, seed(line).map_err(Failure::Work)?)
             }

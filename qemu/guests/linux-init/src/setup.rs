@@ -20,6 +20,14 @@ pub(crate) fn mount() -> Result<(), Failure> {
     call::mount(c"devtmpfs", c"/dev")
 }
 
+/// Mounts what programs expect beside that.
+pub(crate) fn mount_further() -> Result<(), Failure> {
+    call::mount(c"devpts", c"/dev/pts")?;
+    call::mount(c"tmpfs", c"/dev/shm")?;
+    call::mount(c"tmpfs", c"/tmp")?;
+    call::mount(c"tmpfs", c"/run")
+}
+
 /// Loads the modules.
 pub(crate) fn load_modules() -> Result<(), Failure> {
     let mut buffer = [0; 4096];

@@ -20,6 +20,10 @@ pub enum Work {
     Reboot,
     /// Debug and profile a process.
     Debug,
+    /// Run a shell at the console.
+    Shell,
+    /// Run a script that the initramfs holds.
+    Script,
     /// Say back a line from the console.
     Echo,
     /// Swap.
@@ -82,7 +86,7 @@ impl fmt::Display for WorkError {
         f.write_str(match self {
             Self::Missing => "the command line has no bale.work=",
             Self::Unknown => {
-                "bale.work is none of boot, reboot, debug, echo, swap:SIZE:SECONDS[:WORKERS], fill:SIZE:SECONDS, outgrow:SIZE[:swap], pageout:SIZE, munmap:REPETITIONS, peer:REPETITIONS"
+                "bale.work is none of boot, reboot, debug, echo, shell, script, swap:SIZE:SECONDS[:WORKERS], fill:SIZE:SECONDS, outgrow:SIZE[:swap], pageout:SIZE, munmap:REPETITIONS, peer:REPETITIONS"
             }
             Self::Workers => "bale.work has more than 8 workers",
             Self::NotANumber => "bale.work has something else where a number belongs",
@@ -108,6 +112,8 @@ impl Work {
             [Some("reboot"), None, ..] => Self::Reboot,
             [Some("debug"), None, ..] => Self::Debug,
             [Some("echo"), None, ..] => Self::Echo,
+            [Some("shell"), None, ..] => Self::Shell,
+            [Some("script"), None, ..] => Self::Script,
             [Some("swap"), Some(size), Some(seconds), workers, None] => Self::Swap {
                 pages: pages(size)?,
                 seconds: number(seconds)?,
@@ -178,6 +184,8 @@ mod tests {
         assert_eq!(read("console=ttyAMA0 bale.work=boot\n"), Ok(Work::Boot));
         assert_eq!(read("console=hvc0 bale.work=echo"), Ok(Work::Echo));
         assert_eq!(read("bale.work=reboot"), Ok(Work::Reboot));
+        assert_eq!(read("bale.work=shell"), Ok(Work::Shell));
+        assert_eq!(read("bale.work=script"), Ok(Work::Script));
         assert_eq!(read("bale.work=outgrow:8K"), Ok(Work::Outgrow { pages: 2, swap: false }));
         assert_eq!(read("bale.work=pageout:8K"), Ok(Work::Pageout { pages: 2 }));
         assert_eq!(read("bale.work=outgrow:8K:swap"), Ok(Work::Outgrow { pages: 2, swap: true }));
@@ -206,6 +214,8 @@ mod tests {
             ("bale.work=boot:1", WorkError::Unknown),
             ("bale.work=echo:1", WorkError::Unknown),
             ("bale.work=reboot:1", WorkError::Unknown),
+            ("bale.work=shell:1", WorkError::Unknown),
+            ("bale.work=script:x", WorkError::Unknown),
             ("bale.work=outgrow", WorkError::Unknown),
             ("bale.work=outgrow:8K:disk", WorkError::Unknown),
             ("bale.work=outgrow:8K:swap:1", WorkError::Unknown),

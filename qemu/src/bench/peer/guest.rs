@@ -14,7 +14,8 @@ use crate::build::Built;
 use crate::cli::BenchOptions;
 use crate::linux::boot::{self, Figures};
 use crate::linux::guest::{Guest, NAME, Shape};
-use crate::linux::{Alone, Console, Kit, package};
+use crate::linux::initramfs::Content;
+use crate::linux::{Alone, Kit, package};
 use crate::log::Decoder;
 use crate::machine::Config;
 use crate::run::Bundle;
@@ -39,7 +40,7 @@ pub(super) struct Pair {
 /// Boots and swaps; `zram` are the figures of the kernel alone with zram for its swap disk.
 pub(super) fn measure(options: &BenchOptions, built: &Built, zram: &Figures) -> Result<Vec<Pair>> {
     let limit = Duration::from_secs(options.timeout);
-    let kit = Kit::make(package::fetch(None)?, &built.linux_init, "boot", Console::Pl011, None)?;
+    let kit = Kit::make(package::fetch(None)?, &built.linux_init, &Content::of("boot"))?;
     let mut machine = Alone::new(&kit, "boot");
     machine.config.memory = MEMORY.into();
     machine.count();
