@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Guests, Removed, Said};
+use super::{Guests, Removed};
 use crate::bench::collect::COUNTED;
 use crate::linux::guest::{NAME, Shape};
 use crate::machine::Config;
