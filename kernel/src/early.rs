@@ -150,6 +150,6 @@ pub unsafe fn map(image: (u64, u64), device_tree: (u64, u64)) -> Result<(), MapE
     add(device_tree.0, device_tree.1, NORMAL)?;
     // SAFETY: image, stack and tables lie in the image's gigabytes, which are mapped at the
     // addresses they have.
-    unsafe { mmu::switch_tables(MAP.0.get() as u64) };
+    unsafe { mmu::switch_tables(MAP.0.get() as u64, mmu::EARLY_CONTROL) };
     Ok(())
 }

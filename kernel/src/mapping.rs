@@ -30,7 +30,11 @@ fn further_tables(memory: &[map::Range], devices: &[map::Range]) -> usize {
     // The root, the image's tables of the last level and the two above, each of which may cross
     // into one more.
     let others = 1 + pieces + 1 + 2 * 2;
-    (others + wanted(memory) + wanted(devices)).saturating_sub(map::TABLES)
+    match (others + wanted(memory) + wanted(devices)).saturating_sub(map::TABLES) {
+        0 => 0,
+        // They are mapped read-only themselves, page by page, in up to two gigabytes.
+        further => further + 2 + further / 512 + 2,
+    }
 }
 
 /// Builds the map of EL2 and turns it on; where tables of it lie that its own pool has no room for.

@@ -195,6 +195,8 @@ fn kind<'a>(section: &impl ObjectSection<'a>) -> Option<usize> {
         _ if !has(elf::SHF_ALLOC) => None,
         SectionKind::UninitializedData => Some(3),
         _ if has(elf::SHF_EXECINSTR) => Some(0),
+        // Written by relocations alone.
+        _ if section.name() == Ok(".data.rel.ro") => Some(1),
         _ if has(elf::SHF_WRITE) => Some(2),
         _ => Some(1),
     }

@@ -17,9 +17,13 @@ pub const DEVICE: usize = 0;
 /// Attribute index of normal memory.
 pub const NORMAL: usize = 1;
 
-/// `SCTLR_EL2`: RES1 bits, plus MMU (M), data cache (C), instruction cache (I), stack alignment
-/// (SA).
-pub const SYSTEM_CONTROL: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 12 | 1 << 3;
+/// `SCTLR_EL2` with the first map, whose blocks of a gigabyte hold code and data alike: RES1 bits,
+/// plus MMU (M), data cache (C), instruction cache (I), stack alignment (SA).
+pub const EARLY_CONTROL: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 12 | 1 << 3;
+/// WXN: nothing that can be written is executed, whatever a descriptor says.
+pub const WRITE_NEVER_EXECUTE: u64 = 1 << 19;
+/// `SCTLR_EL2` with the map that stays.
+pub const SYSTEM_CONTROL: u64 = EARLY_CONTROL | WRITE_NEVER_EXECUTE;
 
 /// `TCR_EL2` for 48-bit addresses and 4 KiB pages, walks cached and inner shareable, as many
 /// physical address bits as the core has.
@@ -71,14 +75,26 @@ bale_mmu_switch:
     "#
 );
 
-/// Switches EL2 to the tables at `tables`, with [`SYSTEM_CONTROL`].
+/// Switches EL2 to the tables at `tables`, with `control` in `SCTLR_EL2`: [`EARLY_CONTROL`] or
+/// [`SYSTEM_CONTROL`].
 ///
 /// # Safety
 /// The tables map the running code, the stack and all data in use at the addresses they have now,
-/// and stay alive. Interrupts are masked.
-pub unsafe fn switch_tables(tables: u64) {
+/// and stay alive; with [`SYSTEM_CONTROL`] the code is not writable in them. Interrupts are masked.
+pub unsafe fn switch_tables(tables: u64, control: u64) {
     // SAFETY: the caller's promise.
-    unsafe { bale_mmu_switch(tables, translation_control(), MEMORY_ATTRIBUTES, SYSTEM_CONTROL) };
+    unsafe { bale_mmu_switch(tables, translation_control(), MEMORY_ATTRIBUTES, control) };
+}
+
+/// `TTBR0_EL2` and `SCTLR_EL2` of this core: the map that is on, and how it is used.
+pub fn map_in_use() -> (u64, u64) {
+    let (tables, control): (u64, u64);
+    // SAFETY: reads registers.
+    unsafe {
+        asm!("mrs {0}, ttbr0_el2", "mrs {1}, sctlr_el2", out(reg) tables, out(reg) control,
+            options(nomem, nostack, preserves_flags));
+    }
+    (tables, control)
 }
 
 /// Cleans and invalidates the data cache over a range, to the point of coherency.

@@ -1,8 +1,9 @@
 //! The map of EL2: the identity, W^X, with a hole below every stack.
 //!
 //! Tables come from a pool in `.bss`: the map is built while only the image's gigabyte is
-//! reachable, and it does not change after the other cores have started. Where memory is so
-//! scattered that the pool does not do, boot finds further ones and makes them reachable first.
+//! reachable, and it does not change once it is on: it maps its own tables read-only, and what holds
+//! them is in no other place. Where memory is so scattered that the pool does not do, boot finds
+//! further ones and makes them reachable first.
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
@@ -114,12 +115,22 @@ pub unsafe fn enable(memory: &[Range], devices: &[Range], further: Range) -> Res
     for (start, length) in stacks::guards() {
         map(start, start + length as u64, El23Attributes::empty())?;
     }
+    // Whoever can write a word of EL2's memory cannot give himself more than that.
+    for tables in [pool(), further].into_iter().filter(|tables| tables.start < tables.end) {
+        map(tables.start, tables.end, CONSTANT)?;
+    }
     let root = table.to_physical().0 as u64;
     ROOT.store(root, Ordering::Release);
     core::mem::forget(table);
     // SAFETY: image, stack and data are mapped at the addresses they have; the pool is static.
-    unsafe { mmu::switch_tables(root) };
+    unsafe { mmu::switch_tables(root, mmu::SYSTEM_CONTROL) };
     Ok(())
+}
+
+/// Where the first [`TABLES`] tables lie.
+fn pool() -> Range {
+    let start = POOL.0.get() as u64;
+    Range { start, end: start + (TABLES * PAGE_SIZE) as u64 }
 }
 
 /// Root of the map, for a further core.

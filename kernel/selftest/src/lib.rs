@@ -79,6 +79,8 @@ static TESTS: &[Test] = tests![
     mapping::code_is_not_writable,
     mapping::constants_are_not_writable,
     mapping::data_is_not_executable,
+    mapping::no_page_is_written_and_executed,
+    mapping::every_core_refuses_written_code,
     mapping::guard_pages_fault,
     mapping::nothing_at_zero,
     copying::copy_matches_reference,

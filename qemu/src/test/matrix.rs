@@ -87,6 +87,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
     let crashes_and_what_they_say = [
         ("panic", "panic on core "),
         ("read", "exception on core "),
+        ("write", "data abort on a write, not permitted"),
         ("stack", "the stack of task "),
         ("emergency", "the emergency stack is full"),
     ];

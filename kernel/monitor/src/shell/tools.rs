@@ -8,7 +8,7 @@ use bale_core::shell::number;
 use bale_io::console::{self, pager};
 use bale_io::{last_words, println};
 use bale_memory::frames::{self, Frame};
-use bale_memory::stacks;
+use bale_memory::{image_sections, stacks};
 use bale_rt::{clock, cores, hotplug, power, task};
 
 #[expect(clippy::panic_in_result_fn, reason = "it is what the command is for")]
@@ -20,6 +20,13 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
             // fault report.
             let value = unsafe { (0xdead_0000_0000_u64 as *const u64).read_volatile() };
             fail(format_args!("the read came back with {value:#x}"))
+        }
+        ["write"] => {
+            let code = image_sections()[0].start as *mut u32;
+            // SAFETY: it is the point of this command that code cannot be written: it ends in the
+            // fault report. If it could, the word is nobody's: the branch at the image's beginning.
+            unsafe { code.write_volatile(0) };
+            fail(format_args!("code was written"))
         }
         ["stack"] => fail(format_args!("the recursion came back with {}", descend(1))),
         ["emergency"] => use_up_emergency_stack(),
@@ -46,7 +53,7 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
             _ => fail(format_args!("crash memory takes 1 to 60 seconds")),
         },
         _ => fail(format_args!(
-            "crash takes `panic`, `read`, `stack`, `emergency`, `hang [CORE]` or `memory SECONDS`"
+            "crash takes `panic`, `read`, `write`, `stack`, `emergency`, `hang [CORE]` or `memory SECONDS`"
         )),
     }
 }
