@@ -3,6 +3,7 @@
 use bale_arch::entry::image_base;
 use bale_arch::{counter, identity, mask, mmu};
 use bale_core::device_tree::{LeftOut, Machine};
+use bale_core::entropy::Found;
 use bale_core::{core_kind, device_tree};
 use heapless::Vec;
 
@@ -17,7 +18,7 @@ use bale_rt::hooks::Hooks;
 use bale_rt::interrupts::Controller;
 use bale_rt::platform::{self, Image};
 use bale_rt::{
-    clock, cores, hooks, hotplug, idle, interrupts, power, task, test_interrupt, watchdog,
+    clock, cores, hooks, hotplug, idle, interrupts, power, random, task, test_interrupt, watchdog,
 };
 use bale_vmm as vm;
 
@@ -72,7 +73,12 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
             format_args!("image at {:#x}, device tree at {:#x}: {error}", image.0, device_tree.0),
         );
     }
-    // SAFETY: the early map covers the device tree, and its size was checked.
+    // SAFETY: the early map covers the device tree, and its size was checked; nothing refers to it
+    // yet.
+    random::gather(unsafe {
+        core::slice::from_raw_parts_mut(device_tree.0 as *mut u8, device_tree.1)
+    });
+    // SAFETY: as above; from here on it is only read.
     let bytes = unsafe { core::slice::from_raw_parts(device_tree.0 as *const u8, device_tree.1) };
     // Before the rest of the tree is read: what is wrong with it is to be said on a UART that is
     // there.
@@ -113,6 +119,11 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     unsafe { console::initialise(machine.uart.base) };
     mapping::add_memory(machine, device_tree, tables);
     say_what_is_left_out(machine, affinities.len());
+    if !random::found().is_some_and(Found::is_enough) {
+        println!(
+            "bale: random numbers can be guessed: cores and firmware have none, and no jitter"
+        );
+    }
     read_clock(machine);
     start_interrupts(board, machine, app);
     report::record(0, found);

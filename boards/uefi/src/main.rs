@@ -21,6 +21,7 @@ mod image;
 mod jump;
 mod machine;
 mod name;
+mod random;
 mod report;
 
 use core::time::Duration;
@@ -75,7 +76,8 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
     let map = boot::memory_map(MemoryType::LOADER_DATA).map_err(|_| LoadError::NoMap)?;
     let found = handover::usable(machine::usable(map.entries()));
     machine.memory = found.ranges;
-    handover::write(&machine, tree).map_err(|_| LoadError::TooMuch)?;
+    let mut seed = random::seed();
+    handover::write(&machine, &seed, tree).map_err(|_| LoadError::TooMuch)?;
     println!(
         "bale: kernel at {:#x}, {} cores, {} MiB of memory, {} KiB left out",
         kernel.base,
@@ -97,7 +99,9 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
         boot::exit_boot_services(None)
     };
     machine.memory = handover::usable(machine::usable(map.entries())).ranges;
-    let written = handover::write(&machine, tree);
+    let written = handover::write(&machine, &seed, tree);
+    // The tree has it; this copy lies in memory that is free from here on.
+    core::hint::black_box(&mut seed).fill(0);
     core::mem::forget(map);
     match written {
         Ok(_) => {

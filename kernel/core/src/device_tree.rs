@@ -8,6 +8,7 @@
 mod error;
 mod handed_over;
 mod left_out;
+mod seeds;
 mod whole;
 
 use dtoolkit::fdt::{Fdt, FdtNode};
@@ -17,6 +18,7 @@ use heapless::{String, Vec};
 pub use self::error::MachineError;
 use self::handed_over::handed_over;
 pub use self::left_out::{LeftOut, add_memory, add_reserved};
+pub use self::seeds::take_seeds;
 
 /// Cores that the tables can hold.
 pub const MAX_CPUS: usize = 128;

@@ -100,11 +100,11 @@ pub fn place(free: impl Iterator<Item = Range> + Clone, size: u64, step: u64) ->
     best(0, LOW).or_else(|| best(LOW, early_map::END))
 }
 
-/// Writes a machine as a device tree; its length in bytes.
+/// Writes a machine as a device tree, with random numbers of the firmware's; its length in bytes.
 ///
 /// # Errors
 /// It does not fit.
-pub fn write(machine: &Machine, into: &mut [u8]) -> Result<usize, TreeFull> {
+pub fn write(machine: &Machine, seed: &[u8], into: &mut [u8]) -> Result<usize, TreeFull> {
     let mut tree = Flat::new(into)?;
     tree.begin("")?;
     tree.cells("#address-cells", &[2])?;
@@ -114,7 +114,7 @@ pub fn write(machine: &Machine, into: &mut [u8]) -> Result<usize, TreeFull> {
         tree.text("model", &[&machine.model])?;
     }
     tree.cells("interrupt-parent", &[PHANDLE_GIC])?;
-    chosen(&mut tree, machine)?;
+    chosen(&mut tree, machine, seed)?;
     for range in &machine.memory {
         tree.begin_at("memory", range.base)?;
         tree.text("device_type", &["memory"])?;
@@ -169,7 +169,7 @@ pub fn write(machine: &Machine, into: &mut [u8]) -> Result<usize, TreeFull> {
     tree.finish()
 }
 
-fn chosen(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), TreeFull> {
+fn chosen(tree: &mut Flat<'_>, machine: &Machine, seed: &[u8]) -> Result<(), TreeFull> {
     let mut path: heapless::String<32> = heapless::String::new();
     core::fmt::write(&mut path, format_args!("/serial@{:x}", machine.uart.base))
         .map_err(|_| TreeFull)?;
@@ -190,6 +190,9 @@ fn chosen(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), TreeFull> {
     }
     if !machine.commands.is_empty() {
         tree.text("bale,commands", &[&machine.commands])?;
+    }
+    if !seed.is_empty() {
+        tree.bytes("rng-seed", seed)?;
     }
     tree.end()
 }
@@ -235,8 +238,11 @@ mod tests {
     use super::{Usable, place, usable, write};
     use crate::device_tree::{
         Conduit, Cpu, Gic, LeftOut, MAX_CPUS, MAX_MEMORY, MAX_REGIONS, MAX_RESERVED, MAX_VIRTIO,
-        Machine, Range, Timer, Uart, VirtioPlace,
+        Machine, Range, Timer, Uart, VirtioPlace, take_seeds,
     };
+
+    /// As long as the loader's.
+    const SEED: &[u8] = &[0x5a; 64];
 
     fn range(base: u64, size: u64) -> Range {
         Range { base, size }
@@ -290,9 +296,24 @@ mod tests {
         ] {
             let mut made = machine();
             change(&mut made);
-            let length = write(&made, &mut bytes).expect("it fits");
+            let length = write(&made, SEED, &mut bytes).expect("it fits");
             assert_eq!(Machine::from_dtb(&bytes[..length]).expect("a machine"), made);
         }
+    }
+
+    #[test]
+    fn the_seed_is_handed_over_once() {
+        let mut bytes = vec![0; 64 << 10];
+        let length = write(&machine(), SEED, &mut bytes).expect("it fits");
+        let mut seeds = vec![];
+        let tree = &mut bytes[..length];
+        assert_eq!(take_seeds(tree, |seed| seeds.extend_from_slice(seed)), SEED.len());
+        assert_eq!(seeds, SEED);
+        assert_eq!(take_seeds(tree, |_| ()), 0);
+        assert_eq!(Machine::from_dtb(tree).expect("a machine"), machine());
+        // A firmware that has none.
+        let length = write(&machine(), &[], &mut bytes).expect("it fits");
+        assert_eq!(take_seeds(&mut bytes[..length], |_| ()), 0);
     }
 
     /// The loader has this much room, and nobody to tell that it was too little.
@@ -308,17 +329,17 @@ mod tests {
         let place = |index| VirtioPlace { registers: scattered(index), interrupt: 79 };
         made.virtio = (0..MAX_VIRTIO as u64).map(place).collect();
         let mut bytes = vec![0; 64 << 10];
-        let length = write(&made, &mut bytes).expect("it fits");
+        let length = write(&made, SEED, &mut bytes).expect("it fits");
         assert_eq!(Machine::from_dtb(&bytes[..length]).expect("a machine"), made);
     }
 
     #[test]
     fn too_little_room_is_an_error() {
-        let length = write(&machine(), &mut vec![0; 64 << 10]).expect("it fits");
+        let length = write(&machine(), SEED, &mut vec![0; 64 << 10]).expect("it fits");
         for room in [0, 39, 100, length - 1] {
-            assert!(write(&machine(), &mut vec![0; room]).is_err(), "{room}");
+            assert!(write(&machine(), SEED, &mut vec![0; room]).is_err(), "{room}");
         }
-        assert_eq!(write(&machine(), &mut vec![0; length]), Ok(length));
+        assert_eq!(write(&machine(), SEED, &mut vec![0; length]), Ok(length));
     }
 
     #[test]

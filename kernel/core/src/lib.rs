@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`device_tree`], [`acpi`] | which memory, cores, interrupt controller, UART and timer a machine has |
 //! | [`handover`], [`boot_config`], [`archive`] | what a boot loader tells the kernel and hands over, and what its user tells it |
+//! | [`entropy`] | what random numbers are made of, and what each source is worth |
 //! | [`core_kind`] | which cores are meant for speed, and who helps whom |
 //! | [`exception`] | what a syndrome register says |
 //! | [`schedule`] | which task runs next, which wakes next |
@@ -52,6 +53,7 @@ pub mod core_kind;
 pub mod device_map;
 pub mod device_tree;
 pub mod early_map;
+pub mod entropy;
 pub mod exception;
 pub mod exit_status;
 pub mod gate;

@@ -1,9 +1,9 @@
 //! The map of EL2: the identity, W^X, with a hole below every stack.
 //!
 //! Tables come from a pool in `.bss`: the map is built while only the image's gigabyte is
-//! reachable, and it does not change once it is on: it maps its own tables read-only, and what holds
-//! them is in no other place. Where memory is so scattered that the pool does not do, boot finds
-//! further ones and makes them reachable first.
+//! reachable, and it does not change once it is on: it maps its own tables read-only, and nothing
+//! has a second address. Where memory is so scattered that the pool does not do, boot finds further
+//! ones and makes them reachable first.
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;

@@ -18,7 +18,7 @@ use smccc::{Call, Hvc, Smc};
 use spin::Once;
 
 use bale_rt::cores::{self, MAX_CORES};
-use bale_rt::platform;
+use bale_rt::{platform, random};
 
 /// What a core was and how it was entered.
 struct Record {
@@ -65,6 +65,7 @@ pub fn write<W: Write>(sheet: &mut Sheet<W>) {
     sheet.note(format_args!("counter {hertz} Hz, EL2 timer {interrupt}"));
     sheet.hidden("counter_hz", hertz);
     sheet.hidden("timer_interrupt", interrupt);
+    random_numbers(sheet);
     match machine.psci {
         Conduit::Smc => firmware_calls::<Smc, W>(sheet, "SMC"),
         Conduit::Hvc => firmware_calls::<Hvc, W>(sheet, "HVC"),
@@ -77,6 +78,19 @@ pub fn write<W: Write>(sheet: &mut Sheet<W>) {
     firmware(sheet, machine);
     watched(sheet, machine);
     sheet.note(format_args!("```"));
+}
+
+/// What random numbers were made of at boot.
+fn random_numbers<W: Write>(sheet: &mut Sheet<W>) {
+    let Some(found) = random::found() else { return };
+    let of = if found.core { "the core's, " } else { "" };
+    sheet.note(format_args!(
+        "random numbers: {of}{} bytes of the firmware's, {} bits of jitter",
+        found.firmware, found.jitter
+    ));
+    sheet.hidden("random_of_core", Value::Flag(found.core));
+    sheet.hidden("random_firmware_bytes", found.firmware);
+    sheet.hidden("random_jitter_bits", found.jitter);
 }
 
 /// Cores, and what their registers say: for people each value once, with the cores that have it.

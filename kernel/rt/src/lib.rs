@@ -33,6 +33,7 @@ pub mod idle;
 pub mod interrupts;
 pub mod platform;
 pub mod power;
+pub mod random;
 pub mod sync;
 pub mod task;
 pub mod test_interrupt;

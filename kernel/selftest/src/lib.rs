@@ -18,6 +18,7 @@
 mod coming;
 mod copying;
 mod deferring;
+mod drawing;
 mod framing;
 mod guests;
 mod locking;
@@ -83,6 +84,7 @@ static TESTS: &[Test] = tests![
     mapping::every_core_refuses_written_code,
     mapping::guard_pages_fault,
     mapping::nothing_at_zero,
+    drawing::no_number_comes_twice,
     copying::copy_matches_reference,
     copying::overlapping_moves,
     copying::set_and_compare,

@@ -15,7 +15,7 @@ use super::memory::GuestMemory;
 use super::{Kind, SLOTS, StartError, abandon, launch, offered, reserve};
 use bale_io::bundle;
 use bale_rt::cores::{self, MAX_CORES};
-use bale_rt::{clock, task};
+use bale_rt::{clock, random, task};
 
 /// Bytes of a device tree at most.
 const TREE: usize = 8192;
@@ -201,25 +201,9 @@ fn fill(
     Ok(memory)
 }
 
-/// Bytes that differ from machine to machine and from boot to boot: random numbers of the core
-/// where it has them (FEAT_RNG), mixed with the counter; elsewhere from the counter alone, which
-/// makes a guest's own generator start and is no secret.
+/// Random bytes, which nobody else has.
 fn seed() -> [u8; 64] {
-    let random = super::offered::has_random_numbers();
-    let mut state = clock::now();
     let mut bytes = [0; 64];
-    for word in bytes.chunks_exact_mut(8) {
-        // SplitMix64 (Steele, Lea, Flood 2014).
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = state;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31 ^ clock::now();
-        // The core may have none to give at the moment.
-        if random && let Some(number) = bale_arch::random::number() {
-            mixed ^= number;
-        }
-        word.copy_from_slice(&mixed.to_le_bytes());
-    }
+    random::fill(&mut bytes);
     bytes
 }

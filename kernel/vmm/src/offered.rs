@@ -24,8 +24,6 @@ static EVENTS: [AtomicU64; 2] = [const { AtomicU64::new(u64::MAX) }; 2];
 const PFR0: (u8, u8) = (4, 0);
 /// `ID_AA64PFR1_EL1`.
 const PFR1: (u8, u8) = (4, 1);
-/// `ID_AA64ISAR0_EL1`.
-const ISAR0: (u8, u8) = (6, 0);
 /// `ID_AA64ISAR2_EL1`.
 const ISAR2: (u8, u8) = (6, 2);
 /// `ID_AA64MMFR0_EL1`.
@@ -89,11 +87,6 @@ pub(super) fn debug_registers() -> DebugRegisters {
 pub(super) fn mitigations() -> Mitigations {
     let [pfr0, pfr1, isar2, mmfr1] = [PFR0, PFR1, ISAR2, MMFR1].map(common_to_all);
     Mitigations::new(pfr0, pfr1, isar2, mmfr1)
-}
-
-/// Whether every core has FEAT_RNG.
-pub(super) fn has_random_numbers() -> bool {
-    common_to_all(ISAR0) >> 60 & 0xf != 0
 }
 
 /// Whether every core has FEAT_S2FWB.

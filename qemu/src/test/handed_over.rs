@@ -216,7 +216,7 @@ fn machine(layout: &Layout, config: &Config) -> Result<Machine, String> {
 /// The boot block of a machine.
 fn tree_of(machine: &Machine) -> Result<Vec<u8>, String> {
     let mut tree = vec![0; 64 << 10];
-    let length = handover::write(machine, &mut tree).map_err(|_| "the boot block is full")?;
+    let length = handover::write(machine, &[], &mut tree).map_err(|_| "the boot block is full")?;
     tree.truncate(length);
     Ok(tree)
 }

@@ -27,6 +27,10 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
             cases.push(Case { name, run: Box::new(move || Outcome::of(swaps(bench, cores))) });
         }
     }
+    for (name, firmware) in [("with_seeds", true), ("without_seeds", false)] {
+        let run = move || Outcome::of(draws_anew(bench, firmware));
+        cases.push(Case { name: format!("boot::draws_anew_{name}"), run: Box::new(run) });
+    }
     // What the Orion O6 has and the usual machine has not: redistributors of four frames, memory
     // above 4 GiB, more in the ID registers; and firmware at EL3.
     let mut shape = |name: &str, change: fn(&mut Config)| {
@@ -162,6 +166,30 @@ pub(super) fn swaps_with(bench: &Bench<'_>, config: &Config) -> Result<(), Strin
     ];
     let said = |text: &str| lines.iter().any(|line| line.contains(text));
     if status == 0 && wanted.iter().all(|text| said(text)) { Ok(()) } else { Err(lines.join("\n")) }
+}
+
+/// No two boots of the same machine draw the same random number, whether its device tree has seeds
+/// or not.
+fn draws_anew(bench: &Bench<'_>, firmware: bool) -> Result<(), String> {
+    let mut config = bench.config();
+    let randomness = if firmware { "on" } else { "off" };
+    config.extra = words(&["-machine", &format!("dtb-randomness={randomness}")]);
+    let mut drawn = Vec::new();
+    for _ in 0..2 {
+        let test = "selftest drawing::no_number_comes_twice; board report --json";
+        let (lines, status) = bench.script(&config, test)?;
+        let number = lines.iter().find_map(|line| line.strip_prefix("drawn "));
+        let report =
+            lines.iter().find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let bytes = report.and_then(|report| report["random_firmware_bytes"].as_u64());
+        match (status, number, bytes) {
+            (0, Some(number), Some(bytes)) if (bytes > 0) == firmware => {
+                drawn.push(number.to_owned())
+            }
+            _ => return Err(lines.join("\n")),
+        }
+    }
+    if drawn[0] == drawn[1] { Err(format!("both drew {}", drawn[0])) } else { Ok(()) }
 }
 
 /// What the largest core has and guests are not shown is undefined there, as on the usual one.
