@@ -109,6 +109,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
             format_args!("{found} MiB of memory; Bale needs at least {least} MiB (QEMU: -m 128M)"),
         );
     }
+    mapping::keep_last_words(machine, device_tree);
     let tables = mapping::enable(board, machine, device_tree);
 
     let affinities = core_order(machine);

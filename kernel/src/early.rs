@@ -103,9 +103,9 @@ pub(crate) fn stop_for(board: &Board, reason: core::fmt::Arguments<'_>) -> ! {
     stop(board, &[&text], power::by_hvc())
 }
 
-/// Level 0, and a table of level 1 for each part of 512 GiB that the image, the device tree, a UART
-/// and tables of the real map can lie in: each may cross into another.
-const TABLES: usize = 1 + 4 * 2;
+/// Level 0, and a table of level 1 for each part of 512 GiB that the image, the device tree, a
+/// UART, room for last words and tables of the real map can lie in: each may cross into another.
+const TABLES: usize = 1 + 5 * 2;
 
 struct Tables(UnsafeCell<[Table; TABLES]>);
 

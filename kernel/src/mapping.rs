@@ -1,9 +1,10 @@
 //! The map of EL2 and the frames, from what the tables say of memory.
 
 use bale_arch::entry::image_base;
-use bale_core::device_tree::{MAX_MEMORY, MAX_REGIONS, MAX_RESERVED, MAX_VIRTIO, Machine};
+use bale_core::device_tree::{MAX_MEMORY, MAX_REGIONS, MAX_RESERVED, MAX_VIRTIO, Machine, Range};
+use bale_core::last_words::ROOM;
 use bale_core::{acpi, map_tables};
-use bale_io::println;
+use bale_io::{last_words, println};
 use bale_memory::frames::RANGES;
 use bale_memory::{PAGE_SIZE, frames, image_sections, map};
 use heapless::Vec;
@@ -12,8 +13,8 @@ use crate::board::Board;
 use crate::early;
 
 /// Ranges that memory is not given out in: what is reserved; the image, the device tree, the
-/// bundle, the firmware's text, the map's tables.
-const TAKEN: usize = MAX_RESERVED + 5;
+/// bundle, the firmware's text, room for last words, the map's tables.
+const TAKEN: usize = MAX_RESERVED + 6;
 /// Each range that is taken cuts one in two at most.
 const _: () = assert!(MAX_MEMORY + TAKEN <= RANGES, "there is room for what is left of memory");
 /// How many tables the map of these ranges needs beyond its own pool; the ranges are in the order
@@ -89,6 +90,23 @@ pub(crate) fn enable(board: &Board, machine: &Machine, device_tree: (u64, usize)
     tables
 }
 
+/// Has the last words stand where the loader found room for them, if that is memory which is nobody
+/// else's and can be reached.
+pub(crate) fn keep_last_words(machine: &Machine, device_tree: (u64, usize)) {
+    let Some(kept) = machine.kept else { return };
+    let mut is_free = false;
+    let none = map::Range { start: 0, end: 0 };
+    for_each_free(machine, taken(machine, device_tree, none, None), |start, end| {
+        is_free |= start <= kept.base && kept.base + kept.size <= end;
+    });
+    let fits = kept.size >= ROOM as u64 && kept.base.is_multiple_of(PAGE_SIZE as u64);
+    if is_free && fits && early::reach(kept.base, kept.size).is_ok() {
+        // SAFETY: mapped now, and by the real map since it is memory; it is not given out, as
+        // `taken` says.
+        unsafe { last_words::set_place(kept.base) };
+    }
+}
+
 /// Zeroed pages for so many tables, in memory that is free, reachable by the early map.
 fn find_tables(
     board: &Board,
@@ -101,7 +119,7 @@ fn find_tables(
     if count == 0 {
         return found;
     }
-    for_each_free(machine, taken(machine, device_tree, found), |start, end| {
+    for_each_free(machine, taken(machine, device_tree, found, machine.kept), |start, end| {
         let start = start.next_multiple_of(PAGE_SIZE as u64);
         if found.end == 0 && start + bytes <= end {
             found = map::Range { start, end: start + bytes };
@@ -139,12 +157,13 @@ fn virtio_pages(machine: &Machine) -> Vec<u64, MAX_VIRTIO> {
     pages
 }
 
-/// What of memory is not free: image, device tree, bundle, the firmware's text, these tables of the
-/// map, and what is reserved.
+/// What of memory is not free: image, device tree, bundle, the firmware's text, room for last
+/// words, these tables of the map, and what is reserved.
 fn taken(
     machine: &Machine,
     device_tree: (u64, usize),
     tables: map::Range,
+    kept: Option<Range>,
 ) -> Vec<(u64, u64), TAKEN> {
     let image_end = image_sections()[4].end;
     let mut taken: Vec<(u64, u64), TAKEN> = Vec::new();
@@ -163,6 +182,9 @@ fn taken(
     if let Some(text) = &machine.firmware {
         take(text.base, text.base + text.size);
     }
+    if let Some(kept) = kept {
+        take(kept.base, kept.base + kept.size);
+    }
     for range in &machine.reserved {
         take(range.base, range.base + range.size);
     }
@@ -172,7 +194,7 @@ fn taken(
 /// Gives the frame allocator all memory that is free.
 pub(crate) fn add_memory(machine: &Machine, device_tree: (u64, usize), tables: map::Range) {
     let mut beyond = 0;
-    for_each_free(machine, taken(machine, device_tree, tables), |start, end| {
+    for_each_free(machine, taken(machine, device_tree, tables, machine.kept), |start, end| {
         // The last frame's number is nobody's, so that none ends at the very end.
         let most = frames::END - PAGE_SIZE as u64;
         beyond += end.saturating_sub(start.max(most));

@@ -71,6 +71,7 @@ fn load() -> Result<core::convert::Infallible, LoadError> {
     let tree = files::pages(TREE, MemoryType::LOADER_DATA)?;
     let bundle = bundle.unwrap_or_default();
     let firmware = report::write(jump::cleaned(&kernel, &[("tree", &*tree), ("bundle", bundle)]))?;
+    machine.kept = kernel.kept;
     machine.firmware = Some(Range { base: firmware.as_ptr() as u64, size: firmware.len() as u64 });
     // Tried while there is somebody to tell; the map changes a little until the firmware is gone.
     let map = boot::memory_map(MemoryType::LOADER_DATA).map_err(|_| LoadError::NoMap)?;

@@ -11,14 +11,23 @@ const SEED: usize = 64;
 /// makes up for.
 pub(crate) fn seed() -> Vec<u8, SEED> {
     let mut seed = [0; SEED];
-    let asked = boot::get_handle_for_protocol::<Rng>()
-        .and_then(boot::open_protocol_exclusive::<Rng>)
-        .and_then(|mut rng| rng.get_rng(None, &mut seed));
-    match asked {
+    match fill(&mut seed) {
         Ok(()) => seed.into_iter().collect(),
         Err(error) => {
             println!("bale: the firmware has no random numbers ({:?})", error.status());
             Vec::new()
         }
     }
+}
+
+/// One for the loader itself, which is no part of the kernel's; none where the firmware has none.
+pub(crate) fn number() -> Option<u64> {
+    let mut number = [0; 8];
+    fill(&mut number).ok().map(|()| u64::from_le_bytes(number))
+}
+
+fn fill(bytes: &mut [u8]) -> uefi::Result {
+    boot::get_handle_for_protocol::<Rng>()
+        .and_then(boot::open_protocol_exclusive::<Rng>)
+        .and_then(|mut rng| rng.get_rng(None, bytes))
 }

@@ -124,6 +124,7 @@ pub fn machine(
         clock: None,
         started: None,
         firmware: None,
+        kept: None,
         commands: String::new(),
         left_out,
     })

@@ -16,7 +16,7 @@ use dtoolkit::{Node, Property, ToCellInt};
 use heapless::{String, Vec};
 
 pub use self::error::MachineError;
-use self::handed_over::handed_over;
+use self::handed_over::{HandedOver, handed_over};
 pub use self::left_out::{LeftOut, add_memory, add_reserved};
 pub use self::seeds::take_seeds;
 
@@ -132,6 +132,8 @@ pub struct Machine {
     pub started: Option<u64>,
     /// What the loader saw of the firmware: text.
     pub firmware: Option<Range>,
+    /// Room for the kernel's last words, at a place that the next boot finds again.
+    pub kept: Option<Range>,
     /// What the shell runs at first, a line each.
     pub commands: String<COMMANDS>,
     /// What the tables name beyond that.
@@ -158,7 +160,7 @@ impl Machine {
         let root = tree.root();
         let mut left_out = LeftOut::default();
         let (bootargs, initrd) = chosen(root)?;
-        let (firmware, commands, started) = handed_over(root)?;
+        let HandedOver { firmware, kept, commands, started } = handed_over(root)?;
         Ok(Self {
             model: model(root),
             memory: memory(root, &mut left_out)?,
@@ -174,6 +176,7 @@ impl Machine {
             clock: clock(root)?,
             started,
             firmware,
+            kept,
             commands,
             left_out,
         })

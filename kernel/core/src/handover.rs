@@ -21,6 +21,8 @@ const LEVEL: u32 = 4;
 const FIRST_PPI: u32 = 16;
 const FIRST_SPI: u32 = 32;
 const PHANDLE_GIC: u32 = 1;
+/// Where memory ends that a kernel is laid into first.
+const LOW: u64 = 512 << 30;
 
 /// Usable memory, sorted and joined.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,7 +83,6 @@ fn join(all: &mut Vec<Range, MOST>) {
 /// what starts the kernel, firmware at EL3 among it, is tried there most. Above it is only where a
 /// machine has nothing else.
 pub fn place(free: impl Iterator<Item = Range> + Clone, size: u64, step: u64) -> Option<u64> {
-    const LOW: u64 = 512 << 30;
     let cut = |range: Range, from: u64, to: u64| {
         let end = range.base.saturating_add(range.size).min(to);
         let base = range.base.max(from);
@@ -98,6 +99,38 @@ pub fn place(free: impl Iterator<Item = Range> + Clone, size: u64, step: u64) ->
         middles.max_by_key(|(size, _)| *size).map(|(_, middle)| middle)
     };
     best(0, LOW).or_else(|| best(LOW, early_map::END))
+}
+
+/// Where a kernel of `size` bytes is to lie so that nobody can tell it beforehand: one of all
+/// multiples of `step` where it fits, by `number`, which is random. Memory below 512 GiB comes
+/// first, as in [`place`].
+pub fn place_anywhere(
+    free: impl Iterator<Item = Range> + Clone,
+    size: u64,
+    step: u64,
+    number: u64,
+) -> Option<u64> {
+    // First place, and how many there are from it on.
+    let places = |from: u64, to: u64| {
+        free.clone().filter_map(move |range| {
+            let first = range.base.max(from).checked_next_multiple_of(step)?;
+            let end = range.base.saturating_add(range.size).min(to);
+            let room = end.checked_sub(first)?.checked_sub(size)?;
+            Some((first, room / step + 1))
+        })
+    };
+    let choose = |from, to| {
+        let count: u64 = places(from, to).map(|(_, count)| count).sum();
+        let mut chosen = number.checked_rem(count)?;
+        places(from, to).find_map(|(first, count)| {
+            if chosen < count {
+                return Some(first + chosen * step);
+            }
+            chosen -= count;
+            None
+        })
+    };
+    choose(0, LOW).or_else(|| choose(LOW, early_map::END))
 }
 
 /// Writes a machine as a device tree, with random numbers of the firmware's; its length in bytes.
@@ -185,6 +218,9 @@ fn chosen(tree: &mut Flat<'_>, machine: &Machine, seed: &[u8]) -> Result<(), Tre
     if let Some(text) = &machine.firmware {
         tree.pair("bale,firmware", text.base, text.size)?;
     }
+    if let Some(kept) = machine.kept {
+        tree.pair("bale,kept", kept.base, kept.size)?;
+    }
     if let Some(seconds) = machine.started {
         tree.long("bale,started", seconds)?;
     }
@@ -235,7 +271,7 @@ fn interrupt_controller(tree: &mut Flat<'_>, machine: &Machine) -> Result<(), Tr
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Usable, place, usable, write};
+    use super::{Usable, place, place_anywhere, usable, write};
     use crate::device_tree::{
         Conduit, Cpu, Gic, LeftOut, MAX_CPUS, MAX_MEMORY, MAX_REGIONS, MAX_RESERVED, MAX_VIRTIO,
         Machine, Range, Timer, Uart, VirtioPlace, take_seeds,
@@ -274,6 +310,7 @@ mod tests {
             clock: Some(range(0x0901_0000, 0x1000)),
             started: Some(1_764_420_000),
             firmware: Some(range(0x9200_0000, 0x321)),
+            kept: Some(range(0x9300_0000, 0x2000)),
             commands: "mem\nvm start \"linux\"\n".try_into().expect("short"),
             left_out: LeftOut::default(),
         }
@@ -288,6 +325,7 @@ mod tests {
             |made: &mut Machine| {
                 made.initrd = None;
                 made.firmware = None;
+                made.kept = None;
                 made.started = None;
                 made.commands.clear();
                 made.bootargs.clear();
@@ -385,6 +423,29 @@ mod tests {
             Some(0x400_0000)
         );
         assert_eq!(place(&[range(0x4000_0000, 4 << 20), range(1 << 48, 1 << 30)]), None);
+    }
+
+    #[test]
+    fn a_random_place_is_any_of_all() {
+        const STEP: u64 = 2 << 20;
+        let place = |ranges: &[Range], number| {
+            place_anywhere(ranges.iter().copied(), 3 << 20, STEP, number)
+        };
+        // Places at 4, 6 and 8 MiB, none in the second range, and at 32 MiB.
+        let banks = [
+            range(0x30_0000, 8 << 20),
+            range(0x100_0000, STEP),
+            range(0x200_0000, 3 << 20),
+            range(0x80_0000_0000, 1 << 30),
+        ];
+        let found: std::vec::Vec<_> = (0..8).map(|number| place(&banks, number)).collect();
+        let all = [0x40_0000, 0x60_0000, 0x80_0000, 0x200_0000].map(Some);
+        assert_eq!(found, [all, all].concat());
+        assert_eq!(place(&banks, u64::MAX), Some(0x200_0000));
+        assert_eq!(place(&banks[3..], 3), Some(0x80_0060_0000), "nothing else");
+        assert_eq!(place(&banks[1..2], 0), None);
+        assert_eq!(place(&[], 5), None);
+        assert_eq!(place(&[range(u64::MAX - 5, 5), range(1 << 48, 1 << 30)], 5), None);
     }
 
     proptest! {

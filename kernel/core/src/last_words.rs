@@ -19,6 +19,8 @@ use crate::log;
 
 /// What a record begins with.
 pub const MAGIC: [u8; 8] = *b"bale\x01log";
+/// Bytes of a record, and of its place.
+pub const ROOM: usize = 8192;
 const HEAD: usize = 16;
 const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 

@@ -1,16 +1,18 @@
 //! The last words of the boot before: a crash's report, or why the machine was started anew, and
 //! what of the log nobody had taken.
 //!
-//! They stand in a part of the image that no boot clears, so they are there after a warm reboot
-//! wherever firmware and loader leave that memory alone and the image comes to lie at the same
-//! place; [`bale_core::last_words`] says whether they are whole.
+//! They stand where the loader has found room for them, or else in a part of the image that no boot
+//! clears: so they are there after a warm reboot wherever firmware and loader leave that memory
+//! alone and it is the same place again. A loader that lays the image at a place that nobody can
+//! tell beforehand finds room elsewhere, always at the same place. [`bale_core::last_words`] says
+//! whether they are whole.
 
 use core::cell::UnsafeCell;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bale_arch::mmu;
-use bale_core::last_words::{self, LastWords};
+use bale_core::last_words::{self, LastWords, ROOM};
 use bale_core::log::{Hex, LINE as BEGINNING};
 use heapless::String;
 
@@ -18,7 +20,6 @@ use crate::log;
 use bale_rt::clock;
 use bale_rt::sync::Lock;
 
-const ROOM: usize = 8192;
 /// Bytes of the longest line of the log.
 const LINE: usize = BEGINNING.len() + 2 * log::LONGEST_FRAME;
 
@@ -31,6 +32,9 @@ unsafe impl Sync for Place {}
 #[unsafe(link_section = ".kept")]
 static PLACE: Place = Place(UnsafeCell::new([0; ROOM]));
 
+/// Room that the loader has found; 0 for none, and [`PLACE`] is used.
+static FOUND: AtomicU64 = AtomicU64::new(0);
+
 /// What the boot before left.
 static PREVIOUS: Lock<String<ROOM>> = Lock::new(String::new());
 /// What goes to the UART is kept as well.
@@ -39,11 +43,26 @@ static KEEPING: AtomicBool = AtomicBool::new(false);
 /// Does something with the record, which is in memory afterwards: a reset may drop what is in
 /// caches alone.
 fn with<R>(f: impl FnOnce(&mut LastWords<'_>) -> R) -> R {
-    // SAFETY: by `find` at boot, before there is a second core; by `part` and `keep`, of which the
-    // first is the shell's alone, and the second belongs to the only core that still runs.
-    let result = f(&mut LastWords::new(unsafe { &mut *PLACE.0.get() }));
-    mmu::clean_invalidate(PLACE.0.get() as u64, ROOM);
+    // Relaxed: the boot core writes it before there is another one.
+    let place = match FOUND.load(Ordering::Relaxed) {
+        0 => PLACE.0.get(),
+        found => found as *mut [u8; ROOM],
+    };
+    // SAFETY: the image's own place, or one that `set_place` was promised. By `find` at boot,
+    // before there is a second core; by `part` and `keep`, of which the first is the shell's alone,
+    // and the second belongs to the only core that still runs.
+    let result = f(&mut LastWords::new(unsafe { &mut *place }));
+    mmu::clean_invalidate(place as u64, ROOM);
     result
+}
+
+/// From here on the last words stand there, and not in the image.
+///
+/// # Safety
+/// On the boot core while it is alone. [`ROOM`] bytes of memory at this address are mapped now and
+/// from now on, and nobody else's.
+pub unsafe fn set_place(address: u64) {
+    FOUND.store(address, Ordering::Relaxed);
 }
 
 /// Takes what the boot before left, and makes room. Once, on the boot core before there are others.

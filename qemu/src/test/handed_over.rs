@@ -208,6 +208,7 @@ fn machine(layout: &Layout, config: &Config) -> Result<Machine, String> {
         clock: None,
         started: None,
         firmware: None,
+        kept: None,
         commands: "".try_into().unwrap_or_default(),
         left_out: LeftOut::default(),
     })

@@ -48,6 +48,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("what_was_is_told_afterwards", words::afterwards),
         case("last_words_outlive_a_warm_reboot", parting::last_words),
         case("last_words_outlive_firmware_and_loader", parting::last_words_by_uefi),
+        case("last_words_outlive_a_move_of_the_kernel", parting::last_words_from_elsewhere),
     ]
 }
 

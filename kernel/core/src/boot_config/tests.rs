@@ -117,6 +117,7 @@ fn machine() -> Machine {
         clock: None,
         started: None,
         firmware: None,
+        kept: None,
         commands: heapless::String::new(),
         left_out: LeftOut::default(),
     }

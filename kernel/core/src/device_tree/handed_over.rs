@@ -7,18 +7,27 @@ use heapless::String;
 use super::error::MachineError;
 use super::{COMMANDS, Range};
 
-/// The firmware's report, commands for the shell, and the time at the start.
-type HandedOver = (Option<Range>, String<COMMANDS>, Option<u64>);
+/// What it says.
+#[derive(Default)]
+pub(super) struct HandedOver {
+    /// The firmware's report.
+    pub(super) firmware: Option<Range>,
+    /// Room for last words.
+    pub(super) kept: Option<Range>,
+    /// Commands for the shell.
+    pub(super) commands: String<COMMANDS>,
+    /// The time at the start.
+    pub(super) started: Option<u64>,
+}
 
 /// What only Bale's own loader says.
 pub(super) fn handed_over(root: FdtNode<'_>) -> Result<HandedOver, MachineError> {
     let property = |name| root.child("chosen")?.property(name);
-    let firmware = match property("bale,firmware") {
-        None => None,
-        Some(property) => {
-            Some(pair(property.value()).ok_or(MachineError::Malformed("bale,firmware"))?)
-        }
+    let range = |name| match property(name) {
+        None => Ok(None),
+        Some(property) => pair(property.value()).map(Some).ok_or(MachineError::Malformed(name)),
     };
+    let (firmware, kept) = (range("bale,firmware")?, range("bale,kept")?);
     let mut commands = String::new();
     if let Some(property) = property("bale,commands") {
         let text =
@@ -33,7 +42,7 @@ pub(super) fn handed_over(root: FdtNode<'_>) -> Result<HandedOver, MachineError>
             Some(u64::from_be_bytes(value))
         }
     };
-    Ok((firmware, commands, started))
+    Ok(HandedOver { firmware, kept, commands, started })
 }
 
 /// An address and a size of two cells each, which do not wrap.

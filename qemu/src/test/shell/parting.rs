@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use crate::cli::{SetupOptions, Tables};
 use crate::test::Bench;
 use crate::test::terminal::Terminal;
+use crate::test::uefi::RANDOM_NUMBERS;
 use crate::{board, run};
 
 /// A crash's report, and why the machine was started anew, are there at the next boot, and only
@@ -19,14 +20,24 @@ pub(super) fn last_words(bench: &Bench<'_>) -> Result<()> {
 
 /// The same where UEFI firmware and the loader run in between.
 pub(super) fn last_words_by_uefi(bench: &Bench<'_>) -> Result<()> {
+    by_uefi(bench, &[])
+}
+
+fn by_uefi(bench: &Bench<'_>, further: &[&str]) -> Result<()> {
     let file = board::config(WARM, "")?;
     let mut config = bench.config();
+    config.extra = further.iter().map(|word| (*word).to_owned()).collect();
     let disk =
         run::by_uefi(&mut config, bench.built, Tables::Acpi, file, &SetupOptions { yes: true })?;
     config.reboots = true;
     let said = outlive_a_reboot(bench, Terminal::with(bench, |own| own.clone_from(&config))?);
     drop(disk);
     said
+}
+
+/// The same where the loader lays the kernel at another place each time.
+pub(super) fn last_words_from_elsewhere(bench: &Bench<'_>) -> Result<()> {
+    by_uefi(bench, &RANDOM_NUMBERS)
 }
 
 /// Boot arguments of a machine that starts anew after a crash.

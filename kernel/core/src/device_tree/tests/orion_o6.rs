@@ -180,6 +180,7 @@ fn everything_is_found_where_the_board_has_it() {
         clock: None,
         started: None,
         firmware: None,
+        kept: None,
         commands: String::new(),
         left_out: LeftOut::default(),
     };
