@@ -157,6 +157,14 @@ pub(crate) fn qemu_version() -> Option<(u32, u32)> {
     version_in(&output(Command::new(QEMU).arg("--version"))?)
 }
 
+/// Those of these kinds of cores that the QEMU knows which is installed.
+pub(crate) fn cores<'a>(wanted: &[&'a str]) -> Vec<&'a str> {
+    let known = output(Command::new(QEMU).args(["-machine", "virt", "-cpu", "help"]));
+    let known = known.unwrap_or_default();
+    let has = |cpu: &str| known.split_whitespace().any(|word| word == cpu);
+    wanted.iter().copied().filter(|cpu| has(cpu)).collect()
+}
+
 /// What a program prints, if it starts and succeeds.
 pub(crate) fn output(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;

@@ -223,7 +223,7 @@ pub mod mode {
     /// that does not, as a machine with devices.
     pub const DEBUG: u64 = 19;
     /// Keep patterns in every system register that can be reached, and look what is left of them,
-    /// as a machine with devices.
+    /// as a machine with devices; without any steps print which can be reached, and no more.
     pub const REGISTERS: u64 = 20;
     /// Use the physical timers of two virtual CPUs on one core so many rounds as there are steps,
     /// as a machine with devices.
@@ -235,8 +235,12 @@ pub mod mode {
     pub const ACCESSES: u64 = 23;
     /// Set the alarm of the clock of the day and wait for it, as a machine with devices.
     pub const ALARM: u64 = 24;
+    /// Look at the virtual counter and its timer with two virtual CPUs on one core, for ever, as a
+    /// machine with devices: the largest step in milliseconds is reported as
+    /// [`report::MEASURED`](super::report::MEASURED).
+    pub const STANDING: u64 = 25;
     /// Largest of the modes.
-    pub const LAST: u64 = ALARM;
+    pub const LAST: u64 = STANDING;
 }
 
 /// What a guest in [`mode::MEASURE`] reports: figures in hundredths of a nanosecond of its own

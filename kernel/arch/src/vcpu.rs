@@ -382,6 +382,16 @@ impl VirtualTimer {
     }
 }
 
+/// Puts the loaded guest's virtual counter so much behind the physical one. Its timer is off
+/// meanwhile, as in [`SystemState::save`]: a line would rise that belongs to neither offset.
+pub fn set_counter_offset(offset: u64) {
+    // SAFETY: the guest's own timer, which is as it was afterwards.
+    unsafe {
+        asm!("mrs {0}, cntv_ctl_el0", "msr cntv_ctl_el0, xzr", "isb", "msr cntvoff_el2, {1}", "isb",
+            "msr cntv_ctl_el0, {0}", "isb", out(reg) _, in(reg) offset, options(nostack, preserves_flags));
+    }
+}
+
 /// Turns the virtual timer off while it is nobody's.
 pub fn stop_virtual_timer() {
     // SAFETY: no guest's state is loaded, or its copy was saved.

@@ -15,13 +15,16 @@
 //! for good, others stop. It is a stack as the others are, so its own overflow is seen, too, and
 //! begins at its top again.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
 /// Bytes of one stack, its guard page included.
 pub const STACK_SIZE: usize = 32 * 1024;
 /// Bytes of the unmapped page at the low end of a stack.
 pub const GUARD_SIZE: usize = 4096;
+/// Where the per-core block holds how many branches clear the core's branch history; zero where an
+/// instruction does.
+pub const BRANCHES_OFFSET: usize = 48;
 /// Where the per-core block holds the address of the guest context that runs.
 pub const VCPU_OFFSET: usize = 0;
 
@@ -159,6 +162,13 @@ global_asm!(
     b       bale_guest_exit
     .endm
 
+    .macro guest_vector_behind_branches kind
+    .balign 128
+    stp     x0, x1, [sp, #-16]!
+    mov     x1, #\kind
+    b       bale_clear_branch_history
+    .endm
+
     .section .text.vectors, "ax"
     .balign 2048
     .global bale_vectors
@@ -179,6 +189,44 @@ bale_vectors:
     exception_vector 2
     exception_vector 2
     exception_vector 2
+
+    // The same for cores whose branch history has to be cleared of what a guest did. Others pay
+    // nothing for these.
+    .balign 2048
+    .global bale_vectors_behind_branches
+bale_vectors_behind_branches:
+    exception_vector 2
+    exception_vector 2
+    exception_vector 2
+    exception_vector 2
+    exception_vector 0
+    interrupt_vector
+    interrupt_vector
+    exception_vector 1
+    guest_vector_behind_branches 0
+    guest_vector_behind_branches 1
+    guest_vector_behind_branches 1
+    guest_vector_behind_branches 2
+    exception_vector 2
+    exception_vector 2
+    exception_vector 2
+    exception_vector 2
+
+    // No indirect branch comes before the end of this: x0 and x1 of the guest are on the stack, its
+    // flags in SPSR_EL2.
+bale_clear_branch_history:
+    mrs     x0, tpidr_el2
+    ldr     x0, [x0, #{branches}]
+    cbz     x0, 3f
+1:  b       2f
+2:  subs    x0, x0, #1
+    b.ne    1b
+    dsb     nsh                     // what follows is not fetched ahead of the loop's end
+    isb
+    b       bale_guest_exit
+3:  hint    #22                     // CLRBHB
+    isb
+    b       bale_guest_exit
 
 bale_exception_entry:
     str     x1, [sp, #272]
@@ -244,4 +292,19 @@ bale_emergency_taken:
     .word   0
     "#,
     size = const STACK_SIZE,
+    branches = const BRANCHES_OFFSET,
 );
+
+/// From here on this core does at each exit from a guest what keeps the guest's branches from
+/// steering EL2's, or nothing. The per-core block says at [`BRANCHES_OFFSET`] what that is.
+pub fn clear_branch_history(clears: bool) {
+    // SAFETY: both tables are whole, and differ in what is done before a guest's exit is handled.
+    unsafe {
+        asm!(
+            "adrp {0}, bale_vectors", "add {0}, {0}, :lo12:bale_vectors",
+            "adrp {1}, bale_vectors_behind_branches",
+            "add {1}, {1}, :lo12:bale_vectors_behind_branches",
+            "cmp {2}, #0", "csel {0}, {0}, {1}, eq", "msr vbar_el2, {0}", "isb",
+            out(reg) _, out(reg) _, in(reg) u64::from(clears), options(nostack));
+    }
+}

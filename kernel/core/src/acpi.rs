@@ -109,6 +109,7 @@ pub fn machine(
     let known = corrections::of(tables.maker());
     Ok(Machine {
         model: known.map_or_else(String::new, |known| known.name(product)),
+        emulated: tables.maker() == EMULATOR,
         memory: Vec::new(),
         reserved: known.map_or(&[][..], |known| known.kept).iter().copied().collect(),
         cpus,
@@ -129,6 +130,9 @@ pub fn machine(
         left_out,
     })
 }
+
+/// The maker by the tables of QEMU (its include/hw/acpi/aml-build.h, `ACPI_BUILD_APPNAME6`).
+const EMULATOR: [u8; 6] = *b"BOCHS ";
 
 /// How PSCI is called: the ARM boot flags of the FADT, ACPI 6.5 table 5.11.
 fn conduit<M: Memory>(tables: &Tables<'_, M>) -> Result<Conduit, AcpiError> {

@@ -121,6 +121,14 @@ impl Attention {
         self.in_guest.store(false, Ordering::Relaxed);
     }
 
+    /// Whether it is in the guest, or about to look whether it may enter. Once this has said no
+    /// after somebody asked, it does not enter before it has looked at what was asked.
+    pub fn is_in_guest(&self) -> bool {
+        // Relaxed: the fences in `ask_with` and `enter` order the two. Of what the guest did before
+        // nothing is read here.
+        self.in_guest.load(Ordering::Relaxed)
+    }
+
     /// Calls `park` unless something is asked for already; the caller takes that. What is beside
     /// the books is asked for afterwards, whether that or a deadline ended the rest.
     #[inline(always)]

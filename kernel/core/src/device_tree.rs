@@ -105,6 +105,8 @@ pub struct Machine {
     /// What it is called; empty if the tables do not say, or call it what they call every machine
     /// of QEMU.
     pub model: String<40>,
+    /// It is one of QEMU's, whose cores are emulated, or a host's that looks after them.
+    pub emulated: bool,
     /// Memory.
     pub memory: Vec<Range, MAX_MEMORY>,
     /// Parts of memory that must be left alone.
@@ -163,6 +165,7 @@ impl Machine {
         let HandedOver { firmware, kept, commands, started } = handed_over(root)?;
         Ok(Self {
             model: model(root),
+            emulated: said_model(root) == Some(EMULATED),
             memory: memory(root, &mut left_out)?,
             reserved: reserved(tree, &mut left_out)?,
             cpus: cpus(root, &mut left_out)?,
@@ -436,10 +439,16 @@ fn psci(root: FdtNode<'_>) -> Result<Conduit, MachineError> {
     }
 }
 
+/// The model of every `virt` machine of QEMU.
+pub(crate) const EMULATED: &str = "linux,dummy-virt";
+
+fn said_model(root: FdtNode<'_>) -> Option<&str> {
+    root.property("model").and_then(|model| model.value_as::<&str>().ok())
+}
+
 /// The name of the machine, cut where it is long.
 fn model(root: FdtNode<'_>) -> String<40> {
-    let name = root.property("model").and_then(|model| model.value_as::<&str>().ok());
-    let letters = name.filter(|name| *name != "linux,dummy-virt").unwrap_or("").chars();
+    let letters = said_model(root).filter(|name| *name != EMULATED).unwrap_or("").chars();
     letters.filter(|letter| letter.is_ascii_graphic() || *letter == ' ').take(40).collect()
 }
 

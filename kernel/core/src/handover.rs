@@ -7,7 +7,9 @@
 
 use heapless::Vec;
 
-use crate::device_tree::{Conduit, LeftOut, MAX_MEMORY, MAX_REGIONS, Machine, Range, add_memory};
+use crate::device_tree::{
+    Conduit, EMULATED, LeftOut, MAX_MEMORY, MAX_REGIONS, Machine, Range, add_memory,
+};
 use crate::early_map;
 use crate::guest_tree::TreeFull;
 use crate::guest_tree::flat::Flat;
@@ -143,7 +145,9 @@ pub fn write(machine: &Machine, seed: &[u8], into: &mut [u8]) -> Result<usize, T
     tree.cells("#address-cells", &[2])?;
     tree.cells("#size-cells", &[2])?;
     tree.text("compatible", &["bale,handover"])?;
-    if !machine.model.is_empty() {
+    if machine.emulated {
+        tree.text("model", &[EMULATED])?;
+    } else if !machine.model.is_empty() {
         tree.text("model", &[&machine.model])?;
     }
     tree.cells("interrupt-parent", &[PHANDLE_GIC])?;
@@ -288,6 +292,7 @@ mod tests {
         let affinities = [0xa00, 0xb00, 0x1_0000, 0x1_0001, 0x2_0000_0300];
         Machine {
             model: "Some board".try_into().expect("short"),
+            emulated: false,
             memory: [range(0x8680_0000, 0x1000_0000), range(0x80_0000_0000, 0x7_0000_0000)]
                 .into_iter()
                 .collect(),

@@ -4,6 +4,7 @@
 //! | module | what it decides |
 //! |---|---|
 //! | [`device_tree`], [`acpi`] | which memory, cores, interrupt controller, UART and timer a machine has |
+//! | [`branch_history`] | what a core does when it comes from a guest, so that its branches steer none of EL2 |
 //! | [`handover`], [`boot_config`], [`archive`] | what a boot loader tells the kernel and hands over, and what its user tells it |
 //! | [`entropy`] | what random numbers are made of, and what each source is worth |
 //! | [`core_kind`] | which cores are meant for speed, and who helps whom |
@@ -30,6 +31,7 @@
 //! | [`exit_status`] | what a guest's end comes to as the status of a process |
 //! | [`relay`] | a guest's bytes as they are, beside text and log on one line |
 //! | [`guest_debug`] | its debug registers, and what the core's hold for it |
+//! | [`guest_registers`] | each system register that a guest can reach, and why it tells nothing of others |
 //! | [`guest_ram`] | a guest's memory as its devices see it |
 //! | [`psci`] | what a guest's firmware calls get for an answer |
 //! | [`restarts`] | how often a machine may be started anew |
@@ -46,6 +48,7 @@ pub mod acpi;
 pub mod archive;
 pub mod attention;
 pub mod boot_config;
+pub mod branch_history;
 pub mod calendar;
 pub mod cfi_flash;
 pub mod console;
@@ -62,6 +65,7 @@ pub mod guest_image;
 pub mod guest_layout;
 pub mod guest_pmu;
 pub mod guest_ram;
+pub mod guest_registers;
 pub mod guest_text;
 pub mod guest_timer;
 pub mod guest_tree;

@@ -10,6 +10,7 @@ use core::fmt::{Display, Write};
 use bale_arch::identity::{self, Registers};
 use bale_arch::timer;
 use bale_core::acpi;
+use bale_core::branch_history::{Action, Identity};
 use bale_core::device_tree::{Conduit, Gic, Machine};
 use bale_core::shell::sheet::{Column, Sheet, Value, column};
 use heapless::String;
@@ -113,9 +114,31 @@ fn processors<W: Write>(sheet: &mut Sheet<W>, machine: &Machine) {
         by_core(sheet, name, |record| record.registers[place]);
     }
     by_core(sheet, "HCR_EL2 at entry", |record| record.found);
+    branch_history(sheet, machine);
 }
 
 /// A register's values, each with the cores that have it; as JSON a row for each core.
+/// What each kind of core does at an exit from a guest.
+fn branch_history<W: Write>(sheet: &mut Sheet<W>, machine: &Machine) {
+    let place = |name| identity::NAMES.iter().position(|other| *other == name).unwrap_or(0);
+    let [main_id, processor, memory_model, instructions] =
+        ["MIDR_EL1", "ID_AA64PFR0_EL1", "ID_AA64MMFR1_EL1", "ID_AA64ISAR2_EL1"].map(place);
+    let mut last = None;
+    for (index, record) in RECORDS.iter().enumerate() {
+        let Some(Record { registers, .. }) = record.get() else { continue };
+        let core = Identity {
+            main_id: registers[main_id],
+            processor: registers[processor],
+            memory_model: registers[memory_model],
+            instructions: registers[instructions],
+        };
+        let action = Action::of(core, machine.emulated);
+        if last.replace(action) != Some(action) {
+            sheet.note(format_args!("branch history from core {index} on: {action}"));
+        }
+    }
+}
+
 fn by_core<W: Write>(sheet: &mut Sheet<W>, name: &str, value: impl Fn(&Record) -> u64) {
     let records = || {
         RECORDS.iter().enumerate().filter_map(|(core, record)| Some((core, value(record.get()?))))

@@ -9,7 +9,7 @@ use bale_arch::identity;
 use bale_arch::mask::{
     self, INDEX_OFFSET, LONGEST_ENDED_OFFSET, LONGEST_MASKED_OFFSET, MASKED_SINCE_OFFSET, Masked,
 };
-use bale_arch::vectors::VCPU_OFFSET;
+use bale_arch::vectors::{BRANCHES_OFFSET, VCPU_OFFSET};
 
 use bale_core::core_kind::{self, CoreKind};
 use bale_core::idle_time::IdleTime;
@@ -29,6 +29,8 @@ pub struct Core {
     longest_ended: AtomicU64,
     index: AtomicUsize,
     affinity: AtomicU64,
+    /// How many branches clear its branch history; zero where an instruction does, or nothing.
+    branches: AtomicU64,
     online: AtomicBool,
     /// Its idle task is to turn it off: see [`crate::hotplug`].
     pub leaving: AtomicBool,
@@ -77,6 +79,7 @@ const _: () = assert!(core::mem::offset_of!(Core, vcpu) == VCPU_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, masked_since) == MASKED_SINCE_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, longest_masked) == LONGEST_MASKED_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, index) == INDEX_OFFSET);
+const _: () = assert!(core::mem::offset_of!(Core, branches) == BRANCHES_OFFSET);
 const _: () = assert!(core::mem::offset_of!(Core, longest_ended) == LONGEST_ENDED_OFFSET);
 
 /// In [`Core::aside`]: the core traces. The bits below hold the task that departed, plus one.
@@ -91,6 +94,7 @@ impl Core {
             longest_ended: AtomicU64::new(0),
             index: AtomicUsize::new(0),
             affinity: AtomicU64::new(0),
+            branches: AtomicU64::new(0),
             online: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             small: AtomicBool::new(false),
@@ -112,6 +116,12 @@ impl Core {
             switches: AtomicU64::new(0),
             idle: IdleTime::new(),
         }
+    }
+
+    /// So many branches clear this core's history; zero where an instruction does, or nothing.
+    pub fn set_branches(&self, branches: u64) {
+        // Relaxed: the core's own, read by its vectors.
+        self.branches.store(branches, Ordering::Relaxed);
     }
 
     /// Position among the cores, from 0.

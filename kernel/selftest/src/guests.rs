@@ -1,13 +1,16 @@
 //! Guests: what they swap comes back, and what they do wrong stops them alone.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use bale_abi::{STORM_STEPS, mode, report};
+use bale_core::branch_history::Action;
 
 use super::scheduling::eventually;
 use super::{Failure, Verdict, ensure, failure, is_long};
 use bale_memory::frames;
 use bale_reclaim::{drain, pool};
 use bale_rt::{cores, task};
-use bale_vmm::{self as vm, Reason, State, Summary};
+use bale_vmm::{self as vm, Reason, State, Summary, branches};
 
 fn start(mode: u64, core: usize) -> Result<usize, Failure> {
     start_steps(mode, core, STORM_STEPS)
@@ -147,6 +150,78 @@ pub(super) fn timers_are_kept_apart() -> Verdict {
     ensure!(reason == Reason::Exited(0) && failed == 0, "{reason}, check {failed}");
     ensure!(figure(&summary, report::CHECKS_PASSED) == TIMER_TURNS, "too few turns");
     nothing_left()
+}
+
+/// Milliseconds that a machine is made to stand still, and by how many its counter may step. A host
+/// that has other work makes steps of its own.
+const STILL_MS: u64 = 1500;
+const STEP_MS: u64 = 1000;
+
+/// While a machine stands still its virtual counter does, and no timer fires before its time: no
+/// step back or ahead, on whichever of its virtual CPUs.
+pub(super) fn counter_stands_still() -> Verdict {
+    let machine = start(mode::STANDING, cores::last_online())?;
+    let says = |key| vm::summaries().find(|vm| vm.slot == machine).map_or(0, |vm| figure(&vm, key));
+    let goes_on = || {
+        let before = says(report::CHECKS_PASSED);
+        eventually(|| says(report::CHECKS_PASSED) > before)
+    };
+    for _ in 0..2 {
+        ensure!(goes_on(), "it does not look, check {}", says(report::CHECK_FAILED));
+        ensure!(vm::pause(machine, true), "it does not stand still");
+        // An exit that was under way comes to its end.
+        task::sleep_us(STILL_MS * 500);
+        let before = says(report::CHECKS_PASSED);
+        task::sleep_us(STILL_MS * 500);
+        ensure!(says(report::CHECKS_PASSED) == before, "it looks while it stands still");
+        ensure!(vm::pause(machine, false), "it does not go on");
+        ensure!(goes_on(), "it does not go on, check {}", says(report::CHECK_FAILED));
+    }
+    let step = says(report::MEASURED);
+    let runs = vm::kill(machine);
+    let (summary, reason) = ended(machine)?;
+    let failed = figure(&summary, report::CHECK_FAILED);
+    ensure!(runs && reason == Reason::Killed && failed == 0, "{reason}, check {failed}");
+    ensure!(step < STEP_MS, "its counter made a step of {step} ms");
+    nothing_left()
+}
+
+/// Vectors that clear the branch history before anything else: exits of every kind come through
+/// whole, whichever way it is done. The emulator does neither more nor less by it than count.
+pub(super) fn exits_behind_cleared_branches() -> Verdict {
+    let last = cores::last_online();
+    for how in [132, BY_INSTRUCTION] {
+        clear_branches(last, how)?;
+        let outcome = swaps_and_verifies()
+            .and_then(|()| accesses_of_every_form())
+            .and_then(|()| timers_are_kept_apart());
+        clear_branches(last, AS_NEEDED)?;
+        outcome?;
+    }
+    Ok(())
+}
+
+/// How a core clears its history: so many branches, or one of these.
+const BY_INSTRUCTION: u64 = 1000;
+const AS_NEEDED: u64 = 1001;
+static CLEARS: AtomicU64 = AtomicU64::new(0);
+
+/// A core does it in that way from now on.
+fn clear_branches(core: usize, how: u64) -> Verdict {
+    ensure!(task::spawn("branches", core, task::VCPU, set_branches, how).is_ok(), "no task");
+    ensure!(eventually(|| CLEARS.load(Ordering::Acquire) == how), "the task does not run");
+    Ok(())
+}
+
+extern "C" fn set_branches(how: u64) -> ! {
+    branches::set(match u8::try_from(how) {
+        Ok(branches) => Action::Loop(branches),
+        Err(_) if how == BY_INSTRUCTION => Action::Clear,
+        Err(_) => branches::needed(),
+    });
+    // Release: pairs with the acquire in `clear_branches`; the core's vectors are set.
+    CLEARS.store(how, Ordering::Release);
+    task::exit()
 }
 
 /// A device's registers by pairs, with the base written back, and from SIMD registers: what no

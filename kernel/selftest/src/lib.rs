@@ -147,6 +147,8 @@ static TESTS: &[Test] = tests![
     guests::storm_of_sectors,
     guests::storm_of_translation_tables,
     guests::timers_are_kept_apart,
+    guests::counter_stands_still,
+    guests::exits_behind_cleared_branches,
     guests::accesses_of_every_form,
     guests::alarm_of_the_clock,
     guests::physical_timers_fire,

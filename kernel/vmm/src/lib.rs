@@ -9,6 +9,7 @@
 //! | [`vcpu`], [`waiting`], [`loaded`] | the task that enters the guest; one that does not run; whose state a core has loaded |
 //! | [`workspace`] | what a small guest's slot keeps |
 //! | [`delivery`] | interrupts to virtual CPUs: list registers, virtual timer, waking and kicking |
+//! | [`branches`] | what is done about the history of a guest's branches |
 //! | [`offered`] | what guests are offered of the cores: identification registers, and what follows from them |
 //! | [`trap`] | what a guest comes out for: calls, aborts, system registers, device registers |
 //! | [`accesses`] | accesses to what its memory does not map |
@@ -44,6 +45,7 @@
 
 mod accesses;
 mod alarm;
+pub mod branches;
 mod build;
 mod console;
 mod delivery;
@@ -180,6 +182,7 @@ impl Shape {
             | mode::FIRMWARE
             | mode::SIMD
             | mode::TIMERS
+            | mode::STANDING
             | mode::DEBUG
             | mode::PHYSICAL_TIMER
             | mode::MONITORS => {
@@ -297,6 +300,7 @@ fn reserve(guest: &str, cores: &[usize], memory: u64, kind: Kind) -> Option<usiz
         };
         status.started = clock::now();
         status.restarts = Restarts::new();
+        status.still_since = None;
         drop(status);
         slot.stop.store(false, Ordering::Relaxed);
         *slot.reason.lock() = None;
@@ -315,21 +319,43 @@ pub fn kick_all() {
 }
 
 /// Lets a machine stand still, or go on; false if none runs there or it does so already. Its
-/// virtual counter goes on.
+/// virtual counter stands still with it: for the guest no time has passed.
 pub fn pause(index: usize, still: bool) -> bool {
     let Some(slot) = SLOTS.get(index) else { return false };
     {
-        let state = &mut slot.status.lock().summary.state;
-        match (*state, still) {
-            (State::Running, true) => *state = State::Paused,
-            (State::Paused, false) => *state = State::Running,
+        let status = &mut *slot.status.lock();
+        match (status.summary.state, still) {
+            (State::Running, true) => status.summary.state = State::Paused,
+            (State::Paused, false) => {
+                status.summary.state = State::Running;
+                // None of its virtual CPUs is in the guest, so that none sees the counter step
+                // back, or another one's ahead of its own.
+                if let Some(since) = status.still_since.take() {
+                    let stood = clock::now() - since;
+                    // Relaxed: each virtual CPU looks behind the kick below.
+                    slot.counter_offset.fetch_add(stood, Ordering::Relaxed);
+                }
+            }
             _ => return false,
         }
     }
     slot.paused.store(still, Ordering::Release);
     slot.kick_all();
+    if still {
+        // Only then is what they have read of the counter behind us. An interrupt brings each out.
+        while slot.is_in_guest() {
+            task::sleep_us(OUT_US);
+        }
+        let mut status = slot.status.lock();
+        if status.summary.state == State::Paused {
+            status.still_since = Some(clock::now());
+        }
+    }
     true
 }
+
+/// Between two looks at whether virtual CPUs have left the guest.
+const OUT_US: u64 = 50;
 
 /// Holds a machine's memory to so many bytes from now on, until it ends or is started anew: its
 /// virtual CPUs put out what is more. All of its memory again: what comes back stays.

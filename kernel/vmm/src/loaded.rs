@@ -104,6 +104,16 @@ impl State {
         self.beside = if self.has.is_any() { FURTHER } else { 0 };
     }
 
+    /// Its counter is so much behind from now on. Loaded, with interrupts masked.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn set_counter_offset(&mut self, offset: u64) {
+        if self.system.timer_offset != offset {
+            self.system.timer_offset = offset;
+            vcpu::set_counter_offset(offset);
+        }
+    }
+
     /// Reads this core's registers, but for those of interrupts: see [`delivery`].
     #[inline(always)]
     fn save(&mut self) {

@@ -3,6 +3,7 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::branches;
 use bale_arch::{pmu, vcpu as hardware};
 use bale_core::guest_debug::{Counts, DebugRegisters};
 use bale_core::guest_image::Granule;
@@ -35,6 +36,7 @@ const MMFR2: (u8, u8) = (7, 2);
 
 /// Takes this core's identification registers into what is offered to guests. Once on each core.
 pub fn learn_identification() {
+    branches::begin();
     for (place, (crm, op2)) in OFFERED.iter().zip(SHOWN) {
         let here = hardware::identification(crm, op2);
         // Whoever comes second sees the first one's value: nothing is lost between two cores.

@@ -86,6 +86,7 @@ impl Slot {
                 started: 0,
                 restarts: Restarts::new(),
                 restart_limit: (0, 0),
+                still_since: None,
             }),
             stop: AtomicBool::new(false),
             reason: Lock::new(None),
@@ -165,6 +166,12 @@ impl Slot {
             .iter()
             .filter_map(|shared| TaskId::from_bits(shared.task.load(Ordering::Relaxed)));
         tasks.map(task::is_over).any(|over| !over)
+    }
+
+    /// Whether any of its virtual CPUs is in the guest. Where it is to stand still or to stop, none
+    /// enters the guest once all were seen outside behind a kick.
+    pub(super) fn is_in_guest(&self) -> bool {
+        self.vcpus.iter().any(|shared| shared.attention.is_in_guest())
     }
 
     pub(super) fn kick_all(&self) {

@@ -120,6 +120,8 @@ pub(super) struct Status {
     /// When it was started anew, and how often it may be within how many seconds.
     pub(super) restarts: Restarts,
     pub(super) restart_limit: (u32, u32),
+    /// The counter when the last of its virtual CPUs came to stand still, while they do.
+    pub(super) still_since: Option<u64>,
 }
 
 /// Every machine that was ever started, one a slot.

@@ -128,6 +128,8 @@ impl Vcpu {
         self.registers.pc = entry;
         self.registers.pstate = ENTRY_STATE;
         self.registers.x[0] = argument;
+        // A pause that came while it was off was seen there, and is to be seen here.
+        self.shared.attention.remind();
         true
     }
 
@@ -155,6 +157,7 @@ impl Vcpu {
                         masked = Masked::new();
                         continue;
                     }
+                    self.follow_counter();
                     if self.slot.devices.port.has_arrivals() {
                         // Whatever else was asked for is seen to afterwards.
                         shared.attention.remind();
@@ -262,6 +265,14 @@ impl Vcpu {
         // SAFETY: the virtual CPU's own place; interrupts are masked, whose handlers are the only
         // others to touch it.
         unsafe { (*self.state).timer.wake_up() }
+    }
+
+    /// The machine's virtual counter may have stood still. Loaded, with interrupts masked.
+    fn follow_counter(&mut self) {
+        // Relaxed: who has changed it asked for a look behind that.
+        let offset = self.slot.counter_offset.load(Ordering::Relaxed);
+        // SAFETY: the virtual CPU's own place, which is loaded.
+        unsafe { (*self.state).set_counter_offset(offset) };
     }
 
     /// Gives the guest what was typed.

@@ -192,6 +192,7 @@ fn machine(layout: &Layout, config: &Config) -> Result<Machine, String> {
     let length = fs::metadata(bundle).map_err(|error| error.to_string())?.len();
     Ok(Machine {
         model: "handed over".try_into().unwrap_or_default(),
+        emulated: true,
         memory: layout.memory.iter().map(range).collect(),
         reserved: layout.reserved.iter().map(range).collect(),
         cpus: (0..config.cores.into()).map(|affinity| Cpu { affinity }).collect(),

@@ -13,7 +13,7 @@ use crate::build;
 use crate::cli::SetupOptions;
 use crate::machine::{Config, Start};
 use crate::script::Failure;
-use crate::workspace;
+use crate::{toolchain, workspace};
 
 /// Long enough for a message, short enough to notice a hang.
 const MESSAGE_LIMIT: Duration = Duration::from_secs(60);
@@ -52,7 +52,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
     shape("firmware_at_el3", |config| config.extra = words(&["-machine", "secure=on"]));
     // What guests may rely on, and what they may not see of each other, differs with what cores
     // have.
-    for cpu in ["cortex-a76", "neoverse-n1", "max"] {
+    for cpu in toolchain::cores(&["cortex-a76", "neoverse-n1", "neoverse-n2", "max"]) {
         for test in ["guests::debugs_itself", "guests::no_register_is_shared"] {
             let run = move || {
                 let mut config = bench.config();

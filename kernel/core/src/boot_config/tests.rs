@@ -101,6 +101,7 @@ fn machine() -> Machine {
     let range = Range { base: 0x0e01_0000, size: 0x1_0000 };
     Machine {
         model: "".try_into().expect("short"),
+        emulated: false,
         memory: heapless::Vec::new(),
         reserved: heapless::Vec::new(),
         cpus: [0, 0x100, 0x200, 0xa00, 0xb00]

@@ -37,9 +37,14 @@ struct Encoding {
 
 impl Encoding {
     fn of(place: usize) -> Self {
+        Self::of_any(INSTRUCTIONS + place)
+    }
+
+    /// As [`Self::of`], from op0 0 on.
+    fn of_any(place: usize) -> Self {
         let place = place as u64;
         Self {
-            op0: 2 + (place >> 14),
+            op0: place >> 14,
             op1: place >> 11 & 7,
             crn: place >> 7 & 15,
             crm: place >> 3 & 15,
@@ -130,6 +135,60 @@ fn read(encoding: Encoding) -> Option<u64> {
     (!entry::saw_undefined()).then_some(value)
 }
 
+/// The UART's data register, of a machine with devices.
+const UART: *mut u32 = 0x0900_0000 as *mut u32;
+
+/// Prints each encoding that can be read or written: `reach` and its five fields in hexadecimal,
+/// then `r`, `w`, both, or `r?` where a write is not tried.
+fn list(place: usize, encoding: Encoding) {
+    let found = read(encoding);
+    let mut can = 0;
+    if found.is_some() {
+        can |= 1;
+    }
+    if encoding.is_spared() {
+        can |= 4;
+    } else if place >= INSTRUCTIONS {
+        entry::expect_undefined();
+        let _ = access(encoding, false, found.unwrap_or(0));
+        can |= if entry::saw_undefined() { 0 } else { 2 };
+    }
+    if can & 3 == 0 {
+        return;
+    }
+    let (op0, op1, crn, crm, op2) = encoding.fields();
+    say(b"reach");
+    for field in [op0, op1, crn, crm, op2] {
+        say(&[b' ', b"0123456789abcdef"[field as usize & 15]]);
+    }
+    say(match can {
+        1 => b" r",
+        2 => b" w",
+        3 => b" rw",
+        _ => b" r?",
+    });
+    say(b"\n");
+}
+
+fn say(bytes: &[u8]) {
+    for byte in bytes {
+        // SAFETY: the machine's UART, of which every value may be written to this register.
+        unsafe { UART.write_volatile((*byte).into()) };
+    }
+}
+
+/// Encodings with op0 0 and 1, which are instructions: a read of one gives a result that none of
+/// them should have, a write would do what the instruction does.
+const INSTRUCTIONS: usize = 2 << 14;
+
+/// Lists all that can be reached.
+fn list_all() {
+    for place in 0..2 * ENCODINGS {
+        let encoding = Encoding::of_any(place);
+        list(place, encoding);
+    }
+}
+
 pub(crate) fn run(info: &GuestInfo) -> ! {
     entry::skip_everything();
     // SAFETY: there is one virtual CPU, and this is the only borrow.
@@ -139,6 +198,10 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
     // So that SIMD's are there, too.
     // SAFETY: compiled code of this program does not use them.
     unsafe { asm!("msr cpacr_el1, {0}", "isb", in(reg) 3u64 << 20) };
+    if info.steps == 0 {
+        list_all();
+        call::exit(0);
+    }
     let mut kept = 0;
     for place in 0..ENCODINGS {
         let encoding = Encoding::of(place);

@@ -21,6 +21,7 @@ mod monitors;
 mod physical_timer;
 mod power;
 mod simd;
+mod standing;
 mod storm;
 mod swap;
 mod text;
@@ -67,6 +68,7 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
         mode::FIRMWARE => firmware::run(),
         mode::SIMD => simd::run(&info),
         mode::TIMERS => timers::run(&info),
+        mode::STANDING => standing::run(),
         mode::PHYSICAL_TIMER => physical_timer::run(&info),
         mode::MONITORS => monitors::run(&info),
         mode::DEBUG => debug::run(),
@@ -100,6 +102,7 @@ extern "C" fn guest_secondary_main(context: u64) -> ! {
         mode::FIRMWARE => firmware::second(context),
         mode::SIMD => simd::second(&info),
         mode::TIMERS => timers::second(&info),
+        mode::STANDING => standing::second(),
         mode::PHYSICAL_TIMER => physical_timer::second(),
         mode::MONITORS => monitors::second(),
         mode::DEBUG => debug::second(),

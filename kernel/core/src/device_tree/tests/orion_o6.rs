@@ -159,6 +159,7 @@ fn everything_is_found_where_the_board_has_it() {
     let found = machine(&tree(None)).expect("a machine");
     let expected = Machine {
         model: "Radxa Orion O6".try_into().expect("short"),
+        emulated: false,
         memory: [range(0x8000_0000, 0x7_8000_0000), range(0x80_0000_0000, 0x8000_0000)]
             .into_iter()
             .collect(),
