@@ -142,7 +142,9 @@ mod tests {
     fn what_is_answered_is_trapped() {
         let mut answered = 0;
         for place in 0..1_u32 << 16 {
-            let field = |shift: u32, bits: u32| (place >> shift & ((1 << bits) - 1)) as u8;
+            let field = |shift: u32, bits: u32| {
+                u8::try_from(place >> shift & ((1 << bits) - 1)).expect("four bits at most")
+            };
             let encoding = [field(14, 2), field(11, 3), field(7, 4), field(3, 4), field(0, 3)];
             for read in [false, true] {
                 let action = decide(SystemAccess { encoding, register: 0, read });

@@ -140,6 +140,7 @@ const UART: *mut u32 = 0x0900_0000 as *mut u32;
 
 /// Prints each encoding that can be read or written: `reach` and its five fields in hexadecimal,
 /// then `r`, `w`, both, or `r?` where a write is not tried.
+#[expect(clippy::cast_possible_truncation, reason = "a field has four bits")]
 fn list(place: usize, encoding: Encoding) {
     let found = read(encoding);
     let mut can = 0;
