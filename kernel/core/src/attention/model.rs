@@ -173,3 +173,50 @@ fn a_reminder_outlives_the_coming_to_a_core() {
         assert!(!attention.take());
     });
 }
+
+/// It is to stand still, and once it was seen outside the guest something is done that no turn in
+/// the guest may see: it does not enter any more.
+fn stand_still(ask: fn(&Attention)) {
+    loom::model(move || {
+        let machine = Machine::new();
+        let other = thread::spawn({
+            let machine = machine.clone();
+            move || {
+                machine.end.store(true, Ordering::Relaxed);
+                ask(&machine.attention);
+                if !machine.attention.is_in_guest() {
+                    machine.trace.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        for _ in 0..2 {
+            let attention = &machine.attention;
+            attention.enter();
+            let looks = attention.take() && attention.take_aside();
+            if looks && machine.end.load(Ordering::Relaxed) {
+                attention.leave();
+                break;
+            }
+            assert!(!machine.trace.load(Ordering::Relaxed), "it is in the guest");
+            attention.leave();
+        }
+        other.join().expect("no panic");
+    });
+}
+
+#[test]
+fn seen_outside_it_stays_there() {
+    stand_still(|attention| {
+        let _ = attention.ask_for_all();
+    });
+}
+
+/// Broken on purpose: see [`without_fence`].
+#[test]
+#[should_panic(expected = "it is in the guest")]
+fn seen_outside_too_early_it_could_enter() {
+    stand_still(|attention| {
+        attention.note_aside();
+        let _ = without_fence(attention);
+    });
+}
