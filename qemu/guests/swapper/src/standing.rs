@@ -1,6 +1,6 @@
-//! The virtual counter of two virtual CPUs that share a core, and a timer of each, while the machine
-//! is made to stand still: the counter makes no step, neither back nor ahead, whoever looks, and no
-//! timer fires before its time. One of them works, the other one waits for its timer.
+//! The virtual counter of two virtual CPUs that share a core, and a timer of each, while their
+//! machine is made to stand still: the counter makes no step, neither back nor ahead, whoever
+//! looks, and no timer fires before its time. One of them works, the other waits for its timer.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
