@@ -30,6 +30,7 @@ static HOOKS: Hooks = Hooks {
     core_joins: drain::join,
     machine_stops: console::drain_output,
     trace_begins: vm::kick_all,
+    limit_group: vm::limit,
     say: console::say,
 };
 
@@ -146,6 +147,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
         early::stop_for(board, format_args!("the pool could not be made: {error:?}"));
     }
     vm::prepare();
+    task::share::start();
     drain::start();
     compactor::start();
     watchdog::start(watchdog_seconds());
@@ -154,7 +156,7 @@ pub fn boot_core(board: &'static Board, device_tree: u64, extras: &'static Extra
     }
     let arguments = machine.bootargs.as_str();
     log::set_streaming(arguments.split_whitespace().any(|word| word == "log=defmt"));
-    start_task("log", task::LOG, log::task);
+    start_task("log", task::HOUSEKEEPING, log::task);
     platform::set_boot_us(clock::uptime_us());
     defmt::info!("{} cores online after {=u64} us", cores::online() as u32, clock::uptime_us());
     if let Some(app) = app

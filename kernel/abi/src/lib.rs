@@ -239,8 +239,14 @@ pub mod mode {
     /// machine with devices: the largest step in milliseconds is reported as
     /// [`report::MEASURED`](super::report::MEASURED).
     pub const STANDING: u64 = 25;
+    /// Want all of a core for ever, with eight virtual CPUs that each spin for so many microseconds
+    /// as there are steps between two short rests, or without rest.
+    pub const CROWD: u64 = 26;
+    /// Report for how long it runs at a stretch beside another machine of the mode, and for how
+    /// long it does not ([`turns`](super::turns)), as a machine with devices.
+    pub const TURNS: u64 = 27;
     /// Largest of the modes.
-    pub const LAST: u64 = STANDING;
+    pub const LAST: u64 = TURNS;
 }
 
 /// What a guest in [`mode::MEASURE`] reports: figures in hundredths of a nanosecond of its own
@@ -280,6 +286,17 @@ pub mod measure {
     pub const BATCH: u64 = 32;
 }
 
+/// What a guest in [`mode::TURNS`] reports, in hundredths of a nanosecond of its own counter, under
+/// [`report::MEASURED`] plus these places.
+pub mod turns {
+    /// The median time that it runs before another machine gets the core.
+    pub const STRETCH: u64 = 0;
+    /// The median time until it has it back.
+    pub const GAP: u64 = 1;
+}
+
+/// Virtual CPUs of a guest in [`mode::CROWD`].
+pub const CROWD_VCPUS: u64 = 8;
 /// Virtual CPUs of a guest in [`mode::STORM`].
 pub const STORM_VCPUS: u64 = 4;
 /// What they do together unless told otherwise: so many accesses, calls and interrupts.

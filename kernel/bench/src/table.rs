@@ -66,6 +66,7 @@ pub(super) static BENCHES: &[Bench] = benches! {
     }
     "vm" {
         "guest", "what a guest pays: calls, registers, interrupts, swap disk", Counted, NOTHING, vm::guest;
+        "turns", "one machine's turn on a core ends, another one's begins", Counted, NOTHING, vm::turns;
         "stop", "`vm stop` with many pages stored, and more than with few", Counted, CYCLES, vm::stop;
         "jitter-storm", "how late a periodic task of 211 us wakes beside storms", Anywhere, NOTHING, jitter::beside_storms;
         // As in the suite above.

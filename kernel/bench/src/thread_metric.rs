@@ -19,6 +19,8 @@ type Entry = extern "C" fn(u64) -> !;
 
 /// Rounds of each kernel.
 const ROUNDS: u32 = 2_000;
+/// Priority of the first of tasks that wake each other.
+const LOWEST: u8 = 3;
 /// Tasks of the cooperative and the preemptive kernel.
 const TASKS: u32 = 5;
 /// Words of a message: 16 bytes.
@@ -112,7 +114,7 @@ pub(super) fn preemptive(report: &mut Report) -> Result {
         end()
     }
     let tasks = core::array::from_fn::<_, { TASKS as usize }, _>(|index| {
-        (task::LOG + 1 + index as u8, waking as Entry)
+        (LOWEST + index as u8, waking as Entry)
     });
     measure(report, "tm-preemptive", &tasks)
 }

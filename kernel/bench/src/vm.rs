@@ -5,7 +5,7 @@
 //! The guest counts nanoseconds of its counter. Where these are instructions (QEMU's `-icount
 //! shift=0`) its figures are given as such, elsewhere as nanoseconds, which no goal is about.
 
-use bale_abi::{measure, mode, report as keys};
+use bale_abi::{measure, mode, report as keys, turns};
 
 use super::counting::{count, nanoseconds_are_instructions, overhead};
 use super::report::Hundredths;
@@ -35,6 +35,8 @@ const NAMES: [&str; measure::FIGURES] = [
 const QUIET_LIMIT_US: u64 = 10_000_000;
 /// Between two looks at whether a guest has begun.
 const LOOK_US: u64 = 100;
+/// The same at whether two machines have measured their turns.
+const TURNS_LOOK_US: u64 = 100_000;
 /// Pages that are stored of a machine that is stopped.
 const FEW: usize = 64;
 const MANY: usize = 64 * FEW;
@@ -75,6 +77,49 @@ pub(super) fn guest(report: &mut Report) -> Result<()> {
     let beside = figure(measure::DISK_WRITE).saturating_sub(store);
     report.figure("disk-write", Hundredths(beside), unit, whole as u64);
     Ok(())
+}
+
+/// What it costs that one machine's turn on this core ends and another one's begins: the end of the
+/// turn, the choice, and the switch of all that the two do not share. Each of two machines that
+/// spin measures how long it runs and how long it does not: the one's gap is the other's stretch
+/// and two changes.
+pub(super) fn turns(report: &mut Report) -> Result<()> {
+    let unit = if nanoseconds_are_instructions() { "instructions/op" } else { "ns" };
+    let core = cores::this_unpinned().index();
+    let start = || {
+        vm::start(GUEST, mode::TURNS, core, report.options.seed, 0).map_err(|_| {
+            BenchError::Broken(
+                "the guest that measures does not start; `vm start --mode 27` says why",
+            )
+        })
+    };
+    let first = start()?;
+    let second = start().inspect_err(|_| _ = vm::kill(first));
+    let measured = second.as_ref().map_or(Ok(0), |second| change(first, *second));
+    for index in [Some(first), second.as_ref().ok().copied()].into_iter().flatten() {
+        vm::kill(index);
+        let _ = vm::wait(index);
+    }
+    second?;
+    report.figure("machine-switch", Hundredths(measured?), unit, 1);
+    Ok(())
+}
+
+/// Hundredths of a nanosecond of a change between two machines, once both have measured.
+fn change(first: usize, second: usize) -> Result<u64> {
+    let figure = |index, key| {
+        let place = (keys::MEASURED + key) as usize - 1;
+        vm::summaries().find(|vm| vm.slot == index).map_or(0, |vm| vm.figures[place])
+    };
+    let change = |of: usize, beside: usize| {
+        let gap: u64 = figure(of, turns::GAP);
+        gap.saturating_sub(figure(beside, turns::STRETCH)) / 2
+    };
+    while [first, second].iter().any(|index| figure(*index, turns::GAP) == 0) {
+        go_on()?;
+        task::sleep_us(TURNS_LOOK_US);
+    }
+    Ok((change(first, second) + change(second, first)) / 2)
 }
 
 /// What the answer to `vm stop` takes with few pages stored and with many: nobody walks their slots

@@ -29,6 +29,7 @@
 //! | [`system_registers`], [`injection`] | what a guest's trapped registers read as; exceptions given to it |
 //! | [`testdev`], [`semihosting`] | how a test suite says what came of it; what Arm's semihosting calls ask for |
 //! | [`exit_status`] | what a guest's end comes to as the status of a process |
+//! | [`fair_share`] | which group of tasks goes in front on a core, and what is left of its limit |
 //! | [`relay`] | a guest's bytes as they are, beside text and log on one line |
 //! | [`guest_debug`] | its debug registers, and what the core's hold for it |
 //! | [`guest_registers`] | each system register that a guest can reach, and why it tells nothing of others |
@@ -59,6 +60,7 @@ pub mod early_map;
 pub mod entropy;
 pub mod exception;
 pub mod exit_status;
+pub mod fair_share;
 pub mod gate;
 pub mod guest_debug;
 pub mod guest_image;

@@ -23,6 +23,8 @@
 //! | `console_rate` | bytes a second that its console may print, 1K to 16M, or 0 for no limit | 16K |
 //! | `restarts` | how often it may be started anew within the window, 0 to 64; then it stays ended | 10 |
 //! | `restart_window` | seconds, 1 to 86400, or 0 for restarts without a limit | 300 |
+//! | `shares` | its part of cores that it shares with other machines, beside theirs: 1 to 10000 | 100 |
+//! | `cpu_limit` | the most that all its virtual CPUs run together, as microseconds in each period of microseconds: `25000/100000` is a quarter of a core | none |
 //! | `cores` | physical cores for its virtual CPUs, as `1,2,4-7` | all but the first, in turn |
 //!
 //! Empty lines and lines that begin with `#` are left out. Each key may come once. The text is not
@@ -33,6 +35,7 @@ mod error;
 use heapless::{String, Vec};
 
 pub use self::error::{DescriptionError, Wrong};
+use crate::fair_share::{SHARES, SHARES_RANGE};
 use crate::guest_image::{RAW_LOAD, Raw};
 use crate::guest_text::RateLimit;
 use crate::guest_tree::FIRMWARE;
@@ -100,6 +103,10 @@ pub struct VmDescription {
     pub restarts: u32,
     /// Seconds; 0 for restarts without a limit.
     pub restart_window: u32,
+    /// Its part of cores that it shares with other machines.
+    pub shares: u32,
+    /// The most that its virtual CPUs run together.
+    pub cpu_limit: Option<CpuLimit>,
     /// Physical cores for the virtual CPUs, in turn; empty for any.
     pub cores: Vec<u8, 16>,
 }
@@ -113,8 +120,36 @@ pub enum Console {
     Virtio,
 }
 
+/// The most that a machine's virtual CPUs run together: so many microseconds in each period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpuLimit {
+    /// Microseconds of running, of all virtual CPUs together.
+    pub budget_us: u32,
+    /// Microseconds from one whole budget to the next.
+    pub period_us: u32,
+}
+
+impl CpuLimit {
+    /// Reads `BUDGET/PERIOD`.
+    ///
+    /// # Errors
+    /// It has another form, a budget below 1 ms, a period out of 10 ms to 10 s, or more budget than
+    /// [`MAX_VCPUS`] cores have in the period.
+    pub fn parse(value: &str) -> Result<Self, Wrong> {
+        let (budget, period) = value.split_once('/').ok_or(Wrong::CpuLimit)?;
+        let number = |text: &str| text.trim().parse::<u32>().map_err(|_| Wrong::CpuLimit);
+        let (budget_us, period_us) = (number(budget)?, number(period)?);
+        let most = u64::from(period_us) * MAX_VCPUS as u64;
+        let fits = budget_us >= 1_000 && u64::from(budget_us) <= most;
+        if !fits || !(10_000..=10_000_000).contains(&period_us) {
+            return Err(Wrong::CpuLimit);
+        }
+        Ok(Self { budget_us, period_us })
+    }
+}
+
 /// Keys, each with its bit in a mask of those seen.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 24] = [
     "memory",
     "vcpus",
     "kernel",
@@ -136,6 +171,8 @@ const KEYS: [&str; 22] = [
     "console_rate",
     "restarts",
     "restart_window",
+    "shares",
+    "cpu_limit",
     "cores",
 ];
 
@@ -167,6 +204,8 @@ impl VmDescription {
             console_rate: CONSOLE_RATE,
             restarts: RESTARTS,
             restart_window: RESTART_WINDOW,
+            shares: SHARES,
+            cpu_limit: None,
             cores: Vec::new(),
         };
         let mut seen = 0u64;
@@ -276,10 +315,21 @@ impl VmDescription {
                     return Err(Wrong::RestartWindow);
                 }
             }
+            "shares" => self.shares = shares(value)?,
+            "cpu_limit" => self.cpu_limit = Some(CpuLimit::parse(value)?),
             _ => self.cores = core_list(value)?,
         }
         Ok(())
     }
+}
+
+/// Shares of a machine.
+///
+/// # Errors
+/// It is no number, or out of [`SHARES_RANGE`].
+pub fn shares(value: &str) -> Result<u32, Wrong> {
+    let shares = value.parse().map_err(|_| Wrong::Shares)?;
+    if SHARES_RANGE.contains(&shares) { Ok(shares) } else { Err(Wrong::Shares) }
 }
 
 fn copy<const N: usize>(value: &str) -> Result<String<N>, Wrong> {

@@ -1,20 +1,22 @@
-//! The compactor: a task that gives back what part-filled zspages hold once much was freed, when
-//! nobody else wants its core.
+//! The compactor: a task that gives back what part-filled zspages hold once much was freed.
 //!
 //! Drain tasks wake it. It goes on, class by class in short steps, until less than one page in
-//! [`SHARE`] could be given back.
+//! [`SHARE`] could be given back. Guests that never rest do not keep it from its work, and it takes
+//! no more than one part in [`PART`] of its core while others want that.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::pool;
-use bale_rt::cores;
 use bale_rt::sync::{Lock, Semaphore};
 use bale_rt::task::{self, TaskId};
+use bale_rt::{clock, cores};
 
 /// Handles that a drain frees between two calls of the compactor.
 pub const FREED: usize = 1024;
 /// One page in so many may be lost to part-filled zspages.
 const SHARE: usize = 8;
+/// Parts of its core's time of which it takes one while others want the core.
+const PART: u64 = 10;
 /// Cells looked at in a step.
 const STEP: usize = 64;
 
@@ -28,7 +30,7 @@ static AWAITED: AtomicBool = AtomicBool::new(false);
 /// # Panics
 /// Without a free task.
 pub fn start() {
-    let spawned = task::spawn_free("compact", cores::helper_of(0), task::COMPACT, compact, 0);
+    let spawned = task::spawn_free("compact", cores::helper_of(0), task::HOUSEKEEPING, compact, 0);
     assert!(spawned.is_ok(), "no room for the compactor");
     *TASK.lock() = spawned.ok();
 }
@@ -47,7 +49,7 @@ fn end_hurry() {
     // AcqRel: pairs with the store in `hurry`. One that sets the priority only behind this is
     // served by the next step.
     if AWAITED.swap(false, Ordering::AcqRel) {
-        task::set_priority(task::current(), task::COMPACT);
+        task::set_priority(task::current(), task::HOUSEKEEPING);
     }
 }
 
@@ -70,12 +72,17 @@ extern "C" fn compact(_argument: u64) -> ! {
 fn round() -> bool {
     let mut pages = 0;
     loop {
+        let begun = clock::now();
         let report = pool::pool().compact(STEP);
         end_hurry();
         pages += report.pages;
+        if task::others_wait() {
+            // What a more urgent task took meanwhile counts as its own: it takes less then.
+            let now = clock::now();
+            task::sleep_until(now + (now - begun) * (PART - 1));
+        }
         if report.complete {
             return pages > 0;
         }
-        task::yield_now();
     }
 }

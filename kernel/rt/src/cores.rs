@@ -47,7 +47,7 @@ pub struct Core {
     /// Tasks that are ready here, but for the running one.
     pub ready: Lock<ReadyQueue<STACKS_FOR_TASKS>>,
     /// What is to be done beside the common path: see [`Core::mark_departed`] and
-    /// [`Core::set_traced`]. One word, so that the common path looks once.
+    /// [`Core::set_traced`], [`Core::set_accounted`]. One word, so that the common path looks once.
     aside: AtomicU32,
     /// Whose state the guests' registers hold: a virtual CPU's, of which [`bale_vmm`] knows more;
     /// null for nobody's.
@@ -84,6 +84,8 @@ const _: () = assert!(core::mem::offset_of!(Core, longest_ended) == LONGEST_ENDE
 
 /// In [`Core::aside`]: the core traces. The bits below hold the task that departed, plus one.
 const TRACED: u32 = 1 << 16;
+/// In [`Core::aside`]: the core measures what its groups run.
+const ACCOUNTED: u32 = 1 << 17;
 
 impl Core {
     const fn new() -> Self {
@@ -194,11 +196,11 @@ impl Core {
 
     /// The task that was marked, once.
     pub fn take_departed(&self) -> Option<u16> {
-        let aside = self.aside.fetch_and(TRACED, Ordering::Relaxed);
-        ((aside & !TRACED) as u16).checked_sub(1)
+        let aside = self.aside.fetch_and(TRACED | ACCOUNTED, Ordering::Relaxed);
+        (aside as u16).checked_sub(1)
     }
 
-    /// Whether a switch has left something to be done: a task that departed, or a trace.
+    /// Whether a switch has left something to be done: a task that departed, a trace, an account.
     #[inline(always)]
     pub fn has_aside(&self) -> bool {
         self.aside.load(Ordering::Relaxed) != 0
@@ -212,10 +214,25 @@ impl Core {
 
     /// Lets the core trace or not, from now on.
     pub fn set_traced(&self, on: bool) {
+        self.set_aside(TRACED, on);
+    }
+
+    /// Whether the core measures what its groups run: see [`crate::task::groups`].
+    #[inline(always)]
+    pub fn accounted(&self) -> bool {
+        self.aside.load(Ordering::Relaxed) & ACCOUNTED != 0
+    }
+
+    /// Lets the core measure or not, from its next switch on.
+    pub fn set_accounted(&self, on: bool) {
+        self.set_aside(ACCOUNTED, on);
+    }
+
+    fn set_aside(&self, bit: u32, on: bool) {
         if on {
-            self.aside.fetch_or(TRACED, Ordering::Relaxed);
+            self.aside.fetch_or(bit, Ordering::Relaxed);
         } else {
-            self.aside.fetch_and(!TRACED, Ordering::Relaxed);
+            self.aside.fetch_and(!bit, Ordering::Relaxed);
         }
     }
 

@@ -25,6 +25,9 @@ pub struct Hooks {
     pub machine_stops: fn(),
     /// The trace begins: cores that are in a guest are to come out once. In a task.
     pub trace_begins: fn(),
+    /// A group of tasks is to stand still, since it has used up what it may run in this period, or
+    /// to go on. In a task.
+    pub limit_group: fn(group: usize, still: bool),
     /// Says a line to the user. In a task, or at boot.
     pub say: fn(fmt::Arguments<'_>),
 }
@@ -40,6 +43,13 @@ pub fn register(hooks: &'static Hooks) {
 #[inline(always)]
 pub(crate) fn get() -> Option<&'static Hooks> {
     HOOKS.get().copied()
+}
+
+/// See [`Hooks::limit_group`].
+pub(crate) fn limit_group(group: usize, still: bool) {
+    if let Some(hooks) = get() {
+        (hooks.limit_group)(group, still);
+    }
 }
 
 /// Says a line to the user, if there is somebody to say it to.

@@ -12,6 +12,7 @@
 //! | `timed` | deadlines, sleep, periodic tasks |
 //! | `moving` | tasks that go elsewhere when their core leaves |
 //! | `priority` | own and inherited priorities |
+//! | [`groups`], [`share`] | tasks that share a core by groups: what each has run, whose turn it is |
 //!
 //! There is no tick: a core's timer is set to the nearest deadline, or to the end of a slice while
 //! an equal waits.
@@ -21,8 +22,10 @@
 //!
 //! Lock order: priorities, a task, then a run queue or a timer queue. All mask interrupts.
 
+pub mod groups;
 mod moving;
 mod priority;
+pub mod share;
 mod summary;
 mod switch;
 mod timed;
@@ -31,7 +34,7 @@ pub use self::moving::{evacuate, spawn_free};
 pub use self::priority::set_priority;
 pub(crate) use self::priority::{PRIORITIES, apply as apply_priority};
 pub use self::switch::switch_if_asked;
-pub use self::switch::{on_reschedule, on_timer, preempt_if_asked, start, yield_now};
+pub use self::switch::{on_reschedule, on_timer, others_wait, preempt_if_asked, start, yield_now};
 pub use self::timed::park_until_masked;
 pub use self::timed::{Periodic, park_lazily, park_until, sleep_until, sleep_us};
 pub use summary::{Summary, summaries};
@@ -54,19 +57,21 @@ use bale_memory::stacks;
 pub const MAX_TASKS: usize = stacks::STACKS_FOR_TASKS;
 /// Lowest priority: the idle tasks' own.
 pub const IDLE: u8 = 0;
-/// The compactor.
-pub const COMPACT: u8 = 1;
-/// The log's task.
-pub const LOG: u8 = 2;
+/// Virtual CPUs of machines that let others go first: see [`groups`].
+pub const VCPU_BEHIND: u8 = 3;
 /// Virtual CPUs.
 pub const VCPU: u8 = 4;
+/// What has to be done though guests never rest: the log, and the compactor, which takes no more
+/// than a share of its core while others want it.
+pub const HOUSEKEEPING: u8 = 5;
 /// The drain while its backlog is low.
 pub const DRAIN: u8 = 6;
 /// The shell, above what it may have to stop.
 pub const SHELL: u8 = 8;
+/// The task that shares cores out among groups.
+pub const SHARE: u8 = 9;
 /// The drain once its backlog has passed the high mark.
 pub const DRAIN_URGENT: u8 = 10;
-
 /// The watchdog.
 pub const WATCHDOG: u8 = 12;
 

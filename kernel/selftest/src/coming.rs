@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use zsmalloc::{Handle, Platform};
 
 use super::deferring::all_back;
-use super::{Verdict, ensure, is_long};
+use super::{LOW, Verdict, ensure, is_long};
 use bale_reclaim::pool::pool;
 use bale_rt::hotplug::{self, Refused};
 use bale_rt::{cores, task};
@@ -186,7 +186,7 @@ pub(super) fn free_tasks_move() -> Verdict {
     let first = all - 1;
     let mut tasks = [None; 3];
     for (kind, place) in tasks.iter_mut().enumerate() {
-        let spawned = task::spawn_free("roams", first, task::COMPACT, roams, kind as u64);
+        let spawned = task::spawn_free("roams", first, LOW, roams, kind as u64);
         ensure!(spawned.is_ok(), "no task: {spawned:?}");
         *place = spawned.ok();
     }

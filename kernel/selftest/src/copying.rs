@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use bale_arch::copy;
 use bale_arch::simd::SimdState;
 
-use super::{Verdict, ensure};
+use super::{LOW, Verdict, ensure};
 use bale_memory::frames;
 use bale_rt::{cores, task};
 
@@ -168,7 +168,7 @@ pub(super) fn simd_registers_survive() -> Verdict {
     let mut before = SimdState::zero();
     before.save();
     for seed in [0x11, 0x22, 0x33] {
-        ensure!(task::spawn("copier", core, task::LOG, copier, seed).is_ok(), "no task");
+        ensure!(task::spawn("copier", core, LOW, copier, seed).is_ok(), "no task");
     }
     // Three equals share this core by time slices; each wake-up of ours preempts one of them as
     // well.

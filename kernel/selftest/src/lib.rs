@@ -25,6 +25,7 @@ mod locking;
 mod logging;
 mod mapping;
 mod scheduling;
+mod sharing;
 mod tracing;
 
 use core::fmt;
@@ -35,6 +36,7 @@ use heapless::String;
 use bale_io::console::progress;
 use bale_io::println;
 use bale_monitor::shell::{Arguments, Command, Outcome, fail};
+use bale_rt::task;
 
 /// Why a test failed, in one line.
 pub struct Failure(String<160>);
@@ -44,6 +46,9 @@ impl fmt::Display for Failure {
         f.write_str(&self.0)
     }
 }
+
+/// A priority below virtual CPUs'.
+const LOW: u8 = task::VCPU_BEHIND - 1;
 
 type Verdict = Result<(), Failure>;
 
@@ -115,6 +120,10 @@ static TESTS: &[Test] = tests![
     locking::no_wake_up_is_lost_to_interrupts,
     locking::overruns_are_counted,
     logging::a_full_ring_drops_its_oldest,
+    sharing::machines_get_equal_time,
+    sharing::rests_win_nothing,
+    sharing::shares_and_limits_hold,
+    sharing::housekeeping_goes_on,
     tracing::holds_a_run_in_order,
     tracing::overwrites_the_oldest,
     tracing::keeps_nothing_while_off,

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use bale_core::wait::{LockError, Wanted};
 
 use super::scheduling::eventually;
-use super::{Verdict, ensure};
+use super::{LOW, Verdict, ensure};
 use bale_rt::sync::{Events, Lock, Mutex, Queue, Semaphore};
 use bale_rt::task::{self, TaskId};
 use bale_rt::{clock, cores, interrupts, test_interrupt};
@@ -102,11 +102,7 @@ extern "C" fn taker(value: u64) -> ! {
 pub(super) fn semaphore_serves_by_priority() -> Verdict {
     let core = begin();
     // The values are the places in which they must be served: by priority, then by arrival.
-    wait_in_turn(
-        core,
-        taker,
-        &[(3, task::LOG), (1, task::DRAIN), (4, task::LOG), (2, task::VCPU)],
-    )?;
+    wait_in_turn(core, taker, &[(3, LOW), (1, task::DRAIN), (4, LOW), (2, task::VCPU)])?;
     for served in 1..=4 {
         ensure!(SEMAPHORE.give().is_ok(), "give was refused");
         ensure!(all_ended(served), "give {served} woke nobody");
@@ -170,7 +166,7 @@ extern "C" fn bystander(value: u64) -> ! {
 
 pub(super) fn mutex_lends_priority() -> Verdict {
     let core = begin();
-    let low = spawn(core, task::LOG, holder, 0)?;
+    let low = spawn(core, LOW, holder, 0)?;
     ensure!(eventually(|| !ORDER.lock().is_empty()), "the holder did not start");
     spawn(core, task::DRAIN, waiter, 0)?;
     ensure!(parked(1), "the urgent task does not wait");
@@ -189,7 +185,7 @@ pub(super) fn mutex_lends_priority() -> Verdict {
 
 pub(super) fn mutex_lends_along_a_chain() -> Verdict {
     let core = begin();
-    let low = spawn(core, task::LOG, holder, 0)?;
+    let low = spawn(core, LOW, holder, 0)?;
     ensure!(eventually(|| !ORDER.lock().is_empty()), "the holder did not start");
     let middle = spawn(core, task::VCPU, waiter, 1)?;
     ensure!(parked(1), "the one in the middle does not wait");
@@ -224,14 +220,14 @@ fn lend_and_take_back() -> Verdict {
     spawn(core, task::DRAIN, occupier, 0)?;
     ensure!(eventually(|| !ORDER.lock().is_empty()), "the core is not occupied");
     let tasks = [
-        spawn(core, task::LOG, bystander, 4)?,
-        spawn(core, task::LOG, bystander, 3)?,
+        spawn(core, LOW, bystander, 4)?,
+        spawn(core, LOW, bystander, 3)?,
         spawn(core, task::VCPU, bystander, 1)?,
-        spawn(core, task::LOG, bystander, 2)?,
+        spawn(core, LOW, bystander, 2)?,
     ];
     // As a waiter lends and gives up.
     task::set_priority(tasks[1], task::VCPU);
-    task::set_priority(tasks[1], task::LOG);
+    task::set_priority(tasks[1], LOW);
     task::set_priority(tasks[3], task::VCPU);
     let_go();
     ensure!(all_ended(5), "not all ended");
@@ -314,7 +310,7 @@ fn serve_all() -> Verdict {
     ];
     wait_in_turn(core, flag_waiter, &priorities)?;
     let_go();
-    spawn(core, task::LOG, setter, 0)?;
+    spawn(core, LOW, setter, 0)?;
     ensure!(all_ended(10), "not all ended");
     EVENTS.clear(u32::MAX);
     ensure!(
@@ -387,7 +383,7 @@ pub(super) fn semaphore_wakes_before_interrupts() -> Verdict {
     spawn(core, task::DRAIN, urgent_taker, 0)?;
     spawn(core, task::VCPU, middle, 0)?;
     ensure!(parked(2), "not both wait");
-    spawn(core, task::LOG, giver, wanted.into())?;
+    spawn(core, LOW, giver, wanted.into())?;
     let deadline = clock::now() + clock::from_us(60_000_000);
     while ENDED.load(Ordering::Acquire) < 3 && clock::now() < deadline {
         interrupts::raise(core, interrupts::TEST);

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use super::{Verdict, ensure};
+use super::{LOW, Verdict, ensure};
 use bale_rt::clock::Patience;
 use bale_rt::sync::Lock;
 use bale_rt::task::{self, TaskId};
@@ -35,8 +35,7 @@ pub(super) fn higher_priority_preempts() -> Verdict {
     COUNT.store(0, Ordering::Relaxed);
     let core = cores::this_unpinned().index();
     // Lower than this task: they run once it waits, the most urgent first; higher: at once.
-    for (value, priority) in
-        [(1, task::LOG), (2, task::VCPU), (3, task::DRAIN), (4, task::DRAIN_URGENT)]
+    for (value, priority) in [(1, LOW), (2, task::VCPU), (3, task::DRAIN), (4, task::DRAIN_URGENT)]
     {
         ensure!(task::spawn("note", core, priority, note, value).is_ok(), "no task");
         let ran = ORDER.lock().contains(&value);
@@ -66,7 +65,7 @@ pub(super) fn equals_share_a_core() -> Verdict {
     let core = cores::last_online();
     for index in 0..2u64 {
         SPIN[index as usize].store(0, Ordering::Relaxed);
-        ensure!(task::spawn("spinner", core, task::LOG, spinner, index).is_ok(), "no task");
+        ensure!(task::spawn("spinner", core, LOW, spinner, index).is_ok(), "no task");
     }
     let both = eventually(|| SPIN.iter().all(|counter| counter.load(Ordering::Relaxed) > 0));
     for counter in &SPIN {
@@ -136,7 +135,7 @@ pub(super) fn preempted_goes_on_before_equals() -> Verdict {
     let core = cores::last_online();
     for me in 0..2u64 {
         TURNS_OF[me as usize].store(0, Ordering::Relaxed);
-        ensure!(task::spawn("equal", core, task::LOG, equal, me).is_ok(), "no task");
+        ensure!(task::spawn("equal", core, LOW, equal, me).is_ok(), "no task");
     }
     ensure!(task::spawn("preempting", core, task::DRAIN_URGENT, preempting, 0).is_ok(), "no task");
     ensure!(eventually(|| COUNT.load(Ordering::Acquire) == 3), "not all ended");

@@ -12,7 +12,7 @@ use bale_core::guest_tree::{CONSOLE_SLOT, DISK_SLOT, FIRMWARE, GuestTree, RAM, T
 use bale_core::vm_description::{Console, LONGEST_NAME, VmDescription};
 
 use super::memory::GuestMemory;
-use super::{Kind, SLOTS, StartError, abandon, launch, offered, reserve};
+use super::{Kind, SLOTS, StartError, abandon, launch, offered, reserve, sharing};
 use bale_io::bundle;
 use bale_rt::cores::{self, MAX_CORES};
 use bale_rt::{clock, random, task};
@@ -58,6 +58,7 @@ impl Plan {
         let store = SLOTS[index].devices.disk.plug_described(&self.description)?;
         SLOTS[index].devices.port.plug(self.description.console == Console::Virtio);
         SLOTS[index].console.set_rate(self.description.console_rate);
+        sharing::set(index, self.description.shares, self.description.cpu_limit);
         SLOTS[index].status.lock().restart_limit =
             (self.description.restarts, self.description.restart_window);
         SLOTS[index].devices.flash.plug(self.layout.kernel == FIRMWARE);

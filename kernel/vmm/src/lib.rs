@@ -20,6 +20,7 @@
 //! | [`medium`], [`store`] | a swap device with its memory; a machine's swap device for others than the guest |
 //! | [`slot`], [`summary`] | what there is of a machine whether it runs or not; what is told of it |
 //! | [`ending`], [`reasons`] | how a machine ends; why it did, or was not started |
+//! | [`sharing`] | its part of the cores, and its limit |
 //! | [`alarm`] | the clock of the day, and its alarm |
 //! | [`flash`] | firmware's variables |
 //! | [`testdev`], [`semihosting`] | how a test suite says what came of it |
@@ -66,6 +67,7 @@ pub mod relay;
 mod reported;
 mod room;
 mod semihosting;
+mod sharing;
 mod slot;
 pub mod store;
 mod summary;
@@ -79,6 +81,7 @@ pub mod writeback;
 use core::sync::atomic::Ordering;
 
 use bale_abi::{GuestInfo, INFO_MAGIC, RAM_SIZE, mode};
+use bale_core::fair_share::SHARES;
 use bale_core::restarts::Restarts;
 use bale_core::vgic::MAX_VCPUS;
 use bale_swap::Codec;
@@ -98,6 +101,7 @@ pub use ending::{kill, stop, wait, wait_while};
 pub use held::Holding;
 pub use offered::learn_identification;
 pub use reasons::{HoldError, LEAST_HELD, Reason, StartError};
+pub use sharing::{limit, set_cpu_limit, set_shares};
 pub use summary::{Name, State, Summary, summaries, vcpus};
 pub use workspace::SCRATCH;
 
@@ -188,9 +192,16 @@ impl Shape {
             | mode::MONITORS => {
                 Self { vcpus: 2, kind: Kind::Full, spreads: false, disk, port: false }
             }
-            mode::REGISTERS | mode::ACCESSES | mode::ALARM => {
+            mode::REGISTERS | mode::ACCESSES | mode::ALARM | mode::TURNS => {
                 Self { vcpus: 1, kind: Kind::Full, spreads: false, disk: 0, port: false }
             }
+            mode::CROWD => Self {
+                vcpus: bale_abi::CROWD_VCPUS as usize,
+                kind: Kind::Full,
+                spreads: false,
+                disk: 0,
+                port: false,
+            },
             // It has the small guests' calls for something.
             mode::STORM_CALLS => {
                 Self { vcpus: 1, kind: Kind::Small, spreads: false, disk: 0, port: false }
@@ -305,6 +316,8 @@ fn reserve(guest: &str, cores: &[usize], memory: u64, kind: Kind) -> Option<usiz
         slot.stop.store(false, Ordering::Relaxed);
         *slot.reason.lock() = None;
         slot.paused.store(false, Ordering::Relaxed);
+        slot.times_limited.store(0, Ordering::Relaxed);
+        sharing::set(index, SHARES, None);
         *slot.kind.lock() = kind;
         slot.console.reset();
         slot.renew(Some(cores));

@@ -1,12 +1,14 @@
 //! A machine's slot: what there is of it whether it runs or not, and what others may touch of its
 //! virtual CPUs.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use bale_core::attention::Attention;
+use bale_core::fair_share::SHARES;
 use bale_core::psci::Power;
 use bale_core::restarts::Restarts;
 use bale_core::vgic::{MAX_VCPUS, Vgic};
+use bale_core::vm_description::CpuLimit;
 use spin::rwlock::RwLock;
 
 use super::memory::GuestMemory;
@@ -46,6 +48,13 @@ pub(super) struct Slot {
     pub(super) stop: AtomicBool,
     pub(super) reason: Lock<Option<Reason>>,
     pub(super) paused: AtomicBool,
+    /// It stands still until its next period, since it has used up its limit.
+    pub(super) limited: AtomicBool,
+    /// How often it had to.
+    pub(super) times_limited: AtomicU64,
+    /// Its part of the cores, and the most of them.
+    pub(super) shares: AtomicU32,
+    pub(super) cpu_limit: Lock<Option<CpuLimit>>,
     /// Whether it has performance monitors, if the cores have.
     pub(super) pmu: AtomicBool,
     /// What its virtual counter is behind the physical one.
@@ -91,6 +100,10 @@ impl Slot {
             stop: AtomicBool::new(false),
             reason: Lock::new(None),
             paused: AtomicBool::new(false),
+            limited: AtomicBool::new(false),
+            times_limited: AtomicU64::new(0),
+            shares: AtomicU32::new(SHARES),
+            cpu_limit: Lock::new(None),
             pmu: AtomicBool::new(true),
             counter_offset: AtomicU64::new(0),
             live: AtomicUsize::new(0),

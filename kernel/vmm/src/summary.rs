@@ -3,7 +3,9 @@
 use core::sync::atomic::Ordering;
 
 use bale_abi::{RAM_SIZE, report};
+use bale_core::fair_share::SHARES;
 use bale_core::restarts::Restarts;
+use bale_core::vm_description::CpuLimit;
 use bale_core::vm_description::LONGEST_NAME;
 use bale_swap::Statistics;
 use heapless::String;
@@ -64,6 +66,12 @@ pub struct Summary {
     pub swap_used: Option<u64>,
     /// Pages that went to the disk behind it.
     pub to_disk: u64,
+    /// Its shares of cores beside other machines.
+    pub shares: u32,
+    /// The most of them that it may use.
+    pub cpu_limit: Option<CpuLimit>,
+    /// How often it stood still since it had used that up.
+    pub times_limited: u64,
     /// What it was held to and what became of it, if it was.
     pub held: Option<Holding>,
     /// External aborts it was given, and devices of its that came to need a reset.
@@ -100,6 +108,9 @@ impl Summary {
             last_swap: Statistics::new(),
             swap_used: None,
             to_disk: 0,
+            shares: SHARES,
+            cpu_limit: None,
+            times_limited: 0,
             held: None,
             external_aborts: 0,
             broken_devices: 0,
@@ -138,6 +149,9 @@ pub fn summaries() -> impl Iterator<Item = Summary> {
         summary.external_aborts = slot.external_aborts.load(Ordering::Relaxed);
         summary.broken_devices = slot.broken_devices.load(Ordering::Relaxed);
         summary.needs_reset = [slot.devices.disk.is_broken(), slot.devices.port.is_broken()];
+        summary.shares = slot.shares.load(Ordering::Relaxed);
+        summary.times_limited = slot.times_limited.load(Ordering::Relaxed);
+        summary.cpu_limit = *slot.cpu_limit.lock();
         summary.console_dropped = slot.console.dropped();
         if let Some(store) = status.store {
             (summary.swap, summary.to_disk) = store.statistics();

@@ -53,6 +53,7 @@ pub(super) extern "C" fn task(argument: u64) -> ! {
     let slot = &SLOTS[index];
     // Who started it may not have run since: a wake-up by another virtual CPU would be lost.
     slot.vcpus[number].task.store(task::current().to_bits(), Ordering::Relaxed);
+    task::groups::join(index);
     let kind = *slot.kind.lock();
     let mut cpu = Vcpu {
         slot,
@@ -76,6 +77,7 @@ pub(super) extern "C" fn task(argument: u64) -> ! {
     }
     cpu.live(index);
     cpu.end(index);
+    task::groups::leave();
     task::exit()
 }
 

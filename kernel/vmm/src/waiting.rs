@@ -14,12 +14,17 @@ use bale_rt::{dispatch, task};
 impl Vcpu {
     /// Whether the machine is to stop or to stand still.
     pub(super) fn is_held(&self) -> bool {
-        self.slot.stop.load(Ordering::Acquire) || self.slot.paused.load(Ordering::Acquire)
+        self.slot.stop.load(Ordering::Acquire) || self.is_still()
     }
 
-    /// Stands still while the machine is paused; whether it is to stop.
+    /// Whether the machine is paused, or has used up its limit.
+    fn is_still(&self) -> bool {
+        self.slot.paused.load(Ordering::Acquire) || self.slot.limited.load(Ordering::Acquire)
+    }
+
+    /// Stands still while the machine is to; whether it is to stop.
     pub(super) fn stand_still(&mut self) -> bool {
-        while self.slot.paused.load(Ordering::Acquire) && !self.slot.stop.load(Ordering::Acquire) {
+        while self.is_still() && !self.slot.stop.load(Ordering::Acquire) {
             self.park();
         }
         self.shared.attention.remind();

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::{LARGEST_CHECKED_SWAP, LARGEST_MEMORY, LARGEST_SWAP, LONGEST_WINDOW, MOST_RESTARTS};
+use crate::fair_share::SHARES_RANGE;
 use crate::vgic::MAX_VCPUS;
 
 /// What is wrong in a description.
@@ -38,6 +39,10 @@ pub enum Wrong {
     Restarts,
     /// A window that is too long.
     RestartWindow,
+    /// Shares out of their range.
+    Shares,
+    /// A limit of another form, or out of its range.
+    CpuLimit,
     /// No kind of image of this name.
     Image,
     /// Not an address.
@@ -90,6 +95,13 @@ impl fmt::Display for Wrong {
                     "restart_window must be seconds, at most {LONGEST_WINDOW}, or 0 for no limit"
                 )
             }
+            Self::Shares => {
+                let (least, most) = (SHARES_RANGE.start(), SHARES_RANGE.end());
+                write!(f, "shares must be {least} to {most}")
+            }
+            Self::CpuLimit => f.write_str(
+                "cpu_limit is microseconds in a period, as 25000/100000: 1000 and more in 10000 to 10000000",
+            ),
             Self::Image => f.write_str("the image is `arm64`, `raw` or `firmware`"),
             Self::Address => f.write_str("not an address such as 0x40080000"),
             Self::NotRaw => f.write_str("load and entry are for `image = raw`"),

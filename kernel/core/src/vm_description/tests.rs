@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 682M\nquota = 64M\ncodec = deflate\nsecond = lz4hc:9\nchecksum = on\nconsole = virtio\nconsole_rate = 64K\nrestarts = 3\nrestart_window = 60\ncores = 1,3-5\n";
+const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 682M\nquota = 64M\ncodec = deflate\nsecond = lz4hc:9\nchecksum = on\nconsole = virtio\nconsole_rate = 64K\nrestarts = 3\nrestart_window = 60\nshares = 250\ncpu_limit = 25000/100000\ncores = 1,3-5\n";
 
 #[test]
 fn everything_named() {
@@ -15,6 +15,9 @@ fn everything_named() {
     assert_eq!((description.second.as_deref(), description.checksum), (Some("lz4hc:9"), true));
     assert_eq!((description.console, description.console_rate), (Console::Virtio, 64 << 10));
     assert_eq!((description.restarts, description.restart_window), (3, 60));
+    assert_eq!(description.shares, 250);
+    let limit = CpuLimit { budget_us: 25_000, period_us: 100_000 };
+    assert_eq!(description.cpu_limit, Some(limit));
     assert_eq!(description.cores.as_slice(), [1, 3, 4, 5]);
     let plain = VmDescription::parse(b"memory=2M\nkernel=k\nconsole=pl011").unwrap();
     assert_eq!(plain, VmDescription::parse(b"memory=2M\nkernel=k").unwrap());
@@ -46,6 +49,15 @@ fn each_mistake_has_its_line() {
         ("restarts = -1", Wrong::Restarts),
         ("restart_window = 86401", Wrong::RestartWindow),
         ("restart_window = 5m", Wrong::RestartWindow),
+        ("shares = 0", Wrong::Shares),
+        ("shares = 10001", Wrong::Shares),
+        ("shares = half", Wrong::Shares),
+        ("cpu_limit = 50%", Wrong::CpuLimit),
+        ("cpu_limit = 999/10000", Wrong::CpuLimit),
+        ("cpu_limit = 2000/9999", Wrong::CpuLimit),
+        ("cpu_limit = 80001/10000", Wrong::CpuLimit),
+        ("cpu_limit = 1000/10000001", Wrong::CpuLimit),
+        ("cpu_limit = 5000/-10000", Wrong::CpuLimit),
         ("image = elf", Wrong::Image),
         ("load = 0x", Wrong::Address),
         ("load = +1", Wrong::Address),

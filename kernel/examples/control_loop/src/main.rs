@@ -50,7 +50,7 @@ static STEPS: AtomicU64 = AtomicU64::new(0);
 fn start() -> Result<(), SpawnError> {
     task::spawn("sample", 0, SAMPLE, sample, 0)?;
     task::spawn("control", 0, CONTROL, control, 0)?;
-    task::spawn("report", 0, task::LOG, report, 0)?;
+    task::spawn("report", 0, task::HOUSEKEEPING, report, 0)?;
     Ok(())
 }
 

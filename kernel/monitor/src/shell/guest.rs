@@ -8,6 +8,7 @@ pub(super) use self::figures::swap_ratio;
 use bale_abi::{STORM_STEPS, mode};
 
 use super::{Arguments, Failure, Outcome, complain, fail, say};
+use bale_core::vm_description::{self, CpuLimit};
 use bale_io::console::Input;
 use bale_io::{bundle, console, print, println};
 use bale_reclaim::pool;
@@ -65,6 +66,8 @@ pub(super) fn vm(arguments: &Arguments<'_>) -> Outcome {
         ["resume", number] => pause(number, false),
         ["console", number] => console(slot(number)?),
         ["set", name, "memory", size] => hold(name, size),
+        ["set", name, "shares", part] => set_shares(name, part),
+        ["set", name, "cpu_limit", limit] => set_cpu_limit(name, limit),
         [other, ..] => {
             fail(format_args!("vm {other} is not known or lacks a number; `help vm` tells"))
         }
@@ -158,6 +161,32 @@ fn hold(name: &str, size: &str) -> Outcome {
     vm::hold(index, bytes).or_else(|error| fail(format_args!("vm {name}: {error}")))
 }
 
+/// Gives a running machine another part of the cores that it shares.
+fn set_shares(name: &str, part: &str) -> Outcome {
+    let index = slot(name)?;
+    match vm_description::shares(part) {
+        Ok(shares) if vm::set_shares(index, shares) => Ok(()),
+        Ok(_) => fail(format_args!("vm {name} does not run")),
+        Err(wrong) => fail(format_args!("{part}: {wrong}")),
+    }
+}
+
+/// Gives a running machine another limit, or none.
+fn set_cpu_limit(name: &str, limit: &str) -> Outcome {
+    let index = slot(name)?;
+    let limit = match limit {
+        "none" => None,
+        limit => match CpuLimit::parse(limit) {
+            Ok(limit) => Some(limit),
+            Err(wrong) => return fail(format_args!("{limit}: {wrong}")),
+        },
+    };
+    if vm::set_cpu_limit(index, limit) {
+        return Ok(());
+    }
+    fail(format_args!("vm {name} does not run"))
+}
+
 /// Waits until a machine has ended, or somebody types Ctrl-C: then it runs on.
 fn wait(index: usize) -> Result<Option<Summary>, Failure> {
     let summary = vm::wait_while(index, || !console::interrupted());
@@ -239,7 +268,7 @@ pub(super) fn start_first() {
         println!("No guest was handed over; `cargo bale run` brings one.");
         return;
     }
-    if task::spawn("first guest", 0, task::LOG, first_guest, 0).is_err() {
+    if task::spawn("first guest", 0, task::HOUSEKEEPING, first_guest, 0).is_err() {
         println!("No task is free for the first guest.");
     }
 }

@@ -7,6 +7,7 @@ use bale_arch::mask::{self, Masked};
 use bale_arch::timer;
 use bale_core::trace::Kind;
 
+use super::groups;
 use super::timed::note;
 use super::{IDLE, MAX_TASKS, SLOTS, Slice, Slot, State, Status, TIMERS, idle_index, wake_index};
 use crate::cores::{self, Core};
@@ -57,6 +58,12 @@ pub fn yield_now() {
     let masked = Masked::new();
     leave(cores::this(&masked), &masked, Leave::Yielding);
     drop(masked);
+}
+
+/// Whether another task is ready on this core. A hint: it may have changed by the time that the
+/// caller looks at it.
+pub fn others_wait() -> bool {
+    cores::this_unpinned().ready.lock().highest().is_some()
 }
 
 /// The timer's interrupt: wakes who is due and sets the next deadline.
@@ -126,7 +133,7 @@ fn running(core: &Core) -> &'static Slot {
 /// task's slice, which passes `beside` an equal. A timer that is set to an earlier moment is left:
 /// its handler sets it anew. Interrupts are masked.
 #[inline(always)]
-fn arm(core: &Core, beside: Option<&Slot>) {
+pub(super) fn arm(core: &Core, beside: Option<&Slot>) {
     let mut deadline = core.wake_at.load(Ordering::Relaxed);
     if let Some(slot) = beside {
         // No barrier is needed for what is a matter of milliseconds.
@@ -267,6 +274,11 @@ pub(super) fn finish_switch() {
 fn finish_aside(core: &Core) {
     if let Some(departed) = core.take_departed() {
         SLOTS[usize::from(departed)].status.lock().state = State::Free;
+    }
+    if core.accounted() {
+        let masked = Masked::new();
+        groups::switched(core, &masked);
+        drop(masked);
     }
     if core.traced() {
         let task = core.current_task.load(Ordering::Relaxed);

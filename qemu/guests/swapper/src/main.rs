@@ -10,6 +10,7 @@ mod accesses;
 mod alarm;
 mod call;
 mod checks;
+mod crowd;
 mod debug;
 mod described;
 mod entry;
@@ -26,6 +27,7 @@ mod storm;
 mod swap;
 mod text;
 mod timers;
+mod turns;
 mod undefined;
 mod virtio;
 
@@ -73,6 +75,8 @@ extern "C" fn guest_main(info: *const GuestInfo) -> ! {
         mode::MONITORS => monitors::run(&info),
         mode::DEBUG => debug::run(),
         mode::ALARM => alarm::run(),
+        mode::CROWD => crowd::run(&info),
+        mode::TURNS => turns::run(),
         mode::ACCESSES => accesses::run(),
         mode::REGISTERS => kept::run(&info),
         mode::UNDEFINED => call::exit(if undefined::all() { 0 } else { NOT_STOPPED }),
@@ -106,6 +110,7 @@ extern "C" fn guest_secondary_main(context: u64) -> ! {
         mode::PHYSICAL_TIMER => physical_timer::second(),
         mode::MONITORS => monitors::second(),
         mode::DEBUG => debug::second(),
+        mode::CROWD => crowd::work(&info),
         _ => storm::second(&info),
     }
 }

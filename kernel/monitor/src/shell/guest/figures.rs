@@ -27,6 +27,17 @@ pub(super) fn stats(index: usize, json: bool) -> Outcome {
     sheet.hidden("state", state.as_str());
     sheet.figure("vcpus", "virtual CPUs", machine.vcpus, format_args!(""));
     sheet.figure("memory_mib", "memory", machine.memory >> 20, format_args!("MiB"));
+    sheet.figure("shares", "shares", machine.shares, format_args!("of cores, beside others"));
+    if let Some(limit) = machine.cpu_limit {
+        sheet.figure(
+            "cpu_limit_us",
+            "CPU limit",
+            limit.budget_us,
+            format_args!("us in {} us, reached {} times", limit.period_us, machine.times_limited),
+        );
+        sheet.hidden("cpu_period_us", limit.period_us);
+        sheet.hidden("times_limited", machine.times_limited);
+    }
     sheet.figure("restarts", "restarts", machine.restarts, format_args!(""));
     sheet.figure("exits", "exits", machine.exits, format_args!("{} of them calls", machine.calls));
     sheet.hidden("calls", machine.calls);
