@@ -47,7 +47,8 @@ pub struct Core {
     /// Tasks that are ready here, but for the running one.
     pub ready: Lock<ReadyQueue<STACKS_FOR_TASKS>>,
     /// What is to be done beside the common path: see [`Core::mark_departed`] and
-    /// [`Core::set_traced`], [`Core::set_accounted`]. One word, so that the common path looks once.
+    /// [`Core::set_traced`], [`Core::set_accounted`]. One word, so that the common path looks
+    /// once.
     aside: AtomicU32,
     /// Whose state the guests' registers hold: a virtual CPU's, of which [`bale_vmm`] knows more;
     /// null for nobody's.

@@ -70,6 +70,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
     vec![
         case("refused", refused),
         case("restarts", restarts),
+        case("limited", limited),
         case("held", held),
         case("starved", starved),
         case("held_beside_another", held_beside_another),
@@ -193,6 +194,30 @@ fn restarts(bench: &Bench<'_>) -> Result<(), String> {
             )?;
         }
         Ok(())
+    })
+}
+
+/// A machine with a tenth of a core is stopped again and again, and comes to its end all the same;
+/// what its description says of the cores is shown.
+fn limited(bench: &Bench<'_>) -> Result<(), String> {
+    let slow = [(
+        "slow",
+        "memory = 16M\nkernel = kernel.img\nshares = 250\ncpu_limit = 5000/50000\ncmdline = bale.fill",
+    )];
+    let (_kept, config) = described(bench, "limited", &slow)?;
+    bench.talk(&config, |machine| {
+        machine.ask("vm start slow")?;
+        let stats = machine.until("vm stats 0", |stats| number(stats, "times_limited") >= 5)?;
+        ensure(stats["state"] == "running", "it ended before it was limited often")?;
+        ensure(
+            number(&stats, "shares") == 250 && number(&stats, "cpu_limit_us") == 5_000,
+            "its shares and its limit are not those of its description",
+        )?;
+        machine.ask("vm set slow cpu_limit none")?;
+        machine.ask("vm wait 0")?;
+        let stats = machine.figures("vm stats 0")?;
+        ensure(stats["state"] == "exited with status 0", "it did not end well")?;
+        machine.nothing_is_left()
     })
 }
 

@@ -1,9 +1,9 @@
 //! Groups of tasks that share cores fairly: what each has run, and by whom it is limited.
 //!
-//! The scheduler itself knows priorities only. Tasks of a group run at one of two: [`VCPU`] for the
-//! group whose turn it is, [`VCPU_BEHIND`] for the others; the task in [`super::share`] moves them.
-//! A core on which there is one group alone, without a limit, measures nothing and pays nothing:
-//! only where there is more to know has the core's switch something aside
+//! The scheduler itself knows priorities only. Tasks of a group run at one of two: [`super::VCPU`]
+//! for the group whose turn it is, [`super::VCPU_BEHIND`] for the others; the task in
+//! [`super::share`] moves them. A core on which there is one group alone, without a limit, measures
+//! nothing and pays nothing: only where there is more to know has the core's switch something aside
 //! ([`crate::cores::Core::set_accounted`]).
 //!
 //! Lock order: an account is taken after everything but a timer queue.
@@ -15,9 +15,8 @@ use bale_arch::timer;
 use bale_core::fair_share::{GROUPS, Groups, Limit, SHARES};
 use heapless::Vec;
 
-use super::switch::arm;
-use super::timed::note;
-use super::{MAX_TASKS, SLOTS, TIMERS, TaskId, VCPU, VCPU_BEHIND, set_priority, share};
+use super::timed::{arm_until, note};
+use super::{MAX_TASKS, SLOTS, TIMERS, TaskId, unpark};
 use crate::clock;
 use crate::cores::{self, Core, MAX_CORES};
 use bale_memory::lock::Lock;
@@ -110,6 +109,33 @@ impl Account {
     }
 }
 
+/// The task that shares cores out, as [`TaskId::to_bits`]; 0 before it was started.
+static SHARER: AtomicU64 = AtomicU64::new(0);
+/// How often it was called.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// From here on, this task is woken when there is something to see.
+pub(super) fn set_sharer(task: TaskId) {
+    SHARER.store(task.to_bits(), Ordering::Relaxed);
+}
+
+fn sharer() -> Option<TaskId> {
+    TaskId::from_bits(SHARER.load(Ordering::Relaxed))
+}
+
+/// Has it look at everything now.
+fn call() {
+    if let Some(task) = sharer() {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        unpark(task);
+    }
+}
+
+/// How often it was told to look at everything.
+pub(super) fn calls() -> u64 {
+    CALLS.load(Ordering::Relaxed)
+}
+
 /// Shares of a group.
 pub(super) fn shares(group: usize) -> u32 {
     SETTINGS[group % GROUPS].shares.load(Ordering::Relaxed)
@@ -153,7 +179,7 @@ pub fn set_limit(group: usize, limit: Option<Limit>) {
             account.apply(core);
         }
     }
-    share::call();
+    call();
 }
 
 /// Ticks that a group has run on a core since it has been measured there.
@@ -221,12 +247,13 @@ fn look_soon(core: &Core, account: &mut Account, now: u64, masked: &Masked) {
         return;
     }
     account.look_at = look_at;
-    if let Some(task) = share::index() {
+    if let Some(task) = sharer() {
+        let task = task.index() as u16;
         let mut timers = TIMERS[core.index()].lock_masked(masked);
         timers.insert(look_at, task);
         note(core, timers.next_deadline());
     }
-    arm(core, None);
+    arm_until(core, core.wake_at.load(Ordering::Relaxed));
 }
 
 /// What there is to see on a core, if it is time to look there or the caller wants to look anyhow;
@@ -270,17 +297,4 @@ pub(super) fn next_look() -> u64 {
 pub(super) fn is_ready(task: TaskId) -> bool {
     let status = SLOTS[task.index()].status.lock();
     status.generation == task.generation && status.state == super::State::Ready
-}
-
-/// Puts the tasks of these groups in front of the others of a core.
-pub(super) fn put_in_front(members: &[(TaskId, u8)], front: Groups) {
-    // Those that rise come first: at no moment is nobody in front.
-    for in_front in [true, false] {
-        let priority = if in_front { VCPU } else { VCPU_BEHIND };
-        for (task, group) in members {
-            if (front & 1 << group != 0) == in_front {
-                set_priority(*task, priority);
-            }
-        }
-    }
 }

@@ -4,13 +4,13 @@
 //! lets [`FairShare`] decide and gives the tasks their priorities. While several groups want the
 //! core it looks again after each turn; else the next switch to a task of a group wakes it.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use bale_arch::mask::Masked;
 use bale_core::fair_share::{Budget, FairShare, GROUPS, Groups, Observed};
 
 use super::groups::{self, Seen, TURN_US};
-use super::{SHARE, TaskId, park_masked, park_until_masked, spawn, unpark};
+use super::{
+    SHARE, TaskId, VCPU, VCPU_BEHIND, park_masked, park_until_masked, set_priority, spawn,
+};
 use crate::cores::{self, MAX_CORES};
 use crate::{clock, hooks};
 
@@ -19,35 +19,16 @@ const LEAD: u64 = 2;
 /// The shortest time between two looks at a group that is about to use its budget up.
 const SHORTEST_US: u64 = 250;
 
-/// [`TaskId::to_bits`] of the task; 0 before it was started.
-static TASK: AtomicU64 = AtomicU64::new(0);
-
 /// Starts the task. Once, at boot, if there will be groups.
 ///
 /// # Panics
 /// Without a free task.
 pub fn start() {
     match spawn("share", 0, SHARE, share_out, 0) {
-        Ok(task) => TASK.store(task.to_bits(), Ordering::Relaxed),
+        Ok(task) => groups::set_sharer(task),
         Err(error) => panic!("no task to share cores out: {error:?}"),
     }
 }
-
-/// The task's index, once there is one.
-pub(super) fn index() -> Option<u16> {
-    TaskId::from_bits(TASK.load(Ordering::Relaxed)).map(|task| task.index() as u16)
-}
-
-/// Has it look at everything now.
-pub(super) fn call() {
-    if let Some(task) = TaskId::from_bits(TASK.load(Ordering::Relaxed)) {
-        CALLS.fetch_add(1, Ordering::Relaxed);
-        unpark(task);
-    }
-}
-
-/// How often it was called.
-static CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// A limited group's account.
 #[derive(Clone, Copy)]
@@ -74,7 +55,7 @@ extern "C" fn share_out(_argument: u64) -> ! {
     };
     let mut called = 0;
     loop {
-        let calls = CALLS.load(Ordering::Relaxed);
+        let calls = groups::calls();
         let now = clock::now();
         sharer.look_at_cores(now, calls != called);
         let refill = sharer.look_at_limits(now);
@@ -103,7 +84,7 @@ impl Sharer {
             let shares = core::array::from_fn(groups::shares);
             let observed = Observed { used, shares, members: all, ready };
             if let Some(front) = fair.decide(&observed, LEAD * turn) {
-                groups::put_in_front(&members, front);
+                put_in_front(&members, front);
             }
             if ready.count_ones() > 1 || groups::any_limited(ready) {
                 groups::look_again(core, now + turn);
@@ -137,5 +118,18 @@ impl Sharer {
             }
         }
         next
+    }
+}
+
+/// Puts the tasks of these groups in front of the others of a core.
+fn put_in_front(members: &[(TaskId, u8)], front: Groups) {
+    // Those that rise come first: at no moment is nobody in front.
+    for in_front in [true, false] {
+        let priority = if in_front { VCPU } else { VCPU_BEHIND };
+        for (task, group) in members {
+            if (front & 1 << group != 0) == in_front {
+                set_priority(*task, priority);
+            }
+        }
     }
 }

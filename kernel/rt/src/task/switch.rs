@@ -8,7 +8,7 @@ use bale_arch::timer;
 use bale_core::trace::Kind;
 
 use super::groups;
-use super::timed::note;
+use super::timed::{arm_until, note};
 use super::{IDLE, MAX_TASKS, SLOTS, Slice, Slot, State, Status, TIMERS, idle_index, wake_index};
 use crate::cores::{self, Core};
 use crate::{clock, interrupts, trace};
@@ -133,7 +133,7 @@ fn running(core: &Core) -> &'static Slot {
 /// task's slice, which passes `beside` an equal. A timer that is set to an earlier moment is left:
 /// its handler sets it anew. Interrupts are masked.
 #[inline(always)]
-pub(super) fn arm(core: &Core, beside: Option<&Slot>) {
+fn arm(core: &Core, beside: Option<&Slot>) {
     let mut deadline = core.wake_at.load(Ordering::Relaxed);
     if let Some(slot) = beside {
         // No barrier is needed for what is a matter of milliseconds.
@@ -141,10 +141,7 @@ pub(super) fn arm(core: &Core, beside: Option<&Slot>) {
         slot.set_slice(slice);
         deadline = deadline.min(slice.end().unwrap_or(u64::MAX));
     }
-    if deadline < core.armed.load(Ordering::Relaxed) {
-        core.armed.store(deadline, Ordering::Relaxed);
-        timer::arm(deadline);
-    }
+    arm_until(core, deadline);
 }
 
 /// End of an interrupt: switches if a task that outranks the interrupted one became ready.

@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use bale_arch::mask::Masked;
+use bale_arch::timer;
 use bale_core::schedule::Period;
 
 use super::{MAX_TASKS, RHYTHMS, SLOTS, TIMERS, block, running_index};
@@ -39,6 +40,15 @@ pub(super) fn note(core: &Core, nearest: Option<u64>) {
     let nearest = nearest.unwrap_or(u64::MAX);
     core.next_deadline.store(nearest, Ordering::Relaxed);
     core.wake_at.store(nearest.min(core.lazy_deadline.load(Ordering::Relaxed)), Ordering::Relaxed);
+}
+
+/// Sees to it that the timer fires at this time at the latest. Interrupts are masked.
+#[inline(always)]
+pub(super) fn arm_until(core: &Core, deadline: u64) {
+    if deadline < core.armed.load(Ordering::Relaxed) {
+        core.armed.store(deadline, Ordering::Relaxed);
+        timer::arm(deadline);
+    }
 }
 
 /// Parks for one period at most, or for longer while the core is idle and the hook
