@@ -15,6 +15,7 @@
 //! | `cmdline` | kernel command line | empty |
 //! | `swap` | bytes of its swap disk: whole 4 KiB, at most 1 GiB, or 682 MiB with checksums | none |
 //! | `quota` | bytes that the swap disk may take in the pool at most | the pool's own limit |
+//! | `reserve` | bytes of objects on the swap disk that no other machine can take the room of: at most its `quota` and its disk | 0 |
 //! | `codec` | name of a codec, as `page`, `lz4`, `deflate:1` or `zstd:9` | `page` |
 //! | `second` | name of the codec that recompresses them | none |
 //! | `checksum` | `on` for a checksum of each stored page, or `off` | `off` |
@@ -87,6 +88,8 @@ pub struct VmDescription {
     pub swap: u64,
     /// Bytes that it may take in the pool.
     pub quota: Option<u64>,
+    /// Bytes in the pool that others leave to it.
+    pub reserve: u64,
     /// Name of the codec that packs its pages; the store knows which there are.
     pub codec: String<16>,
     /// Name of the codec that recompresses them.
@@ -149,7 +152,7 @@ impl CpuLimit {
 }
 
 /// Keys, each with its bit in a mask of those seen.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 25] = [
     "memory",
     "vcpus",
     "kernel",
@@ -163,6 +166,7 @@ const KEYS: [&str; 24] = [
     "cmdline",
     "swap",
     "quota",
+    "reserve",
     "codec",
     "second",
     "checksum",
@@ -196,6 +200,7 @@ impl VmDescription {
             command_line: String::new(),
             swap: 0,
             quota: None,
+            reserve: 0,
             codec: copy("page").unwrap_or_default(),
             second: None,
             checksum: false,
@@ -253,6 +258,9 @@ impl VmDescription {
         if description.checksum && description.swap > LARGEST_CHECKED_SWAP {
             return Err(everywhere(Wrong::CheckedSwap));
         }
+        if description.reserve > description.quota.unwrap_or(u64::MAX).min(description.swap) {
+            return Err(everywhere(Wrong::Reserve));
+        }
         Ok(description)
     }
 
@@ -284,6 +292,7 @@ impl VmDescription {
                 }
             }
             "quota" => self.quota = Some(bytes(value)?),
+            "reserve" => self.reserve = bytes(value)?,
             "codec" => self.codec = copy(value)?,
             "second" => self.second = Some(copy(value)?),
             "checksum" => self.checksum = switch(value)?,

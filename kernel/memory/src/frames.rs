@@ -339,7 +339,7 @@ pub fn allocate_but_last() -> Option<Frame> {
 /// Whether no more than so many are free, in common or kept by cores, which are only asked if the
 /// common ones do not tell.
 #[inline(always)]
-fn are_few(few: usize) -> bool {
+pub fn are_few(few: usize) -> bool {
     let common = FRAMES.lock().usage.free;
     common <= few && all_are_few(few)
 }

@@ -33,6 +33,14 @@ impl Claim {
         (!taken).then_some(Worker(self))
     }
 
+    /// Whether the object of a word whose read the caller has marked in its slot is claimed: it is
+    /// not claimed anew meanwhile.
+    pub(crate) fn is_on(&self, word: Word) -> bool {
+        // Relaxed: the claim came before the end of the claimer's read, with which the mark of ours
+        // pairs.
+        self.word.load(Ordering::Relaxed) == word.raw()
+    }
+
     /// Whether the object of a word that the caller took out of a slot is left to the worker.
     #[inline]
     pub(crate) fn leave(&self, word: Word) -> bool {

@@ -5,6 +5,7 @@
 //! slots.
 
 mod backed;
+mod over;
 mod recompress;
 mod release;
 mod state;
@@ -59,6 +60,9 @@ pub struct Tables<'p> {
 pub struct Setup {
     /// Pages' bytes of the pool that its objects may take up.
     pub quota_pages: usize,
+    /// Pages' bytes of the pool that others leave to its objects, as long as the platform sees to
+    /// that by `has_room` and `keep`.
+    pub reserve_pages: usize,
     /// What makes objects of pages.
     pub codec: Codec,
     /// What [`Device::recompress`] makes of them later.
@@ -67,9 +71,13 @@ pub struct Setup {
     pub clock_shift: u32,
     /// Whether a page is all zeros: for a platform that has a quicker test than portable code.
     pub is_zero: fn(&[u8; PAGE_SIZE]) -> bool,
-    /// Whether a page may be made an object: for a platform that keeps memory back. One that may
-    /// not is refused with [`SwapError::PoolFull`]; recompression, which makes room, does not ask.
-    pub has_room: fn() -> bool,
+    /// Whether a page may be made an object: for a platform that keeps memory back; asked with
+    /// whether the object is within the device's reserve. One that may not is written over the
+    /// slot's own object if that is no smaller, or else refused with [`SwapError::PoolFull`];
+    /// recompression, which makes room, does not ask.
+    pub has_room: fn(within_reserve: bool) -> bool,
+    /// Told when the part of the reserve that objects do not fill has changed by so many bytes.
+    pub keep: fn(change: i64),
 }
 
 impl Setup {
@@ -78,11 +86,13 @@ impl Setup {
         let (second, clock_shift) = (None, 0);
         Self {
             quota_pages: usize::MAX,
+            reserve_pages: 0,
             codec,
             second,
             clock_shift,
             is_zero: same::is_zero,
-            has_room: || true,
+            has_room: |_| true,
+            keep: |_| (),
         }
     }
 }
@@ -100,6 +110,10 @@ pub struct Device<'p, P: Platform> {
     quota: AtomicU64,
     /// Bytes of stored objects and of those about to be, for the quota alone.
     charged: AtomicU64,
+    /// Bytes that others leave to its objects; 0 once it was given up.
+    reserve: AtomicU64,
+    /// What of that is not filled, as the platform was told.
+    kept: AtomicU64,
     /// The most that was ever charged, or since it was forgotten.
     peak: AtomicU64,
     /// The smallest object that takes as much as a page: see [`Pool::huge_threshold`].
@@ -116,19 +130,23 @@ impl<'p, P: Platform> Device<'p, P> {
         let (slots, notes) = (&mut slots[..count], &mut notes[..count]);
         slots.iter_mut().for_each(|slot| *slot.get_mut() = 0);
         notes.iter_mut().for_each(|note| *note.get_mut() = 0);
-        Self {
+        let device = Self {
             pool,
             slots,
             notes,
             checks: checks.get(..count).unwrap_or_default(),
             setup,
             quota: AtomicU64::new(bytes_of(setup.quota_pages)),
+            reserve: AtomicU64::new(bytes_of(setup.reserve_pages)),
+            kept: AtomicU64::new(0),
             charged: AtomicU64::new(0),
             peak: AtomicU64::new(0),
             whole_from: pool.huge_threshold(),
             claim: Claim::new(),
             counters: Counters::new(),
-        }
+        };
+        device.settle_reserve();
+        device
     }
 
     /// Number of slots.
@@ -152,10 +170,17 @@ impl<'p, P: Platform> Device<'p, P> {
         self.quota.store(bytes_of(pages), Ordering::Relaxed);
     }
 
+    /// Has no reserve from now on.
+    pub fn give_up_reserve(&self) {
+        self.reserve.store(0, Ordering::Relaxed);
+        self.settle_reserve();
+    }
+
     /// Figures of the device.
     pub fn statistics(&self) -> Statistics {
         let mut statistics = self.counters.snapshot();
         statistics.quota_bytes = self.quota.load(Ordering::Relaxed);
+        statistics.reserve_bytes = self.reserve.load(Ordering::Relaxed);
         statistics.peak_bytes = self.peak.load(Ordering::Relaxed);
         statistics
     }
@@ -194,18 +219,27 @@ impl<'p, P: Platform> Device<'p, P> {
         let (stored, word, check) =
             match same::filling(page, self.setup.is_zero).and_then(Word::same) {
                 Some(word) => (Stored::Same, word, 0),
-                None if !(self.setup.has_room)() => return Err(SwapError::PoolFull),
                 None => {
+                    let there = slot::peek(slot).length();
+                    let has_room = self.may_grow();
+                    if !has_room && there == 0 {
+                        return Err(SwapError::PoolFull);
+                    }
                     let bytes = self
                         .setup
                         .codec
                         .compress(page, scratch)
                         .filter(|bytes| self.is_worth_it(bytes.len()));
                     let bytes = bytes.unwrap_or(page);
-                    let handle = self.place(bytes, slot::peek(slot).length())?;
-                    let word = Word::object(handle, bytes.len(), false);
                     let raw = bytes.len() == PAGE_SIZE;
                     let stored = if raw { Stored::Raw } else { Stored::Compressed(bytes.len()) };
+                    let placed =
+                        if has_room { self.place(bytes, there) } else { Err(SwapError::PoolFull) };
+                    let handle = match placed {
+                        Ok(handle) => handle,
+                        Err(refused) => return self.write_over(index, bytes, stored, refused),
+                    };
+                    let word = Word::object(handle, bytes.len(), false);
                     (stored, word, self.check_of(word, bytes))
                 }
             };
@@ -268,10 +302,23 @@ impl<'p, P: Platform> Device<'p, P> {
         });
         if filled.is_err() {
             self.discharge(length);
-        } else if settled > self.peak.load(Ordering::Relaxed) {
+            return filled;
+        }
+        if settled > self.peak.load(Ordering::Relaxed) {
             self.peak.fetch_max(settled, Ordering::Relaxed);
         }
+        if self.reserve.load(Ordering::Relaxed) != 0 {
+            // Only now, when the object has its memory: what is kept is not there for others.
+            self.settle_reserve();
+        }
         filled
+    }
+
+    /// Whether the platform lets an object be made.
+    fn may_grow(&self) -> bool {
+        let page = PAGE_SIZE as u64;
+        let filled = self.charged.load(Ordering::Relaxed).saturating_add(page);
+        (self.setup.has_room)(filled <= self.reserve.load(Ordering::Relaxed))
     }
 
     /// Reads a page; zeros if nothing was ever stored in the slot. The slot keeps it.
@@ -399,6 +446,9 @@ impl<'p, P: Platform> Device<'p, P> {
     fn discharge(&self, bytes: u64) {
         if bytes != 0 {
             self.charged.fetch_sub(bytes, Ordering::Relaxed);
+            if self.reserve.load(Ordering::Relaxed) != 0 {
+                self.settle_reserve();
+            }
         }
     }
 

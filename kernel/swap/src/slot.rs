@@ -261,6 +261,15 @@ pub(crate) fn end_read(slot: &AtomicU64, word: Word) -> bool {
     slot.compare_exchange(word.0 | READING, word.0, Ordering::Release, Ordering::Relaxed).is_ok()
 }
 
+/// Ends a read in the course of which `word`'s object was written over, which `new` names. `false`
+/// as in [`end_read`].
+#[inline]
+pub(crate) fn end_write(slot: &AtomicU64, word: Word, new: Word) -> bool {
+    // Release: pairs with the acquires in `try_read` and `swap`, so that the object's new bytes are
+    // there. Relaxed on failure: the object is ours.
+    slot.compare_exchange(word.0 | READING, new.0, Ordering::Release, Ordering::Relaxed).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,6 +29,8 @@ pub struct Statistics {
     pub compressed_bytes: u64,
     /// What they may become.
     pub quota_bytes: u64,
+    /// What of it others leave to the device.
+    pub reserve_bytes: u64,
     /// The most that they ever were, or since the peak was forgotten.
     pub peak_bytes: u64,
     /// Pages written.
@@ -43,6 +45,8 @@ pub struct Statistics {
     pub released: u64,
     /// Pages that were stored as they are, also those that are gone again.
     pub raw_ever: u64,
+    /// Pages that were written over what their slots held, since there was no room beside it.
+    pub written_over: u64,
     /// Pages that the second codec made smaller.
     pub recompressions: u64,
     /// Pages that it was tried on in vain.
@@ -67,6 +71,7 @@ impl Statistics {
             backed: 0,
             compressed_bytes: 0,
             quota_bytes: 0,
+            reserve_bytes: 0,
             peak_bytes: 0,
             writes: 0,
             reads: 0,
@@ -74,6 +79,7 @@ impl Statistics {
             failed_reads: 0,
             released: 0,
             raw_ever: 0,
+            written_over: 0,
             recompressions: 0,
             without_gain: 0,
             corrupt: 0,
@@ -95,6 +101,7 @@ pub(crate) enum Event {
     FailedReads,
     Released,
     RawEver,
+    WrittenOver,
     Recompressed,
     NoGain,
     Corrupt,
@@ -186,6 +193,7 @@ impl Counters {
             recompressed: kind(Kind::Recompressed),
             backed: kind(Kind::Backed),
             quota_bytes: 0,
+            reserve_bytes: 0,
             peak_bytes: 0,
             compressed_bytes: gauge(Event::Bytes as usize),
             writes: sum(Event::Writes),
@@ -194,6 +202,7 @@ impl Counters {
             failed_reads: sum(Event::FailedReads),
             released: sum(Event::Released),
             raw_ever: sum(Event::RawEver),
+            written_over: sum(Event::WrittenOver),
             recompressions: sum(Event::Recompressed),
             without_gain: sum(Event::NoGain),
             corrupt: sum(Event::Corrupt),

@@ -145,7 +145,7 @@ fn memory_that_is_kept_back_sends_pages_to_the_disk() {
     let pool = pool(&host);
     let mut memory = Memory::new(8);
     let device =
-        Device::new(&pool, memory.tables(), Setup { has_room: || false, ..setup(8, Codec::Lz4) });
+        Device::new(&pool, memory.tables(), Setup { has_room: |_| false, ..setup(8, Codec::Lz4) });
     let cache = Cache::new(&device, &disk, 50).expect("a disk");
     let written = cache.write(1, &page(2, 16), &mut Scratch::new());
     assert_eq!(written, Ok(Placed::WrittenThrough(Reject::Memory)));

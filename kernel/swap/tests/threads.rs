@@ -30,7 +30,7 @@ fn check(slot: usize, out: &[u8; PAGE_SIZE]) {
     assert!(out == &written(slot, tag >> 1 & 0x7fff_ffff), "a torn page");
 }
 
-fn work(device: &Device<'_, &Host>, core: usize, slots: usize) {
+fn work(device: &Device<'_, &Host>, core: usize, slots: usize, tight: bool) {
     set_core(core);
     let mut scratch = Scratch::new();
     let mut random = Random(core as u64 + 77);
@@ -43,7 +43,11 @@ fn work(device: &Device<'_, &Host>, core: usize, slots: usize) {
         match random.below(8) {
             0..3 => {
                 let version = (step * WORKERS + core) as u64;
-                device.write(slot, &written(slot, version), &mut scratch).expect("memory");
+                match device.write(slot, &written(slot, version), &mut scratch) {
+                    Ok(_) => {}
+                    Err(SwapError::PoolFull) => assert!(tight),
+                    Err(error) => assert_eq!(error, SwapError::Busy),
+                }
             }
             3 => {
                 let count = random.below(slots - slot + 1);
@@ -58,27 +62,40 @@ fn work(device: &Device<'_, &Host>, core: usize, slots: usize) {
     }
 }
 
-fn run(slots: usize) {
+/// Whether anything may grow at the moment.
+static HAS_ROOM: AtomicBool = AtomicBool::new(true);
+
+/// `tight`: most of the time nothing may, so that pages are written over what is there.
+fn run(slots: usize, tight: bool) {
     let host = Host::new(8192, WORKERS + 2);
     let config = Config { ring_capacity: 128, watermark: 32, ..Config::default() };
     let pool = Pool::new(&host, config).expect("memory");
     let mut memory = Memory::checked(slots);
     let second = Some(Codec::Deflate(Level::DEFAULT));
-    let device =
-        Device::new(&pool, memory.tables(), Setup { second, ..setup(usize::MAX, Codec::Lz4) });
+    let has_room: fn(bool) -> bool =
+        if tight { |_| HAS_ROOM.load(Ordering::Relaxed) } else { |_| true };
+    let device = Device::new(
+        &pool,
+        memory.tables(),
+        Setup { second, has_room, ..setup(usize::MAX, Codec::Lz4) },
+    );
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS)
             .map(|core| {
                 scope.spawn({
                     let device = &device;
-                    move || work(device, core, slots)
+                    move || work(device, core, slots, tight)
                 })
             })
             .collect();
         scope.spawn(|| {
             set_core(WORKERS);
-            while !done.load(Ordering::Relaxed) {
+            for round in 0u32.. {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                HAS_ROOM.store(round % 4 == 0, Ordering::Relaxed);
                 for core in 0..WORKERS {
                     pool.drain(core, 64);
                 }
@@ -104,6 +121,7 @@ fn run(slots: usize) {
     let statistics = device.statistics();
     assert_eq!((statistics.lost, statistics.corrupt), (0, 0));
     assert!(statistics.recompressions > 0, "nothing was recompressed");
+    assert!(statistics.written_over > 0 || !tight, "nothing was written over");
     assert_eq!(device.release(0, slots).map(|held| held as u64), Ok(statistics.stored));
     let end = device.statistics();
     assert_eq!((end.stored, end.same_filled, end.raw, end.compressed_bytes), (0, 0, 0, 0));
@@ -114,10 +132,20 @@ fn run(slots: usize) {
 
 #[test]
 fn on_two_slots() {
-    run(2);
+    run(2, false);
 }
 
 #[test]
 fn on_many_slots() {
-    run(400);
+    run(400, false);
+}
+
+#[test]
+fn on_two_slots_without_room() {
+    run(2, true);
+}
+
+#[test]
+fn on_many_slots_without_room() {
+    run(400, true);
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bale_swap::{
     Codec, Device, Kind, Level, PAGE_SIZE, Pick, Scratch, Setup, Stored, SwapError, Workshop,
@@ -229,7 +229,7 @@ fn memory_that_is_kept_back_is_for_what_makes_room() {
     let host = Host::new(2048, 1);
     let pool = pool(&host);
     let mut memory = Memory::new(16);
-    let has_room = || HAS_ROOM.load(Ordering::Relaxed);
+    let has_room = |_| HAS_ROOM.load(Ordering::Relaxed);
     let device = Device::new(&pool, memory.tables(), Setup { has_room, ..two_codecs() });
     let (mut scratch, mut shop) = (Scratch::new(), Workshop::new());
     for slot in 0..16 {
@@ -244,4 +244,80 @@ fn memory_that_is_kept_back_is_for_what_makes_room() {
     assert!(device.recompress(0, 16, ALL, &mut shop).expect("a second codec").bytes > 0);
     HAS_ROOM.store(true, Ordering::Relaxed);
     assert!(device.write(3, &page(99, 4), &mut scratch).is_ok());
+}
+
+/// Where nothing may grow, a page can still be replaced by one that takes no more, and reads back.
+#[test]
+fn what_is_no_larger_replaces_without_room() {
+    static HAS_ROOM: AtomicBool = AtomicBool::new(true);
+    let host = Host::new(2048, 1);
+    let pool = pool(&host);
+    let mut memory = Memory::checked(16);
+    let has_room = |_| HAS_ROOM.load(Ordering::Relaxed);
+    let device = Device::new(&pool, memory.tables(), Setup { has_room, ..two_codecs() });
+    let (mut scratch, mut out) = (Scratch::new(), [0; PAGE_SIZE]);
+    for slot in 0..16 {
+        device.write(slot, &page(slot as u64 + 1, slot), &mut scratch).expect("memory");
+    }
+    HAS_ROOM.store(false, Ordering::Relaxed);
+    let (before, objects) = (device.statistics(), pool.stats().objects);
+    for slot in 2..16 {
+        for (tag, noise) in [(99, slot), (100, slot - 1), (101, 0)] {
+            // As much noise makes the same number of bytes, or some fewer; what is more is refused.
+            match device.write(slot, &page(tag, noise), &mut scratch) {
+                Ok(_) => {
+                    device.read(slot, &mut out, &mut scratch).expect("stored");
+                    assert!(out == page(tag, noise), "slot {slot}, noise {noise}");
+                }
+                Err(error) => assert_eq!((error, noise), (SwapError::PoolFull, slot)),
+            }
+        }
+        assert_eq!(device.write(slot, &page(9, 14), &mut scratch), Err(SwapError::PoolFull));
+        device.read(slot, &mut out, &mut scratch).expect("stored");
+        assert!(out == page(101, 0), "slot {slot} keeps what it had");
+    }
+    let after = device.statistics();
+    assert!(after.written_over >= 28 && after.stored == before.stored);
+    assert!(after.compressed_bytes < before.compressed_bytes);
+    assert_eq!((pool.stats().objects, after.unchecked), (objects, 0));
+    device.release(0, 16).expect("all of them");
+    pool.flush();
+    assert_eq!((pool.stats().objects, device.statistics().compressed_bytes), (0, 0));
+}
+
+/// What of a reserve is not filled is known at each moment, and asked for by nobody else.
+#[test]
+fn a_reserve_is_kept_as_far_as_it_is_not_filled() {
+    static KEPT: AtomicI64 = AtomicI64::new(0);
+    static ROOM_OUTSIDE: AtomicBool = AtomicBool::new(true);
+    const RESERVE: i64 = 4 * PAGE_SIZE as i64;
+    let kept = || KEPT.load(Ordering::Relaxed);
+    let host = Host::new(2048, 1);
+    let pool = pool(&host);
+    let mut memory = Memory::new(64);
+    let setup = Setup {
+        reserve_pages: 4,
+        has_room: |within| within || ROOM_OUTSIDE.load(Ordering::Relaxed),
+        keep: |change| _ = KEPT.fetch_add(change, Ordering::Relaxed),
+        ..two_codecs()
+    };
+    let device = Device::new(&pool, memory.tables(), setup);
+    assert_eq!(kept(), RESERVE);
+    let mut scratch = Scratch::new();
+    let bytes = |device: &Device<'_, &Host>| device.statistics().compressed_bytes as i64;
+    for slot in 0..64 {
+        device.write(slot, &page(slot as u64, 7), &mut scratch).expect("memory");
+        assert_eq!(kept(), (RESERVE - bytes(&device)).max(0));
+    }
+    assert_eq!(kept(), 0, "all of it is filled, and more");
+    ROOM_OUTSIDE.store(false, Ordering::Relaxed);
+    device.release(0, 64).expect("all of them");
+    assert_eq!(kept(), RESERVE);
+    // As far as it goes; the last page of it is a page away from its end.
+    let stored = (0..64)
+        .take_while(|slot| device.write(*slot, &page(*slot as u64, 7), &mut scratch).is_ok());
+    assert!(stored.count() >= 4);
+    assert!(kept() < PAGE_SIZE as i64 && kept() > 0);
+    drop(device);
+    assert_eq!(kept(), 0);
 }

@@ -22,9 +22,9 @@ use bale_swap::{Codec, Scratch, Setup};
 use heapless::Vec;
 
 use super::medium::{Medium, WorkingMemory};
-use super::memory::GuestMemory;
+use super::memory::{GuestMemory, RESERVE};
 use super::store::{self, Store};
-use super::{Slot, StartError, SwapCache};
+use super::{Slot, StartError, SwapCache, reserve};
 use bale_io::backing::{self, Region};
 use bale_memory::PAGE_SIZE;
 use bale_rt::sync::{IN_ORDER, Mutex};
@@ -89,6 +89,7 @@ impl Disk {
 
     /// Gives its memory back.
     pub(super) fn release(self) {
+        self.store.give_up_reserve();
         self.medium.release();
         give_back(self.region);
     }
@@ -218,6 +219,11 @@ impl DiskBay {
         setup.quota_pages = description.quota.map_or(setup.quota_pages, |bytes| {
             usize::try_from(bytes).unwrap_or(usize::MAX) / PAGE_SIZE
         });
+        setup.reserve_pages = (description.reserve / PAGE_SIZE as u64) as usize;
+        let left = RESERVE as usize / PAGE_SIZE;
+        if setup.reserve_pages != 0 && !reserve::can_reserve(setup.reserve_pages, left) {
+            return Err(StartError::NoReserve);
+        }
         let region = if description.backing && slots != 0 {
             let disk = backing::disk().ok_or(StartError::NoDisk)?;
             Some(disk.take(slots).ok_or(StartError::DiskFull)?)

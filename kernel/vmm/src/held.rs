@@ -303,7 +303,7 @@ impl Squeeze {
         let slots = ((ram.end - ram.start) / PAGE) as usize;
         if !pages.lock().residency.is_held() {
             // What it stores makes room.
-            let setup = Setup { has_room: || true, ..store::setup(Codec::Page) };
+            let setup = Setup { has_room: |_| true, ..store::setup(Codec::Page) };
             let (medium, (work, scratch)) = Medium::new(slots, false, setup, |arena| {
                 Some((WorkingMemory::place(arena)?, arena.place_copy(&*SCRATCH.read())?))
             })?;

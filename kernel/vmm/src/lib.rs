@@ -16,6 +16,7 @@
 //! | [`devices`], [`console`] | the device bus; what a guest says and is told |
 //! | [`disk`], [`port`] | its swap disk; its virtio console; who of the virtual CPUs serves them is [`bale_core::turn`]'s |
 //! | [`writeback`] | cold pages from it to the disk behind it |
+//! | [`reserve`] | memory that is kept for what machines were promised to store |
 //! | [`reported`] | what user space of a guest tells of its swap |
 //! | [`medium`], [`store`] | a swap device with its memory; a machine's swap device for others than the guest |
 //! | [`slot`], [`summary`] | what there is of a machine whether it runs or not; what is told of it |
@@ -65,6 +66,7 @@ mod port;
 mod reasons;
 pub mod relay;
 mod reported;
+mod reserve;
 mod room;
 mod semihosting;
 mod sharing;

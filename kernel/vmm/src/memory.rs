@@ -18,7 +18,7 @@ use bale_core::guest_tree::FIRMWARE;
 use bale_core::stage2::{Access, Caching, Stage2, TableMemory};
 
 use super::held::{Holding, Pages, Squeeze, Step, Touched};
-use super::{Reason, SLOTS, StartError, room};
+use super::{Reason, SLOTS, StartError, reserve, room};
 use bale_memory::PAGE_SIZE;
 use bale_memory::frames::{self, BLOCK_SIZE, Block, Frame};
 use bale_rt::sync::{Guard, Lock};
@@ -413,7 +413,7 @@ impl GuestMemory {
 
 /// Whether so many bytes can be taken, and what else is done goes on.
 fn check_room(bytes: u64) -> Result<(), StartError> {
-    let free = frames::usage().free as u64 * PAGE;
+    let free = frames::usage().free.saturating_sub(reserve::kept_frames()) as u64 * PAGE;
     match free.checked_sub(bytes) {
         None => Err(StartError::OutOfMemory),
         Some(left) if left < RESERVE => Err(StartError::Reserve),

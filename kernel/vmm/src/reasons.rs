@@ -115,6 +115,9 @@ pub enum StartError {
     OutOfMemory,
     /// It would leave less than the reserve free.
     Reserve,
+    /// Less memory is free than its reserve, what is kept for others' reserves, and what the start
+    /// of a machine leaves.
+    NoReserve,
     /// There is no codec of the name that the description gives.
     NoCodec,
     /// The swap disk has more slots than its table has room for.
@@ -151,6 +154,9 @@ impl fmt::Display for StartError {
             Self::OutOfMemory => f.write_str("not enough free memory; `mem` shows it"),
             Self::Reserve => {
                 write!(f, "less than {} MiB of memory would be left; `mem` shows it", RESERVE >> 20)
+            }
+            Self::NoReserve => {
+                f.write_str("not enough free memory for its reserve; `mem` shows what there is")
             }
             Self::NoCodec => {
                 f.write_str("no such codec: lz4, page, token; lz4hc, deflate, zstd:1-9")

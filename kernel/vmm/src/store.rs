@@ -7,8 +7,7 @@ use core::sync::atomic::Ordering;
 use bale_arch::{copy, timer};
 use bale_swap::{Codec, PAGE_SIZE, Placed, Scratch, Setup, Statistics, SwapError, Workshop};
 
-use super::{SLOTS, Slot, SwapCache, SwapDevice, writeback};
-use bale_memory::frames;
+use super::{SLOTS, Slot, SwapCache, SwapDevice, reserve, writeback};
 use bale_reclaim::pool;
 use bale_rt::sync::Mutex;
 use bale_rt::{clock, task};
@@ -20,15 +19,15 @@ const PATIENCE_US: u64 = 100;
 pub static WORKSHOP: Mutex<Workshop> = Mutex::new(Workshop::new());
 
 /// What swap devices are like on this machine: they may fill what the pool may, but for what is
-/// kept for pages on their way.
+/// kept for pages on their way, and for others' reserves.
 pub fn setup(codec: Codec) -> Setup {
     let quota_pages = pool::pool().config().page_limit;
-    let has_room = || !frames::are_reserved();
     Setup {
         quota_pages,
         clock_shift: clock_shift(),
         is_zero: copy::is_zero,
-        has_room,
+        has_room: reserve::has_room,
+        keep: reserve::keep,
         ..Setup::new(codec)
     }
 }
@@ -107,8 +106,23 @@ impl Store {
         }
     }
 
-    /// Stores a page, on the disk if there is no room. Then the coldest ones follow it there.
+    /// Stores a page, on the disk if there is no room. Then the coldest ones follow it there. One
+    /// that is to be written over while it is worked on is waited for, as in [`Store::read`].
     pub(super) fn write(
+        &self,
+        slot: usize,
+        page: &[u8; PAGE_SIZE],
+        scratch: &mut Scratch,
+    ) -> Result<(), SwapError> {
+        loop {
+            match self.try_write(slot, page, scratch) {
+                Err(SwapError::Busy) => task::sleep_us(PATIENCE_US),
+                done => return done,
+            }
+        }
+    }
+
+    fn try_write(
         &self,
         slot: usize,
         page: &[u8; PAGE_SIZE],

@@ -76,6 +76,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>) -> Vec<Case<'a>> {
         case("held_beside_another", held_beside_another),
         case("disk_makes_room", disk_makes_room),
         case("greedy_neighbour", greedy_neighbour),
+        case("reserved", reserved),
         case("ends_in_a_request", ends_in_a_request),
         case("told", told),
         case("power", power),
@@ -346,6 +347,41 @@ fn greedy_neighbour(bench: &Bench<'_>) -> Result<(), String> {
             least.is_some_and(|least| (1..=256).contains(&least)),
             "there was more memory than it asked for, or none at all",
         )?;
+        machine.nothing_is_left()
+    })
+}
+
+/// A machine fills the pool with what does not compress until its writes are refused, and goes on
+/// with it; none of its neighbour's writes within a reserve is refused, first ones and
+/// replacements. A second such reserve is refused, and the first is there for others once its
+/// machine has ended.
+fn reserved(bench: &Bench<'_>) -> Result<(), String> {
+    const VICTIM: &str =
+        "memory = 16M\nkernel = kernel.img\nswap = 16M\nreserve = 12M\ncmdline = bale.disk";
+    let guests = [
+        ("victim", VICTIM),
+        ("second", VICTIM),
+        ("hoard", "memory = 16M\nkernel = kernel.img\nswap = 512M\ncmdline = bale.hoard"),
+    ];
+    let (_kept, mut config) = described(bench, "reserved", &guests)?;
+    config.cores = 2;
+    config.memory = "176M".into();
+    bench.talk(&config, |machine| {
+        machine.ask_all(&["vm start victim", "vm pause victim", "vm start hoard"])?;
+        let refused = |swap: &Value| number(swap, "failed_writes");
+        machine.until("swap hoard", |swap| refused(swap) > 0)?;
+        let lines = machine.refused("vm start second")?;
+        ensure(
+            lines.iter().any(|line| line.contains("not enough free memory for its reserve")),
+            "a reserve was promised twice",
+        )?;
+        machine.ask("vm resume victim")?;
+        machine.until("swap victim", |swap| number(swap, "writes") > 3 * 2_560)?;
+        ensure(refused(&machine.figures("swap victim")?) == 0, "a write was refused")?;
+        machine.ask_all(&["vm wait victim", "vm kill hoard"])?;
+        let stats = machine.figures("vm stats victim")?;
+        ensure(stats["state"] == "exited with status 0", "it has lost bytes")?;
+        machine.ask_all(&["vm start second", "vm wait second"])?;
         machine.nothing_is_left()
     })
 }

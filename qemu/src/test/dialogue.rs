@@ -53,6 +53,17 @@ impl Dialogue<'_> {
         }
     }
 
+    /// Runs a command that is refused; what it says.
+    pub(super) fn refused(&mut self, command: &str) -> Result<Vec<String>, String> {
+        let before = self.said.borrow().len();
+        self.session.command(command).map_err(|failure| failure.to_string())?;
+        let lines = self.said.borrow()[before..].to_vec();
+        match lines.iter().any(|line| line.starts_with("error: ")) {
+            true => Ok(lines),
+            false => Err(format!("`{command}` was not refused")),
+        }
+    }
+
     /// Runs commands, one after the other, of which none is refused.
     pub(super) fn ask_all(&mut self, commands: &[&str]) -> Result<(), String> {
         commands.iter().try_for_each(|command| self.ask(command).map(drop))

@@ -29,6 +29,8 @@ pub enum Wrong {
     Swap,
     /// A swap disk with checksums that is too large for them.
     CheckedSwap,
+    /// A reserve of more than the machine may fill.
+    Reserve,
     /// Neither `on` nor `off`.
     Switch,
     /// No console of this name.
@@ -85,6 +87,7 @@ impl fmt::Display for Wrong {
             Self::CheckedSwap => {
                 write!(f, "with checksums swap is at most {} MiB", LARGEST_CHECKED_SWAP >> 20)
             }
+            Self::Reserve => f.write_str("reserve is at most the quota, and at most the swap disk"),
             Self::Switch => f.write_str("the value is `on` or `off`"),
             Self::Console => f.write_str("the console is `pl011` or `virtio`"),
             Self::ConsoleRate => f.write_str("console_rate must be 1K to 16M, or 0 for no limit"),

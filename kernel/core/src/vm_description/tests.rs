@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 682M\nquota = 64M\ncodec = deflate\nsecond = lz4hc:9\nchecksum = on\nconsole = virtio\nconsole_rate = 64K\nrestarts = 3\nrestart_window = 60\nshares = 250\ncpu_limit = 25000/100000\ncores = 1,3-5\n";
+const GOOD: &str = "# a guest\nmemory = 256M\nvcpus=2\nkernel = vmlinuz\ninitrd = kit.cpio\n\ncmdline = console=ttyAMA0 a=b\nswap = 682M\nquota = 64M\nreserve = 48M\ncodec = deflate\nsecond = lz4hc:9\nchecksum = on\nconsole = virtio\nconsole_rate = 64K\nrestarts = 3\nrestart_window = 60\nshares = 250\ncpu_limit = 25000/100000\ncores = 1,3-5\n";
 
 #[test]
 fn everything_named() {
@@ -15,7 +15,7 @@ fn everything_named() {
     assert_eq!((description.second.as_deref(), description.checksum), (Some("lz4hc:9"), true));
     assert_eq!((description.console, description.console_rate), (Console::Virtio, 64 << 10));
     assert_eq!((description.restarts, description.restart_window), (3, 60));
-    assert_eq!(description.shares, 250);
+    assert_eq!((description.shares, description.reserve), (250, 48 << 20));
     let limit = CpuLimit { budget_us: 25_000, period_us: 100_000 };
     assert_eq!(description.cpu_limit, Some(limit));
     assert_eq!(description.cores.as_slice(), [1, 3, 4, 5]);
@@ -82,6 +82,10 @@ fn each_mistake_has_its_line() {
     assert_eq!(missing("kernel = k"), Wrong::NoMemory);
     assert_eq!(missing("memory = 2M"), Wrong::NoKernel);
     assert_eq!(missing("memory = 2M\nkernel = k\nswap = 683M\nchecksum = on"), Wrong::CheckedSwap);
+    for wrong in ["swap = 4M\nreserve = 8M", "swap = 8M\nquota = 4M\nreserve = 8M", "reserve = 4K"]
+    {
+        assert_eq!(missing(&format!("memory = 2M\nkernel = k\n{wrong}")), Wrong::Reserve);
+    }
     assert_eq!(VmDescription::parse(&[0xff]).unwrap_err().wrong, Wrong::NotText);
 }
 

@@ -148,11 +148,21 @@ fn details(index: usize, json: bool) -> Outcome {
             format_args!("{}", if limit.is_some() { "KiB" } else { "" }),
         );
         sheet.figure(
+            "reserve_kib",
+            "reserve",
+            kib(swap.reserve_bytes),
+            format_args!("KiB, left by others"),
+        );
+        sheet.figure(
             "writes",
             "writes",
             swap.writes,
-            format_args!("{} refused", swap.failed_writes),
+            format_args!(
+                "{} refused, {} for want of room over what was there",
+                swap.failed_writes, swap.written_over
+            ),
         );
+        sheet.hidden("written_over", swap.written_over);
         sheet.hidden("failed_writes", swap.failed_writes);
         let (failed, corrupt) = (swap.failed_reads, swap.corrupt);
         sheet.figure(

@@ -172,5 +172,6 @@ impl<P: Platform> Drop for Device<'_, P> {
         for run in self.slots.chunks(RUN) {
             self.release_run(run);
         }
+        self.give_up_reserve();
     }
 }

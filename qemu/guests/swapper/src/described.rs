@@ -19,6 +19,9 @@ const SECONDS: u64 = 10;
 /// In the command line: fill it once, have the disk read it, and for [`SECONDS`] from the start,
 /// once at least, write it, in requests as long as the disk.
 const LONG: &[u8] = b"bale.long";
+/// In the command line: write to the disk what does not compress, one page after the other and time
+/// and again, whatever it refuses.
+const HOARD: &[u8] = b"bale.hoard";
 /// In the command line: fill it once, and verify it after [`REST_SECONDS`] without an exit.
 const REST: &[u8] = b"bale.rest";
 const REST_SECONDS: u64 = 20;
@@ -64,6 +67,9 @@ pub(crate) fn run(tree: u64) -> ! {
     }
     if bytes.windows(LONG.len()).any(|place| place == LONG) {
         write_long();
+    }
+    if bytes.windows(HOARD.len()).any(|place| place == HOARD) {
+        hoard();
     }
     if bytes.windows(REST.len()).any(|place| place == REST) {
         rest();
@@ -145,6 +151,24 @@ fn write_long() -> ! {
         }
     });
     let _ = call::report(report::PAGES_EQUAL, equal);
+    call::exit(0)
+}
+
+/// Never ends.
+fn hoard() -> ! {
+    let Some(mut disk) = Disk::start() else { call::exit(BAD_INFO) };
+    let blocks = disk.blocks();
+    let mut random = 1u64;
+    for batch in 0.. {
+        for at in (0..BATCH * 4096).step_by(8) {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            // SAFETY: memory of this machine that nothing else of this program is in.
+            unsafe { ((FILLED.start * 4096 + at) as *mut u64).write_volatile(random) };
+        }
+        let first = batch % (blocks / BATCH) * BATCH;
+        disk.prepare(first, FILLED.start * 4096);
+        let _ = disk.submit(|| ());
+    }
     call::exit(0)
 }
 

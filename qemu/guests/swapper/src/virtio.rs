@@ -122,6 +122,11 @@ impl Disk {
         bring_up(BASE, 2, &DISK_RINGS[..1]).then_some(Self { next: 0 })
     }
 
+    /// Blocks of the disk.
+    pub(crate) fn blocks(&self) -> u64 {
+        (u64::from(get(BASE + 0x100)) | u64::from(get(BASE + 0x104)) << 32) / 8
+    }
+
     /// Makes the descriptors of a batch of pages from an address, to the disk's blocks from
     /// `block`: everything but the last step, which hands it over.
     pub(crate) fn prepare(&mut self, block: u64, pages: u64) {
