@@ -1,5 +1,5 @@
-//! Memory that machines were promised for what they store, as far as they have not stored it: nobody
-//! else takes it.
+//! Memory that machines were promised for what they store, as far as they have not stored it:
+//! nobody else takes it.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
