@@ -55,6 +55,17 @@ pub struct Tables<'p> {
     pub checks: &'p mut [AtomicU64],
 }
 
+/// For whom a platform has memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// For everybody.
+    All,
+    /// For objects within the reserve of their device.
+    Reserves,
+    /// For nobody.
+    Nobody,
+}
+
 /// What a device is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
@@ -71,11 +82,10 @@ pub struct Setup {
     pub clock_shift: u32,
     /// Whether a page is all zeros: for a platform that has a quicker test than portable code.
     pub is_zero: fn(&[u8; PAGE_SIZE]) -> bool,
-    /// Whether a page may be made an object: for a platform that keeps memory back; asked with
-    /// whether the object is within the device's reserve. One that may not is written over the
-    /// slot's own object if that is no smaller, or else refused with [`SwapError::PoolFull`];
-    /// recompression, which makes room, does not ask.
-    pub has_room: fn(within_reserve: bool) -> bool,
+    /// Whether a page may be made an object: for a platform that keeps memory back. One that may
+    /// not is written over the slot's own object if that is no smaller, or else refused with
+    /// [`SwapError::PoolFull`]; recompression, which makes room, does not ask.
+    pub has_room: fn() -> Room,
     /// Told when the part of the reserve that objects do not fill has changed by so many bytes.
     pub keep: fn(change: i64),
 }
@@ -91,7 +101,7 @@ impl Setup {
             second,
             clock_shift,
             is_zero: same::is_zero,
-            has_room: |_| true,
+            has_room: || Room::All,
             keep: |_| (),
         }
     }
@@ -219,28 +229,15 @@ impl<'p, P: Platform> Device<'p, P> {
         let (stored, word, check) =
             match same::filling(page, self.setup.is_zero).and_then(Word::same) {
                 Some(word) => (Stored::Same, word, 0),
+                None if !self.may_grow() => return self.store_without_room(index, page, scratch),
                 None => {
-                    let there = slot::peek(slot).length();
-                    let has_room = self.may_grow();
-                    if !has_room && there == 0 {
-                        return Err(SwapError::PoolFull);
-                    }
-                    let bytes = self
-                        .setup
-                        .codec
-                        .compress(page, scratch)
-                        .filter(|bytes| self.is_worth_it(bytes.len()));
-                    let bytes = bytes.unwrap_or(page);
-                    let raw = bytes.len() == PAGE_SIZE;
-                    let stored = if raw { Stored::Raw } else { Stored::Compressed(bytes.len()) };
-                    let placed =
-                        if has_room { self.place(bytes, there) } else { Err(SwapError::PoolFull) };
-                    let handle = match placed {
+                    let bytes = self.packed(page, scratch);
+                    let handle = match self.place(bytes, slot::peek(slot).length()) {
                         Ok(handle) => handle,
-                        Err(refused) => return self.write_over(index, bytes, stored, refused),
+                        Err(refused) => return self.write_over(index, bytes, refused),
                     };
                     let word = Word::object(handle, bytes.len(), false);
-                    (stored, word, self.check_of(word, bytes))
+                    (stored_as(bytes), word, self.check_of(word, bytes))
                 }
             };
         let old = slot::swap(slot, word);
@@ -252,6 +249,13 @@ impl<'p, P: Platform> Device<'p, P> {
         self.account(old, word, [(Event::Writes, 1), (Event::RawEver, raw)]);
         self.free_old(old);
         Ok(stored)
+    }
+
+    /// What is stored of a page: its compressed form, or itself.
+    #[inline(always)]
+    fn packed<'b>(&self, page: &'b [u8; PAGE_SIZE], scratch: &'b mut Scratch) -> &'b [u8] {
+        let bytes = self.setup.codec.compress(page, scratch);
+        bytes.filter(|bytes| self.is_worth_it(bytes.len())).unwrap_or(page)
     }
 
     /// Frees the object of a word that was taken out, at once, if it is the caller's to free.
@@ -281,6 +285,7 @@ impl<'p, P: Platform> Device<'p, P> {
             pen.add(Event::Bytes, new_length.wrapping_sub(old_length));
         });
         self.discharge(old_length);
+        self.settle_if_reserved();
     }
 
     /// Makes an object of the bytes, under the quota. `leaving` bytes are about to go in exchange.
@@ -302,23 +307,23 @@ impl<'p, P: Platform> Device<'p, P> {
         });
         if filled.is_err() {
             self.discharge(length);
+            self.settle_if_reserved();
             return filled;
         }
         if settled > self.peak.load(Ordering::Relaxed) {
             self.peak.fetch_max(settled, Ordering::Relaxed);
         }
-        if self.reserve.load(Ordering::Relaxed) != 0 {
-            // Only now, when the object has its memory: what is kept is not there for others.
-            self.settle_reserve();
-        }
         filled
     }
 
     /// Whether the platform lets an object be made.
+    #[inline(always)]
     fn may_grow(&self) -> bool {
-        let page = PAGE_SIZE as u64;
-        let filled = self.charged.load(Ordering::Relaxed).saturating_add(page);
-        (self.setup.has_room)(filled <= self.reserve.load(Ordering::Relaxed))
+        match (self.setup.has_room)() {
+            Room::All => true,
+            Room::Reserves => self.is_within_reserve(),
+            Room::Nobody => false,
+        }
     }
 
     /// Reads a page; zeros if nothing was ever stored in the slot. The slot keeps it.
@@ -446,9 +451,14 @@ impl<'p, P: Platform> Device<'p, P> {
     fn discharge(&self, bytes: u64) {
         if bytes != 0 {
             self.charged.fetch_sub(bytes, Ordering::Relaxed);
-            if self.reserve.load(Ordering::Relaxed) != 0 {
-                self.settle_reserve();
-            }
+        }
+    }
+
+    /// After a change of what is charged.
+    #[inline(always)]
+    fn settle_if_reserved(&self) {
+        if self.reserve.load(Ordering::Relaxed) != 0 {
+            self.settle_reserve();
         }
     }
 
@@ -465,6 +475,10 @@ impl<'p, P: Platform> Device<'p, P> {
 
 fn bytes_of(pages: usize) -> u64 {
     (pages as u64).saturating_mul(PAGE_SIZE as u64)
+}
+
+fn stored_as(bytes: &[u8]) -> Stored {
+    if bytes.len() == PAGE_SIZE { Stored::Raw } else { Stored::Compressed(bytes.len()) }
 }
 
 fn copy_whole<P: Platform>(view: &ObjectView<'_, P>, to: &mut [u8]) -> Result<(), SwapError> {

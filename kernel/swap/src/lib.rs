@@ -49,7 +49,7 @@ mod statistics;
 pub use cache::{Backing, Blocks, Cache, CacheStatistics, IoError, Placed, Reject, Writeback};
 pub use codec::{Codec, Level, Scratch};
 pub use device::{
-    Device, PAGE_SIZE, Pick, Recompression, Setup, SlotState, Stored, Tables, Workshop,
+    Device, PAGE_SIZE, Pick, Recompression, Room, Setup, SlotState, Stored, Tables, Workshop,
 };
 pub use error::SwapError;
 pub use slot::Kind;

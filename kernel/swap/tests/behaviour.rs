@@ -245,9 +245,18 @@ fn a_full_pool_refuses_and_old_content_survives() {
             }
         })
         .expect("sixteen pages are not enough");
-    assert_eq!(device.write(0, &page(99, 16), &mut scratch), Err(SwapError::PoolFull));
+    // A page in the place of one that takes as much is none more; nor is a smaller one.
+    assert_eq!(device.write(0, &page(99, 16), &mut scratch), Ok(Stored::Raw));
+    assert!(device.write(1, &page(98, 3), &mut scratch).is_ok());
+    assert_eq!(device.write(full, &page(97, 3), &mut scratch), Err(SwapError::PoolFull));
+    assert_eq!(device.write(1, &page(96, 16), &mut scratch), Err(SwapError::PoolFull));
     for slot in 0..full {
-        assert_eq!(content(&device, slot, &mut scratch), page(slot as u64 + 1, 16), "slot {slot}");
+        let expected = match slot {
+            0 => page(99, 16),
+            1 => page(98, 3),
+            _ => page(slot as u64 + 1, 16),
+        };
+        assert_eq!(content(&device, slot, &mut scratch), expected, "slot {slot}");
     }
     // Room that is only pending in a ring is found.
     assert_eq!(device.release(0, full), Ok(full));

@@ -7,7 +7,7 @@ use std::{sync::Mutex, thread};
 
 use bale_swap::{
     Backing, Blocks, Cache, Codec, Device, IoError, Kind, Level, PAGE_SIZE, Pick, Placed, Reject,
-    Scratch, Setup, SwapError, Workshop,
+    Room, Scratch, Setup, SwapError, Workshop,
 };
 use common::{Host, Memory, Random, page, set_core, setup};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
@@ -144,8 +144,11 @@ fn memory_that_is_kept_back_sends_pages_to_the_disk() {
     let (host, disk) = (Host::new(512, 1), Disk::new(8));
     let pool = pool(&host);
     let mut memory = Memory::new(8);
-    let device =
-        Device::new(&pool, memory.tables(), Setup { has_room: |_| false, ..setup(8, Codec::Lz4) });
+    let device = Device::new(
+        &pool,
+        memory.tables(),
+        Setup { has_room: || Room::Nobody, ..setup(8, Codec::Lz4) },
+    );
     let cache = Cache::new(&device, &disk, 50).expect("a disk");
     let written = cache.write(1, &page(2, 16), &mut Scratch::new());
     assert_eq!(written, Ok(Placed::WrittenThrough(Reject::Memory)));

@@ -6,7 +6,7 @@ mod common;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use bale_swap::{Codec, Device, Level, PAGE_SIZE, Pick, Scratch, Setup, SwapError, Workshop};
+use bale_swap::{Codec, Device, Level, PAGE_SIZE, Pick, Room, Scratch, Setup, SwapError, Workshop};
 use common::{Host, Memory, Random, page, set_core, setup};
 use zsmalloc::{Config, Pool};
 
@@ -72,8 +72,11 @@ fn run(slots: usize, tight: bool) {
     let pool = Pool::new(&host, config).expect("memory");
     let mut memory = Memory::checked(slots);
     let second = Some(Codec::Deflate(Level::DEFAULT));
-    let has_room: fn(bool) -> bool =
-        if tight { |_| HAS_ROOM.load(Ordering::Relaxed) } else { |_| true };
+    let has_room = if tight {
+        || if HAS_ROOM.load(Ordering::Relaxed) { Room::All } else { Room::Nobody }
+    } else {
+        || Room::All
+    };
     let device = Device::new(
         &pool,
         memory.tables(),

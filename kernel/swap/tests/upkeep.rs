@@ -6,7 +6,7 @@ mod common;
 use core::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bale_swap::{
-    Codec, Device, Kind, Level, PAGE_SIZE, Pick, Scratch, Setup, Stored, SwapError, Workshop,
+    Codec, Device, Kind, Level, PAGE_SIZE, Pick, Room, Scratch, Setup, Stored, SwapError, Workshop,
 };
 use common::{Host, Memory, damage, page, setup};
 use zsmalloc::{Config, Pool};
@@ -17,6 +17,11 @@ const SMALLER: Codec = Codec::Deflate(Level::DEFAULT);
 fn pool(host: &Host) -> Pool<&Host> {
     Pool::new(host, Config { ring_capacity: 128, watermark: 32, ..Config::default() })
         .expect("memory")
+}
+
+/// Room for all, if there is, or else for those.
+fn room(is_there: &AtomicBool, or_else: Room) -> Room {
+    if is_there.load(Ordering::Relaxed) { Room::All } else { or_else }
 }
 
 fn two_codecs() -> Setup {
@@ -229,7 +234,7 @@ fn memory_that_is_kept_back_is_for_what_makes_room() {
     let host = Host::new(2048, 1);
     let pool = pool(&host);
     let mut memory = Memory::new(16);
-    let has_room = |_| HAS_ROOM.load(Ordering::Relaxed);
+    let has_room = || room(&HAS_ROOM, Room::Nobody);
     let device = Device::new(&pool, memory.tables(), Setup { has_room, ..two_codecs() });
     let (mut scratch, mut shop) = (Scratch::new(), Workshop::new());
     for slot in 0..16 {
@@ -253,7 +258,7 @@ fn what_is_no_larger_replaces_without_room() {
     let host = Host::new(2048, 1);
     let pool = pool(&host);
     let mut memory = Memory::checked(16);
-    let has_room = |_| HAS_ROOM.load(Ordering::Relaxed);
+    let has_room = || room(&HAS_ROOM, Room::Nobody);
     let device = Device::new(&pool, memory.tables(), Setup { has_room, ..two_codecs() });
     let (mut scratch, mut out) = (Scratch::new(), [0; PAGE_SIZE]);
     for slot in 0..16 {
@@ -297,7 +302,7 @@ fn a_reserve_is_kept_as_far_as_it_is_not_filled() {
     let mut memory = Memory::new(64);
     let setup = Setup {
         reserve_pages: 4,
-        has_room: |within| within || ROOM_OUTSIDE.load(Ordering::Relaxed),
+        has_room: || room(&ROOM_OUTSIDE, Room::Reserves),
         keep: |change| _ = KEPT.fetch_add(change, Ordering::Relaxed),
         ..two_codecs()
     };

@@ -25,7 +25,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bale_arch::mmu;
 use bale_core::residency::{ClockHand, Counts, Place, Residency, SCAN, Settled, Turn};
 use bale_core::stage2::Stage2;
-use bale_swap::{Codec, Scratch, Setup};
+use bale_swap::{Codec, Room, Scratch, Setup};
 
 use super::medium::{Medium, WorkingMemory};
 use super::memory::Tables;
@@ -303,7 +303,7 @@ impl Squeeze {
         let slots = ((ram.end - ram.start) / PAGE) as usize;
         if !pages.lock().residency.is_held() {
             // What it stores makes room.
-            let setup = Setup { has_room: |_| true, ..store::setup(Codec::Page) };
+            let setup = Setup { has_room: || Room::All, ..store::setup(Codec::Page) };
             let (medium, (work, scratch)) = Medium::new(slots, false, setup, |arena| {
                 Some((WorkingMemory::place(arena)?, arena.place_copy(&*SCRATCH.read())?))
             })?;

@@ -4,6 +4,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use bale_memory::{PAGE_SIZE, frames};
+use bale_swap::Room;
 
 /// Bytes of all machines' reserves that their objects do not fill.
 static KEPT: AtomicU64 = AtomicU64::new(0);
@@ -12,14 +13,17 @@ static KEPT: AtomicU64 = AtomicU64::new(0);
 /// begin a zspage of up to four frames of their own.
 const KEPT_BESIDE: usize = 512;
 
-/// Whether an object may be made, within its device's reserve or not.
-pub(super) fn has_room(within_reserve: bool) -> bool {
+/// For whom there is memory to make objects of.
+pub(super) fn has_room() -> Room {
     // Relaxed: who comes a moment too early takes a frame of `KEPT_BESIDE`.
     let kept = KEPT.load(Ordering::Relaxed);
-    if within_reserve || kept == 0 {
-        return !frames::are_reserved();
+    if !frames::are_few(frames::RESERVE + if kept == 0 { 0 } else { frames_for(kept) }) {
+        Room::All
+    } else if kept != 0 && !frames::are_reserved() {
+        Room::Reserves
+    } else {
+        Room::Nobody
     }
-    !frames::are_few(frames::RESERVE + frames_for(kept))
 }
 
 /// From a device: the part of its reserve that it does not fill has changed by so many bytes.

@@ -5,25 +5,42 @@ use core::sync::atomic::Ordering;
 
 use zsmalloc::Platform;
 
-use super::{Device, Stored};
+use super::{Device, PAGE_SIZE, Stored, stored_as};
 use crate::{
+    codec::Scratch,
     error::SwapError,
     slot::{self, Content, Word},
     statistics::Event,
 };
 
 impl<P: Platform> Device<'_, P> {
+    /// Stores a page for which no object may be made, in the place of what the slot holds.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn store_without_room(
+        &self,
+        index: usize,
+        page: &[u8; PAGE_SIZE],
+        scratch: &mut Scratch,
+    ) -> Result<Stored, SwapError> {
+        let slot = self.slots.get(index).ok_or(SwapError::NoSuchSlot)?;
+        if slot::peek(slot).length() == 0 {
+            return Err(SwapError::PoolFull);
+        }
+        self.write_over(index, self.packed(page, scratch), SwapError::PoolFull)
+    }
+
     /// Writes the bytes over the slot's object, if that is no smaller: what a slot holds already
     /// can be replaced by as little however full the pool is. Else it is refused as before.
     ///
     /// The slot is marked as being read meanwhile, so that nobody reads half of either page, and
     /// whoever replaces or releases it leaves the object to us.
     #[cold]
+    #[inline(never)]
     pub(super) fn write_over(
         &self,
         index: usize,
         bytes: &[u8],
-        stored: Stored,
         refused: SwapError,
     ) -> Result<Stored, SwapError> {
         if refused != SwapError::PoolFull {
@@ -64,7 +81,14 @@ impl<P: Platform> Device<'_, P> {
                 self.free_soon(handle);
             }
         }
-        Ok(stored)
+        Ok(stored_as(bytes))
+    }
+
+    /// Whether one more page's object is within the reserve.
+    #[cold]
+    pub(super) fn is_within_reserve(&self) -> bool {
+        let filled = self.charged.load(Ordering::Relaxed).saturating_add(PAGE_SIZE as u64);
+        filled <= self.reserve.load(Ordering::Relaxed)
     }
 
     /// Tells the platform how much of the reserve is left to fill.

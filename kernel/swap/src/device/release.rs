@@ -100,6 +100,7 @@ impl<P: Platform> Device<'_, P> {
         let held = objects + same + backed;
         if held != 0 {
             self.discharge(bytes);
+            self.settle_if_reserved();
             self.counters.edit(self.pool.platform(), |pen| {
                 pen.add_slots(Kind::Compressed, (second + raw).wrapping_sub(objects));
                 // Few runs have any of these.
