@@ -277,8 +277,12 @@ pub mod measure {
     /// Hundredths of exits for each end of an interrupt: half of them of the timer, half of one to
     /// itself.
     pub const ENDS: usize = 9;
+    /// As [`INTERRUPT`], of virtual CPUs with a breakpoint and a watchpoint each.
+    pub const INTERRUPT_DEBUGGING: usize = 10;
+    /// As [`INTERRUPT`], of virtual CPUs with two counters of the performance monitors at work.
+    pub const INTERRUPT_COUNTING: usize = 11;
     /// How many there are.
-    pub const FIGURES: usize = 10;
+    pub const FIGURES: usize = 12;
 
     /// Slots of its swap disk, of which each is written once as far as there are pages.
     pub const SLOTS: u64 = 1024;

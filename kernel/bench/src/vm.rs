@@ -30,6 +30,8 @@ const NAMES: [&str; measure::FIGURES] = [
     "timer-lateness-waiting",
     "disk-write-in-all",
     "exits-for-an-end",
+    "vcpu-interrupt-debugging",
+    "vcpu-interrupt-counting",
 ];
 /// For the drain, after the guest has ended.
 const QUIET_LIMIT_US: u64 = 10_000_000;
@@ -64,6 +66,10 @@ pub(super) fn guest(report: &mut Report) -> Result<()> {
     }
     let figure = |place: usize| summary.figures[keys::MEASURED as usize - 1 + place];
     for (place, name) in NAMES.into_iter().enumerate() {
+        if place == measure::INTERRUPT_COUNTING && figure(place) == 0 {
+            // These cores have no performance monitors.
+            continue;
+        }
         let unit = if place == measure::ENDS { "exits/op" } else { unit };
         report.figure(name, Hundredths(figure(place)), unit, 1);
     }

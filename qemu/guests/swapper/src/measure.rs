@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bale_abi::measure::{
     BATCH, DEVICE_REGISTER, DISK_WRITE, ENDS, FIRMWARE_CALL, HYPERCALL, IDENTIFICATION, INTERRUPT,
-    SELF_INTERRUPT, SLOTS, TIMER, TIMER_WAITING,
+    INTERRUPT_COUNTING, INTERRUPT_DEBUGGING, SELF_INTERRUPT, SLOTS, TIMER, TIMER_WAITING,
 };
 use bale_abi::{EXITS, GuestInfo, PAGES_BASE, VENDOR_REVISION, report};
 
@@ -65,6 +65,72 @@ unsafe impl Sync for Stack {}
 
 static STACK: Stack = Stack(UnsafeCell::new([0; 8192]));
 static ANSWERS: AtomicBool = AtomicBool::new(true);
+/// What both virtual CPUs use meanwhile.
+static USE: AtomicU64 = AtomicU64::new(Use::Nothing as u64);
+
+/// What a virtual CPU uses beside its work, which is switched with it then.
+#[derive(Clone, Copy)]
+enum Use {
+    Nothing,
+    /// A breakpoint and a watchpoint, at addresses that it does not touch.
+    Debugging,
+    /// The cycle counter and an event counter.
+    Counting,
+}
+
+/// Begins to use something, or ends it: on the calling virtual CPU.
+fn begin(what: Use) {
+    let (debugging, counting) = match what {
+        Use::Nothing => (0u64, 0u64),
+        Use::Debugging => (1, 0),
+        Use::Counting => (0, 1),
+    };
+    // SAFETY: this virtual CPU's own registers; the addresses are of no code and no data of ours.
+    unsafe {
+        asm!(
+            "msr oslar_el1, xzr",
+            "msr dbgbvr0_el1, {nowhere}",
+            "msr dbgbcr0_el1, {breakpoint}",
+            "msr dbgwvr0_el1, {nowhere}",
+            "msr dbgwcr0_el1, {watchpoint}",
+            "msr mdscr_el1, {monitor}",
+            "isb",
+            nowhere = in(reg) 0x7fff_0000u64,
+            // EL1, all four bytes, enabled; the watchpoint for loads and stores.
+            breakpoint = in(reg) debugging * 0x1e3,
+            watchpoint = in(reg) debugging * 0x1ffb,
+            monitor = in(reg) debugging << 15,
+            options(nostack)
+        );
+    }
+    if !has_counters() {
+        return;
+    }
+    // SAFETY: as above.
+    unsafe {
+        asm!(
+            "msr pmevtyper0_el0, {event}",
+            "msr pmcntenclr_el0, {all}",
+            "msr pmcntenset_el0, {counters}",
+            "msr pmcr_el0, {counting}",
+            "isb",
+            // Instructions.
+            event = in(reg) 8u64,
+            all = in(reg) u64::from(u32::MAX),
+            counters = in(reg) counting * (1 << 31 | 1),
+            counting = in(reg) counting,
+            options(nostack)
+        );
+    }
+}
+
+/// Whether there are performance monitors (DDI 0487, ID_AA64DFR0_EL1.PMUVer).
+fn has_counters() -> bool {
+    let features: u64;
+    // SAFETY: reads an identification register.
+    unsafe { asm!("mrs {0}, id_aa64dfr0_el1", out(reg) features, options(nostack)) };
+    !matches!(features >> 8 & 0xf, 0 | 0xf)
+}
 
 pub(crate) fn now() -> u64 {
     let ticks;
@@ -199,6 +265,11 @@ fn ends() {
 /// for the next.
 pub(crate) fn second() -> ! {
     prepare_interrupts(1);
+    begin(match USE.load(Ordering::Relaxed) {
+        place if place == Use::Debugging as u64 => Use::Debugging,
+        place if place == Use::Counting as u64 => Use::Counting,
+        _ => Use::Nothing,
+    });
     // Says that it is about to wait.
     send(1, READY);
     while ANSWERS.load(Ordering::Relaxed) {
@@ -209,8 +280,11 @@ pub(crate) fn second() -> ! {
     call::exit(FAILED)
 }
 
-/// From one virtual CPU to the other, which waits; in all.
-fn interrupts() -> u64 {
+/// From one virtual CPU to the other, which waits, while both use something; in all.
+fn interrupts(what: Use) -> u64 {
+    USE.store(what as u64, Ordering::Relaxed);
+    ANSWERS.store(true, Ordering::Relaxed);
+    begin(what);
     let stack = STACK.0.get() as u64 + 8192;
     if call::raw(CPU_ON, [1, entry::secondary_address(), stack])[0] != 0 {
         call::exit(FAILED);
@@ -232,6 +306,7 @@ fn interrupts() -> u64 {
     }
     // It may have said that it is ready after it was last asked.
     while end_pending() < 1020 {}
+    begin(Use::Nothing);
     ticks
 }
 
@@ -283,7 +358,15 @@ pub(crate) fn run(info: &GuestInfo) -> ! {
     ends();
     figure(TIMER, timer(false), FEW_TURNS);
     figure(TIMER_WAITING, timer(true), FEW_TURNS);
-    figure(INTERRUPT, interrupts(), FEW_TURNS);
+    for (place, what) in [
+        (INTERRUPT, Use::Nothing),
+        (INTERRUPT_DEBUGGING, Use::Debugging),
+        (INTERRUPT_COUNTING, Use::Counting),
+    ] {
+        if place != INTERRUPT_COUNTING || has_counters() {
+            figure(place, interrupts(what), FEW_TURNS);
+        }
+    }
     let (pages, ticks) = disk(info.pages);
     figure(DISK_WRITE, ticks, pages.max(1));
     call::exit(0)
