@@ -289,6 +289,7 @@ impl<'p, P: Platform> Device<'p, P> {
     }
 
     /// Makes an object of the bytes, under the quota. `leaving` bytes are about to go in exchange.
+    #[inline(always)]
     fn place(&self, bytes: &[u8], leaving: usize) -> Result<Handle, SwapError> {
         let length = bytes.len() as u64;
         let charged = self.charged.fetch_add(length, Ordering::Relaxed).saturating_add(length);

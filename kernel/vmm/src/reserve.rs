@@ -17,12 +17,22 @@ const KEPT_BESIDE: usize = 512;
 pub(super) fn has_room() -> Room {
     // Relaxed: who comes a moment too early takes a frame of `KEPT_BESIDE`.
     let kept = KEPT.load(Ordering::Relaxed);
-    if !frames::are_few(frames::RESERVE + if kept == 0 { 0 } else { frames_for(kept) }) {
+    if kept == 0 {
+        return if frames::are_reserved() { Room::Nobody } else { Room::All };
+    }
+    room_beside(kept)
+}
+
+/// The same with so many bytes that are kept.
+#[cold]
+#[inline(never)]
+fn room_beside(kept: u64) -> Room {
+    if !frames::are_few(frames::RESERVE + frames_for(kept)) {
         Room::All
-    } else if kept != 0 && !frames::are_reserved() {
-        Room::Reserves
-    } else {
+    } else if frames::are_reserved() {
         Room::Nobody
+    } else {
+        Room::Reserves
     }
 }
 
