@@ -1,5 +1,6 @@
 //! Eight virtual CPUs that want all of a core, for ever: each spins, or, if steps are given, spins
 //! for so many microseconds and rests for a moment, again and again.
+#![expect(clippy::cast_possible_truncation, reason = "small numbers in 64-bit words")]
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
