@@ -46,9 +46,8 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     setup::firmware(&options.setup)?;
     let bench = Bench { built: &built, bundle: bundle.path().to_owned(), decoder: &decoder };
 
-    let wanted = |case: &Case<'_>| {
-        options.filter.as_ref().is_none_or(|text| case.name.contains(text.as_str()))
-    };
+    let wanted =
+        |case: &Case<'_>| options.filter.as_ref().is_none_or(|text| is_wanted(&case.name, text));
     let host: Vec<Case<'_>> = host::cases().into_iter().filter(wanted).collect();
     let budgets = Budgets::new(&bench)?;
     let fetched = linux::Fetched::default();
@@ -82,6 +81,16 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     report.failures().iter().for_each(|line| println!("{line}"));
     println!("{}", report.summary());
     Ok(u8::from(!report.good()))
+}
+
+/// Tests about guests whose names do not say so.
+const ABOUT_GUESTS: [&str; 5] =
+    ["described::", "isolation::", "text::", "linux::", "target::sharing::"];
+
+/// Whether a test is one of those that a filter takes.
+fn is_wanted(name: &str, filter: &str) -> bool {
+    let about_guests = || ABOUT_GUESTS.iter().any(|start| name.starts_with(start));
+    name.contains(filter) || (filter == "guest" && about_guests())
 }
 
 /// What every machine of the tests shares.

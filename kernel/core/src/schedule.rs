@@ -143,8 +143,9 @@ impl Slice {
     #[must_use]
     pub fn begin(self, now: impl FnOnce() -> u64, length: u64) -> Self {
         match self.0 {
-            0 => Self(now() + length),
-            left if left & Self::STANDS != 0 => Self(now() + (left & !Self::STANDS)),
+            // The counter does not come to its end, and both lengths are milliseconds.
+            0 => Self(now().wrapping_add(length)),
+            left if left & Self::STANDS != 0 => Self(now().wrapping_add(left & !Self::STANDS)),
             _ => self,
         }
     }

@@ -230,18 +230,18 @@ impl Vgic {
         const ELSEWHERE: u64 = 0xff << 48 | 0xf << 44 | 0xff << 32 | 0xff << 16;
         let bit = 1u32 << (value >> 24 & 15);
         let named = match value & (ALL_OTHERS | ELSEWHERE) {
-            0 => value & 0xffff,
+            0 => (value & 0xffff) as u32,
             elsewhere if elsewhere & ALL_OTHERS == 0 => 0,
-            _ => !(1 << from),
+            _ => !bit_of(from),
         };
-        let mut targets = named & ((1 << self.vcpus) - 1);
+        let mut targets = named & self.everyone();
         while targets != 0 {
             let target = targets.trailing_zeros() as usize;
             targets &= targets - 1;
             let Some(Private { bank, .. }) = self.private.get_mut(target) else { return };
             if (bank.group1 & bit != 0) == group1 {
                 bank.latched |= bit;
-                self.attention |= 1 << target;
+                self.attention |= bit_of(target);
             }
         }
     }
@@ -250,7 +250,7 @@ impl Vgic {
     fn touch_private(&mut self, vcpu: usize, bits: u32) {
         let private = &self.private[vcpu];
         if (private.bank.pending() | private.bank.active | private.listed) & bits != 0 {
-            self.attention |= 1 << vcpu;
+            self.attention |= bit_of(vcpu);
         }
     }
 
@@ -261,13 +261,20 @@ impl Vgic {
         for vcpu in 0..self.vcpus {
             if pending & shared.routed[vcpu] | (shared.held[vcpu] | shared.listed[vcpu]) & bits != 0
             {
-                self.attention |= 1 << vcpu;
+                self.attention |= bit_of(vcpu);
             }
         }
     }
 
     fn touch_all(&mut self) {
-        self.attention |= (1 << self.vcpus) - 1;
+        self.attention |= self.everyone();
+    }
+
+    /// A bit for each virtual CPU.
+    #[expect(clippy::cast_possible_truncation, reason = "there are few virtual CPUs")]
+    fn everyone(&self) -> u32 {
+        const { assert!(MAX_VCPUS < 32) };
+        !u32::MAX.wrapping_shl(self.vcpus as u32)
     }
 
     /// What a virtual CPU should see and nobody's list registers hold. It is one of those that
@@ -290,6 +297,13 @@ impl Vgic {
         }
         due
     }
+}
+
+/// The bit of a virtual CPU, whose number is below [`MAX_VCPUS`].
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "there are few virtual CPUs")]
+fn bit_of(vcpu: usize) -> u32 {
+    1u32.wrapping_shl(vcpu as u32)
 }
 
 /// First interrupt of a bank of shared ones.

@@ -92,6 +92,7 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
         ("panic", "panic on core "),
         ("read", "exception on core "),
         ("write", "data abort on a write, not permitted"),
+        ("overflow", "attempt to add with overflow"),
         ("stack", "the stack of task "),
         ("emergency", "the emergency stack is full"),
     ];

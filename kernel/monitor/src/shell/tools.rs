@@ -3,6 +3,7 @@
 use super::{Arguments, Outcome, fail, say};
 use bale_arch::context::{self, Context};
 use bale_arch::mask;
+use bale_core::guest_ram::end_of;
 use bale_core::shell::number;
 
 use bale_io::console::{self, pager};
@@ -27,6 +28,10 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
             // fault report. If it could, the word is nobody's: the branch at the image's beginning.
             unsafe { code.write_volatile(0) };
             fail(format_args!("code was written"))
+        }
+        ["overflow"] => {
+            let end = end_of(core::hint::black_box(u64::MAX), 1);
+            fail(format_args!("the sum came back as {end:#x}"))
         }
         ["stack"] => fail(format_args!("the recursion came back with {}", descend(1))),
         ["emergency"] => use_up_emergency_stack(),
@@ -53,7 +58,7 @@ pub(super) fn crash(arguments: &Arguments<'_>) -> Outcome {
             _ => fail(format_args!("crash memory takes 1 to 60 seconds")),
         },
         _ => fail(format_args!(
-            "crash takes `panic`, `read`, `write`, `stack`, `emergency`, `hang [CORE]` or `memory SECONDS`"
+            "crash takes `panic`, `read`, `write`, `overflow`, `stack`, `emergency`, `hang [CORE]` or `memory SECONDS`"
         )),
     }
 }
