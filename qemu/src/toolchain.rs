@@ -18,6 +18,10 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// What `cargo clippy` runs there, from the package rust-web-clippy.
 pub(crate) const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
 
+/// Where `core` is built from source too, all of the kernel's code has a landing pad (BTI) wherever
+/// an indirect branch may lead, and the map may say so.
+const LANDING_PADS: &str = r#"target.aarch64-unknown-none-softfloat.rustflags = ["-Zbranch-protection=bti", "--cfg=bale_landing_pads"]"#;
+
 /// A compiler for the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Toolchain {
@@ -83,7 +87,8 @@ impl Toolchain {
                     .env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER", "ld.lld")
                     .env("CARGO_TARGET_AARCH64_UNKNOWN_UEFI_LINKER", "lld-link")
                     .args([subcommand, "-Zbuild-std=core,alloc,compiler_builtins"])
-                    .arg("-Zbuild-std-features=compiler-builtins-mem");
+                    .arg("-Zbuild-std-features=compiler-builtins-mem")
+                    .args(["--config", LANDING_PADS]);
                 command
             }
         };

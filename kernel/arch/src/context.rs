@@ -48,10 +48,10 @@ impl Context {
 }
 
 /// First instructions of every task: `Context::new` put the entry into x19 and its argument into
-/// x20.
+/// x20. A branch by x16 may lead to where a call may (BTI).
 #[unsafe(naked)]
 extern "C" fn start() {
-    naked_asm!("mov x0, x20", "mov x29, xzr", "mov x30, xzr", "br x19")
+    naked_asm!("mov x0, x20", "mov x29, xzr", "mov x30, xzr", "mov x16, x19", "br x16")
 }
 
 /// Saves the running task into `from` and continues `to`.

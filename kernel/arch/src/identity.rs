@@ -79,6 +79,11 @@ pub fn extensions() -> Extensions {
     }
 }
 
+/// Whether this core checks where indirect branches lead (FEAT_BTI; `ID_AA64PFR1_EL1.BT`).
+pub fn has_branch_targets() -> bool {
+    read!("id_aa64pfr1_el1") & 0xf != 0
+}
+
 /// `MIDR_EL1`: who made the core, and which one it is.
 pub fn main_id() -> u64 {
     read!("midr_el1")

@@ -53,6 +53,8 @@ extern "C" fn bale_exception(frame: &mut TrapFrame, kind: u64) {
         probe.resume.store(0, Ordering::Relaxed);
         probe.syndrome.store(syndrome, Ordering::Relaxed);
         frame.elr = resume;
+        // Where it goes on is no landing pad: the branch that faulted is over (SPSR_EL2.BTYPE).
+        frame.spsr &= !(0b11 << 10);
         return;
     }
     begin_report(kind == Kind::EmergencyOverflow);

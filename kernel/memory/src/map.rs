@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use aarch64_paging::MapError;
 use aarch64_paging::descriptor::{El23Attributes, PhysicalAddress};
 use aarch64_paging::paging::{Constraints, El2, MemoryRegion, PageTable, RootTable, Translation};
-use bale_arch::mmu;
+use bale_arch::{identity, mmu};
 
 use super::{PAGE_SIZE, image_sections, stacks};
 
@@ -92,6 +92,7 @@ pub unsafe fn enable(memory: &[Range], devices: &[Range], further: Range) -> Res
     const DATA: El23Attributes = NORMAL.union(El23Attributes::XN);
     const CONSTANT: El23Attributes = DATA.union(El23Attributes::READ_ONLY);
     const CODE: El23Attributes = NORMAL.union(El23Attributes::READ_ONLY);
+    let code = if has_landing_pads() { CODE.union(El23Attributes::GP) } else { CODE };
 
     let mut table: RootTable<El2, FromPool> = RootTable::new(FromPool { used: 0, further }, 0, El2);
     let mut map = |start: u64, end: u64, attributes| {
@@ -106,7 +107,7 @@ pub unsafe fn enable(memory: &[Range], devices: &[Range], further: Range) -> Res
     }
     for section in image_sections() {
         let attributes = match section.name {
-            "text" => CODE,
+            "text" => code,
             "rodata" => CONSTANT,
             _ => DATA,
         };
@@ -125,6 +126,12 @@ pub unsafe fn enable(memory: &[Range], devices: &[Range], further: Range) -> Res
     // SAFETY: image, stack and data are mapped at the addresses they have; the pool is static.
     unsafe { mmu::switch_tables(root, mmu::SYSTEM_CONTROL) };
     Ok(())
+}
+
+/// Whether an indirect branch into code has to meet a landing pad (BTI; DDI 0487, D8.4.6): where
+/// the core can see to that, and the compiler has laid them everywhere.
+pub fn has_landing_pads() -> bool {
+    cfg!(bale_landing_pads) && identity::has_branch_targets()
 }
 
 /// Where the first [`TABLES`] tables lie.

@@ -87,6 +87,7 @@ static TESTS: &[Test] = tests![
     mapping::data_is_not_executable,
     mapping::no_page_is_written_and_executed,
     mapping::every_core_refuses_written_code,
+    mapping::code_is_entered_at_landing_pads,
     mapping::guard_pages_fault,
     mapping::nothing_at_zero,
     drawing::no_number_comes_twice,

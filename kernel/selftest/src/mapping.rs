@@ -52,6 +52,32 @@ pub(super) fn data_is_not_executable() -> Verdict {
     }
 }
 
+/// A call that leads past a landing pad is refused where cores have FEAT_BTI and the compiler laid
+/// landing pads.
+pub(super) fn code_is_entered_at_landing_pads() -> Verdict {
+    // Of any function the last instruction: no landing pad, and harmless to call.
+    let start = code_is_entered_at_landing_pads as fn() -> Verdict as usize as u64 & !7;
+    let ret = (start..start + 0x10000).step_by(8).find_map(|at| {
+        let words = probe(at).ok()?;
+        match [words & 0xffff_ffff, words >> 32].map(|word| word == 0xd65f_03c0) {
+            [true, _] => Some(at),
+            [_, true] => Some(at + 4),
+            _ => None,
+        }
+    });
+    let Some(ret) = ret else { return Err(failure(format_args!("no function returns"))) };
+    match (execute_probe(ret), map::has_landing_pads()) {
+        (Err(syndrome), true) => {
+            let class = syndrome >> 26 & 0x3f;
+            ensure!(class == 0x0d, "no branch target exception but {syndrome:#x}");
+            Ok(())
+        }
+        (Ok(()), false) => Ok(()),
+        (Ok(()), true) => Err(failure(format_args!("code was entered anywhere"))),
+        (Err(syndrome), false) => Err(failure(format_args!("a call was refused: {syndrome:#x}"))),
+    }
+}
+
 /// What a descriptor of the map says (DDI 0487, D8.3), and where.
 struct Descriptor {
     at: u64,

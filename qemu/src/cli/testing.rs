@@ -8,7 +8,7 @@ use super::SetupOptions;
 
 #[derive(Args)]
 pub(crate) struct TestOptions {
-    /// Only tests whose name contains this
+    /// Only tests whose name contains this; `guest` takes all that are about guests
     #[arg(long, value_name = "TEXT")]
     pub(crate) filter: Option<String>,
     /// How often each shape of the boot matrix runs

@@ -53,7 +53,11 @@ pub(super) fn cases<'a>(bench: &'a Bench<'_>, repeat: u32) -> Vec<Case<'a>> {
     // What guests may rely on, and what they may not see of each other, differs with what cores
     // have.
     for cpu in toolchain::cores(&["cortex-a76", "neoverse-n1", "neoverse-n2", "max"]) {
-        for test in ["guests::debugs_itself", "guests::no_register_is_shared"] {
+        for test in [
+            "guests::debugs_itself",
+            "guests::no_register_is_shared",
+            "mapping::code_is_entered_at_landing_pads",
+        ] {
             let run = move || {
                 let mut config = bench.config();
                 config.extra = words(&["-cpu", cpu]);
