@@ -144,8 +144,8 @@ fn no_wake_up_is_lost() {
     });
 }
 
-/// An object that moves between two places, with a cell; a place is only touched by who has the
-/// cell locked.
+/// An object that moves between two places, with a cell; a place is only touched by the thread
+/// that has locked the cell.
 struct Object {
     word: AtomicU32,
     generation: AtomicU8,
@@ -217,7 +217,7 @@ fn a_free_beside_a_move_and_a_stale_reader() {
 
 /// A class of two zspages of two objects each, with its lock: places 0 and 1 are the first
 /// zspage's, 2 and 3 the second's. What is taken is said here, under the lock; bytes are only
-/// touched by who has the cell locked, which loom checks.
+/// touched by the thread that has locked the cell, which loom checks.
 struct Class {
     taken: Mutex<[bool; 4]>,
     bytes: [UnsafeCell<u32>; 4],

@@ -139,7 +139,7 @@ impl Class {
 }
 
 /// Frees an object if nothing changes by it but its `cell`, the list of free ones, and its zspage's
-/// counts; the number of objects is the caller's to change, who holds the class lock. Otherwise the
+/// counts; the caller, which holds the class lock, changes the number of objects. Otherwise the
 /// location if the object is locked now, for [`Class::detach`].
 #[inline]
 pub(super) fn free_quietly<P: Platform>(

@@ -140,7 +140,7 @@ impl Attention {
         self.remind_of_aside();
     }
 
-    /// Nothing is asked for. From here on, who asks wakes.
+    /// Nothing is asked for. From here on, each who asks wakes the virtual CPU.
     #[inline(always)]
     fn may_rest(&self) -> bool {
         // Release: pairs with the acquire in `ask_with`.

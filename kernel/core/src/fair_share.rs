@@ -7,8 +7,7 @@
 //! group that rests cannot save time up: it never falls back behind those that run by more than a
 //! lead.
 //!
-//! All are plain values; who measures the time and acts on the decisions is the executive's
-//! business.
+//! All are plain values; the executive measures the time and acts on the decisions.
 
 /// Groups at most: a set of them is one word.
 pub const GROUPS: usize = 8;
@@ -71,7 +70,7 @@ impl FairShare {
                 self.virtual_time[group] = self.virtual_time[group].saturating_add(passed);
             }
         }
-        // Whoever joins begins where the last of the others is.
+        // A group that joins begins where the last of the others is.
         let old = everybody().filter(|group| joined & 1 << group == 0);
         let begin = old.map(|group| self.virtual_time[group]).min().unwrap_or(0);
         for group in everybody().filter(|group| joined & 1 << group != 0) {

@@ -1,6 +1,6 @@
-//! Many at once, or one alone who need not wait long: once it has asked, nobody new comes in.
+//! Many at once, or one alone, which need not wait long: once it has asked, nobody new comes in.
 //!
-//! Who has to wait is told so, and waits as it can: in a task, asleep.
+//! A thread that has to wait is told so, and waits as it can: in a task, asleep.
 
 #[cfg(not(bale_loom))]
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -29,7 +29,7 @@ impl Gate {
     /// Does something beside others; calls `wait` as long as somebody is alone.
     #[inline]
     pub fn beside_others<R>(&self, mut wait: impl FnMut(), work: impl FnOnce() -> R) -> R {
-        // Acquire: pairs with the release of who opens the gate.
+        // Acquire: pairs with the release of the thread that opens the gate.
         while self.0.fetch_add(1, Ordering::Acquire) & CLOSED != 0 {
             self.0.fetch_sub(1, Ordering::Relaxed);
             // Looked at without a trace, so that who wants to be alone finds nobody in.
@@ -38,7 +38,7 @@ impl Gate {
             }
         }
         let result = work();
-        // Release: pairs with the acquire of who waits to be alone.
+        // Release: pairs with the acquire of the thread that waits to be alone.
         self.0.fetch_sub(1, Ordering::Release);
         result
     }
@@ -51,7 +51,7 @@ impl Gate {
             wait();
         }
         let result = work();
-        // Release: pairs with the acquire of who comes in next.
+        // Release: pairs with the acquire of the thread that comes in next.
         self.0.fetch_and(!CLOSED, Ordering::Release);
         result
     }

@@ -1,7 +1,7 @@
 //! The scheduler's queues: which task runs next on a core, and which wakes next; and how long a
 //! task runs beside equals.
 //!
-//! All are plain values over task indexes; who locks them and when is the kernel's business.
+//! All are plain values over task indexes; the executive locks them.
 
 #![expect(
     clippy::cast_possible_truncation,

@@ -3,7 +3,7 @@
 //! 4 KiB pages, 40-bit IPA, first lookup at level 1 with two concatenated tables (DDI 0487, D8.2
 //! and D8.3). Blocks of 1 GiB and 2 MiB are used where address and length allow and are split on
 //! demand. The tables lie behind [`TableMemory`], so everything here runs on the host; TLB
-//! maintenance is the caller's, who is told what changed.
+//! maintenance is up to the caller, which is told what changed.
 
 mod aging;
 

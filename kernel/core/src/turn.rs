@@ -29,7 +29,7 @@ impl Turn {
         Self(AtomicU8::new(0))
     }
 
-    /// Does the work, or leaves it to whoever is at it, who begins once more then.
+    /// Does the work, or leaves it to the thread that is at it, which begins once more then.
     #[inline]
     pub fn serve(&self, work: impl FnMut()) {
         self.serve_until(Self::leave, work);
@@ -55,7 +55,7 @@ impl Turn {
 
     /// Gives the place up, unless there is a mark.
     fn leave(&self) -> bool {
-        // Release: pairs with the acquires of who takes the place next, and of who waits.
+        // Release: pairs with the acquires of the next holder and of each waiter.
         self.0.compare_exchange(AT_WORK, 0, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 

@@ -80,7 +80,7 @@ struct Common {
     /// Never used yet: (next address, end).
     fresh: Vec<(u64, u64), RANGES>,
     returned: Bundles,
-    /// As well, but seen already by who joins blocks.
+    /// As well, but looked at already where blocks are joined.
     aside: Bundles,
     blocks: Blocks,
     usage: Usage,

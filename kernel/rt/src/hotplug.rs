@@ -147,7 +147,7 @@ fn wait_until(limit_us: u64, mut so: impl FnMut() -> bool) -> bool {
 /// already.
 ///
 /// # Panics
-/// Never: nothing else is locked by who calls this.
+/// Never: a caller holds no other lock.
 pub fn take_offline(index: usize) -> Result<usize, Refused> {
     let _turn = ONE_AT_A_TIME.lock().expect(IN_ORDER);
     let core = find(index)?;

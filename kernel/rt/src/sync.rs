@@ -3,7 +3,7 @@
 //! | type | for |
 //! |---|---|
 //! | [`Lock`] | a few instructions, also against interrupt handlers: spins, interrupts masked |
-//! | [`Mutex`] | longer work of tasks alone: the owner inherits the priority of who waits |
+//! | [`Mutex`] | longer work of tasks alone: the owner inherits the priority of its waiters |
 //! | [`Semaphore`] | counting, also from interrupt handlers |
 //! | [`Events`] | flags, any or all of them, also from interrupt handlers |
 //! | [`Queue`] | messages of fixed capacity |

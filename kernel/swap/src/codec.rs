@@ -186,7 +186,7 @@ impl Scratch {
     /// Working memory in its first state.
     #[expect(
         clippy::new_without_default,
-        reason = "some KiB are to be placed by who wants them, not by habit"
+        reason = "some KiB are placed where they are wanted, not by habit"
     )]
     pub const fn new() -> Self {
         let work = Work {

@@ -204,8 +204,9 @@ impl<'p, P: Platform> Device<'p, P> {
     /// meanwhile: give a private copy of a guest's.
     ///
     /// # Errors
-    /// [`SwapError::NoSuchSlot`], [`SwapError::PoolFull`], [`SwapError::QuotaReached`]; the slot
-    /// keeps what it had.
+    /// [`SwapError::NoSuchSlot`], [`SwapError::PoolFull`], [`SwapError::QuotaReached`];
+    /// [`SwapError::Busy`] where the page would have to be written over what the slot holds, and
+    /// somebody reads or works on that. The slot keeps what it had.
     pub fn write(
         &self,
         slot: usize,

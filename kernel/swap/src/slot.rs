@@ -21,7 +21,7 @@
 //! is done, and frees it in the other's stead. So write and release never wait, and no lock is held
 //! over a copy or a codec. The word cannot come back meanwhile, since its handle is live.
 //!
-//! Who works on a page behind the guest's back (see `claim`) does not read the object for long: it
+//! A worker on a page behind the guest's back (see `claim`) does not read the object for long: it
 //! copies the bytes out.
 
 use core::{
@@ -192,7 +192,7 @@ impl Word {
         (self.0 ^ other.0) & !READING == 0
     }
 
-    /// The word as a number, for who compares it later.
+    /// The word as a number, to be compared later.
     pub(crate) fn raw(self) -> u64 {
         self.0
     }

@@ -168,7 +168,7 @@ pub(super) struct DiskBay {
     /// By queue: who serves it, and with what.
     turns: [Turn; QUEUES],
     servers: [spin::Mutex<Option<Server>>; QUEUES],
-    /// Who writes whole blocks does so beside others, who writes a part of one alone.
+    /// Whole blocks are written beside other writes, a part of one alone.
     writers: Gate,
     part_writer: Mutex<()>,
     /// Virtual CPUs that have reset the device and wait for the queues.

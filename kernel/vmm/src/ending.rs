@@ -19,7 +19,7 @@ pub fn kill(index: usize) -> bool {
     true
 }
 
-/// As [`kill`], for who does not wait for the end: that is told on the terminal when it comes, and
+/// As [`kill`], without a wait for the end: that is told on the terminal when it comes, and
 /// when the drain is done.
 pub fn stop(index: usize) -> bool {
     let Some(slot) = SLOTS.get(index) else { return false };

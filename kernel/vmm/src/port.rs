@@ -119,7 +119,7 @@ impl Slot {
     pub(super) fn type_in(&self, byte: u8) {
         let port = &self.devices.port;
         let _ = port.typed.lock().push_back(byte);
-        // Release: pairs with the acquires of who looks; the byte is there.
+        // Release: pairs with the acquires of the looks; the byte is there.
         port.arrived.store(true, Ordering::Release);
         self.kick_all();
     }

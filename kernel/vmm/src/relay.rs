@@ -53,7 +53,7 @@ pub(super) fn put(text: &[u8]) {
 /// Sends what waits.
 ///
 /// # Panics
-/// Never: nothing else is locked by who calls this.
+/// Never: a caller holds no other lock.
 pub fn flush() {
     send(&mut BYTES.lock().expect(IN_ORDER));
 }

@@ -15,7 +15,7 @@ use bale_rt::{clock, task};
 /// Between two looks at whether the last user has left, or another reader is done.
 const PATIENCE_US: u64 = 100;
 
-/// Working memory of who recompresses or writes back; one at a time.
+/// Working memory for recompression and writeback; one at a time.
 pub static WORKSHOP: Mutex<Workshop> = Mutex::new(Workshop::new());
 
 /// What swap devices are like on this machine: they may fill what the pool may, but for what is

@@ -51,7 +51,7 @@ pub(super) struct Vcpu {
 pub(super) extern "C" fn task(argument: u64) -> ! {
     let (index, number) = (argument as usize / MAX_VCPUS, argument as usize % MAX_VCPUS);
     let slot = &SLOTS[index];
-    // Who started it may not have run since: a wake-up by another virtual CPU would be lost.
+    // Its starter may not have run since: a wake-up by another virtual CPU would be lost.
     slot.vcpus[number].task.store(task::current().to_bits(), Ordering::Relaxed);
     task::groups::join(index);
     let kind = *slot.kind.lock();
@@ -271,7 +271,7 @@ impl Vcpu {
 
     /// The machine's virtual counter may have stood still. Loaded, with interrupts masked.
     fn follow_counter(&mut self) {
-        // Relaxed: who has changed it asked for a look behind that.
+        // Relaxed: whatever changed it asked for a look behind that.
         let offset = self.slot.counter_offset.load(Ordering::Relaxed);
         // SAFETY: the virtual CPU's own place, which is loaded.
         unsafe { (*self.state).set_counter_offset(offset) };

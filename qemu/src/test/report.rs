@@ -109,7 +109,7 @@ impl Report {
                         let Ok(mut whole) = whole.lock() else { return };
                         whole.add(case, &outcome);
                         show(case, &outcome, started.elapsed().as_secs_f64());
-                        // Who listens does so until the last of us is gone.
+                        // A listener stays until the last of us is gone.
                         let _ = over.send(());
                     }
                 });

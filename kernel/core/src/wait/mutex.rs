@@ -1,4 +1,4 @@
-//! A mutex whose owner inherits the priority of who waits for it.
+//! A mutex whose owner inherits the priority of its waiters.
 
 use super::priorities::{LockError, Priorities};
 use super::set::WaitSet;

@@ -96,7 +96,7 @@ pub fn on_timer() {
         // interrupts are taken in between.
         woken += 1;
     }
-    // Who was woken and outranks the running task has asked for the switch, which sets the timer.
+    // A woken task that outranks the running one has asked for the switch, which sets the timer.
     if core.reschedule.load(Ordering::Relaxed) {
         return;
     }

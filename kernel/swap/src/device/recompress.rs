@@ -12,7 +12,7 @@ use crate::{
     statistics::Event,
 };
 
-/// Working memory of who works on stored pages: one for each device at most is in use.
+/// Working memory for work on stored pages: one for each device at most is in use.
 pub struct Workshop {
     scratch: Scratch,
     /// The object's bytes, copied out.
@@ -24,7 +24,7 @@ impl Workshop {
     /// Working memory in its first state.
     #[expect(
         clippy::new_without_default,
-        reason = "some KiB are to be placed by who wants them, not by habit"
+        reason = "some KiB are placed where they are wanted, not by habit"
     )]
     pub const fn new() -> Self {
         Self { scratch: Scratch::new(), bytes: [0; PAGE_SIZE], page: [0; PAGE_SIZE] }
@@ -157,7 +157,7 @@ impl<P: Platform> Device<'_, P> {
         if good {
             return Some((word, object));
         }
-        // Left to us: by who took it while it was read, or by who saw the claim.
+        // Left to us by the caller that took it while it was read, or that saw the claim.
         if worker.give_up() || !kept {
             self.free(object.handle);
         }
