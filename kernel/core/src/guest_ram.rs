@@ -20,8 +20,8 @@ pub trait GuestRam {
     fn write(&self, ipa: u64, from: &[u8]) -> Result<(), OutOfRam>;
 }
 
-/// One past the last byte of a range, as any sum of this crate is made. `crash overflow` shows by it
-/// what becomes of one that does not fit, in a release build: no address of somebody else's.
+/// One past the last byte of a range, as any sum of this crate is made. `crash overflow` shows by
+/// it what becomes of one that does not fit, in a release build: no address of somebody else's.
 #[inline(never)]
 pub fn end_of(ipa: u64, length: u64) -> u64 {
     ipa + length

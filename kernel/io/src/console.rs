@@ -319,7 +319,8 @@ fn put_beside(bytes: &[u8], free: usize) {
                 return;
             }
             if let Some(writer) = writer {
-                // A full list means others wait too; the time limit below is for those that are not on it.
+                // A full list means others wait too; the time limit below is for those that are not
+                // on it.
                 let _ = console.writers.push(writer);
             }
         }

@@ -126,8 +126,8 @@ extern "C" fn preempting(_argument: u64) -> ! {
     task::exit()
 }
 
-/// A task that is preempted goes on before its equal, unless its slice is over; and what passed of the
-/// slice stays passed, so that the equal has its turns.
+/// A task that is preempted goes on before its equal, unless its slice is over; and what passed of
+/// the slice stays passed, so that the equal has its turns.
 pub(super) fn preempted_goes_on_before_equals() -> Verdict {
     COUNT.store(0, Ordering::Relaxed);
     WENT_ON.store(0, Ordering::Relaxed);

@@ -71,7 +71,8 @@ fn by_a_store(attention: &Attention) -> Whereabouts {
     )
 }
 
-/// It goes to rest, unless the books have changed; then the thread that changes them has to wake it.
+/// It goes to rest, unless the books have changed; then the thread that changes them has to wake
+/// it.
 fn rest(ask: Ask) {
     loom::model(move || {
         let machine = Machine::new();
