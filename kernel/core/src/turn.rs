@@ -38,7 +38,7 @@ impl Turn {
     /// [`Self::serve`] with another end of it, which is to be [`Self::leave`].
     #[inline]
     fn serve_until(&self, leave: impl Fn(&Self) -> bool, mut work: impl FnMut()) {
-        // Release: what there is to do is there for whoever takes the mark below. Acquire: what was
+        // Release: the thread that takes the mark below sees the work to do. Acquire: what was
         // done last is there for us.
         if self.0.fetch_or(AT_WORK | MARKED, Ordering::AcqRel) & AT_WORK != 0 {
             return;

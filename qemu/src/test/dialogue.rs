@@ -42,25 +42,28 @@ impl Bench<'_> {
 }
 
 impl Dialogue<'_> {
-    /// Runs a command that is not refused; the lines that came since the one before.
-    pub(super) fn ask(&mut self, command: &str) -> Result<Vec<String>, String> {
+    /// Runs a command; the lines that came since the one before, and whether it was refused.
+    fn run(&mut self, command: &str) -> Result<(Vec<String>, bool), String> {
         let before = self.said.borrow().len();
         self.session.command(command).map_err(|failure| failure.to_string())?;
         let lines = self.said.borrow()[before..].to_vec();
-        match lines.iter().any(|line| line.starts_with("error: ")) {
-            false => Ok(lines),
-            true => Err(format!("`{command}` was refused")),
+        let refused = lines.iter().any(|line| line.starts_with("error: "));
+        Ok((lines, refused))
+    }
+
+    /// Runs a command that is not refused; the lines that came since the one before.
+    pub(super) fn ask(&mut self, command: &str) -> Result<Vec<String>, String> {
+        match self.run(command)? {
+            (lines, false) => Ok(lines),
+            (_, true) => Err(format!("`{command}` was refused")),
         }
     }
 
     /// Runs a command that is refused; what it says.
     pub(super) fn refused(&mut self, command: &str) -> Result<Vec<String>, String> {
-        let before = self.said.borrow().len();
-        self.session.command(command).map_err(|failure| failure.to_string())?;
-        let lines = self.said.borrow()[before..].to_vec();
-        match lines.iter().any(|line| line.starts_with("error: ")) {
-            true => Ok(lines),
-            false => Err(format!("`{command}` was not refused")),
+        match self.run(command)? {
+            (lines, true) => Ok(lines),
+            (_, false) => Err(format!("`{command}` was not refused")),
         }
     }
 

@@ -3,9 +3,9 @@
 //!
 //! A pass over all bundles counts the free frames of each block; a second one takes those of some
 //! blocks that are whole out of their bundles. Each goes bundle by bundle, so that interrupts are
-//! masked for a moment only; what the first one has seen lies aside, where whoever finds nothing
-//! else takes it. Frames that are taken meanwhile leave a block incomplete, whose other frames go
-//! back.
+//! masked for a moment only; the first one lays what it has seen aside, from where it is taken when
+//! nothing else is left. Frames that are taken meanwhile leave a block incomplete, whose other
+//! frames go back.
 
 use heapless::Vec;
 
